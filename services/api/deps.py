@@ -1,0 +1,45 @@
+"""What the routes work with: built once, in `service`, and in tests."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from services.api.archived import Archive
+    from services.api.ledger import Ledger
+    from shared.clock import Clock
+    from shared.eventlog.decider import Decider
+    from shared.eventlog.log import EventLog
+    from shared.job_types import Known
+    from shared.metrics import Metrics
+    from shared.ops import Health
+    from shared.settings import Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deps:
+    """Dependencies of the application.
+
+    Attributes:
+        log: opened.
+        decider: over `log`.
+        ledger: questions to Postgres.
+        archive: knows what is archived; its `run` is on its way.
+        known: the job types that are installed.
+        chance: at least 80 random bits at each call.
+        clock: for what is measured or shown of this process only.
+    """
+
+    log: EventLog
+    decider: Decider
+    ledger: Ledger
+    archive: Archive
+    known: Known
+    settings: Settings
+    metrics: Metrics
+    health: Health
+    clock: Clock
+    chance: Callable[[], int]

@@ -1,0 +1,222 @@
+"""The HTTP request as values: everything a client sends is parsed here, or refused."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, TypeVar
+
+from quart import g, request
+
+from services.api.json_body import parsed
+from services.api.problems import Fault, Problem, invalid
+from services.api.requests import Body, read
+from shared.domain import ids
+from shared.eventlog.envelope import Context
+from shared.eventlog.position import BadPosition, Position, parse_places
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from werkzeug.datastructures import Headers
+
+Model = TypeVar("Model", bound=Body)
+
+ANONYMOUS = "anonymous"
+TENANT = "default"
+WAIT_MAX_S = 30.0
+POSITION_HEADER = "Daybook-Position"
+POSITION_PARAMETER = "min_position"
+LATER_HEADERS = ("Idempotency-Key", "If-Match")
+LATER_PARAMETERS = frozenset(
+    {
+        "cursor", "limit", "sort", "fields", "tag", "queue", "owner", "q", "as_of", "dry_run",
+    }
+)  # fmt: skip
+_CORRELATION_ID = re.compile(r"[\x21-\x7e]{1,128}")
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+_WAIT = re.compile(r'wait\s*=\s*"?(\d{1,9})"?', re.IGNORECASE)
+_JSON = "application/json"
+
+
+def correlation_id(headers: Headers, otherwise: str) -> str:
+    """The client's `X-Request-ID` if it is sane, else `otherwise`."""
+    given = headers.get("X-Request-ID", "")
+    return given if _CORRELATION_ID.fullmatch(given) else otherwise
+
+
+def context() -> Context:
+    """On whose behalf the present request is."""
+    trace = request.headers.get("traceparent", "")
+    return Context(
+        actor=ANONYMOUS, corr=g.correlation_id, trace=trace if _TRACEPARENT.fullmatch(trace) else ""
+    )
+
+
+async def body(model: type[Model], *, optional: bool = False) -> Model:
+    """The body of the present request, which is to change something.
+
+    Args:
+        model: of the body.
+        optional: none at all stands for an empty object.
+
+    Raises:
+        Problem: 400, 413, 415 or 422.
+    """
+    no_later_headers()
+    no_parameters()
+    text: bytes = await request.get_data(cache=False, as_text=False, parse_form_data=False)
+    if not text and optional and not request.content_type:
+        return read(model, {})
+    if request.mimetype != _JSON or request.mimetype_params.get("charset", "utf-8").lower() != "utf-8":
+        raise Problem("unsupported-media-type", f"Send the body as Content-Type: {_JSON}.")
+    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise Problem("unsupported-media-type", "Send the body without Content-Encoding.")
+    return read(model, parsed(text))
+
+
+def no_later_headers() -> None:
+    """Refuse what would mean something to a client, and means nothing yet.
+
+    Raises:
+        Problem: 422.
+    """
+    for name in LATER_HEADERS:
+        if name in request.headers:
+            raise Problem("not-available-yet", f"The header {name} is not available yet: leave it out.")
+
+
+def no_parameters() -> None:
+    """Refuse all query parameters.
+
+    Raises:
+        Problem: 422.
+    """
+    parameters()
+
+
+def parameters(*names: str) -> dict[str, str]:
+    """The query parameters of the present request, each once and one of `names`.
+
+    Raises:
+        Problem: 422.
+    """
+    faults: list[Fault] = []
+    given: Mapping[str, list[str]] = request.args.to_dict(flat=False)
+    for name, values in given.items():
+        if name not in names:
+            later = name in LATER_PARAMETERS or name.endswith("]")
+            said = "is not available yet" if later else f"is not a parameter here; there are {_listed(names)}"
+            faults.append(Fault(pointer=f"?{name[:80]}", detail=said))
+        elif len(values) > 1:
+            faults.append(Fault(pointer=f"?{name}", detail="stands twice"))
+    if faults:
+        raise invalid(*faults)
+    return {name: values[0] for name, values in given.items()}
+
+
+def whole(given: Mapping[str, str], name: str, default: int, *, most: int, beyond: str) -> int:
+    """The parameter `name` as a whole number from 1 to `most`; `beyond` says what to do about a larger one.
+
+    Raises:
+        Problem: 422.
+    """
+    text = given.get(name)
+    if text is None:
+        return default
+    if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) < 1:
+        raise invalid(Fault(pointer=f"?{name}", detail=f"is a whole number from 1 to {most}"))
+    if int(text) > most:
+        raise invalid(Fault(pointer=f"?{name}", detail=f"is at most {most}; {beyond}"))
+    return int(text)
+
+
+def one_of(given: Mapping[str, str], name: str, words: tuple[str, ...]) -> str | None:
+    """The parameter `name`, which is one of `words`; None if it isn't given.
+
+    Raises:
+        Problem: 422.
+    """
+    text = given.get(name)
+    if text is not None and text not in words:
+        raise invalid(Fault(pointer=f"?{name}", detail=f"is one of {', '.join(words)}"))
+    return text
+
+
+def word(given: Mapping[str, str], name: str) -> str | None:
+    """The parameter `name`, a short text; None if it isn't given.
+
+    Raises:
+        Problem: 422.
+    """
+    text = given.get(name)
+    if text is not None and not re.fullmatch(r"[\w.:/-]{1,200}", text):
+        raise invalid(
+            Fault(pointer=f"?{name}", detail="is 1 to 200 letters, digits, dots, dashes or underscores")
+        )
+    return text
+
+
+def job_id(text: str, *, partitions: int) -> str:
+    """The id of a job in the path.
+
+    Raises:
+        Problem: 404.
+    """
+    return _id(text, partitions, "job")
+
+
+def run_id(text: str, *, partitions: int) -> str:
+    """The id of an execution in the path.
+
+    Raises:
+        Problem: 404.
+    """
+    return _id(text, partitions, "execution")
+
+
+def wait_s(default: float) -> float:
+    """How long the client wants to wait for the archive, from `Prefer` (RFC 7240)."""
+    preferences = ",".join(request.headers.getlist("Prefer"))
+    for preference in preferences.split(","):
+        if match := _WAIT.fullmatch(preference.strip()):
+            return min(float(match[1]), WAIT_MAX_S)
+    asks = any(each.strip().lower() == "respond-async" for each in preferences.split(","))
+    return 0 if asks else default
+
+
+def places(given: Mapping[str, str], *, partitions: int) -> dict[int, Position]:
+    """The positions that the answer must not be older than, from header and parameter.
+
+    Raises:
+        Problem: 422.
+    """
+    wanted: dict[int, Position] = {}
+    for text in (request.headers.get(POSITION_HEADER), given.get(POSITION_PARAMETER)):
+        if text is None:
+            continue
+        try:
+            asked = parse_places(text, partitions=partitions)
+        except BadPosition as error:
+            raise invalid(Fault(pointer=f"?{POSITION_PARAMETER}", detail=str(error))) from None
+        for partition, position in asked.items():
+            wanted[partition] = max(position, wanted.get(partition, position))
+    return wanted
+
+
+def _id(text: str, partitions: int, what: str) -> str:
+    try:
+        known = ids.parse(text)
+    except ids.BadId:
+        known = None
+    if known is None or ids.partition_of(known) >= partitions:
+        raise no_such(what)
+    return known
+
+
+def no_such(what: str) -> Problem:
+    """The 404 of a job or an execution."""
+    return Problem("not-found", f"There is no {what} with this id; look it up in the list.")
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    return ", ".join(names) or "none"

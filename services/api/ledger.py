@@ -1,0 +1,115 @@
+"""What the API asks Postgres: one method a question, its SQL in `queries/`."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from shared.domain import ids
+from shared.eventlog.envelope import Recorded
+from shared.eventlog.position import Position
+from shared.readmodel.database import sql
+
+if TYPE_CHECKING:
+    import asyncpg
+
+ANSWER_S = 5.0  # for a connection and the answer; then Postgres counts as not there
+COUNTED_MAX = 10_000
+
+
+class Found(NamedTuple):
+    """A page of rows, and how many there are in all, counted up to COUNTED_MAX + 1."""
+
+    rows: list[asyncpg.Record]
+    counted: int
+
+
+class Ledger:
+    """Questions to read models and archive. All raise what `faults.is_broken` knows if Postgres is away."""
+
+    def __init__(self, pool: asyncpg.Pool) -> None:
+        self._pool = pool
+
+    async def job(self, job_id: str) -> asyncpg.Record | None:
+        """The row of a job, deleted or not."""
+        return _first(await self._ask("job", job_id))
+
+    async def job_exists(self, job_id: str) -> bool:
+        """Whether there is such a job, or was."""
+        return bool((await self._ask("job_exists", job_id))[0][0])
+
+    async def jobs(self, *, status: str | None, job_type: str | None, limit: int, offset: int) -> Found:
+        """Jobs, newest first."""
+        chosen = (status, job_type)
+        rows, counted = await asyncio.gather(
+            self._ask("jobs_page", *chosen, limit, offset), self._ask("jobs_count", *chosen, COUNTED_MAX + 1)
+        )
+        return Found(rows, counted[0][0])
+
+    async def run(self, run_id: str) -> asyncpg.Record | None:
+        """The row of a run."""
+        return _first(await self._ask("run", run_id, ids.time_of(run_id)))
+
+    async def runs(
+        self, *, job_id: str | None, status: str | None, job_type: str | None, limit: int, offset: int
+    ) -> Found:
+        """Runs, newest first."""
+        chosen = (job_id, status, job_type)
+        rows, counted = await asyncio.gather(
+            self._ask("runs_page", *chosen, limit, offset), self._ask("runs_count", *chosen, COUNTED_MAX + 1)
+        )
+        return Found(rows, counted[0][0])
+
+    async def events(self, job_id: str, *, limit: int, offset: int) -> Found:
+        """Events of a job and its runs, newest first."""
+        rows, counted = await asyncio.gather(
+            self._ask("events_page", job_id, limit, offset),
+            self._ask("events_count", job_id, COUNTED_MAX + 1),
+        )
+        return Found(rows, counted[0][0])
+
+    async def is_archived(self, partition: int, position: Position, event_id: str | None) -> bool:
+        """Whether the event at `position`, with this id if one is given, stands in the archive."""
+        row = _first(await self._ask("event_at", partition, position.epoch, position.pos))
+        return row is not None and event_id in {None, row["id"]}
+
+    async def checkpoints(self) -> list[tuple[int, Position]]:
+        """How far each partition is archived."""
+        rows = await self._ask("checkpoints")
+        return [(row["partition"], Position(row["epoch"], row["pos"])) for row in rows]
+
+    async def unfinished(self) -> tuple[int, int]:
+        """How many runs are queued, and how many are running."""
+        row = (await self._ask("runs_unfinished"))[0]
+        return row["queued"], row["running"]
+
+    async def _ask(self, question: str, *arguments: Any) -> list[asyncpg.Record]:
+        async with asyncio.timeout(ANSWER_S), self._pool.acquire() as connection:
+            rows: list[asyncpg.Record] = await connection.fetch(
+                sql("services.api", f"queries/{question}.sql"), *arguments
+            )
+        return rows
+
+
+def recorded(row: asyncpg.Record) -> Recorded:
+    """The event of a row of `book.events`."""
+    return Recorded(
+        partition=row["partition"],
+        position=Position(row["epoch"], row["pos"]),
+        id=row["id"],
+        type=row["type"],
+        v=row["v"],
+        subject=row["subject"],
+        job=row["job"],
+        advances=row["advances"],
+        at=ids.to_ms(row["at"]),
+        actor=row["actor"],
+        cause=row["cause"],
+        corr=row["corr"],
+        trace=row["trace"],
+        data=row["data"],
+    )
+
+
+def _first(rows: list[asyncpg.Record]) -> asyncpg.Record | None:
+    return rows[0] if rows else None

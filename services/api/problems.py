@@ -1,0 +1,115 @@
+"""Problems (RFC 9457): every 4xx and 5xx, with a sentence that says what to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from shared.domain.refusals import IllegalTransition, NeverFires, NoSuchJob, NoSuchRun, Refused
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+CONTENT_TYPE = "application/problem+json"
+KINDS: dict[str, tuple[int, str]] = {
+    "bad-request": (400, "The request can't be read"),
+    "malformed-json": (400, "The body is not JSON"),
+    "not-found": (404, "There is no such thing"),
+    "method-not-allowed": (405, "This method doesn't fit the path"),
+    "request-timeout": (408, "The request took too long to arrive"),
+    "illegal-transition": (409, "The command doesn't fit the present state"),
+    "history-rewound": (409, "The position belongs to a history that was given up"),
+    "too-large": (413, "The body is too large"),
+    "unsupported-media-type": (415, "The body is not of a type that is read here"),
+    "invalid": (422, "The request means nothing here"),
+    "never-fires": (422, "The schedule never fires"),
+    "not-available-yet": (422, "Not available yet"),
+    "internal-error": (500, "Something went wrong here"),
+    "unavailable": (503, "Not available now"),
+    "log-full": (503, "No room for new work"),
+}
+"""Slug → status, title."""
+
+RETRY_AFTER_S = 1
+_BY_STATUS = {404: "not-found", 405: "method-not-allowed", 408: "request-timeout", 413: "too-large"}
+_BY_REFUSAL: dict[type[Refused], str] = {
+    NoSuchJob: "not-found",
+    NoSuchRun: "not-found",
+    IllegalTransition: "illegal-transition",
+    NeverFires: "never-fires",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """One thing that is wrong: a JSON pointer into the body (`?name`: a query parameter), and a sentence."""
+
+    pointer: str
+    detail: str
+
+
+class Problem(Exception):  # noqa: N818 - it is the answer
+    """An answer of 4xx or 5xx.
+
+    Attributes:
+        slug: of KINDS.
+        detail: a sentence that says what to do.
+        errors: what is wrong where.
+        current: state in the write model (409).
+        headers: to be sent along.
+    """
+
+    def __init__(
+        self,
+        slug: str,
+        detail: str,
+        *,
+        errors: Iterable[Fault] = (),
+        current: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(f"{slug}: {detail}")
+        self.slug = slug
+        self.status, self.title = KINDS[slug]
+        self.detail = detail
+        self.errors = tuple(errors)
+        self.current = current
+        self.headers = dict(headers or {})
+        if self.status == 503:  # noqa: PLR2004 - HTTP's number
+            self.headers.setdefault("Retry-After", str(RETRY_AFTER_S))
+
+    def document(self, *, instance: str, correlation_id: str) -> dict[str, Any]:
+        """The body; `current` stands in it only where there is one."""
+        told: dict[str, Any] = {
+            "type": f"/problems/{self.slug}",
+            "title": self.title,
+            "status": self.status,
+            "detail": self.detail,
+            "instance": instance,
+            "correlation_id": correlation_id,
+            "errors": [{"pointer": fault.pointer, "detail": fault.detail} for fault in self.errors],
+        }
+        return told if self.current is None else told | {"current": self.current}
+
+
+def invalid(*faults: Fault) -> Problem:
+    """The 422 for these faults; "not available yet" if they are all of that kind."""
+    later = all(fault.detail.endswith("not available yet") for fault in faults)
+    said = "; ".join(f"{fault.pointer}: {fault.detail}" for fault in faults[:5])
+    return Problem("not-available-yet" if later else "invalid", said, errors=faults)
+
+
+def of_refusal(refused: Refused) -> Problem:
+    """What a refused command is answered with."""
+    slug = next(_BY_REFUSAL[cls] for cls in type(refused).__mro__ if cls in _BY_REFUSAL)
+    return Problem(slug, refused.detail, current=refused.current)
+
+
+def of_status(status: int, detail: str, headers: Mapping[str, str]) -> Problem:
+    """What the HTTP layer refuses by itself: unknown paths, methods, bodies that are too large."""
+    return Problem(_BY_STATUS.get(status, "bad-request"), detail, headers=headers)
+
+
+def unavailable(what: str) -> Problem:
+    """503: infrastructure doesn't answer."""
+    return Problem("unavailable", f"{what} Try again in a moment.")

@@ -1,0 +1,6 @@
+-- How far each partition is archived.
+select
+    partition,
+    epoch,
+    pos
+from book.checkpoints

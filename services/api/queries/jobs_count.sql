@@ -1,0 +1,11 @@
+-- How many jobs such a list has, counted no further than $3.
+select count(*)
+from (
+    select 1
+    from ledger.jobs
+    where
+        status <> 'deleted'
+        and ($1::text is null or status = $1)
+        and ($2::text is null or job_type = $2)
+    limit $3
+) as counted

@@ -1,0 +1,11 @@
+-- How many runs such a list has, counted no further than $4.
+select count(*)
+from (
+    select 1
+    from ledger.runs
+    where
+        ($1::uuid is null or job_id = $1)
+        and ($2::text is null or status = $2)
+        and ($3::text is null or job_type = $3)
+    limit $4
+) as counted

@@ -1,0 +1,116 @@
+"""The API's process: the application on its socket, and what follows the log and the archive beside it."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import socket
+from typing import TYPE_CHECKING
+
+from services.api.app import create_app
+from services.api.archived import Archive
+from services.api.deps import Deps
+from services.api.ledger import Ledger
+from shared import environment, logs
+from shared.loop import Stop, repeat
+from shared.serving import bound_socket, serve
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import asyncpg
+    from quart import Quart
+    from redis.asyncio import Redis
+
+    from shared.clock import Clock
+    from shared.eventlog.decider import Decider
+    from shared.eventlog.log import EventLog
+    from shared.job_types import Known
+    from shared.metrics import Metrics
+    from shared.ops import Health
+    from shared.settings import Settings
+
+SOCKET_VARIABLE = "DAYBOOK_API_FD"
+CLOCK_EVERY_S = 1.0
+
+
+def listening_socket(settings: Settings) -> socket.socket:
+    """The socket that `daybook up` bound and handed down, else one of our own.
+
+    Raises:
+        Fatal: the port can't be had.
+    """
+    inherited = environment.lookup(SOCKET_VARIABLE)
+    if inherited is not None:
+        return socket.socket(fileno=int(inherited))
+    return bound_socket(settings.host, settings.port)
+
+
+def chance() -> int:
+    """Bits for ids."""
+    return secrets.randbits(80)
+
+
+class Api:
+    """One API process.
+
+    Args:
+        log: opened.
+        decider: over `log`.
+        subscriber: a client for blocking reads, for pub/sub; this closes nothing.
+        pool: of Postgres connections.
+        known: the job types that are installed.
+        sock: listening; from `listening_socket`.
+        random_bits: at least 80 at each call.
+    """
+
+    def __init__(
+        self,
+        *,
+        log: EventLog,
+        decider: Decider,
+        subscriber: Redis,
+        pool: asyncpg.Pool,
+        known: Known,
+        settings: Settings,
+        metrics: Metrics,
+        health: Health,
+        clock: Clock,
+        sock: socket.socket,
+        random_bits: Callable[[], int] = chance,
+    ) -> None:
+        ledger = Ledger(pool)
+        self._deps = Deps(
+            log=log,
+            decider=decider,
+            ledger=ledger,
+            archive=Archive(log=log, subscriber=subscriber, ledger=ledger),
+            known=known,
+            settings=settings,
+            metrics=metrics,
+            health=health,
+            clock=clock,
+            chance=random_bits,
+        )
+        self._sock = sock
+        self.app: Quart = create_app(self._deps)
+
+    async def run(self, stop: Stop) -> None:
+        """Serve until `stop` is set; then let requests under way end, while the archive is still followed."""
+        done = Stop()
+        await self._deps.log.sync()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._deps.archive.run(done), name="archive")
+            tasks.create_task(
+                repeat(self._keep_time, stop=done, name="redis", health=self._deps.health), name="redis time"
+            )
+            host, port = self._sock.getsockname()[:2]
+            logs.get("daybook.api").info("serving", host=host, port=port)
+            grace_s = self._deps.settings.drain_seconds
+            await serve(self.app, self._sock, until=stop.wait, grace_s=grace_s)
+            done.set("served")
+
+    async def _keep_time(self) -> float:
+        """Ask Redis for its time: commands are decided by it."""
+        await self._deps.log.sync()
+        return CLOCK_EVERY_S

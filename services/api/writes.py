@@ -1,0 +1,94 @@
+"""The one way a request changes something: decide, then wait until the archive has it (DESIGN §7)."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from services.api.archived import Fate
+from services.api.problems import Problem, of_refusal, unavailable
+from shared.domain.refusals import Refused
+from shared.eventlog.position import Position
+from shared.eventlog.snapshot import NOTHING, NewerShape, Snapshot
+from shared.eventlog.writer import LogFull
+
+if TYPE_CHECKING:
+    from services.api.archived import Archive
+    from shared.domain.commands import JobCommand
+    from shared.eventlog.decider import Decided, Decider
+    from shared.eventlog.envelope import Context
+
+REDIS_S = 5.0  # for all of load, decide and commit
+TRIES = 3  # a log opened anew without the commit, so often in one request, is not going to hold
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """A command carried out.
+
+    Attributes:
+        position: of its last event, or, if there was nothing to do, of the aggregate's.
+        archived: whether the read side has it.
+    """
+
+    decided: Decided
+    position: Position
+    archived: bool
+
+    @property
+    def place(self) -> str:
+        """As `Daybook-Position` carries it."""
+        return f"{self.decided.partition}:{self.position}"
+
+
+class Writes:
+    """Carries commands out and waits for the archive."""
+
+    def __init__(self, *, decider: Decider, archive: Archive) -> None:
+        self._decider = decider
+        self._archive = archive
+
+    async def __call__(
+        self, ref: str, command: JobCommand, context: Context, *, wait_s: float, held: Snapshot | None = None
+    ) -> Written:
+        """Carry `command` out on the job `ref`, and wait at most `wait_s` for the archive.
+
+        Args:
+            ref: `job:<id>`.
+            command: the wish.
+            context: on whose behalf.
+            wait_s: for the archive; the write stands, however long that takes.
+            held: its snapshot if the caller has it; NOTHING for a new id.
+
+        Raises:
+            Problem: it was refused, or Redis doesn't answer.
+        """
+        for _ in range(TRIES):
+            decided = await self._decide(ref, command, context, held)
+            position = decided.last or Position.parse(decided.after.version or "0-0")
+            event_id = decided.event_ids[-1] if decided.event_ids else None
+            fate = await self._archive.fate(decided.partition, position, event_id, wait_s)
+            if fate is not Fate.LOST:
+                return Written(decided=decided, position=position, archived=fate is Fate.ARCHIVED)
+            held = NOTHING if held is NOTHING else None  # what it was decided from is gone too
+        raise unavailable("The log was opened anew several times meanwhile.")
+
+    async def _decide(
+        self, ref: str, command: JobCommand, context: Context, held: Snapshot | None
+    ) -> Decided:
+        try:
+            async with asyncio.timeout(REDIS_S):
+                return await self._decider.decide(ref, command, context, held=held)
+        except Refused as refused:
+            raise of_refusal(refused) from None
+        except LogFull as error:
+            raise Problem("log-full", f"{error}.", headers={"Retry-After": "5"}) from None
+        except NewerShape:
+            raise unavailable(
+                "The job was last written by a newer version of Daybook; an upgrade is under way."
+            ) from None
+        except TimeoutError:
+            raise unavailable(
+                f"Redis did not answer within {REDIS_S:.0f} s; this may or may not be written: look first."
+            ) from None

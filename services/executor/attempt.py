@@ -1,0 +1,257 @@
+"""One attempt at a run, in five steps: claim (see `claims`), start, call, judge, record.
+
+```
+ claim ──▶ start ──▶ call ──▶ judge ──▶ record          stop(why) cancels the call; a handler that ignores it
+             │         ▲                                for some seconds is judged and recorded all the same,
+          refused   stop(why)                           and left behind
+```
+This is the one place where a handler's exceptions are caught (in a pool process: `pool`, for it): failed work
+is a fact to record, not our error.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from logging import ERROR, WARNING
+from typing import TYPE_CHECKING, cast
+
+import structlog
+
+from services.executor.outcome import Raised, Returned, raised, returned, timed_out
+from services.executor.worker import Call, Started, Why
+from shared import logs
+from shared.domain.commands import FailRun, InterruptRun, StartRun, SucceedRun
+from shared.domain.refusals import Refused
+from shared.domain.run import Run
+from shared.eventlog.envelope import Context
+from shared.faults import is_broken
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from services.executor.claims import Claim
+    from services.executor.heartbeat import Held
+    from services.executor.outcome import Outcome
+    from services.executor.plugins import Handler
+    from services.executor.worker import Worker
+    from shared.eventlog.decider import Decided
+
+ACTOR = "executor"
+IGNORED_AFTER_S = 5.0  # a handler has so long to heed its cancel
+REPORT_AGAIN_S = 0.5
+
+Report = SucceedRun | FailRun | InterruptRun
+
+
+class Attempt:
+    """The way of one claim; `run` goes it.
+
+    Args:
+        worker: on whose behalf.
+        claim: the entry that was taken.
+        release: called once, when this attempt no longer needs its slot.
+    """
+
+    def __init__(self, worker: Worker, claim: Claim, *, release: Callable[[Attempt], None]) -> None:
+        self.claim = claim
+        self.task: asyncio.Task[None] | None = None
+        self.handing_back = False  # once a stop is under way, what hasn't started is handed back instead
+        self._worker = worker
+        self._release = release
+        self._started: Started | None = None
+        self._call: Call | None = None
+        self._left_behind = False
+        self._log = logs.get("daybook.executor")
+
+    @property
+    def held(self) -> Held | None:
+        """Run and fence, once it has started."""
+        return None if self._started is None else (self._started.run.id, self._started.fence)
+
+    def begin(self) -> None:
+        """Go the way in a task of its own."""
+        self.task = asyncio.create_task(self.run(), name=f"run {self.claim.run}")
+
+    async def run(self) -> None:
+        """Start, call, judge, record; what breaks before the start leaves the entry claimed, for adoption."""
+        try:
+            self._started = await self._start()
+            if self._started is not None:
+                outcome = await self._called(self._started)
+                if not self._left_behind:
+                    await self._record(self._started, outcome)
+        except Exception as error:  # noqa: BLE001 - not a handler's: ours or infrastructure's, and one run's only
+            broken = is_broken(error)
+            self._log.log(
+                WARNING if broken else ERROR,
+                "attempt broke off",
+                run_id=self.claim.run,
+                error=repr(error),
+                exc_info=None if broken else error,
+            )
+        finally:
+            if not self._left_behind:
+                self._end()
+
+    def stop(self, why: Why, *, patience_s: float = IGNORED_AFTER_S) -> None:
+        """Cancel the handler, if it is being called; the first reason stays."""
+        call = self._call
+        if call is None or call.over.is_set() or call.why is not None or self.task is None:
+            return
+        call.why = why
+        self.task.cancel()
+        call.watch = asyncio.create_task(
+            self._leave_behind_after(patience_s), name=f"watch {self.claim.run}", context=call.context
+        )
+
+    # Start.
+
+    async def _start(self) -> Started | None:
+        """Commit the start; None if the run is not to be started here, or not any more."""
+        ref = f"run:{self.claim.run}"
+        held = (await self._worker.log.load(ref))[ref]
+        if self.handing_back:
+            await self._worker.claims.hand_back(self.claim)
+            return None
+        try:
+            decided = await self._worker.decider.decide(
+                ref,
+                StartRun(worker=self._worker.name),
+                Context(actor=ACTOR, corr=held.state.correlation_id if isinstance(held.state, Run) else ""),
+                held=held,
+                done=self.claim.done,
+            )
+        except Refused:  # started by way of another entry, or ended
+            await self._worker.claims.drop(self.claim)
+            return None
+        started = Started(decided=decided, run=_run_of(decided), at=time.monotonic())
+        self._worker.heartbeat.hold(started.run.id, started.fence)
+        self._tell(started.run)
+        return started
+
+    def _tell(self, run: Run) -> None:
+        """Have each line of this task's log say what it is about."""
+        structlog.contextvars.bind_contextvars(
+            job_id=run.job_id, run_id=run.id, attempt=run.attempt, correlation_id=run.correlation_id
+        )
+        self._worker.tally.started(run, self._worker.log.now())
+
+    # Call.
+
+    async def _called(self, started: Started) -> Outcome:
+        """What became of the handler: whatever it does, an outcome."""
+        handler = self._worker.handlers.get(started.run.spec.job_type)
+        if handler is None:
+            return raised(LookupError(f"this executor has no handler for {started.run.spec.job_type}"))
+        call = self._call = Call()
+        try:
+            if handler.blocking:
+                return await self._in_pool(started, handler)
+            return await self._here(started, handler)
+        except asyncio.CancelledError as cancelled:
+            task = asyncio.current_task()
+            if call.why is None and task is not None and task.cancelling():
+                raise  # the process is being torn down
+            if call.why is not None and task is not None:
+                task.uncancel()
+            return raised(cancelled)  # `stop`, or a cancel that the handler came upon by itself
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - failed work is a fact
+            return raised(error)
+        finally:
+            call.over.set()
+
+    async def _here(self, started: Started, handler: Handler) -> Outcome:
+        # Not asyncio.timeout: timeout, lost lease and the executor's end are one cancel for three reasons, and a
+        # handler that swallows it must be noticed.
+        timeout_s = started.run.spec.timeout_seconds
+        timer = asyncio.get_running_loop().call_later(timeout_s, self.stop, Why.TIMEOUT)
+        try:
+            return returned(await handler.call(started.told(self._worker.log.now())))
+        finally:
+            timer.cancel()
+
+    async def _in_pool(self, started: Started, handler: Handler) -> Outcome:
+        return await self._worker.pool.call(
+            handler.call,
+            started.told(self._worker.log.now()),
+            timeout_s=started.run.spec.timeout_seconds,
+            context=structlog.contextvars.get_contextvars(),
+        )
+
+    async def _leave_behind_after(self, patience_s: float) -> None:
+        """Judge and record without the handler, if it doesn't end."""
+        call, started = self._call, self._started
+        assert call is not None  # noqa: S101 - only a call is stopped
+        assert started is not None  # noqa: S101 - only a start is called
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(patience_s):
+                await call.over.wait()
+        if call.over.is_set():
+            return
+        self._left_behind = True
+        self._log.error("handler ignores its cancel, left behind", why=call.why)
+        try:
+            await self._record(started, None)
+        finally:
+            self._end()
+
+    # Judge.
+
+    def _judge(self, started: Started, outcome: Outcome | None) -> Report | None:
+        """What to report; a handler that was stopped has no say, of a moved run nothing is said."""
+        why = self._call.why if self._call is not None else None
+        match why, outcome:
+            case Why.MOVED, _:
+                return None
+            case Why.STOPPING, _:
+                return InterruptRun(fence=started.fence)
+            case Why.TIMEOUT, _:
+                return self._failed(started, timed_out(started.run.spec.timeout_seconds))
+            case _, Returned(result=result):
+                return SucceedRun(fence=started.fence, result=result)
+            case _, Raised() as failure:
+                return self._failed(started, failure)
+        raise AssertionError(f"run {started.run.id}: neither stopped nor ended")
+
+    def _failed(self, started: Started, failure: Raised) -> FailRun:
+        return FailRun(
+            fence=started.fence, error=failure.error, names=failure.names, draw=self._worker.draw()
+        )
+
+    # Record.
+
+    async def _record(self, started: Started, outcome: Outcome | None) -> None:
+        report = self._judge(started, outcome)
+        if report is None:
+            self._worker.tally.moved(started.run)
+            return
+        try:
+            decided = await self._reported(started, report)
+        except Refused as refusal:
+            self._worker.tally.refused(started.run, current=refusal.current)
+            return
+        self._worker.tally.ended(_run_of(decided), report, time.monotonic() - started.at)
+
+    async def _reported(self, started: Started, report: Report) -> Decided:
+        """Commit the report, however long Redis is away: the lease is kept, or the fence refuses it."""
+        context = Context(actor=ACTOR, cause=started.decided.event_ids[-1], corr=started.run.correlation_id)
+        while True:
+            try:
+                return await self._worker.decider.decide(
+                    started.decided.ref, report, context, held=started.decided.after
+                )
+            except Exception as error:
+                if not is_broken(error):
+                    raise
+            await asyncio.sleep(REPORT_AGAIN_S)
+
+    def _end(self) -> None:
+        if self.held is not None:
+            self._worker.heartbeat.release(*self.held)
+        self._release(self)
+
+
+def _run_of(decided: Decided) -> Run:
+    return cast("Run", decided.after.state)

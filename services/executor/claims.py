@@ -1,0 +1,188 @@
+"""Which runs to take, and in what order: highest priority first over all partitions, equals in turn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+from redis.exceptions import NoScriptError
+
+from shared.eventlog.keys import GROUP, PRIORITIES
+from shared.eventlog.unit import Done
+from shared.eventlog.writer import Script
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from shared.eventlog.log import EventLog
+
+ADOPT_IDLE_MS = 5_000  # far above the time from claim to start, a few ms; far below anybody's patience
+FORGOTTEN_MS = 24 * 3600 * 1000
+HANDED_BACK_MS = 3600 * 1000
+
+Waiting = dict[int, list[int]]  # partition → how many wait in each of its work streams, see `_streams`
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """A run that is this consumer's to start: the entry stays pending until the start deletes it."""
+
+    partition: int
+    queue: str
+    priority: int
+    entry: str
+    run: str
+
+    @property
+    def done(self) -> Done:
+        """The entry, for the commit that takes care of it."""
+        return Done(queue=self.queue, priority=self.priority, entry=self.entry)
+
+
+class Claims:
+    """One consumer's hand on the work streams of some queues, in all partitions.
+
+    Args:
+        log: whose partitions, and whose client.
+        queues: the queues it serves.
+        consumer: a name no other consumer has, nor had.
+    """
+
+    def __init__(self, log: EventLog, *, queues: Sequence[str], consumer: str) -> None:
+        self._log = log
+        self._redis = log.redis
+        self._queues = tuple(queues)
+        self._consumer = consumer
+        self._streams = tuple((queue, priority) for queue in self._queues for priority in PRIORITIES)
+        self._by_priority = sorted(range(len(self._streams)), key=lambda i: -self._streams[i][1])
+        self._keys = {p: [log.keys(p).work(*each) for each in self._streams] for p in range(log.partitions)}
+        self._cursors = {p: ["0-0"] * len(self._streams) for p in range(log.partitions)}
+        self._scripts = {name: _script(name) for name in ("waiting", "claim", "adopt", "leave")}
+        self._turn = 0
+
+    async def waiting(self) -> Waiting:
+        """How many runs wait in each work stream."""
+        replies = await self._call("waiting", {p: (keys, [GROUP]) for p, keys in self._keys.items()})
+        return dict(replies)
+
+    def depths(self, waiting: Waiting) -> dict[str, int]:
+        """How many wait in each queue, all partitions together."""
+        depths = dict.fromkeys(self._queues, 0)
+        for counts in waiting.values():
+            for (queue, _), count in zip(self._streams, counts, strict=True):
+                depths[queue] += count
+        return depths
+
+    async def take(self, free: int) -> list[Claim]:
+        """Claim up to `free` runs; with 0, only pass on the bells that were rung for us."""
+        waiting = {p: counts for p, counts in (await self.waiting()).items() if any(counts)}
+        if not waiting:
+            return []
+        self._turn += 1
+        counts = plan(waiting, free, order=self._by_priority, turn=self._turn)
+        replies = await self._call("claim", {p: self._claim_arguments(p, counts[p]) for p in waiting})
+        return [self._claim(p, *row) for p, rows in replies.items() for row in rows]
+
+    async def adopt(self, free: int) -> list[Claim]:
+        """Take over up to `free` runs that were claimed ADOPT_IDLE_MS ago, by whomever, and not started."""
+        claims: list[Claim] = []
+        for partition, keys in self._keys.items():
+            if len(claims) < free:
+                head = [GROUP, self._consumer, str(ADOPT_IDLE_MS), str(free - len(claims))]
+                call = (keys, head + self._cursors[partition])
+                cursors, rows = (await self._call("adopt", {partition: call}))[partition]
+                self._cursors[partition] = [cursor.decode() for cursor in cursors]
+                claims += [self._claim(partition, *row) for row in rows]
+        return claims
+
+    async def drop(self, claim: Claim) -> None:
+        """Take a stale entry out: its run was started, or ended, by way of another."""
+        stream = self._log.keys(claim.partition).work(claim.queue, claim.priority)
+        async with self._redis.pipeline(transaction=False) as pipe:
+            pipe.xack(stream, GROUP, claim.entry)
+            pipe.xdel(stream, claim.entry)
+            await pipe.execute()
+
+    async def hand_back(self, claim: Claim) -> None:
+        """Let another consumer adopt the run at once."""
+        stream = self._log.keys(claim.partition).work(claim.queue, claim.priority)
+        await self._redis.xclaim(
+            stream, GROUP, self._consumer, 0, [claim.entry], idle=HANDED_BACK_MS, justid=True
+        )
+
+    async def leave(self) -> int:
+        """Hand back whatever is still claimed, and give the name up; returns how many entries that were."""
+        arguments = [GROUP, self._consumer, str(FORGOTTEN_MS)]
+        replies = await self._call("leave", {p: (keys, arguments) for p, keys in self._keys.items()})
+        return sum(replies.values())
+
+    def _claim_arguments(self, partition: int, counts: list[int]) -> tuple[list[str], list[str]]:
+        keys = self._log.keys(partition)
+        width = len(PRIORITIES)
+        names: list[str] = []
+        for at, queue in enumerate(self._queues):
+            names += [keys.bell(queue), *self._keys[partition][at * width : (at + 1) * width]]
+        return names, [GROUP, self._consumer, str(width), *map(str, counts)]
+
+    def _claim(self, partition: int, stream: int, entry: bytes, run: bytes) -> Claim:
+        queue, priority = self._streams[stream - 1]
+        return Claim(
+            partition=partition, queue=queue, priority=priority, entry=entry.decode(), run=run.decode()
+        )
+
+    async def _call(self, name: str, calls: dict[int, tuple[list[str], list[str]]]) -> dict[int, Any]:
+        """One script on several partitions, in one pipeline."""
+        script = self._scripts[name]
+        try:
+            return await self._pipelined(script, calls)
+        except NoScriptError:
+            await self._redis.script_load(script.body)
+            return await self._pipelined(script, calls)
+
+    async def _pipelined(
+        self, script: Script, calls: dict[int, tuple[list[str], list[str]]]
+    ) -> dict[int, Any]:
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for keys, arguments in calls.values():
+                pipe.evalsha(script.sha, len(keys), *keys, *arguments)
+            return dict(zip(calls, await pipe.execute(), strict=True))
+
+
+def plan(waiting: Waiting, free: int, *, order: Sequence[int], turn: int) -> dict[int, list[int]]:
+    """How many to take from each work stream of each partition, `free` in all.
+
+    Args:
+        waiting: see Waiting.
+        free: slots.
+        order: the streams by falling priority; those of one priority stand together, one for each queue.
+        turn: which partition, and which queue of a priority, comes first this time.
+    """
+    counts = {partition: [0] * len(streams) for partition, streams in waiting.items()}
+    partitions = _rotated(list(waiting), turn)
+    queues = len(order) // len(PRIORITIES)
+    for start in range(0, len(order), queues):
+        for stream in _rotated(list(order[start : start + queues]), turn):
+            free = _share_out(stream, waiting, free, partitions, counts)
+    return counts
+
+
+def _share_out(
+    stream: int, waiting: Waiting, free: int, partitions: list[int], counts: dict[int, list[int]]
+) -> int:
+    """Spread the slots over the partitions: their commits go on side by side. Returns what is left."""
+    fewest_first = sorted(partitions, key=lambda partition: waiting[partition][stream])
+    for left, partition in zip(range(len(partitions), 0, -1), fewest_first, strict=True):
+        count = min(waiting[partition][stream], -(-free // left))
+        counts[partition][stream] = count
+        free -= count
+    return free
+
+
+def _rotated(items: list[int], turn: int) -> list[int]:
+    first = turn % len(items)
+    return items[first:] + items[:first]
+
+
+def _script(name: str) -> Script:
+    return Script(resources.files("services.executor").joinpath(f"{name}.lua").read_text())

@@ -1,0 +1,159 @@
+"""Signs of life for running runs, from a thread of its own: a handler that blocks the loop loses no lease.
+
+Every second the thread asks which runs are no longer this worker's, and each third of a lease it extends
+those of the others. When the event loop hasn't turned for LOOP_STUCK_S it stops: then nobody here is working,
+and the runs had better start elsewhere.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from importlib import resources
+from typing import TYPE_CHECKING
+
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+from redis.retry import Retry
+
+from shared import logs
+from shared.domain import ids
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import timedelta
+
+    from shared.eventlog.log import EventLog
+
+LOOK_EVERY_S = 1.0
+LOOP_STUCK_S = 60.0
+TIMEOUT_S = 2.0
+RUNS_MAX = 500  # a call, about 1 ms of script
+
+Held = tuple[str, str]  # run id, fence
+
+
+class Heartbeat:
+    """Keeps the leases of what `hold` names, until `release`.
+
+    Args:
+        url: of Redis; the thread has its own connection.
+        log: for the names of keys only.
+        lease: how long a run stays its worker's without a beat.
+        on_moved: called *in the thread* with each run that is no longer ours; it may be told again.
+    """
+
+    def __init__(
+        self, url: str, log: EventLog, *, lease: timedelta, on_moved: Callable[[Held], None]
+    ) -> None:
+        self._redis = Redis.from_url(
+            url,
+            socket_timeout=TIMEOUT_S,
+            socket_connect_timeout=TIMEOUT_S,
+            retry=Retry(NoBackoff(), 1),
+            protocol=2,
+        )
+        self._script = self._redis.register_script(_source())
+        self._log = log
+        self._lease_ms = round(lease.total_seconds() * 1000)
+        self._extend_every_s = lease.total_seconds() / 3  # two beats may fail before a lease is lost
+        self._on_moved = on_moved
+        self._held: dict[Held, int] = {}
+        self._ticked_at = time.monotonic()
+        self._extended_at = 0.0
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+        self._said = ""
+
+    def start(self) -> None:
+        """Begin; once."""
+        self.tick()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End, and wait for it: up to a few seconds if Redis hangs."""
+        self._ending.set()
+        if self._thread.is_alive():
+            self._thread.join(2 * TIMEOUT_S)
+        self._redis.close()
+
+    def tick(self) -> None:
+        """The event loop turns; to be called each second from it."""
+        self._ticked_at = time.monotonic()
+
+    @property
+    def trouble(self) -> str | None:
+        """What keeps it from beating, or None."""
+        return "the heartbeat thread has died" if self.dead else self._said or None
+
+    @property
+    def dead(self) -> bool:
+        """Whether the thread ended unasked: a defect, after which leases run out."""
+        return self._thread.ident is not None and not self._thread.is_alive() and not self._ending.is_set()
+
+    def __len__(self) -> int:
+        """How many starts it keeps."""
+        return len(self._held)
+
+    def hold(self, run: str, fence: str) -> None:
+        """Keep the lease of this start from now on."""
+        self._held[run, fence] = ids.partition_of(run)
+
+    def release(self, run: str, fence: str) -> None:
+        """Let it go; harmless twice."""
+        self._held.pop((run, fence), None)
+
+    def beat(self, *, extend: bool) -> list[Held]:
+        """One round over all partitions; returns the runs that are no longer ours.
+
+        Raises:
+            redis.exceptions.RedisError: some partitions were not reached.
+        """
+        by_partition: dict[int, list[Held]] = {}
+        for held, partition in self._held.copy().items():  # copy: the loop goes on meanwhile
+            by_partition.setdefault(partition, []).append(held)
+        moved: list[Held] = []
+        for partition, runs in by_partition.items():
+            for start in range(0, len(runs), RUNS_MAX):
+                moved += self._beat_some(partition, runs[start : start + RUNS_MAX], extend=extend)
+        return moved
+
+    def _beat_some(self, partition: int, runs: list[Held], *, extend: bool) -> list[Held]:
+        keys = self._log.keys(partition)
+        moved = self._script(
+            keys=[keys.due, *(keys.aggregate(f"run:{run}") for run, _ in runs)],
+            args=[self._lease_ms if extend else 0, *(text for held in runs for text in held)],
+        )
+        return [runs[number - 1] for number in moved]
+
+    def _run(self) -> None:
+        pause_s = min(LOOK_EVERY_S, self._extend_every_s)
+        while not self._ending.wait(pause_s):
+            if time.monotonic() - self._ticked_at > LOOP_STUCK_S:
+                self._say(f"the event loop has been stuck for {LOOP_STUCK_S:.0f} s, so leases run out")
+                continue
+            try:
+                self._round()
+            except (RedisError, OSError) as error:
+                self._say(f"{type(error).__name__}: {error}")
+            else:
+                self._said = ""
+
+    def _round(self) -> None:
+        started_at = time.monotonic()
+        # A little early rather than a look too late: looks don't fall on thirds of a lease.
+        extend = started_at - self._extended_at >= self._extend_every_s - LOOK_EVERY_S / 2
+        for held in self.beat(extend=extend):
+            self._on_moved(held)
+        if extend:
+            self._extended_at = started_at
+
+    def _say(self, trouble: str) -> None:
+        if not self._said:
+            logs.get("daybook.executor").warning("heartbeat failed", error=trouble, runs=len(self._held))
+        self._said = trouble
+
+
+def _source() -> str:
+    return resources.files("services.executor").joinpath("beat.lua").read_text()

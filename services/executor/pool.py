@@ -1,0 +1,99 @@
+"""Blocking handlers, in processes that can be killed: by a timeout, a cancel, or the executor's own end."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+import signal
+from concurrent.futures.process import BrokenProcessPool
+from typing import TYPE_CHECKING
+
+import structlog
+from pebble import ProcessExpired, ProcessPool
+
+from services.executor.outcome import Outcome, raised, returned, timed_out
+from shared import logs
+from shared.parent import die_with_parent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
+
+    from shared.handlers import Run
+
+RUNS_A_PROCESS = 1_000  # then it is replaced: what a handler leaks doesn't grow for ever
+
+
+class HandlerProcessDied(Exception):  # noqa: N818 - its name is what people read as the failure's class
+    """The process of a blocking handler ended before the handler did: killed, out of memory, or crashed."""
+
+
+class Pool:
+    """A few processes, started when the first blocking handler is called.
+
+    Args:
+        processes: how many; further runs wait for one, and their time counts from when they get it.
+        log_level: of the processes' own log lines.
+        log_format: likewise.
+    """
+
+    def __init__(self, *, processes: int, log_level: str, log_format: str) -> None:
+        self._processes = processes
+        self._logging = (log_level, log_format)
+        self._pool: ProcessPool | None = None
+
+    async def call(
+        self, function: Callable[[Run], Any], run: Run, *, timeout_s: float, context: Mapping[str, Any]
+    ) -> Outcome:
+        """Call `function(run)` in a process. Cancelling kills it.
+
+        Args:
+            function: can be pickled, as its arguments can.
+            run: what it is told.
+            timeout_s: after so many seconds of its own the process is killed.
+            context: fields for its log lines.
+        """
+        try:
+            future = self._running().schedule(_work, args=(function, run, dict(context)), timeout=timeout_s)
+            outcome: Outcome = await asyncio.wrap_future(future)
+        except TimeoutError:  # the pool's: a handler's own comes back as an outcome
+            return timed_out(timeout_s)
+        except ProcessExpired as end:
+            return raised(HandlerProcessDied(f"the handler's process ended with status {end.exitcode}"))
+        except BrokenProcessPool as error:
+            self._pool = None
+            return raised(HandlerProcessDied(f"the pool of processes broke: {error}"))
+        return outcome
+
+    def stop(self) -> None:
+        """Kill the processes; takes a moment."""
+        if self._pool is not None:
+            self._pool.stop()  # type: ignore[no-untyped-call]
+            self._pool.join()
+
+    def _running(self) -> ProcessPool:
+        if self._pool is None or not self._pool.active:
+            self._pool = ProcessPool(
+                max_workers=self._processes,
+                max_tasks=RUNS_A_PROCESS,
+                initializer=_prepare,
+                initargs=(os.getpid(), *self._logging),
+                context=multiprocessing.get_context("spawn"),  # a fork would inherit our threads' locks
+            )
+        return self._pool
+
+
+def _prepare(parent: int, log_level: str, log_format: str) -> None:
+    # SIGKILL, as a handler may be deep in C and never come to look at a gentler signal.
+    die_with_parent(parent, signal.SIGKILL)
+    logs.configure(log_level, log_format, "executor")
+
+
+def _work(function: Callable[[Run], Any], run: Run, context: dict[str, Any]) -> Outcome:
+    """The call, in its process. What comes back is plain data: not every exception survives the journey."""
+    with structlog.contextvars.bound_contextvars(**context):
+        try:
+            return returned(function(run))
+        except Exception as error:  # noqa: BLE001 - failed work is a fact, see attempt.py
+            return raised(error)

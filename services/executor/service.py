@@ -1,0 +1,252 @@
+"""The executor's loop: a fixed number of slots, filled from the work streams; and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import secrets
+import socket
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from services.executor.attempt import Attempt
+from services.executor.bells import Bells
+from services.executor.claims import Claims
+from services.executor.heartbeat import Heartbeat
+from services.executor.plugins import handlers
+from services.executor.pool import Pool
+from services.executor.tally import Tally
+from services.executor.worker import Why, Worker
+from shared import logs
+from shared.eventlog.connection import connect
+from shared.lifecycle import repeat
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from services.executor.claims import Claim
+    from services.executor.heartbeat import Held
+    from shared.eventlog.decider import Decider
+    from shared.eventlog.log import EventLog
+    from shared.job_types import Known
+    from shared.lifecycle import Health, Stop
+    from shared.metrics import Metrics
+    from shared.settings import Settings
+
+TICK_S = 1.0
+ADOPT_EVERY_S = 2.0
+DEPTH_EVERY_S = 5.0
+HAND_BACK_S = 3.0  # for handlers to heed the stop; below lifecycle.HAND_BACK_S, with time left to say goodbye
+LAST_WRITES_S = 1.0
+
+
+def worker_name() -> str:
+    """`<host>-<pid>-<chance>`: nobody else has it, nor had."""
+    return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+
+
+class Executor:
+    """One process's slots.
+
+    Args:
+        log: opened.
+        decider: over `log`.
+        settings: concurrency, queues, lease_seconds, drain_seconds, files_roots.
+        redis_url: for connections of its own: bells, heartbeats.
+        known: the job types that are installed.
+        metrics: of the process.
+        health: gets the probes `claim`, `heartbeat`.
+        name: of the worker; None makes one.
+        draw: a number in [0, 1), for the jitter of back-offs.
+    """
+
+    def __init__(
+        self,
+        *,
+        log: EventLog,
+        decider: Decider,
+        settings: Settings,
+        redis_url: str,
+        known: Known,
+        metrics: Metrics,
+        health: Health,
+        name: str | None = None,
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        self.name = name or worker_name()
+        self._settings = settings
+        self._metrics = metrics
+        self._health = health
+        self._blocking = connect(redis_url, blocking=True, connections=log.partitions)
+        self._bells = Bells(self._blocking, log, queues=settings.queues)
+        self._claims = Claims(log, queues=settings.queues, consumer=self.name)
+        self._heartbeat = Heartbeat(
+            redis_url, log, lease=timedelta(seconds=settings.lease_seconds), on_moved=self._moved_in_thread
+        )
+        self._worker = Worker(
+            name=self.name,
+            log=log,
+            decider=decider,
+            claims=self._claims,
+            heartbeat=self._heartbeat,
+            handlers=handlers(known, files_roots=settings.files_roots),
+            pool=Pool(
+                processes=min(settings.concurrency, max(2, os.cpu_count() or 1)),
+                log_level=settings.log_level,
+                log_format=settings.log_format,
+            ),
+            tally=Tally(metrics, job_types=known.types.keys()),
+            draw=draw,
+        )
+        self._attempts: dict[Claim, Attempt] = {}
+        self._left_behind: set[asyncio.Task[None]] = set()
+        self._all_ended = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._log = logs.get("daybook.executor")
+
+    @property
+    def free(self) -> int:
+        """How many more runs it could take."""
+        return self._settings.concurrency - len(self._attempts)
+
+    async def run(self, stop: Stop) -> None:
+        """Serve until `stop` is set; then drain, hand back what hasn't ended, and leave."""
+        self._open()
+        self._log.info("serving", worker=self.name, queues=self._settings.queues, slots=self.free)
+        try:
+            async with asyncio.TaskGroup() as group:
+                ticking = group.create_task(self._tick(), name="tick")
+                helpers = [
+                    group.create_task(self._bells.listen(stop), name="bells"),
+                    group.create_task(self._repeat(self.adopt_once, stop, "adopt"), name="adopt"),
+                    group.create_task(self._repeat(self.measure_once, stop, "depth"), name="depth"),
+                    group.create_task(self._wake_at(stop), name="wake"),
+                ]
+                await self._repeat(self.claim_once, stop, "claim")
+                await _cancelled(helpers)
+                await self._drain()
+                await _cancelled([ticking])
+        finally:
+            await self._close()
+
+    async def claim_once(self) -> None:
+        """Fill the free slots, highest priority first; sleep if there is nothing to do."""
+        if self.free == 0:
+            if self._bells.rung:
+                self._bells.rung = False
+                await self._claims.take(0)
+            await self._bells.sleep(listening=False)
+            return
+        self._bells.rung = False
+        claims = await self._claims.take(self.free)
+        for claim in claims:
+            self.begin(claim)
+        if not claims:
+            await self._bells.sleep(listening=True)
+
+    async def adopt_once(self) -> float:
+        """Take over what others have left; returns the pause until the next look."""
+        for claim in await self._claims.adopt(self.free):
+            self.begin(claim)
+        return ADOPT_EVERY_S
+
+    async def measure_once(self) -> float:
+        """Count what waits; returns the pause until the next look."""
+        for queue, depth in self._claims.depths(await self._claims.waiting()).items():
+            self._metrics.queue_depth.labels(queue).set(depth)
+        return DEPTH_EVERY_S
+
+    def begin(self, claim: Claim) -> None:
+        """Give a claim its slot. One that is being started already (adopted from ourselves) is left alone."""
+        if claim not in self._attempts:
+            self._attempts[claim] = attempt = Attempt(self._worker, claim, release=self._released)
+            self._all_ended.clear()
+            attempt.begin()
+
+    def _released(self, attempt: Attempt) -> None:
+        if self.free == 0:
+            self._bells.wake()
+        del self._attempts[attempt.claim]
+        if attempt.task is not None and attempt.task is not asyncio.current_task():
+            self._left_behind.add(attempt.task)
+            attempt.task.add_done_callback(self._left_behind.discard)
+        if not self._attempts:
+            self._all_ended.set()
+
+    # Lost leases.
+
+    def _moved_in_thread(self, held: Held) -> None:
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._moved, held)
+
+    def _moved(self, held: Held) -> None:
+        for attempt in self._attempts.values():
+            if attempt.held == held:
+                attempt.stop(Why.MOVED)
+
+    # The frame.
+
+    def _open(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._health.check("heartbeat", lambda: self._heartbeat.trouble)
+        self._metrics.collect_from("runs_active", lambda: len(self._heartbeat))
+        self._metrics.slots.labels("busy").set_function(lambda: len(self._attempts))
+        self._metrics.slots.labels("free").set_function(lambda: self.free)
+        self._heartbeat.start()
+
+    async def _repeat(self, once: Callable[[], Any], stop: Stop, name: str) -> None:
+        await repeat(once, stop=stop, name=name, health=self._health)
+
+    async def _tick(self) -> None:
+        """Show the heartbeat that the loop turns; without a heartbeat there is no point in going on."""
+        while True:
+            self._heartbeat.tick()
+            if self._heartbeat.dead:
+                raise RuntimeError("the heartbeat thread has died: leases would run out under their handlers")
+            await asyncio.sleep(TICK_S)
+
+    async def _wake_at(self, stop: Stop) -> None:
+        await stop.wait()
+        self._bells.wake()
+
+    async def _drain(self) -> None:
+        """Let what runs end, within the grace; hand the rest back."""
+        for attempt in self._attempts.values():
+            attempt.handing_back = True
+        if await self._ended_within(self._settings.drain_seconds):
+            return
+        self._log.info("handing back", runs=len(self._attempts))
+        for attempt in list(self._attempts.values()):
+            attempt.stop(Why.STOPPING, patience_s=HAND_BACK_S)
+        if not await self._ended_within(HAND_BACK_S + LAST_WRITES_S):
+            self._log.error("left without handing back", runs=[a.claim.run for a in self._attempts.values()])
+
+    async def _ended_within(self, seconds: float) -> bool:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self._attempts:
+                    await self._all_ended.wait()
+        return not self._attempts
+
+    async def _close(self) -> None:
+        """Let go of everything; entries that are still claimed may be adopted at once."""
+        tasks = [attempt.task for attempt in self._attempts.values() if attempt.task is not None]
+        await _cancelled([*tasks, *self._left_behind])
+        await asyncio.to_thread(self._heartbeat.stop)
+        try:
+            async with asyncio.timeout(LAST_WRITES_S):
+                await self._claims.leave()
+        except Exception as error:  # noqa: BLE001 - others find out by themselves, a little later
+            self._log.warning("left without a word", error=repr(error))
+        await asyncio.to_thread(self._worker.pool.stop)
+        await self._blocking.aclose()
+
+
+async def _cancelled(tasks: list[asyncio.Task[None]]) -> None:
+    """Cancel tasks and wait for their end; those that ignore it are left to the end of the process."""
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks, timeout=LAST_WRITES_S)

@@ -1,0 +1,95 @@
+"""What all attempts of an executor share, and what one of them knows once it has started."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import copy
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from shared import handlers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from datetime import datetime
+
+    from services.executor.claims import Claims
+    from services.executor.heartbeat import Heartbeat
+    from services.executor.plugins import Handler
+    from services.executor.pool import Pool
+    from services.executor.tally import Tally
+    from shared.domain.run import Run
+    from shared.eventlog.decider import Decided, Decider
+    from shared.eventlog.log import EventLog
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Worker:
+    """What all attempts of an executor share.
+
+    Attributes:
+        name: of the executor, as it stands in RunStarted.
+        draw: a number in [0, 1), for the jitter of a back-off.
+    """
+
+    name: str
+    log: EventLog
+    decider: Decider
+    claims: Claims
+    heartbeat: Heartbeat
+    handlers: Mapping[str, Handler]
+    pool: Pool
+    tally: Tally
+    draw: Callable[[], float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started:
+    """A start that is in the log; `at` is in seconds of the monotonic clock."""
+
+    decided: Decided
+    run: Run
+    at: float
+
+    @property
+    def fence(self) -> str:
+        """Position of the start."""
+        return self.decided.after.fence
+
+    def told(self, now: datetime) -> handlers.Run:
+        """What its handler is told."""
+        run, spec = self.run, self.run.spec
+        return handlers.Run(
+            run_id=run.id,
+            job_id=run.job_id,
+            job_name=spec.job_name,
+            job_type=spec.job_type,
+            job_data=copy.deepcopy(spec.job_data),  # the handler's own: ours goes into the next snapshot
+            attempt=run.attempt,
+            max_attempts=spec.retry.max_retries + 1,
+            scheduled_for=run.scheduled_for,
+            fence=self.fence,
+            correlation_id=run.correlation_id,
+            deadline=now + timedelta(seconds=spec.timeout_seconds),
+        )
+
+
+class Why(StrEnum):
+    """Why a call was stopped."""
+
+    TIMEOUT = "timeout"
+    MOVED = "moved"  # the run is another worker's, or nobody's
+    STOPPING = "stopping"  # the executor ends; the run is handed back
+
+
+class Call:
+    """A call of a handler: whether it is over, and why it was stopped."""
+
+    def __init__(self) -> None:
+        self.over = asyncio.Event()
+        self.why: Why | None = None
+        self.watch: asyncio.Task[None] | None = None
+        self.context = contextvars.copy_context()

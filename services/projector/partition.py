@@ -1,0 +1,215 @@
+"""One partition's way into Postgres: read, fold, commit, publish, trim; and look again when in doubt."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+from services.projector import job_rows, projections, run_rows
+from services.projector.batch import Overtaken, batch_of, commit
+from services.projector.memory import Memory
+from services.projector.rows import statement
+from services.projector.trimming import Tail
+from shared import logs
+from shared.domain import ids
+from shared.eventlog import opening
+from shared.eventlog.position import Position
+from shared.eventlog.reader import Hole
+from shared.faults import Fatal
+from shared.readmodel import archive
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    import asyncpg
+    from redis.asyncio import Redis
+
+    from services.projector.batch import Batch
+    from services.projector.projections import Folded
+    from services.projector.rows import Refusal
+    from shared.eventlog.envelope import Recorded
+    from shared.eventlog.keys import Keys
+    from shared.eventlog.reader import LogReader
+    from shared.metrics import Metrics
+    from shared.readmodel.archive import Checkpoint
+
+BATCH = 2_000  # events a transaction
+BLOCK_MS = 500  # a read of a quiet log lasts so long: a stop, or the loss of the partition, waits for it
+
+
+class Unopened(ConnectionError):  # noqa: N818 - a finding
+    """The log isn't open yet: whoever opens it is still comparing. Waiting cures it."""
+
+
+class PartitionProjector:
+    """Projects one partition; what it knows of checkpoint, jobs and runs is good until something fails.
+
+    Args:
+        partition: which.
+        keys: names of its keys.
+        reader: of the log, on a client whose reads may block.
+        redis: a client for commands.
+        pool: of the archive's database; one connection is kept while the partition is served.
+        metrics: counts refusals.
+        reopen: opens the log (`recovery.open_log`); raises Fatal if archive and log disagree.
+    """
+
+    def __init__(
+        self,
+        partition: int,
+        keys: Keys,
+        *,
+        reader: LogReader,
+        redis: Redis,
+        pool: asyncpg.Pool,
+        metrics: Metrics,
+        reopen: Callable[[int], Awaitable[None]],
+    ) -> None:
+        self.partition = partition
+        self._keys = keys
+        self._reader = reader
+        self._redis = redis
+        self._pool = pool
+        self._metrics = metrics
+        self._reopen = reopen
+        self._log = logs.get("daybook.projector")
+        self._connection: asyncpg.pool.PoolConnectionProxy | None = None
+        self._ahead: asyncio.Task[list[Recorded]] | None = None
+        self._memory = Memory()
+        self._tail = Tail()
+        self.checkpoint: Checkpoint | None = None
+        self._holes = 0
+
+    async def run_once(self, *, block_ms: int | None = BLOCK_MS) -> int:
+        """Project one batch, and return how many events it had; 0 if none came within `block_ms`.
+
+        Raises:
+            Fatal: events between archive and log are missing, or they disagree.
+            Exception: broken infrastructure; the next call looks at everything again.
+        """
+        try:
+            return await self._round(block_ms)
+        except Overtaken as finding:
+            self._log.info("somebody else has projected, looking again", finding=str(finding))
+            await self.forget()
+            return 0
+        except Hole as hole:
+            await self._face(hole)
+            return 0
+        except BaseException:
+            await self.forget()
+            raise
+
+    async def forget(self) -> None:
+        """Drop what is known and give the connection back; the next round begins anew."""
+        self.checkpoint = None
+        self._memory = Memory()
+        self._tail = Tail()
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None:
+            ahead.cancel()
+            with contextlib.suppress(BaseException):  # it was reading ahead: nobody waits for what it found
+                await ahead
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await self._pool.release(connection)
+
+    async def _round(self, block_ms: int | None) -> int:
+        if self.checkpoint is None or self._connection is None:
+            self._connection, self.checkpoint = await self._begin()
+        events = await self._read(self.checkpoint, block_ms)
+        if not events:
+            return 0
+        self._holes = 0
+        self._read_ahead(events[-1], block_ms)
+        batch = batch_of(self.checkpoint, events, await self._fold(self._connection, events))
+        refused = await commit(self._connection, batch)
+        self.checkpoint = batch.after
+        self._memory.settle(batch.folded, {each.key for each in refused})
+        self._tell(refused)
+        await self._publish(batch)
+        return len(events)
+
+    async def _begin(self) -> tuple[asyncpg.pool.PoolConnectionProxy, Checkpoint]:
+        """A connection, and the checkpoint of a log that is open for this very server."""
+        checkpoint = await self._opened() or await self._reopened()
+        return await self._pool.acquire(), checkpoint
+
+    async def _opened(self) -> Checkpoint | None:
+        state = await opening.look(self._redis, self._keys)
+        checkpoint = await archive.checkpoint(self._pool, self.partition)
+        if checkpoint is not None and state.is_open and state.epoch >= checkpoint.fence:
+            return checkpoint
+        return None
+
+    async def _reopened(self) -> Checkpoint:
+        await self._reopen(self.partition)
+        checkpoint = await self._opened()
+        if checkpoint is None:
+            raise Unopened(f"partition {self.partition} has been closed again while it was opened")
+        return checkpoint
+
+    async def _read(self, after: Checkpoint, block_ms: int | None) -> list[Recorded]:
+        if self._ahead is not None:
+            ahead, self._ahead = self._ahead, None
+            return await ahead
+        return await self._reader.read(
+            self.partition, Position(after.epoch, after.pos), after.id, count=BATCH, block_ms=block_ms
+        )
+
+    def _read_ahead(self, last: Recorded, block_ms: int | None) -> None:
+        """Read what follows `last` while Postgres takes what has been read."""
+        if block_ms is not None:
+            read = self._reader.read(self.partition, last.position, last.id, count=BATCH, block_ms=block_ms)
+            self._ahead = asyncio.create_task(read, name=f"projector:{self.partition}:ahead")
+
+    async def _fold(self, connection: asyncpg.pool.PoolConnectionProxy, events: Sequence[Recorded]) -> Folded:
+        memory = self._memory
+        jobs, runs = projections.needed(events, memory.jobs, memory.runs)
+        if jobs:
+            for record in await connection.fetch(statement("load_jobs"), jobs):
+                entry = job_rows.loaded(tuple(record))
+                memory.jobs[entry.id] = entry
+        if runs:
+            times = [ids.time_of(run) for run in runs]
+            for record in await connection.fetch(statement("load_runs"), runs, times):
+                row = run_rows.loaded(tuple(record))
+                memory.runs[row.id] = row
+        return projections.fold(events, memory.jobs, memory.runs)
+
+    def _tell(self, refused: Sequence[Refusal]) -> None:
+        for each in refused:
+            self._metrics.projection_errors_total.inc()
+            self._log.error(
+                "a row was refused",
+                partition=self.partition,
+                model=each.model,
+                key=each.key,
+                position=str(each.position),
+                sqlstate=each.sqlstate,
+                reason=each.message,
+            )
+
+    async def _publish(self, batch: Batch) -> None:
+        """Tell who waits for the archive, and drop from the log what nobody tails any more."""
+        await self._redis.publish(self._keys.archived, f"{batch.after.epoch}-{batch.after.pos}")
+        below = self._tail.add(batch.events)
+        if below is not None:
+            await self._reader.trim(self.partition, below)
+
+    async def _face(self, hole: Hole) -> None:
+        """Look again: the checkpoint may be old. A hole after that is one.
+
+        Raises:
+            Fatal: events are missing.
+        """
+        await self.forget()
+        self._holes += 1
+        await self._reopen(self.partition)
+        if self._holes > 1:
+            raise Fatal(
+                f"The archive of partition {self.partition} ends at {hole.after}, and the log goes on at "
+                f"{hole.found}: what stood between is in neither. Nothing was projected beyond it; "
+                "healing is not available yet (issue 3 of 8)."
+            )

@@ -1,0 +1,144 @@
+"""From events to rows: a batch of one partition folded per key, without a clock and without I/O.
+
+The same archive gives the same rows, however it was cut into batches: a rebuild is compared with the
+original.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from services.projector import hours, job_rows, run_rows
+from shared.domain import ids
+from shared.domain.events import JobCreated, RunRequested
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, MutableMapping
+
+    from services.projector.hours import Hours
+    from services.projector.job_rows import JobEntry
+    from services.projector.run_rows import RunRow
+    from shared.domain.events import Change
+    from shared.eventlog.envelope import Recorded
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unreadable:
+    """An event that this build can't read or fold: a newer Daybook wrote it, or nobody of ours."""
+
+    recorded: Recorded
+    message: str
+
+
+@dataclass(slots=True, kw_only=True)
+class Folded:
+    """What a batch comes to.
+
+    Attributes:
+        jobs: job id → entry, of the jobs touched.
+        snapshots: ids of those whose state an event has advanced.
+        runs: run id → row, of the runs touched.
+        hours: what to add.
+        unreadable: events that are in the archive only.
+    """
+
+    jobs: dict[str, JobEntry] = field(default_factory=dict)
+    snapshots: set[str] = field(default_factory=set)
+    runs: dict[str, RunRow] = field(default_factory=dict)
+    hours: Hours = field(default_factory=dict)
+    unreadable: list[Unreadable] = field(default_factory=list)
+
+
+def begins(recorded: Recorded) -> bool:
+    """Whether nothing need be known of the aggregate before this event."""
+    return recorded.type in {JobCreated.__name__, RunRequested.__name__}
+
+
+def job_of(recorded: Recorded) -> str:
+    """The job whose row an event touches, or ''."""
+    return recorded.subject[4:] if recorded.subject.startswith("job/") else recorded.job
+
+
+def run_of(recorded: Recorded) -> str:
+    """The run whose row an event touches, or ''."""
+    return recorded.subject[4:] if recorded.subject.startswith("run/") else ""
+
+
+def needed(
+    events: Iterable[Recorded], jobs: MutableMapping[str, JobEntry], runs: MutableMapping[str, RunRow]
+) -> tuple[list[str], list[str]]:
+    """Ids of the jobs and runs that must be loaded before `events` can be folded."""
+    want_jobs: dict[str, bool] = {}
+    want_runs: dict[str, bool] = {}
+    for recorded in events:
+        begun = begins(recorded)
+        run_id = run_of(recorded)
+        if run_id and run_id not in runs:
+            want_runs.setdefault(run_id, not begun)
+        job_id = job_of(recorded)
+        if job_id and job_id not in jobs:
+            want_jobs.setdefault(job_id, not (begun and not run_id))
+    return list(_ours(want_jobs)), list(_ours(want_runs))
+
+
+def fold(
+    events: Iterable[Recorded], jobs: MutableMapping[str, JobEntry], runs: MutableMapping[str, RunRow]
+) -> Folded:
+    """Fold `events`, in their order, into `jobs` and `runs` (what is known); tell what they touched."""
+    folded = Folded()
+    for recorded in events:
+        try:
+            change = recorded.change()
+            _fold_run(folded, runs, recorded, change)
+            _fold_job(folded, jobs, recorded, change)
+        except Exception as error:  # noqa: BLE001 - whatever it is, one event must not stop the projector
+            folded.unreadable.append(
+                Unreadable(recorded=recorded, message=f"{type(error).__name__}: {error}")
+            )
+            _give_up(folded, jobs, recorded)
+    return folded
+
+
+def _fold_run(folded: Folded, runs: MutableMapping[str, RunRow], recorded: Recorded, change: Change) -> None:
+    run_id = run_of(recorded)
+    if not run_id:
+        return
+    row = run_rows.fold(runs.get(run_id), recorded, change.event)
+    if row is not None:
+        runs[run_id] = folded.runs[run_id] = row
+        hours.count(folded.hours, change.event, recorded.at, row)
+
+
+def _fold_job(
+    folded: Folded, jobs: MutableMapping[str, JobEntry], recorded: Recorded, change: Change
+) -> None:
+    job_id = job_of(recorded)
+    if not job_id:
+        return
+    before = jobs.get(job_id)
+    entry = job_rows.fold(before, recorded, change)
+    if entry is None or entry is before:
+        return
+    jobs[job_id] = folded.jobs[job_id] = entry
+    if entry.version == recorded.position:
+        folded.snapshots.add(job_id)
+
+
+def _give_up(folded: Folded, jobs: MutableMapping[str, JobEntry], recorded: Recorded) -> None:
+    """Don't let a job's snapshot pass over an event that advanced it but was not folded in."""
+    job_id = job_of(recorded)
+    entry = jobs.get(job_id)
+    if entry is not None and (recorded.advances == "both" or recorded.subject.startswith("job/")):
+        jobs[job_id] = folded.jobs[job_id] = job_rows.unreadable(entry, recorded)
+        folded.snapshots.add(job_id)
+
+
+def _ours(wanted: dict[str, bool]) -> Iterator[str]:
+    """The ids that are to be loaded and can be: others would make Postgres refuse the question."""
+    for identifier, wants in wanted.items():
+        if wants:
+            try:
+                yield ids.parse(identifier)
+            except ids.BadId:
+                continue

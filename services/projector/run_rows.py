@@ -1,0 +1,226 @@
+"""The ledger of runs: an execution as clients see it, folded from its events.
+
+Times are those of the envelope (`at`, the commit), so that a rebuild gives the same row.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from shared.domain import ids
+from shared.domain.events import (
+    Event,
+    Failure,
+    RunFailed,
+    RunInterrupted,
+    RunLost,
+    RunQueued,
+    RunRequested,
+    RunRetryPlanned,
+    RunStarted,
+    RunSucceeded,
+)
+from shared.eventlog.envelope import json_text, rfc3339
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from shared.eventlog.envelope import Recorded
+
+Json = dict[str, Any]
+
+
+class RunRow(NamedTuple):
+    """A row of `ledger.runs`, in the order of its columns; a tuple, because that is what `unnest` takes.
+
+    Attributes:
+        id_at: the time in the id.
+        queued_at: when it entered a work stream last.
+        started_at: of the latest attempt; `duration_ms` counts from it.
+        lateness_ms: from `scheduled_for` to the first start.
+        attempts: one JSON object each, times as the API shows them.
+    """
+
+    id: str
+    id_at: datetime
+    partition: int
+    job_id: str
+    job_name: str
+    job_type: str
+    status: str
+    trigger: str
+    of: str | None
+    revision: int
+    queue: str
+    priority: int
+    attempt: int
+    max_attempts: int
+    scheduled_for: datetime
+    fires_at: datetime
+    queued_at: datetime | None
+    started_at: datetime | None
+    finished_at: datetime | None
+    duration_ms: int | None
+    lateness_ms: int | None
+    result: str | None
+    error: Json | None
+    worker: str | None
+    correlation_id: str
+    attempts: tuple[Json, ...]
+    epoch: int
+    pos: int
+
+    @property
+    def ended(self) -> bool:
+        """Whether its terminal event is folded in."""
+        return self.finished_at is not None
+
+
+def fold(row: RunRow | None, recorded: Recorded, event: Event) -> RunRow | None:
+    """The row after an event about the run; None if its beginning isn't there (a ledger had refused it).
+
+    Raises:
+        BadId: the id of the run or its job isn't one of ours.
+    """
+    at = ids.from_ms(recorded.at)
+    if isinstance(event, RunRequested):
+        return _requested(recorded, event, at)
+    if row is None:
+        return None
+    step = _STEPS.get(type(event))
+    row = step(row, event, at) if step else row
+    return row._replace(epoch=recorded.position.epoch, pos=recorded.position.pos)
+
+
+def stored(row: RunRow) -> tuple[Any, ...]:
+    """The row with its JSON as text."""
+    return row._replace(
+        error=None if row.error is None else json.dumps(row.error),  # type: ignore[arg-type]
+        attempts=json.dumps(row.attempts),  # type: ignore[arg-type]
+    )
+
+
+def loaded(record: tuple[Any, ...]) -> RunRow:
+    """The row as it was stored."""
+    row = RunRow(*record)
+    return row._replace(
+        id=str(row.id),
+        job_id=str(row.job_id),
+        error=None if row.error is None else json.loads(row.error),  # type: ignore[arg-type]
+        attempts=tuple(json.loads(row.attempts)),  # type: ignore[arg-type]
+    )
+
+
+def _requested(recorded: Recorded, event: RunRequested, at: datetime) -> RunRow:
+    run_id = ids.parse(recorded.subject.removeprefix("run/"))
+    return RunRow(
+        id=run_id,
+        id_at=ids.time_of(run_id),
+        partition=recorded.partition,
+        job_id=ids.parse(event.job_id),
+        job_name=event.spec.job_name,
+        job_type=event.spec.job_type,
+        status="held" if event.held else "queued",
+        trigger=event.trigger,
+        of=event.of,
+        revision=event.revision,
+        queue=event.spec.queue,
+        priority=event.spec.priority,
+        attempt=0,
+        max_attempts=event.spec.retry.max_retries + 1,
+        scheduled_for=event.scheduled_for,
+        fires_at=event.fires_at,
+        queued_at=None if event.held else at,
+        started_at=None,
+        finished_at=None,
+        duration_ms=None,
+        lateness_ms=None,
+        result=None,
+        error=None,
+        worker=None,
+        correlation_id=event.correlation_id,
+        attempts=(),
+        epoch=recorded.position.epoch,
+        pos=recorded.position.pos,
+    )
+
+
+def _on_queued(row: RunRow, event: RunQueued, at: datetime) -> RunRow:
+    return row._replace(status="queued", queue=event.queue, priority=event.priority, queued_at=at)
+
+
+def _on_started(row: RunRow, event: RunStarted, at: datetime) -> RunRow:
+    begun = {
+        "attempt": event.attempt,
+        "worker": event.worker,
+        "started_at": rfc3339(at),
+        "finished_at": None,
+        "outcome": None,
+        "error": None,
+    }
+    return row._replace(
+        status="running",
+        attempt=event.attempt,
+        worker=event.worker,
+        started_at=at,
+        lateness_ms=row.lateness_ms if row.attempts else ids.to_ms(at) - ids.to_ms(row.scheduled_for),
+        attempts=(*row.attempts, begun),
+    )
+
+
+def _on_succeeded(row: RunRow, event: RunSucceeded, at: datetime) -> RunRow:
+    result = None if event.result is None else json_text(event.result)
+    row = row._replace(status="succeeded", result=result, error=None)
+    return _ended(_attempt_over(row, "succeeded", at), at)
+
+
+def _on_failed(row: RunRow, event: RunFailed, at: datetime) -> RunRow:
+    row = row._replace(status="failed", error=_told(event.error))
+    return _ended(_attempt_over(row, "failed", at, event.error), at)
+
+
+def _on_retry_planned(row: RunRow, event: RunRetryPlanned, at: datetime) -> RunRow:
+    row = row._replace(status="retrying", error=_told(event.error))
+    return _attempt_over(row, "failed", at, event.error)
+
+
+def _on_lost(row: RunRow, _: RunLost, at: datetime) -> RunRow:
+    return _attempt_over(row, "lost", at)
+
+
+def _on_interrupted(row: RunRow, _: RunInterrupted, at: datetime) -> RunRow:
+    return _attempt_over(row, "interrupted", at)
+
+
+def _ended(row: RunRow, at: datetime) -> RunRow:
+    took_ms = None if row.started_at is None else ids.to_ms(at) - ids.to_ms(row.started_at)
+    return row._replace(finished_at=at, duration_ms=took_ms)
+
+
+def _attempt_over(row: RunRow, outcome: str, at: datetime, error: Failure | None = None) -> RunRow:
+    """The latest attempt with its outcome; one that was lost stays so, also where the run fails of it."""
+    if not row.attempts or row.attempts[-1]["outcome"] is not None:
+        return row
+    last = row.attempts[-1] | {
+        "finished_at": rfc3339(at),
+        "outcome": outcome,
+        "error": None if error is None else _told(error),
+    }
+    return row._replace(attempts=(*row.attempts[:-1], last))
+
+
+def _told(failure: Failure) -> Json:
+    return {"class": failure.class_, "message": failure.message}
+
+
+_STEPS: dict[type[Event], Callable[..., RunRow]] = {
+    RunQueued: _on_queued,
+    RunStarted: _on_started,
+    RunSucceeded: _on_succeeded,
+    RunFailed: _on_failed,
+    RunRetryPlanned: _on_retry_planned,
+    RunLost: _on_lost,
+    RunInterrupted: _on_interrupted,
+}

@@ -1,0 +1,225 @@
+"""The timer's loop: sleep until the head of the due index, take what is due, decide it, commit it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import Counter
+from dataclasses import dataclass
+from datetime import timedelta
+from importlib import resources
+from typing import TYPE_CHECKING
+
+from shared import logs
+from shared.domain import ids
+from shared.domain.commands import SuspendJob, Wake
+from shared.domain.events import JobPaused, OccurrencesSkipped, RunLost, RunRequested
+from shared.domain.refusals import Refused
+from shared.eventlog.envelope import Context
+from shared.eventlog.snapshot import NewerShape
+from shared.eventlog.writer import LogFull, Script
+from shared.faults import is_broken
+from shared.loop import repeat
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from redis.asyncio import Redis
+
+    from shared.clock import Clock
+    from shared.eventlog.decider import Decided, Decider
+    from shared.eventlog.log import EventLog
+    from shared.lease import Share
+    from shared.loop import Stop
+    from shared.metrics import Metrics
+    from shared.ops import Health
+
+WAKES_MAX = 200  # a partition and round; the most that one batch takes
+IDLE_MAX_S = 1.0  # a lost ring of the bell costs at most this
+RENEW_EVERY_S = 1 / 3  # a third of a lease: two renewals may fail before it is lost
+SKEW_MAX = timedelta(seconds=2)
+POSTPONE_MS = 60_000
+TROUBLES_MAX = 5  # a job that can't be decided so often is paused
+_ACTOR = Context(actor="timer")
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """An entry of the due index: a ref, and its score (ms) as text."""
+
+    partition: int
+    ref: str
+    score: str
+
+
+class Timer:
+    """Wakes what is due in its share of the partitions.
+
+    Args:
+        log: where snapshots and times come from.
+        decider: where decisions go.
+        bells: a client for BLPOP.
+        share: which partitions are this replica's.
+        clock: the local one; it is compared with Redis's.
+    """
+
+    def __init__(
+        self,
+        *,
+        log: EventLog,
+        decider: Decider,
+        bells: Redis,
+        share: Share,
+        clock: Clock,
+        metrics: Metrics,
+        health: Health,
+    ) -> None:
+        self._log = log
+        self._decider = decider
+        self._bells = bells
+        self._share = share
+        self._clock = clock
+        self._metrics = metrics
+        self._health = health
+        self._rung = asyncio.Event()
+        self._troubles: Counter[str] = Counter()
+        self._postpone = Script(resources.files("services.timer").joinpath("postpone.lua").read_text())
+        self._skew = timedelta()
+        self._words = logs.get("daybook.timer")
+        health.check("clock", self._clock_trouble)
+
+    async def run(self, stop: Stop) -> None:
+        """Serve until `stop` is set; then give the partitions back."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(repeat(self._renew, stop=stop, name="timer leases"), name="timer leases")
+            for partition in range(self._log.partitions):
+                tasks.create_task(self._listen(partition, stop), name=f"timer bell {partition}")
+            tasks.create_task(
+                repeat(self.run_once, stop=stop, name="timer", health=self._health), name="timer wakes"
+            )
+            await stop.wait()
+            self._rung.set()
+        with contextlib.suppress(Exception):  # they run out by themselves
+            await self._share.release_all()
+
+    async def run_once(self) -> None:
+        """Take and decide what is due now; where nothing is, sleep until something will be, or the bell rings."""
+        self._rung.clear()
+        owned = sorted(self._share.owned)
+        due, head_ms = await self._look(owned)
+        self._metrics.timer_last_tick_timestamp_seconds.set(self._log.now().timestamp())
+        if due and not self._clock_trouble():
+            await asyncio.gather(*(self._wake(entry) for entry in due))
+        else:
+            await self._sleep_until(head_ms if owned else None)
+
+    async def _look(self, owned: list[int]) -> tuple[list[Due], int | None]:
+        """What is due in the partitions owned, and when the next entry will be (ms): one round trip."""
+        now_ms = ids.to_ms(self._log.now())
+        async with self._log.redis.pipeline(transaction=False) as pipe:
+            pipe.time()
+            for partition in owned:
+                due = self._log.keys(partition).due
+                pipe.zrange(due, "-inf", str(now_ms), byscore=True, offset=0, num=WAKES_MAX, withscores=True)
+                pipe.zrange(due, 0, 0, withscores=True)
+                pipe.zcount(due, "-inf", str(now_ms))
+            (seconds, micros), *rows = await pipe.execute()
+        self._log.saw(seconds * 1000 + micros // 1000)
+        self._skew = self._clock.now() - self._log.now()
+        self._metrics.jobs_overdue.set(sum(rows[2::3]))
+        entries = [
+            Due(partition, ref.decode(), f"{score:.0f}")
+            for partition, found in zip(owned, rows[0::3], strict=True)
+            for ref, score in found
+        ]
+        heads = [int(head[0][1]) for head in rows[1::3] if head]
+        return entries, min(heads, default=None)
+
+    async def _sleep_until(self, head_ms: int | None) -> None:
+        idle_s = IDLE_MAX_S
+        if head_ms is not None:
+            away_ms = head_ms - ids.to_ms(self._log.now())
+            idle_s = min(max(away_ms / 1000, 0.0005), IDLE_MAX_S)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(idle_s):
+                await self._rung.wait()
+
+    async def _wake(self, entry: Due) -> None:
+        try:
+            decided = await self._decider.decide(entry.ref, Wake(), _ACTOR, woken=entry.score)
+        except LogFull as error:
+            self._words.warning("wake refused", ref=entry.ref, reason=str(error))
+            await self._move(entry, 1_000)
+        except (NewerShape, Refused) as error:  # a newer replica's to decide; or gone from Redis
+            self._words.warning("wake left alone", ref=entry.ref, reason=str(error))
+            await self._move(entry, POSTPONE_MS)
+        except Exception as error:
+            if is_broken(error):
+                raise
+            await self._set_aside(entry, error)
+        else:
+            self._troubles.pop(entry.ref, None)
+            self._count(decided, self._log.now())
+            if decided.last is None:
+                await self._move(entry, POSTPONE_MS)  # nothing to do under this time; if it has moved, it stands
+
+    async def _set_aside(self, entry: Due, error: Exception) -> None:
+        """One aggregate that can't be decided must not stop the rest: it comes again in a minute, alone."""
+        self._troubles[entry.ref] += 1
+        times = self._troubles[entry.ref]
+        self._words.exception("wake failed", ref=entry.ref, times=times)
+        if times >= TROUBLES_MAX and entry.ref.startswith("job:"):
+            reason = f"its schedule could not be decided {times} times: {type(error).__name__}: {error}"
+            await self._decider.decide(entry.ref, SuspendJob(by="timer", reason=reason[:500]), _ACTOR)
+            del self._troubles[entry.ref]
+        else:
+            await self._move(entry, POSTPONE_MS)
+
+    async def _move(self, entry: Due, by_ms: int) -> None:
+        later = str(ids.to_ms(self._log.now()) + by_ms)
+        await self._postpone(self._log.redis, [self._log.keys(entry.partition).due], [entry.ref, entry.score, later])
+
+    def _count(self, decided: Decided, now: datetime) -> None:
+        for change in decided.changes:
+            match change.event:
+                case RunRequested(scheduled_for=scheduled_for):
+                    self._metrics.occurrences_decided_total.labels("run").inc()
+                    self._metrics.fire_delay_seconds.observe((now - scheduled_for).total_seconds())
+                case OccurrencesSkipped(count=count, reason=reason):
+                    self._metrics.occurrences_decided_total.labels(f"skip_{reason}").inc(count)
+                case RunLost(worker=worker, attempt=attempt):
+                    self._metrics.leases_lost_total.inc()
+                    self._words.warning("run lost", ref=change.subject, worker=worker, attempt=attempt)
+                case JobPaused(by=by, reason=reason):
+                    self._words.warning("job paused", ref=change.subject, by=by, reason=reason)
+
+    def _clock_trouble(self) -> str | None:
+        if abs(self._skew) <= SKEW_MAX:
+            return None
+        return f"this machine's clock is {self._skew.total_seconds():+.1f} s off Redis's: nothing is decided here"
+
+    async def _renew(self) -> float:
+        """Keep the share; a replica with a wrong clock leaves its partitions to others."""
+        if self._clock_trouble():
+            await self._share.release_all()
+            self._words.error("clock is off", skew_s=self._skew.total_seconds())
+            return 1.0
+        before = self._share.owned
+        owned = await self._share.renew()
+        self._metrics.partitions_owned.labels("timer").set(len(owned))
+        if owned != before:
+            self._words.info("partitions owned", partitions=sorted(owned))
+            self._rung.set()
+        return RENEW_EVERY_S
+
+    async def _listen(self, partition: int, stop: Stop) -> None:
+        """Have the partition's bell interrupt the sleep; only its owner takes the ring away."""
+
+        async def once() -> float | None:
+            if partition not in self._share.owned:
+                return RENEW_EVERY_S
+            if await self._bells.blpop([self._log.keys(partition).timer_bell], timeout=IDLE_MAX_S):
+                self._rung.set()
+            return None
+
+        await repeat(once, stop=stop, name=f"timer bell {partition}")

@@ -1,0 +1,276 @@
+"""The glossary: one frozen class a fact, past tense, immutable.
+
+A class is a type of event; its fields are the event's `data`, written as JSON with a trailing underscore taken
+off (`from_` is `from`). Times that matter stand in the data (`evolve` never sees the commit time); they are
+aware UTC. `VERSION` grows when a shape changes, together with an upcaster in `shared.eventlog.upcast`.
+
+Facts about backfills, chains, held runs' output, calendars, webhooks and API keys come with the issues that
+make them happen.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime  # noqa: TC003 - the codec reads these annotations
+from typing import Any, ClassVar, Literal
+
+from shared.domain.spec import JobSpec, RunSpec  # noqa: TC001 - likewise
+
+Trigger = Literal["schedule", "manual", "backfill", "retry", "chain"]
+SkipReason = Literal["misfire", "overlap", "paused", "deleted", "edited"]
+QueueReason = Literal["retry", "lost", "interrupted", "released"]
+
+
+class Event:
+    """A fact. Subclasses are dataclasses; the class name is the event's type."""
+
+    __slots__ = ()
+    VERSION: ClassVar[int] = 1
+    __pydantic_config__: ClassVar[dict[str, Any]] = {
+        "alias_generator": lambda name: name.rstrip("_"),
+        "populate_by_name": True,
+    }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """What went wrong in a handler: the exception's class name and message (≤ 2,000 characters)."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = Event.__pydantic_config__
+    class_: str
+    message: str
+
+
+# Jobs.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobCreated(Event):
+    """A user defined a job. `anchor_at`: where its interval counts from. `next_for`: its first occurrence."""
+
+    spec: JobSpec
+    owner: str
+    tenant: str
+    created_at: datetime
+    anchor_at: datetime
+    next_for: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobUpdated(Event):
+    """A user replaced the specification; runs already requested keep the old one."""
+
+    spec: JobSpec
+    revision: int
+    updated_at: datetime
+    anchor_at: datetime
+    next_for: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobPaused(Event):
+    """A user stopped the schedule. Triggers still work."""
+
+    by: str
+    reason: str
+    paused_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobResumed(Event):
+    """A user let the schedule go on; what fell due meanwhile was skipped by the events before this one."""
+
+    by: str
+    resumed_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobDeleted(Event):
+    """A user deleted the job. Nothing is decided for it any more; started and queued runs go on."""
+
+    by: str
+    deleted_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobCompleted(Event):
+    """The schedule has no occurrence left."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OccurrencesSkipped(Event):
+    """`count` consecutive occurrences, from the first to the last, will not run.
+
+    Attributes:
+        from_: nominal time of the first.
+        to: nominal time of the last.
+        count: how many occurrences of the schedule lie in the range, both ends included.
+        reason: why.
+        by: the run that stood in the way (reason `overlap`), else None.
+        next_for: the next undecided occurrence of the job, or None.
+    """
+
+    from_: datetime
+    to: datetime
+    count: int
+    reason: SkipReason
+    by: str | None = None
+    next_for: datetime | None
+
+
+# Runs.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRequested(Event):
+    """A run was asked for and, unless held, stands in its work stream from here on.
+
+    Attributes:
+        job_id: the job it belongs to.
+        scheduled_for: nominal time; of a trigger, the time it was asked for.
+        fires_at: `scheduled_for` with jitter.
+        trigger: who asked.
+        of: the run or occurrence it repeats, or None.
+        revision: of the job, when it was asked for.
+        spec: what to do; the run is pinned to it.
+        follows: whether the job keeps track of its runs, so that their ends advance it too.
+        correlation_id: of the HTTP request behind a trigger, else the run's own id.
+        requested_at: when it was decided.
+        next_for: the job's next occurrence after this one (trigger `schedule` only).
+    """
+
+    job_id: str
+    scheduled_for: datetime
+    fires_at: datetime
+    trigger: Trigger
+    of: str | None = None
+    revision: int
+    spec: RunSpec
+    held: bool = False
+    follows: bool
+    correlation_id: str
+    requested_at: datetime
+    next_for: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunQueued(Event):
+    """A run stands in the work stream of `queue` and `priority` again, under this event's position."""
+
+    queue: str
+    priority: int
+    reason: QueueReason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunStarted(Event):
+    """A worker began attempt number `attempt`. The position of this event is the fence of that start."""
+
+    attempt: int
+    worker: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSucceeded(Event):
+    """The handler returned `result` (JSON). Terminal."""
+
+    attempt: int
+    result: Any = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRetryPlanned(Event):
+    """The attempt failed; the next one is queued at `wake_at`, `delay_seconds` (already drawn) after this."""
+
+    attempt: int
+    error: Failure
+    delay_seconds: float
+    wake_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunLost(Event):
+    """The lease of the attempt ran out: its worker is dead, or cut off. Its result will be refused."""
+
+    attempt: int
+    worker: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunInterrupted(Event):
+    """A worker that is stopping handed the run back before its handler had ended. Not a failure."""
+
+    attempt: int
+    worker: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFailed(Event):
+    """No attempt is left: a dead letter. Terminal."""
+
+    attempt: int
+    error: Failure
+
+
+TERMINAL: tuple[type[Event], ...] = (RunSucceeded, RunFailed)
+
+
+# The log itself.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogOpened(Event):
+    """A partition's log was compared with the archive and opened for a new epoch.
+
+    Attributes:
+        epoch: the incarnation that begins with this event.
+        reason: `first` or `restart`.
+        previous: (epoch, pos, event id) of the entry before it, or None at the very first.
+        partitions: of the deployment.
+    """
+
+    epoch: int
+    reason: Literal["first", "restart"]
+    previous: tuple[int, int, str] | None
+    partitions: int
+
+
+ALL: tuple[type[Event], ...] = (
+    JobCreated, JobUpdated, JobPaused, JobResumed, JobDeleted, JobCompleted, OccurrencesSkipped,
+    RunRequested, RunQueued, RunStarted, RunSucceeded, RunRetryPlanned, RunLost, RunInterrupted, RunFailed,
+    LogOpened,
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """An event, and what it is about.
+
+    Attributes:
+        subject: `job:<id>` or `run:<id>`, the aggregate the event tells of.
+        job: id of the job a run belongs to, else ''.
+        both: the run's job advances with this event as well as the run.
+    """
+
+    subject: str
+    event: Event
+    job: str = ""
+    both: bool = False
+
+    @property
+    def advances(self) -> tuple[str, ...]:
+        """The aggregates whose version this event becomes."""
+        return (self.subject, f"job:{self.job}") if self.both else (self.subject,)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What a command leads to.
+
+    Attributes:
+        changes: in order; none means that there is nothing to do.
+        settled: False when a backlog was too long for one unit: commit these, then decide the command again.
+    """
+
+    changes: tuple[Change, ...] = ()
+    settled: bool = True

@@ -1,0 +1,423 @@
+"""The job: what a user defined, and how far its schedule has been decided.
+
+```
+            ┌──────────── resume ───────────┐
+ create ─▶ pending ──────── pause ───────▶ paused
+            │    ▲  ▲                        │
+  no occurrence  │  └─ edit with occurrences  │
+     left   ▼    │                           ▼
+          completed ───────── delete ─────▶ deleted          (from every state)
+```
+`next_for` is the first occurrence nobody has decided. Every command first *settles*: it decides what is due at
+`now`, in the same unit, so that no edit, pause or delete swallows an occurrence (DESIGN §6.1).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from shared.domain import ids
+from shared.domain.commands import (
+    CreateJob,
+    DeleteJob,
+    JobCommand,
+    PauseJob,
+    ResumeJob,
+    SuspendJob,
+    TriggerJob,
+    UpdateJob,
+    Wake,
+)
+from shared.domain.events import (
+    TERMINAL,
+    Change,
+    Decision,
+    Event,
+    JobCompleted,
+    JobCreated,
+    JobDeleted,
+    JobPaused,
+    JobResumed,
+    JobUpdated,
+    OccurrencesSkipped,
+    RunRequested,
+    SkipReason,
+)
+from shared.domain.refusals import IllegalTransition, NeverFires, NoSuchJob, Overlaps
+from shared.domain.schedule import between, next_after
+from shared.domain.spec import JobSpec, RunSpec, run_spec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+FIRES_A_WAKE = 50  # a unit of this many runs is about 1 ms of script (DESIGN §5.2: 5 ms a batch)
+WALK_A_WAKE = 1_000  # occurrences looked at; a longer backlog is settled in several units
+_INSTANT = timedelta(milliseconds=1)
+
+
+class Status(StrEnum):
+    """Where a job stands on the write side; `running` and `failed` are the read side's words."""
+
+    PENDING = "pending"
+    PAUSED = "paused"
+    COMPLETED = "completed"
+    DELETED = "deleted"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pause:
+    """Who paused the job, when and why."""
+
+    by: str
+    reason: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """The fold of a job's events.
+
+    Attributes:
+        anchor_at: the instant its interval counts from.
+        next_for: the first undecided occurrence; kept while paused.
+        active: unfinished runs, oldest first, of a job that follows its runs.
+    """
+
+    id: str
+    owner: str
+    tenant: str
+    spec: JobSpec
+    status: Status
+    revision: int
+    created_at: datetime
+    updated_at: datetime
+    anchor_at: datetime
+    next_for: datetime | None
+    paused: Pause | None = None
+    active: tuple[str, ...] = ()
+
+    @property
+    def follows(self) -> bool:
+        """Whether the ends of its runs advance the job too: some policy of it needs to know."""
+        return self.spec.overlap_policy != "allow"
+
+    @property
+    def due_at(self) -> datetime | None:
+        """When to wake it, or None."""
+        return self.next_for if self.status is Status.PENDING else None
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing will happen to it by itself: its snapshot may leave Redis after a day."""
+        return self.status in {Status.COMPLETED, Status.DELETED} and not self.active
+
+
+# Deciding.
+
+
+def decide(job: Job | None, command: JobCommand, now: datetime) -> Decision:
+    """The events that `command` leads to at `now`, those of what is due first.
+
+    Raises:
+        Refused: the command doesn't fit; nothing is to be written.
+    """
+    if isinstance(command, CreateJob):
+        return Decision(changes=_create(job, command, now))
+    if job is None or job.status is Status.DELETED:
+        if isinstance(command, Wake):
+            return Decision()
+        raise NoSuchJob
+    if isinstance(command, SuspendJob):
+        return Decision(changes=tuple(_suspended(job, command, now)))
+    due = _Settling(job, now, keep_paused=isinstance(command, Wake | PauseJob | TriggerJob))
+    due.settle()
+    if not due.settled:
+        return Decision(changes=tuple(due.changes), settled=isinstance(command, Wake))
+    due.add(*_own(due.job, command, now))
+    return Decision(changes=tuple(due.changes))
+
+
+def _create(job: Job | None, command: CreateJob, now: datetime) -> tuple[Change, ...]:
+    if job is not None:
+        raise IllegalTransition(f"job {command.job_id} exists already", current=job.status)
+    created = JobCreated(
+        spec=command.spec,
+        owner=command.owner,
+        tenant=command.tenant,
+        created_at=now,
+        anchor_at=now,
+        next_for=_first_for(command.spec, now),
+    )
+    return (Change(subject=f"job:{command.job_id}", event=created),)
+
+
+def _own(job: Job, command: JobCommand, now: datetime) -> list[Change]:
+    """The events of the command itself, on a job that has nothing due."""
+    subject = f"job:{job.id}"
+    match command:
+        case UpdateJob(spec=spec) if spec != job.spec:
+            return [Change(subject=subject, event=_updated(job, spec, now))]
+        case PauseJob(by=by, reason=reason) if job.status is Status.PENDING:
+            return [Change(subject=subject, event=JobPaused(by=by, reason=reason, paused_at=now))]
+        case PauseJob() if job.status is Status.COMPLETED:
+            raise IllegalTransition("the job is completed: it has no occurrence left", current=job.status)
+        case ResumeJob(by=by) if job.status is Status.PAUSED:
+            return [Change(subject=subject, event=JobResumed(by=by, resumed_at=now))]
+        case DeleteJob(by=by):
+            return [Change(subject=subject, event=JobDeleted(by=by, deleted_at=now))]
+        case TriggerJob():
+            return [_triggered(job, command, now)]
+        case _:
+            return []
+
+
+def _suspended(job: Job, command: SuspendJob, now: datetime) -> list[Change]:
+    if job.status is not Status.PENDING:
+        return []
+    paused = JobPaused(by=command.by, reason=command.reason, paused_at=now)
+    return [Change(subject=f"job:{job.id}", event=paused)]
+
+
+def _updated(job: Job, spec: JobSpec, now: datetime) -> JobUpdated:
+    if spec.job_type != job.spec.job_type:
+        raise IllegalTransition("job_type is fixed after creation; make another job", current=job.status)
+    same = spec.schedule == job.spec.schedule
+    return JobUpdated(
+        spec=spec,
+        revision=job.revision + 1,
+        updated_at=now,
+        anchor_at=job.anchor_at if same else now,
+        next_for=job.next_for if same else _first_for(spec, now),
+    )
+
+
+def _first_for(spec: JobSpec, now: datetime) -> datetime | None:
+    """The first occurrence of a schedule that begins now; a `run_at` just gone by still counts."""
+    schedule = spec.schedule
+    if schedule.kind == "none":
+        return None
+    if schedule.run_at is not None:
+        first = next_after(schedule, now - timedelta(seconds=spec.misfire_grace_seconds), anchor_at=now)
+    else:
+        first = next_after(schedule, now, anchor_at=now)
+    if first is None:
+        raise NeverFires
+    return first
+
+
+def _triggered(job: Job, command: TriggerJob, now: datetime) -> Change:
+    policy = command.overlap_policy or job.spec.overlap_policy
+    if policy == "skip" and job.active:
+        raise Overlaps(current="running")
+    event = RunRequested(
+        job_id=job.id,
+        scheduled_for=now,
+        fires_at=now,
+        trigger="manual",
+        revision=job.revision,
+        spec=run_spec(job.spec, job_data=command.job_data, priority=command.priority),
+        follows=job.follows,
+        correlation_id=command.correlation_id,
+        requested_at=now,
+    )
+    return Change(subject=f"run:{command.run_id}", event=event, job=job.id, both=job.follows)
+
+
+class _Settling:
+    """What is due on one job at one instant, decided occurrence by occurrence.
+
+    It keeps the job as it stands after each change, so that the overlap rule sees the runs of this very wake.
+    """
+
+    def __init__(self, job: Job, now: datetime, *, keep_paused: bool) -> None:
+        self.job = job
+        self.now = now
+        self.changes: list[Change] = []
+        self._keep_paused = keep_paused
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing is due any more."""
+        next_for = self.job.next_for
+        return next_for is None or next_for > self.now or not self._counts
+
+    @property
+    def _counts(self) -> bool:
+        """Whether occurrences are decided now: a paused job's only when something is to change that."""
+        return self.job.status is Status.PENDING or (
+            self.job.status is Status.PAUSED and not self._keep_paused
+        )
+
+    def add(self, *changes: Change) -> None:
+        for change in changes:
+            self.job = evolve(self.job, change)
+            self.changes.append(change)
+
+    def settle(self) -> None:
+        if self.settled:
+            return
+        due, following = self._due()
+        if self.job.status is Status.PAUSED:
+            self._skip(due, following, "paused")
+        else:
+            self._misfired_then_fresh(due, following)
+        if self.job.next_for is None:
+            self.add(Change(subject=f"job:{self.job.id}", event=JobCompleted()))
+
+    def _due(self) -> tuple[list[datetime], datetime | None]:
+        """Undecided occurrences up to now, at most WALK_A_WAKE, and the one after them."""
+        first = self.job.next_for
+        assert first is not None  # noqa: S101 - `settled` has said so
+        schedule, anchor = self.job.spec.schedule, self.job.anchor_at
+        # What was announced stays announced: `first` was computed when its predecessor was decided, and
+        # is not computed again here, where newer zone tables might disagree.
+        rest: Iterator[datetime] = between(schedule, first, self.now, anchor_at=anchor)
+        due = [first, *islice(rest, WALK_A_WAKE - 1)]
+        return due, next_after(schedule, due[-1], anchor_at=anchor)
+
+    def _misfired_then_fresh(self, due: list[datetime], following: datetime | None) -> None:
+        """Misfire `latest`: of what is later than the grace, only the newest due occurrence may run."""
+        limit = self.now - timedelta(seconds=self.job.spec.misfire_grace_seconds)
+        late = sum(1 for at in due if at < limit)
+        newer_is_due = late < len(due) or (following is not None and following <= self.now)
+        dropped = late if newer_is_due else late - 1
+        if dropped > 0:
+            self._skip(due[:dropped], (due + [following])[dropped], "misfire")  # noqa: RUF005
+            due = due[dropped:]
+        self._fire(due, following)
+
+    def _fire(self, due: list[datetime], following: datetime | None) -> None:
+        afters = [*due[1:], following]
+        blocked_from = 0
+        for index, at in enumerate(due[:FIRES_A_WAKE]):
+            if self.job.spec.overlap_policy == "skip" and self.job.active:
+                break
+            self.add(self._requested(at, afters[index]))
+            blocked_from = index + 1
+        if self.job.spec.overlap_policy == "skip" and due[blocked_from:]:
+            self._skip(due[blocked_from:], following, "overlap", by=self.job.active[0])
+
+    def _requested(self, at: datetime, following: datetime | None) -> Change:
+        job = self.job
+        run_id = ids.derived_id(at, ids.partition_of(job.id), job.id, str(ids.to_ms(at)), "schedule")
+        event = RunRequested(
+            job_id=job.id,
+            scheduled_for=at,
+            fires_at=at,
+            trigger="schedule",
+            revision=job.revision,
+            spec=run_spec(job.spec),
+            follows=job.follows,
+            correlation_id=run_id,
+            requested_at=self.now,
+            next_for=following,
+        )
+        return Change(subject=f"run:{run_id}", event=event, job=job.id, both=True)
+
+    def _skip(
+        self, due: list[datetime], following: datetime | None, reason: SkipReason, by: str | None = None
+    ) -> None:
+        if not due:
+            return
+        event = OccurrencesSkipped(
+            from_=due[0], to=due[-1], count=len(due), reason=reason, by=by, next_for=following
+        )
+        self.add(Change(subject=f"job:{self.job.id}", event=event))
+
+
+# Evolving.
+
+
+def evolve(job: Job | None, change: Change) -> Job:
+    """The job after `change`; total: what doesn't concern it leaves it as it is.
+
+    Raises:
+        ValueError: the first event of a job is not its JobCreated (a log that is no log of ours).
+    """
+    event = change.event
+    if isinstance(event, JobCreated):
+        return _born(change.subject.removeprefix("job:"), event)
+    if job is None:
+        raise ValueError(f"{type(event).__name__} on {change.subject} before any JobCreated")
+    if isinstance(event, TERMINAL):
+        return replace(job, active=_without(job.active, change.subject))
+    step = _STEPS.get(type(event))
+    return step(job, event, change) if step else job
+
+
+def _born(job_id: str, event: JobCreated) -> Job:
+    return Job(
+        id=job_id,
+        owner=event.owner,
+        tenant=event.tenant,
+        spec=event.spec,
+        status=Status.PENDING,
+        revision=1,
+        created_at=event.created_at,
+        updated_at=event.created_at,
+        anchor_at=event.anchor_at,
+        next_for=event.next_for,
+    )
+
+
+def _without(active: tuple[str, ...], subject: str) -> tuple[str, ...]:
+    gone = subject.removeprefix("run:")
+    return tuple(run for run in active if run != gone)
+
+
+def _on_updated(job: Job, event: JobUpdated, _: Change) -> Job:
+    revived = job.status is Status.COMPLETED and (event.next_for or event.spec.schedule.kind == "none")
+    return replace(
+        job,
+        spec=event.spec,
+        revision=event.revision,
+        updated_at=event.updated_at,
+        anchor_at=event.anchor_at,
+        next_for=event.next_for,
+        status=Status.PENDING if revived else job.status,
+    )
+
+
+def _on_paused(job: Job, event: JobPaused, _: Change) -> Job:
+    pause = Pause(by=event.by, reason=event.reason, at=event.paused_at)
+    return replace(job, status=Status.PAUSED, paused=pause, updated_at=event.paused_at)
+
+
+def _on_resumed(job: Job, event: JobResumed, _: Change) -> Job:
+    return replace(job, status=Status.PENDING, paused=None, updated_at=event.resumed_at)
+
+
+def _on_deleted(job: Job, event: JobDeleted, _: Change) -> Job:
+    return replace(job, status=Status.DELETED, next_for=None, updated_at=event.deleted_at)
+
+
+def _on_completed(job: Job, _: JobCompleted, __: Change) -> Job:
+    return replace(job, status=Status.COMPLETED, next_for=None, paused=None)
+
+
+def _on_skipped(job: Job, event: OccurrencesSkipped, _: Change) -> Job:
+    return replace(job, next_for=event.next_for)
+
+
+def _on_requested(job: Job, event: RunRequested, change: Change) -> Job:
+    run_id = change.subject.removeprefix("run:")
+    return replace(
+        job,
+        next_for=event.next_for if event.trigger == "schedule" else job.next_for,
+        active=(*job.active, run_id) if event.follows else job.active,
+    )
+
+
+_STEPS: dict[type[Event], Callable[..., Job]] = {
+    JobUpdated: _on_updated,
+    JobPaused: _on_paused,
+    JobResumed: _on_resumed,
+    JobDeleted: _on_deleted,
+    JobCompleted: _on_completed,
+    OccurrencesSkipped: _on_skipped,
+    RunRequested: _on_requested,
+}

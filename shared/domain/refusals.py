@@ -1,0 +1,37 @@
+"""Why a command may be refused. The docstring is the message; the API maps each class to one status."""
+
+from __future__ import annotations
+
+
+class Refused(Exception):  # noqa: N818 - a refusal is an answer, not an error
+    """The command can't be carried out on this aggregate as it stands."""
+
+    def __init__(self, detail: str = "", *, current: str | None = None) -> None:
+        """Say why, in a sentence for the client; `current` is the state in the write model."""
+        self.detail = detail or (self.__doc__ or "").strip()
+        self.current = current
+        super().__init__(self.detail)
+
+
+class NoSuchJob(Refused):
+    """There is no job with this id (it was never made, or it was deleted)."""
+
+
+class NoSuchRun(Refused):
+    """There is no execution with this id."""
+
+
+class IllegalTransition(Refused):
+    """The command doesn't fit the present state."""
+
+
+class Overlaps(IllegalTransition):
+    """The job has an active run and its overlap_policy is skip; send overlap_policy: allow to run beside it."""
+
+
+class NeverFires(Refused):
+    """The schedule has no occurrence in the future; choose a later run_at or another expression."""
+
+
+class LostLease(Refused):
+    """The result comes from a start that no longer holds the run: it was given to another worker."""

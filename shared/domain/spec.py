@@ -1,0 +1,57 @@
+"""What a user wrote down: the specification of a job, and the part of it that a run is pinned to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from shared.domain.retry import RetryPolicy
+from shared.domain.schedule import Schedule
+
+MisfirePolicy = Literal["latest"]  # `skip` and `all` come with issue 7 of 8; the API refuses them until then
+OverlapPolicy = Literal["skip", "allow"]  # `queue_one`, `queue_all` and `replace` likewise
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobSpec:
+    """Everything a client may set; API.md has the bounds. Durations in seconds, priority 1…10 (10 first)."""
+
+    name: str
+    description: str = ""
+    tags: tuple[str, ...] = ()
+    job_type: str
+    job_data: dict[str, Any] = field(default_factory=dict)
+    schedule: Schedule = field(default_factory=Schedule)
+    timeout_seconds: int = 3600
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    priority: int = 5
+    queue: str = "default"
+    misfire_policy: MisfirePolicy = "latest"
+    misfire_grace_seconds: int = 60
+    overlap_policy: OverlapPolicy = "skip"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSpec:
+    """What an executor needs, as the job said it when the run was requested: later edits don't reach it."""
+
+    job_name: str
+    job_type: str
+    job_data: dict[str, Any]
+    timeout_seconds: int
+    retry: RetryPolicy
+    priority: int
+    queue: str
+
+
+def run_spec(job: JobSpec, *, job_data: dict[str, Any] | None = None, priority: int | None = None) -> RunSpec:
+    """The run's part of a job's specification; a trigger may bring its own data (already merged) and priority."""
+    return RunSpec(
+        job_name=job.name,
+        job_type=job.job_type,
+        job_data=job.job_data if job_data is None else job_data,
+        timeout_seconds=job.timeout_seconds,
+        retry=job.retry,
+        priority=job.priority if priority is None else priority,
+        queue=job.queue,
+    )

@@ -1,0 +1,79 @@
+"""Names of keys. All keys of a partition share one hash tag, so one script may touch them on a Redis Cluster."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+# One tag for each of 64 equal ranges of the 16,384 slots, in bit-reversed order of the ranges: any first n of
+# them lie as far apart as n can, so a cluster of any size has work on each master. (Naive tags {0}…{15} leave
+# masters empty.) Never change: data stands under these names.
+TAGS = (
+    "10", "12", "11", "13", "69", "c0", "68", "c1", "29", "ac", "28", "ab", "b", "d", "c", "a",
+    "cc", "ca", "cb", "cd", "1a", "1c", "1d", "1b", "3", "1", "2", "0", "a0", "49", "a1", "48",
+    "18", "bb", "19", "bc", "61", "63", "60", "62", "21", "23", "20", "22", "58", "fb", "59", "fc",
+    "6d", "6b", "6a", "6c", "b1", "78", "b0", "79", "f1", "9", "f0", "8", "2d", "2b", "2a", "2c",
+)  # fmt: skip
+GROUP = "executors"  # the consumer group of every work stream
+PRIORITIES = range(10, 0, -1)  # highest first
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The keys of one partition; `prefix` keeps tenants and tests on one server apart."""
+
+    prefix: str
+    partition: int
+
+    @property
+    def base(self) -> str:
+        """`<prefix>:{<tag>}`, which every key of the partition begins with."""
+        return f"{self.prefix}:{{{TAGS[self.partition]}}}"
+
+    @property
+    def meta(self) -> str:
+        """Hash: epoch, pos, last_ms, partitions, incarnation."""
+        return f"{self.base}:meta"
+
+    @property
+    def log(self) -> str:
+        """Stream: the events."""
+        return f"{self.base}:log"
+
+    @property
+    def due(self) -> str:
+        """Sorted set: when (ms) each aggregate must be woken; at most one entry each."""
+        return f"{self.base}:due"
+
+    @property
+    def timer_bell(self) -> str:
+        """List, at most one item: rung when something earlier than the head of `due` is written."""
+        return f"{self.base}:bell:timer"
+
+    @property
+    def archived(self) -> str:
+        """Pub/sub channel: the position up to which the projector has archived."""
+        return f"{self.base}:archived"
+
+    def aggregate(self, ref: str) -> str:
+        """Hash: version, state, fence of `job:<id>` or `run:<id>`."""
+        return f"{self.base}:{ref}"
+
+    def work(self, queue: str, priority: int) -> str:
+        """Stream: runs ready to start, oldest first; read through GROUP."""
+        return f"{self.base}:work:{queue}:{priority}"
+
+    def bell(self, queue: str) -> str:
+        """List, at most one item: rung when work arrives in `queue`."""
+        return f"{self.base}:bell:{queue}"
+
+    def once(self, digest: str) -> str:
+        """Hash: the answer that an Idempotency-Key has had."""
+        return f"{self.base}:once:{digest}"
+
+    def writer(self, process: str) -> str:
+        """Hash: last batch number of a process and the reply to it."""
+        return f"{self.base}:writer:{process}"
+
+    def lease(self, role: str) -> str:
+        """String: which replica serves this partition as timer or projector."""
+        return f"{self.base}:lease:{role}"

@@ -1,0 +1,172 @@
+"""One process's view of the log: load snapshots, commit units, know what time Redis has."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+from shared.domain import ids
+from shared.eventlog.keys import Keys
+from shared.eventlog.snapshot import NOTHING, Snapshot
+from shared.eventlog.unit import Committed, Conflict
+from shared.eventlog.writer import Writer, read_snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from datetime import datetime
+
+    from redis.asyncio import Redis
+
+    from shared.eventlog.unit import Outcome, Unit
+    from shared.metrics import Metrics
+
+LOADS_MAX = 500  # snapshots a pipeline
+_FIELDS = ("version", "state", "fence")
+
+
+class EventLog:
+    """The door to all partitions.
+
+    Args:
+        redis: a client from `connection.connect`.
+        prefix: what every key begins with.
+        partitions: of the deployment.
+        process: a name nobody else has, and nobody has had: its batches are numbered under it.
+        metrics: counts commits.
+        reopen: called with a partition that answered CLOSED; returns when it has been opened.
+        archived: finds a job whose snapshot has left Redis; its guard is then "none".
+    """
+
+    def __init__(
+        self,
+        redis: Redis,
+        *,
+        prefix: str,
+        partitions: int,
+        process: str,
+        metrics: Metrics,
+        reopen: Callable[[int], Awaitable[None]],
+        archived: Callable[[str], Awaitable[Snapshot]] | None = None,
+    ) -> None:
+        self.redis = redis
+        self.prefix = prefix
+        self.partitions = partitions
+        self.process = process
+        self._archived = archived
+        self._keys = [Keys(prefix, partition) for partition in range(partitions)]
+        self._writers = [Writer(redis, keys, process, reopen=reopen, metrics=metrics) for keys in self._keys]
+        self._loaders = [_Loader(redis, keys, self.saw) for keys in self._keys]
+        self._redis_ms = 0
+        self._seen_at = 0.0
+
+    def keys(self, partition: int) -> Keys:
+        """The names of a partition's keys."""
+        return self._keys[partition]
+
+    async def load(self, *refs: str) -> dict[str, Snapshot]:
+        """The snapshots of `job:<id>` and `run:<id>`; NOTHING for what isn't there.
+
+        Raises:
+            NewerShape: a newer Daybook wrote one of them.
+        """
+        loads = [self._loaders[self.partition_of(ref)].load(ref) for ref in refs]
+        found = dict(zip(refs, await asyncio.gather(*loads), strict=True))
+        if self._archived is not None:
+            for ref, held in found.items():
+                if held is NOTHING and ref.startswith("job:"):
+                    found[ref] = await self._archived(ref)
+        return found
+
+    async def commit(self, partition: int, unit: Unit) -> Outcome:
+        """Write `unit`, together with whatever else this process is committing to the partition.
+
+        Raises:
+            LogFull: it adds work and Redis is out of memory.
+        """
+        outcome = await self._writers[partition].submit(unit)
+        if isinstance(outcome, Committed | Conflict):
+            self.saw(outcome.now_ms)
+        return outcome
+
+    def now(self) -> datetime:
+        """Redis TIME as of the newest reply, plus what has passed here since. Local clocks only measure spans."""
+        return ids.from_ms(self._redis_ms + int((time.monotonic() - self._seen_at) * 1000))
+
+    async def sync(self) -> datetime:
+        """Ask Redis for its time."""
+        seconds, micros = await self.redis.time()
+        self.saw(seconds * 1000 + micros // 1000)
+        return self.now()
+
+    def partition_of(self, ref: str) -> int:
+        """Where an aggregate stands.
+
+        Raises:
+            ids.BadId: the id names a partition this deployment hasn't got.
+        """
+        partition = ids.partition_of(ref.split(":", 1)[1])
+        if partition >= self.partitions:
+            raise ids.BadId(f"{ref} names partition {partition}; there are {self.partitions}")
+        return partition
+
+    async def close(self) -> None:
+        """Let batches under way end."""
+        await asyncio.gather(*(writer.close() for writer in self._writers))
+
+    def saw(self, redis_ms: int) -> None:
+        """Note what time (Unix ms) Redis has just said it is."""
+        self._redis_ms = redis_ms
+        self._seen_at = time.monotonic()
+
+
+class _Loader:
+    """Loads of one partition: what is asked for while a pipeline is under way goes into the next one."""
+
+    def __init__(self, redis: Redis, keys: Keys, saw: Callable[[int], None]) -> None:
+        self._redis = redis
+        self._keys = keys
+        self._saw = saw
+        self._waiting: list[tuple[str, asyncio.Future[Snapshot]]] = []
+        self._task: asyncio.Task[None] | None = None
+
+    async def load(self, ref: str) -> Snapshot:
+        future: asyncio.Future[Snapshot] = asyncio.get_running_loop().create_future()
+        self._waiting.append((ref, future))
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._drain(), name=f"loader {self._keys.partition}")
+        return await future
+
+    async def _drain(self) -> None:
+        while self._waiting:
+            batch, self._waiting = self._waiting[:LOADS_MAX], self._waiting[LOADS_MAX:]
+            try:
+                rows = await self._fetch([ref for ref, _ in batch])
+            except BaseException as error:
+                for _, future in batch:
+                    if not future.done():
+                        future.set_exception(error if isinstance(error, Exception) else ConnectionError("closing"))
+                if not isinstance(error, Exception):
+                    raise
+                continue
+            for (ref, future), row in zip(batch, rows, strict=True):
+                _resolve(future, ref, row)
+
+    async def _fetch(self, refs: list[str]) -> list[list[bytes | None]]:
+        async with self._redis.pipeline(transaction=False) as pipe:
+            pipe.time()
+            for ref in refs:
+                pipe.hmget(self._keys.aggregate(ref), _FIELDS)
+            (seconds, micros), *rows = await pipe.execute()
+        self._saw(seconds * 1000 + micros // 1000)
+        return rows
+
+
+def _resolve(future: asyncio.Future[Snapshot], ref: str, row: list[bytes | None]) -> None:
+    if future.done():
+        return
+    try:
+        version, state, fence = ((item or b"").decode() for item in row)
+        future.set_result(read_snapshot(ref, version, state, fence))
+    except ValueError as error:
+        future.set_exception(error)

@@ -1,0 +1,25 @@
+"""Old versions of events are lifted when they are read, version by version, and never rewritten.
+
+An upcaster is a pure function from the data of version v to that of v + 1, registered under (type, v). The log
+keeps what was written; `shared.eventlog.envelope.decode` calls these on the way in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+Upcasters = Mapping[tuple[str, int], Callable[[dict[str, Any]], dict[str, Any]]]
+
+UPCASTERS: Upcasters = {}  # every event still has its first version
+
+
+def upcast(kind: str, version: int, target: int, data: dict[str, Any], upcasters: Upcasters) -> dict[str, Any]:
+    """`data` of `kind` at `version`, lifted step by step to `target`.
+
+    Raises:
+        KeyError: a step is missing; a class must not raise its VERSION without one.
+    """
+    for step in range(version, target):
+        data = upcasters[kind, step](data)
+    return data

@@ -1,0 +1,141 @@
+"""Logs: one structured line for an event of interest, on stderr; for machines as JSON, for people in colours.
+
+What libraries log through `logging` (Hypercorn, Quart, asyncio) passes the same processors. Fields bound with
+`structlog.contextvars` (`correlation_id`) stand in every line of their task. Passwords in addresses and
+fields named as secrets are masked on the way out, tracebacks included.
+"""
+
+import contextlib
+import logging
+import re
+import sys
+from collections.abc import Mapping
+from typing import TextIO
+
+import structlog
+from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
+
+MASK = "***"
+HANDLER = "daybook"  # the name of our handler, so that a second `configure` replaces it and nobody else's
+QUIET = (
+    "hypercorn.error",
+    "httpx",
+    "httpcore",
+)  # a line for each socket or request; warnings still come through
+
+# In an http address the password ends before the path; elsewhere people forget to escape a slash in it.
+_WEB_PASSWORD = re.compile(r"(?i)(https?://[^\s:@/]*:)[^\s/@]*@")
+_PASSWORD = re.compile(r"(?i)((?!https?:)\b[a-z][a-z0-9+.-]*://[^\s:@/]*:)\S*@")
+_PARAMETER = re.compile(r"(?i)([?&](?:\w*password|\w*secret|\w*token|api_?key)=)[^\s&#\"']*")
+_SECRET_FIELD = re.compile(r"(?i)(password|passwd|secret|secret_?key|token|api_?key|authorization|cookie)$")
+
+
+def configure(level: str, fmt: str, service: str) -> None:
+    """Send every log line of this process to stderr; may be called again.
+
+    Args:
+        level: the least level written: DEBUG, INFO, WARNING, ERROR or CRITICAL.
+        fmt: `json`, `console`, or `auto`: console when stderr is a terminal.
+        service: stands in each line as `service`.
+    """
+    before: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
+        _naming(service),
+    ]
+    structlog.configure(
+        processors=[*before, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=False,  # a logger made before `configure` must follow it
+    )
+    formatter = structlog.stdlib.ProcessorFormatter(foreign_pre_chain=before, processors=_rendering(fmt))
+    _replace_handler(level, formatter)
+
+
+def get(name: str) -> FilteringBoundLogger:
+    """Return the logger called `name`; say `log.info("run started", run_id=…)`: fixed words, ids apart."""
+    logger: FilteringBoundLogger = structlog.get_logger(name)
+    return logger
+
+
+def masked(text: str) -> str:
+    """Return `text` with the passwords of all addresses in it masked."""
+    if "://" not in text:
+        return text
+    text = _WEB_PASSWORD.sub(rf"\g<1>{MASK}@", text)
+    text = _PASSWORD.sub(rf"\g<1>{MASK}@", text)
+    return _PARAMETER.sub(rf"\g<1>{MASK}", text)
+
+
+def _naming(service: str) -> Processor:
+    def name_service(_logger: WrappedLogger, _method: str, line: EventDict) -> EventDict:
+        line.setdefault("service", service)
+        return line
+
+    return name_service
+
+
+def _rendering(fmt: str) -> list[Processor]:
+    console = fmt == "console" or (fmt == "auto" and sys.stderr.isatty())
+    return [
+        structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+        structlog.processors.format_exc_info,
+        _mask_secrets,
+        *(_for_people() if console else _for_machines()),
+    ]
+
+
+def _for_people() -> list[Processor]:
+    # Rich tracebacks would print the locals, secrets among them.
+    plain = structlog.dev.plain_traceback
+    return [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)]
+
+
+def _for_machines() -> list[Processor]:
+    # "event" means something else in this system.
+    return [structlog.processors.EventRenamer("message"), structlog.processors.JSONRenderer(default=str)]
+
+
+def _mask_secrets(_logger: WrappedLogger, _method: str, line: EventDict) -> EventDict:
+    return {key: _mask_field(key, value) for key, value in line.items()}
+
+
+def _mask_field(key: object, value: object) -> object:
+    if isinstance(key, str) and value is not None and _SECRET_FIELD.search(key):
+        return MASK
+    match value:
+        case str():
+            return masked(value)
+        case Mapping():
+            return {inner: _mask_field(inner, each) for inner, each in value.items()}
+        case list() | tuple():
+            return [_mask_field(key, each) for each in value]
+        case BaseException():
+            return masked(f"{type(value).__name__}: {value}")
+        case _:
+            return value
+
+
+class _Lines(logging.StreamHandler[TextIO]):
+    """Writes lines; where that fails, and saying so fails too, the work goes on without them."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the base class's name
+        with contextlib.suppress(OSError, ValueError):
+            super().handleError(record)
+
+
+def _replace_handler(level: str, formatter: logging.Formatter) -> None:
+    handler = _Lines(sys.stderr)
+    handler.set_name(HANDLER)
+    handler.setFormatter(formatter)
+    root = logging.getLogger()
+    for old in [each for each in root.handlers if each.get_name() == HANDLER]:
+        root.removeHandler(old)
+    root.addHandler(handler)
+    root.setLevel(level)
+    for name in QUIET:
+        logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+    logging.captureWarnings(capture=True)

@@ -1,0 +1,301 @@
+"""What a process can be told from outside: one frozen value, parsed at the door from the environment.
+
+Lists are comma separated. An empty variable counts as not set. A setting that is wrong, unknown, or part of
+something that isn't built yet stops the start with a sentence: a typo must not quietly mean the default.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    ValidationError,
+)
+from pydantic.fields import FieldInfo
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from shared import environment
+from shared.environment import PREFIX
+from shared.logs import MASK, masked
+
+ALIASES = frozenset(
+    {"database_url", "redis_url", "secret_key", "log_level", "jobs_per_page", "max_jobs_per_user"}
+)
+"""Settings that are also read without `DAYBOOK_`, as many platforms set them."""
+
+NO_PRODUCTION = (
+    "DAYBOOK_ENV=production is not available yet: requests are not authenticated until issue 4 of 8 is "
+    "built, and production must not start without that. Use development."
+)
+
+Source = Literal["default", "environment", "alias", "argument"]
+
+
+class BadSettings(ValueError):  # noqa: N818 - it is read aloud: "raise BadSettings"
+    """Some settings are wrong: which, what was given (secrets masked) and what would be right."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Described:
+    """One line of `daybook config`: a variable's name, its value as text (secrets masked), whence."""
+
+    name: str
+    value: str
+    source: Source
+    meaning: str
+
+
+def _setting(default: object, meaning: str, right: str, **bounds: Any) -> Any:
+    """Declare a field; `right` completes "it must be …"."""
+    return Field(default, description=meaning, json_schema_extra={"right": right}, **bounds)
+
+
+def _whole(default: int, meaning: str, least: int, most: int) -> Any:
+    return _setting(default, meaning, f"a whole number from {least} to {most}", ge=least, le=most)
+
+
+def _seconds(default: float, meaning: str, least: float, most: float) -> Any:
+    right = f"a number of seconds from {least:g} to {most:g}"
+    return _setting(default, meaning, right, ge=least, le=most, allow_inf_nan=False)
+
+
+def _split(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    return list(dict.fromkeys(part.strip() for part in value.split(",") if part.strip()))
+
+
+def _upper(value: object) -> object:
+    return value.upper() if isinstance(value, str) else value
+
+
+def _address(*schemes: str) -> AfterValidator:
+    def check(url: str) -> str:
+        parts = urlsplit(url)
+        if parts.scheme not in schemes or not (parts.netloc or parts.path):
+            raise ValueError("no such address")  # without its text, which may hold a password
+        if "," not in parts.netloc:  # Postgres may be given several hosts
+            _ = parts.port  # raises ValueError where it is no number
+        return url
+
+    return AfterValidator(check)
+
+
+def _absolute(path: Path) -> Path:
+    if not path.is_absolute():
+        raise ValueError("not absolute")
+    return path
+
+
+Names = Annotated[
+    tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")], ...], BeforeValidator(_split)
+]
+Roots = Annotated[tuple[Annotated[Path, AfterValidator(_absolute)], ...], BeforeValidator(_split)]
+RedisUrl = Annotated[str, _address("redis", "rediss", "unix")]
+PostgresUrl = Annotated[str, _address("postgresql", "postgres")]
+Level = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(_upper)]
+
+
+class Settings(BaseSettings):
+    """All settings; `load` makes them. An argument wins over `DAYBOOK_X`, and that over the alias `X`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_ignore_empty=True,
+        enable_decoding=False,  # lists are comma separated, not JSON
+        frozen=True,
+        extra="forbid",
+        hide_input_in_errors=True,
+    )
+
+    env: Literal["development", "production"] = _setting(
+        "development", "what the system is for", "development or production"
+    )
+    redis_url: RedisUrl | None = _setting(
+        None,
+        "the Redis or Valkey server that keeps the log; started by `daybook up` if not set",
+        "redis://host:6379/0, rediss://host:6379/0 or unix:///path",
+    )
+    database_url: PostgresUrl | None = _setting(
+        None,
+        "the Postgres database that keeps the archive; started by `daybook up` if not set",
+        "postgresql://user:password@host:5432/database",
+    )
+    prefix: str = _setting(
+        "daybook",
+        "what every Redis key begins with, so that systems can share a server",
+        "1 to 40 letters, digits, dots, dashes or underscores",
+        pattern=r"^[A-Za-z0-9_.-]{1,40}$",
+    )
+    partitions: int = _whole(4, "into how many parts the log is cut; fixed at the first start", 1, 64)
+    data_dir: Path = _setting(
+        Path(".daybook"), "where `daybook up` keeps data, secret and endpoints", "a path"
+    )
+    host: str = _setting(
+        "127.0.0.1", "the interface the API listens on", "an address or a name", min_length=1
+    )
+    port: int = _whole(8080, "the API's port; 0 for a free one", 0, 65535)
+    ops_port: int = _whole(
+        0, "the port of /metrics, /livez and /readyz of the other services; 0 for a free one", 0, 65535
+    )
+    executors: int = _whole(1, "how many executors `daybook up` starts", 1, 64)
+    apis: int = _whole(1, "how many API processes `daybook up` starts", 1, 64)
+    log_level: Level = _setting(
+        "INFO", "the least important lines that are logged", "DEBUG, INFO, WARNING, ERROR or CRITICAL"
+    )
+    log_format: Literal["auto", "json", "console"] = _setting(
+        "auto", "how lines are logged; auto means console on a terminal, else JSON", "auto, json or console"
+    )
+    jobs_per_page: int = _whole(20, "how many items a page of a list has unless asked", 1, 200)
+    max_jobs_per_user: int = _whole(
+        100, "how many jobs a named user may have; nobody is named yet", 1, 1_000_000
+    )
+    secret_key: SecretStr | None = _setting(
+        None, "signs what clients are given; made once in the data dir if not set", "a long random text"
+    )
+    concurrency: int = _whole(100, "how many runs an executor has at a time", 1, 10_000)
+    queues: Names = _setting(
+        ("default",),
+        "which queues an executor serves, comma separated",
+        "names of letters, digits, dots, dashes or underscores, separated by commas",
+        min_length=1,
+    )
+    lease_seconds: float = _seconds(15, "how long a run stays its worker's without a sign of life", 1, 3600)
+    wait_seconds: float = _seconds(
+        1, "how long a write waits for the archive before it is answered with 202", 0, 60
+    )
+    drain_seconds: float = _seconds(
+        30, "how long a stopping service may take to finish what it has begun", 0, 3600
+    )
+    files_roots: Roots = _setting(
+        (),
+        "the only directories in which jobs may touch files, comma separated; none if not set",
+        "absolute paths separated by commas",
+    )
+
+    _arguments: frozenset[str] = PrivateAttr(default=frozenset())
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._arguments = frozenset(arguments)
+
+    def source_of(self, field: str) -> Source:
+        """Tell where the value of `field` is from."""
+        return _source(field, self._arguments)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the base class's signature
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the same
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read arguments, then `DAYBOOK_…`, then plain names; no files."""
+        return init_settings, env_settings, _PlainNames(settings_cls, env_prefix="")
+
+
+class _PlainNames(EnvSettingsSource):
+    """`DATABASE_URL` and its like: only the aliases, as `PORT` or `HOST` may well be somebody else's."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        if field_name not in ALIASES:
+            return None, field_name, False
+        return super().get_field_value(field, field_name)
+
+
+def load(**overrides: Any) -> Settings:
+    """Read the settings of this process.
+
+    Args:
+        overrides: values by field name that win over the environment (options of the command line); None
+            means not given.
+
+    Raises:
+        BadSettings: with one sentence, on a line of its own, for each thing that is wrong.
+    """
+    arguments = {name: value for name, value in overrides.items() if value is not None}
+    refusals = list(environment.strangers(Settings.model_fields))
+    try:
+        settings = Settings(**arguments)
+    except ValidationError as error:
+        wrong = dict.fromkeys(str(each["loc"][0]) for each in error.errors())
+        refusals += [_refusal(name, arguments) for name in wrong]
+        raise BadSettings("\n".join(refusals)) from None  # the cause shows what the sentences mask
+    if settings.env == "production":
+        refusals.append(NO_PRODUCTION)
+    if refusals:
+        raise BadSettings("\n".join(refusals))
+    return settings
+
+
+def describe(settings: Settings) -> list[Described]:
+    """Return what `daybook config` prints, in the order of declaration."""
+    return [
+        Described(
+            name=PREFIX + name.upper(),
+            value=_shown(name, getattr(settings, name)),
+            source=settings.source_of(name),
+            meaning=field.description or "",
+        )
+        for name, field in Settings.model_fields.items()
+    ]
+
+
+def _source(name: str, arguments: Collection[str]) -> Source:
+    if name in arguments:
+        return "argument"
+    if environment.lookup(PREFIX + name) is not None:
+        return "environment"
+    return "alias" if name in ALIASES and environment.lookup(name) is not None else "default"
+
+
+def _refusal(name: str, arguments: Mapping[str, Any]) -> str:
+    field = Settings.model_fields.get(name)
+    if field is None:
+        return f"{name} is not a setting."
+    said, value = _said(name, arguments)
+    extra = field.json_schema_extra
+    right = extra["right"] if isinstance(extra, dict) else ""
+    return f"{said}={_shown(name, value)} is refused: it must be {right} ({field.description})."
+
+
+def _said(name: str, arguments: Mapping[str, Any]) -> tuple[str, Any]:
+    """Return what the user called the setting, and the value they gave it."""
+    match _source(name, arguments):
+        case "argument":
+            return name, arguments[name]
+        case "environment":
+            return PREFIX + name.upper(), environment.lookup(PREFIX + name)
+        case _:
+            return name.upper(), environment.lookup(name)
+
+
+def _shown(name: str, value: object) -> str:
+    match value:
+        case None:
+            return ""
+        case tuple() | list():
+            return ",".join(str(each) for each in value)
+        case _:
+            return MASK if name == "secret_key" else _address_shown(name, str(value))
+
+
+def _address_shown(name: str, text: str) -> str:
+    # Somebody who forgot the scheme may not have forgotten the password.
+    if name.endswith("_url") and "://" not in text and "@" in text:
+        return f"{MASK}@{text.rpartition('@')[2]}"
+    return masked(text)

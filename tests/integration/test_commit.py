@@ -1,0 +1,298 @@
+"""The only door: what commit.lua guarantees, on a real server."""
+
+import asyncio
+import contextlib
+from dataclasses import replace
+
+import pytest
+
+from shared.domain import ids, job
+from shared.domain.commands import CreateJob, FailRun, PauseJob, StartRun, SucceedRun, TriggerJob, Wake
+from shared.domain.events import Failure
+from shared.domain.refusals import LostLease
+from shared.eventlog import snapshot, writer
+from shared.eventlog.decider import Decider
+from shared.eventlog.position import Position
+from shared.eventlog.unit import Answered, Committed, Conflict, Done, Draft, Early, Layout, Once, Unit
+from shared.eventlog.writer import LogFull
+from shared.testing import LEASE, NOON, TESTER, a_job_id, a_spec, chance, wait_until
+
+JOB = "job:" + a_job_id()
+
+
+def a_draft(ref=JOB, kind="JobCompleted", data="{}", aggregates=None):
+    return Draft(
+        id=ids.event_id(1, chance()), type=kind, v=1, subject=ref.replace(":", "/"), job="", advances="subject",
+        actor="t", cause="", corr="", trace="", data=data, aggregates=aggregates or (ref,),
+    )  # fmt: skip
+
+
+STATE = snapshot.dump(job.evolve(None, job.decide(None, CreateJob(
+    job_id=JOB.removeprefix("job:"), spec=a_spec(), owner="ann", tenant="t"), NOON).changes[0]))  # fmt: skip
+
+
+def a_unit(ref=JOB, version=None, **changes):
+    return replace(Unit(guards={ref: version}, events=(a_draft(ref),), states={ref: STATE}), **changes)
+
+
+async def a_job(bench, partition=0, **spec):
+    job_id = a_job_id(partition, bench.log.now())
+    command = CreateJob(job_id=job_id, spec=a_spec(**spec), owner="ann", tenant="t")
+    return await bench.decider.decide(f"job:{job_id}", command, TESTER, held=snapshot.NOTHING)
+
+
+async def a_run(bench, **spec):
+    made = await a_job(bench, **spec)
+    run_id = ids.chance_id(bench.log.now(), made.partition, chance())
+    await bench.decider.decide(made.ref, TriggerJob(run_id=run_id, correlation_id="c"), TESTER)
+    return f"run:{run_id}", made
+
+
+async def everything(bench, partition=0):
+    """All keys of the bench, with their contents, to compare before and after."""
+    contents = {}
+    async for key in bench.redis.scan_iter(match=f"{bench.prefix}:*"):
+        if b":writer:" not in key:
+            contents[key] = await bench.redis.dump(key)
+    return contents
+
+
+async def test_a_unit_is_in_the_log_under_contiguous_positions(bench):
+    first = await bench.log.commit(0, a_unit(events=(a_draft(), a_draft())))
+    second = await bench.log.commit(0, a_unit(version=str(first.last)))
+    assert (first.last.pos - first.first.pos, second.first.pos) == (1, first.last.pos + 1)
+    entries = await bench.redis.xrange(bench.log.keys(0).log)
+    assert [int(entry[0].split(b"-")[1]) for entry in entries] == list(range(1, 5))
+
+
+async def test_a_version_is_the_position_of_the_aggregates_last_event(bench):
+    other = "run:" + a_job_id()
+    both = a_draft(aggregates=(JOB, other))
+    done = await bench.log.commit(0, a_unit(guards={JOB: None, other: None}, events=(both, a_draft())))
+    assert await bench.redis.hget(bench.log.keys(0).aggregate(JOB), "version") == str(done.last).encode()
+    assert await bench.redis.hget(bench.log.keys(0).aggregate(other), "version") == str(done.first).encode()
+
+
+@pytest.mark.parametrize("version", [None, "1-1"])
+async def test_a_failed_guard_writes_nothing_and_answers_with_the_state(bench, version):
+    made = await a_job(bench, every=10)
+    before = await everything(bench)
+    outcome = await bench.log.commit(0, a_unit(made.ref, version, due={made.ref: 5}, states={made.ref: "{}"}))
+    assert isinstance(outcome, Conflict)
+    assert (outcome.ref, outcome.snapshot) == (made.ref, made.after)
+    assert await everything(bench) == before
+
+
+async def test_one_unit_of_a_batch_may_fail_without_the_others(bench):
+    refs = ["job:" + a_job_id() for _ in range(3)]
+    await bench.log.commit(0, a_unit(refs[1]))
+    outcomes = await asyncio.gather(*(bench.log.commit(0, a_unit(ref)) for ref in refs))
+    assert [type(outcome) for outcome in outcomes] == [Committed, Conflict, Committed]
+
+
+async def test_units_submitted_while_a_script_is_in_flight_share_the_next_call(bench):
+    calls = (await bench.redis.info("commandstats"))["cmdstat_evalsha"]["calls"]
+    await asyncio.gather(*(bench.log.commit(0, a_unit("job:" + a_job_id())) for _ in range(300)))
+    after = (await bench.redis.info("commandstats"))["cmdstat_evalsha"]["calls"]
+    assert after - calls <= 4
+
+
+async def test_a_due_entry_that_has_moved_or_is_not_yet_due_wakes_nobody(bench):
+    keys = bench.log.keys(0)
+    now_ms = ids.to_ms(await bench.log.sync())
+    unit = a_unit(woken={JOB: "1000"})
+    assert await bench.log.commit(0, unit) == Early(ref=JOB)
+    await bench.redis.zadd(keys.due, {JOB: 1001})
+    assert await bench.log.commit(0, unit) == Early(ref=JOB)
+    later = str(now_ms + 60_000)
+    await bench.redis.zadd(keys.due, {JOB: later})
+    assert await bench.log.commit(0, replace(unit, woken={JOB: later})) == Early(ref=JOB)
+    assert await bench.redis.xlen(keys.log) == 1
+    await bench.redis.zadd(keys.due, {JOB: 1000})
+    assert isinstance(await bench.log.commit(0, unit), Committed)
+
+
+async def test_a_beat_between_reading_and_committing_saves_the_run(bench):
+    """Trace 17: RunLost must see that the lease has moved, though the version has not."""
+    ref, _ = await a_run(bench)
+    due = bench.log.keys(0).due
+    await bench.decider.decide(ref, StartRun(worker="w"), TESTER)
+    await bench.redis.zadd(due, {ref: 1000})
+    await bench.redis.zadd(due, {ref: ids.to_ms(bench.log.now()) + 15_000})  # the beat
+    decided = await bench.decider.decide(ref, Wake(), TESTER, woken="1000")
+    assert decided.last is None
+
+
+async def test_once_gives_the_first_answer_again(bench):
+    once = Once(digest="d", fingerprint="f", answer="a1")
+    first = await bench.log.commit(0, a_unit(once=once))
+    again = await bench.log.commit(0, a_unit("job:" + a_job_id(), once=replace(once, answer="a2")))
+    assert again == Answered(fingerprint="f", answer="a1", position=first.last)
+    assert 0 < await bench.redis.pttl(bench.log.keys(0).once("d")) <= once.ttl_ms
+
+
+async def test_a_batch_sent_twice_applies_once_whoever_wrote_in_between(bench):
+    """Trace 7: the reply is lost, somebody else writes, the batch is sent again."""
+    layout = Layout(bench.log.keys(0), "p9")
+    layout.add(a_unit())
+    script = writer._flavours()[False]
+    args = ["1", "60000", "1", *layout.args]
+    first = await script(bench.redis, layout.keys, args)
+    await bench.log.commit(0, a_unit(version=first[2][1].decode()))
+    assert await script(bench.redis, layout.keys, args) == first
+    assert await bench.redis.xlen(bench.log.keys(0).log) == 3
+    assert (await script(bench.redis, layout.keys, ["0", *args[1:]]))[0] == b"STALE"
+
+
+async def test_a_lost_reply_is_asked_for_again_and_nothing_is_written_twice(bench, monkeypatch):
+    real = bench.redis.evalsha
+    calls = []
+
+    async def losing(*args):
+        calls.append(args)
+        reply = await real(*args)
+        if len(calls) == 1:
+            raise ConnectionResetError("the reply is lost")
+        return reply
+
+    monkeypatch.setattr(bench.redis, "evalsha", losing)
+    outcome = await bench.log.commit(0, a_unit())
+    assert isinstance(outcome, Committed)
+    assert len([call for call in calls if call[2:] == calls[0][2:]]) == 2
+    assert await bench.redis.xlen(bench.log.keys(0).log) == 2
+
+
+async def test_an_incarnation_that_was_not_opened_takes_nothing(bench):
+    """§9: the server is another one than was opened (a restart, a failover): CLOSED, then open, then the same unit."""
+    keys = bench.log.keys(0)
+    await bench.redis.hset(keys.meta, "incarnation", "0" * 40)
+    bench.reopened.clear()
+    outcome = await bench.log.commit(0, a_unit())
+    assert bench.reopened == [0]
+    entries = await bench.redis.xrange(keys.log)
+    assert [fields[b"type"] for _, fields in entries] == [b"LogOpened", b"LogOpened", b"JobCompleted"]
+    assert outcome.first.epoch == Position.parse(entries[1][0].decode()).epoch
+
+
+async def test_a_log_that_is_gone_is_not_made_anew_by_a_commit(bench):
+    """NOMKSTREAM answers nil, not an error; the script must notice before it writes anything else."""
+    keys = bench.log.keys(0)
+    await bench.redis.delete(keys.log)
+    opened = []
+
+    async def reopen(partition):
+        opened.append((partition, await bench.redis.exists(keys.log, keys.aggregate(JOB))))
+        await bench.redis.delete(keys.meta)
+        await bench.open(partition)
+
+    log = bench.another_log("p2")
+    log._writers[0]._reopen = reopen
+    await log.commit(0, a_unit())
+    assert opened == [(0, 0)]
+
+
+async def test_ending_work_goes_on_when_memory_is_full(bench):
+    ref, made = await a_run(bench)
+    start = await bench.decider.decide(ref, StartRun(worker="w"), TESTER)
+    used = (await bench.redis.info("memory"))["used_memory"]
+    await bench.redis.config_set("maxmemory", used // 2)
+    try:
+        with pytest.raises(LogFull):
+            await a_job(bench)
+        with pytest.raises(LogFull):
+            await bench.decider.decide(made.ref, TriggerJob(run_id=a_job_id(), correlation_id="c", overlap_policy="allow"), TESTER)
+        ended = await bench.decider.decide(ref, SucceedRun(fence=start.after.fence), TESTER)
+        assert ended.after.state.ended
+    finally:
+        await bench.redis.config_set("maxmemory", 0)
+    assert (await a_job(bench)).last
+
+
+async def test_a_run_goes_through_its_work_stream_and_leaves_nothing_behind(bench):
+    ref, made = await a_run(bench, priority=7)
+    keys = bench.log.keys(0)
+    ((entry, fields),) = await bench.redis.xrange(keys.work("default", 7))
+    queued = await bench.log.load(ref)
+    assert (fields, entry.decode()) == ({b"run": ref.removeprefix("run:").encode()}, queued[ref].version)
+    assert await bench.redis.llen(keys.bell("default")) == 1
+    done = Done(queue="default", priority=7, entry=entry.decode())
+    start = await bench.decider.decide(ref, StartRun(worker="w"), TESTER, done=done)
+    assert start.after.fence == start.after.version == str(start.last)
+    assert await bench.redis.xlen(keys.work("default", 7)) == 0
+    lease_ms = await bench.redis.zscore(keys.due, ref) - ids.to_ms(bench.log.now())
+    assert 14_000 < lease_ms <= LEASE.total_seconds() * 1000
+    await bench.decider.decide(ref, SucceedRun(fence=start.after.fence), TESTER, held=start.after)
+    assert await bench.redis.zscore(keys.due, ref) is None
+    assert 0 < await bench.redis.pttl(keys.aggregate(ref)) <= 60_000
+    assert await bench.redis.pttl(keys.aggregate(made.ref)) == -1
+
+
+async def test_a_result_from_a_start_that_lost_the_run_is_refused(bench):
+    """Trace 2: same attempt number, same worker even, but another start: the fence tells."""
+    ref, _ = await a_run(bench)
+    first = await bench.decider.decide(ref, StartRun(worker="w"), TESTER)
+    await bench.redis.zadd(bench.log.keys(0).due, {ref: 1000})
+    await bench.decider.decide(ref, Wake(), TESTER, woken="1000")
+    second = await bench.decider.decide(ref, StartRun(worker="w"), TESTER)
+    with pytest.raises(LostLease):
+        await bench.decider.decide(ref, SucceedRun(fence=first.after.fence), TESTER, held=first.after)
+    ended = await bench.decider.decide(ref, SucceedRun(fence=second.after.fence), TESTER, held=second.after)
+    assert ended.after.state.status == "succeeded"
+
+
+async def test_two_timers_decide_an_occurrence_once(bench):
+    made = await a_job(bench, every=1)
+    keys = bench.log.keys(0)
+    rival = bench.another_log("p2")
+    await rival.sync()
+    other = Decider(rival, lease=LEASE, chance=chance)
+    score = f"{await bench.redis.zscore(keys.due, made.ref):.0f}"
+    await wait_until(lambda: ids.to_ms(bench.log.now()) >= int(score) + 2, "the job is due")
+    await asyncio.gather(*(each.decide(made.ref, Wake(), TESTER, woken=score) for each in (bench.decider, other)))
+    kinds = [fields[b"type"] for _, fields in await bench.redis.xrange(keys.log)]
+    assert kinds.count(b"RunRequested") == 1
+
+
+async def test_an_edit_at_the_due_moment_swallows_nothing(bench):
+    """Trace 9: the edit decides the occurrence that the timer has not got round to."""
+    made = await a_job(bench, every=1)
+    await wait_until(lambda: bench.log.now() >= made.after.state.next_for, "the job is due")
+    paused = await bench.decider.decide(made.ref, PauseJob(by="ann"), TESTER, held=made.after)
+    assert [type(change.event).__name__ for change in paused.changes][0] == "RunRequested"
+    assert await bench.redis.zscore(bench.log.keys(0).due, made.ref) is None
+
+
+async def test_a_conflict_is_decided_again_from_the_newer_state(bench):
+    made = await a_job(bench, every=100)
+    await bench.decider.decide(made.ref, PauseJob(by="ann"), TESTER)
+    again = await bench.decider.decide(made.ref, PauseJob(by="bob"), TESTER, held=made.after)
+    assert (again.last, again.after.state.paused.by) == (None, "ann")
+
+
+async def test_a_retry_is_planned_in_the_due_index(bench):
+    ref, _ = await a_run(bench)
+    start = await bench.decider.decide(ref, StartRun(worker="w"), TESTER)
+    fail = FailRun(fence=start.after.fence, error=Failure(class_="E", message="m"), names=("E",), draw=0.5)
+    failed = await bench.decider.decide(ref, fail, TESTER, held=start.after)
+    score = await bench.redis.zscore(bench.log.keys(0).due, ref)
+    assert score == ids.to_ms(failed.after.state.wake_at)
+
+
+async def test_the_timers_bell_rings_when_something_earlier_is_written(bench):
+    bell = bench.log.keys(0).timer_bell
+    await a_job(bench, every=1000)
+    assert await bench.redis.llen(bell) == 1
+    await bench.redis.delete(bell)
+    await a_job(bench, every=2000)
+    assert await bench.redis.llen(bell) == 0
+    await a_job(bench, every=10)
+    assert await bench.redis.llen(bell) == 1
+
+
+async def test_a_cancelled_caller_does_not_break_the_writer(bench):
+    waiting = asyncio.create_task(bench.log.commit(0, a_unit()))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await waiting
+    assert isinstance(await bench.log.commit(0, a_unit("job:" + a_job_id())), Committed)

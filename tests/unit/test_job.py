@@ -1,0 +1,276 @@
+"""The job: given events, when a command, then events."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.domain import ids, job
+from shared.domain.commands import (
+    CreateJob, DeleteJob, PauseJob, ResumeJob, SuspendJob, TriggerJob, UpdateJob, Wake,
+)  # fmt: skip
+from shared.domain.events import (
+    Change, JobCompleted, JobDeleted, JobPaused, JobResumed, JobUpdated, OccurrencesSkipped, RunRequested, RunSucceeded,
+)  # fmt: skip
+from shared.domain.refusals import IllegalTransition, NeverFires, NoSuchJob, Overlaps
+from shared.testing import NOON, a_job_id, a_spec, at
+
+JOB = a_job_id(partition=3)
+
+
+def create(spec, now=NOON):
+    return CreateJob(job_id=JOB, spec=spec, owner="ann", tenant="t"), now
+
+
+def fold(state, decision):
+    for change in decision.changes:
+        state = job.evolve(state, change)
+    return state
+
+
+def a_job(now=NOON, **spec):
+    command, _ = create(a_spec(**spec))
+    return fold(None, job.decide(None, command, now))
+
+
+def when(state, command, now):
+    decision = job.decide(state, command, now)
+    return [change.event for change in decision.changes], fold(state, decision)
+
+
+def kinds(events):
+    return [type(event).__name__ for event in events]
+
+
+def ended(state, run_id):
+    done = Change(subject=f"run:{run_id}", event=RunSucceeded(attempt=1), job=state.id, both=True)
+    return job.evolve(state, done)
+
+
+def test_an_interval_job_is_first_due_one_interval_after_its_creation():
+    state = a_job(every=10)
+    assert (state.status, state.next_for, state.due_at, state.revision) == ("pending", at(10), at(10), 1)
+
+
+def test_a_job_without_a_schedule_is_pending_and_never_due():
+    state = a_job()
+    assert (state.status, state.next_for, state.due_at) == ("pending", None, None)
+
+
+def test_a_wake_before_the_time_decides_nothing():
+    assert when(a_job(every=10), Wake(), at(9.999))[0] == []
+
+
+def test_a_wake_requests_the_occurrence_and_names_the_next_one():
+    events, state = when(a_job(every=10), Wake(), at(10.002))
+    (event,) = events
+    assert isinstance(event, RunRequested)
+    assert (event.scheduled_for, event.next_for, event.trigger) == (at(10), at(20), "schedule")
+    assert (state.next_for, len(state.active)) == (at(20), 1)
+
+
+def test_the_run_of_an_occurrence_has_an_id_of_its_cause():
+    first = job.decide(a_job(every=10), Wake(), at(10)).changes[0].subject
+    second = job.decide(a_job(every=10), Wake(), at(11)).changes[0].subject
+    assert first == second
+    assert ids.partition_of(first.removeprefix("run:")) == 3
+    assert ids.time_of(first.removeprefix("run:")) == at(10)
+
+
+def test_overlap_skip_records_what_met_an_active_run_with_the_run_in_the_way():
+    _, state = when(a_job(every=10), Wake(), at(10))
+    events, state = when(state, Wake(), at(20))
+    (event,) = events
+    assert event == OccurrencesSkipped(
+        from_=at(20), to=at(20), count=1, reason="overlap", by=state.active[0], next_for=at(30)
+    )
+    state = ended(state, state.active[0])
+    assert kinds(when(state, Wake(), at(30))[0]) == ["RunRequested"]
+
+
+def test_overlap_allow_runs_beside_an_active_run_and_keeps_no_list():
+    _, state = when(a_job(every=10, overlap_policy="allow"), Wake(), at(10))
+    events, state = when(state, Wake(), at(20))
+    assert kinds(events) == ["RunRequested"]
+    assert state.active == ()
+    assert not events[0].follows
+
+
+def test_misfire_latest_runs_the_newest_and_records_the_others():
+    events, state = when(a_job(every=100, misfire_grace_seconds=5), Wake(), at(390))
+    assert kinds(events) == ["OccurrencesSkipped", "RunRequested"]
+    assert (events[0].from_, events[0].to, events[0].count, events[0].reason) == (at(100), at(200), 2, "misfire")
+    assert (events[0].next_for, events[1].scheduled_for, state.next_for) == (at(300), at(300), at(400))
+
+
+def test_what_is_late_gives_way_to_what_is_within_the_grace():
+    events, _ = when(a_job(every=100, misfire_grace_seconds=5), Wake(), at(302))
+    assert [getattr(event, "scheduled_for", None) for event in events] == [None, at(300)]
+    assert events[0].count == 2
+
+
+def test_everything_within_the_grace_runs_if_overlap_is_allowed():
+    events, _ = when(a_job(every=10, overlap_policy="allow"), Wake(), at(35))
+    assert [event.scheduled_for for event in events] == [at(10), at(20), at(30)]
+
+
+def test_a_wake_fires_at_most_fifty_and_stays_due():
+    events, state = when(a_job(every=1, overlap_policy="allow"), Wake(), at(60))
+    assert len(events) == job.FIRES_A_WAKE
+    assert state.due_at == at(51)
+
+
+@given(st.integers(1, 50), st.integers(0, 4000), st.integers(0, 100), st.sampled_from(["skip", "allow"]))
+def test_every_occurrence_is_decided_exactly_once_however_late_the_wake(every, late_s, grace, overlap):
+    state = a_job(every=every, misfire_grace_seconds=grace, overlap_policy=overlap)
+    now = at(every + late_s)
+    decided = 0
+    while state.due_at is not None and state.due_at <= now:
+        events, state = when(state, Wake(), now)
+        assert events
+        decided += sum(event.count if isinstance(event, OccurrencesSkipped) else 1 for event in events)
+    assert decided == (every + late_s) // every
+    assert state.next_for > now
+
+
+def test_a_job_with_run_at_is_completed_after_its_one_run():
+    state = a_job(once=at(5))
+    events, state = when(state, Wake(), at(5))
+    assert kinds(events) == ["RunRequested", "JobCompleted"]
+    assert (state.status, state.due_at, state.over) == ("completed", None, False)
+    assert ended(state, state.active[0]).over
+
+
+def test_a_run_at_just_gone_by_still_counts_and_one_long_gone_is_refused():
+    assert a_job(once=at(-30)).due_at == at(-30)
+    with pytest.raises(NeverFires):
+        a_job(once=at(-61))
+
+
+@pytest.mark.parametrize("command", [PauseJob(by="ann"), DeleteJob(by="ann"), UpdateJob(spec=a_spec(every=60))])
+def test_a_command_at_a_due_moment_swallows_nothing(command):
+    events, _ = when(a_job(every=10), command, at(10.003))
+    assert kinds(events)[0] == "RunRequested"
+    assert events[0].scheduled_for == at(10)
+    assert len(events) == 2
+
+
+def test_an_edit_of_the_schedule_anchors_it_anew_and_counts_a_revision():
+    events, state = when(a_job(every=10), UpdateJob(spec=a_spec(every=7)), at(3))
+    assert isinstance(events[0], JobUpdated)
+    assert (state.next_for, state.revision, state.anchor_at) == (at(10), 2, at(3))
+
+
+def test_an_edit_of_something_else_keeps_the_phase():
+    _, state = when(a_job(every=10), UpdateJob(spec=a_spec(every=10, name="b")), at(3))
+    assert (state.next_for, state.anchor_at, state.spec.name) == (at(10), NOON, "b")
+
+
+def test_an_edit_that_changes_nothing_is_no_event():
+    assert when(a_job(every=10), UpdateJob(spec=a_spec(every=10)), at(3))[0] == []
+
+
+def test_an_edit_cannot_change_the_type():
+    with pytest.raises(IllegalTransition):
+        when(a_job(every=10), UpdateJob(spec=a_spec(every=10, job_type="cleanup_task")), at(3))
+
+
+def test_an_edit_brings_a_completed_job_back():
+    _, state = when(a_job(once=at(5)), Wake(), at(5))
+    _, state = when(state, UpdateJob(spec=a_spec(once=at(50))), at(6))
+    assert (state.status, state.due_at) == ("pending", at(50))
+
+
+def test_a_paused_job_is_not_due_and_resuming_records_what_it_missed():
+    _, state = when(a_job(every=10), PauseJob(by="ann", reason="holiday"), at(1))
+    assert (state.status, state.due_at, state.paused.reason) == ("paused", None, "holiday")
+    assert when(state, Wake(), at(25))[0] == []
+    events, state = when(state, ResumeJob(by="bob"), at(25))
+    assert kinds(events) == ["OccurrencesSkipped", "JobResumed"]
+    assert (events[0].count, events[0].reason, state.next_for, state.paused) == (2, "paused", at(30), None)
+
+
+@pytest.mark.parametrize("command", [PauseJob(by="ann"), SuspendJob(by="timer", reason="x")])
+def test_pausing_twice_is_no_event(command):
+    _, state = when(a_job(every=10), PauseJob(by="ann"), at(1))
+    assert when(state, command, at(2))[0] == []
+
+
+def test_resuming_what_is_not_paused_is_no_event():
+    assert when(a_job(every=10), ResumeJob(by="ann"), at(2))[0] == []
+
+
+def test_a_completed_job_cannot_be_paused():
+    _, state = when(a_job(once=at(5)), Wake(), at(5))
+    with pytest.raises(IllegalTransition):
+        when(state, PauseJob(by="ann"), at(6))
+
+
+def test_a_backlog_too_long_for_one_unit_is_settled_in_several_before_the_command():
+    _, state = when(a_job(every=1), PauseJob(by="ann"), at(0.5))
+    now, rounds, counted = at(2500), 0, 0
+    while True:
+        decision = job.decide(state, ResumeJob(by="ann"), now)
+        counted += sum(c.event.count for c in decision.changes if isinstance(c.event, OccurrencesSkipped))
+        state = fold(state, decision)
+        rounds += 1
+        if decision.settled:
+            break
+    assert (rounds, counted, state.status, state.next_for) == (3, 2500, "pending", at(2501))
+
+
+def test_a_suspended_job_needs_no_settling():
+    broken = replace(a_job(every=10), spec=a_spec(cron="not a cron"))
+    with pytest.raises(ValueError, match="cron"):
+        when(broken, Wake(), at(11))
+    events, state = when(broken, SuspendJob(by="timer", reason="zone gone"), at(11))
+    assert (kinds(events), state.status, state.paused.by) == (["JobPaused"], "paused", "timer")
+
+
+def test_a_trigger_runs_now_and_leaves_the_schedule_alone():
+    trigger = TriggerJob(run_id=a_job_id(3), correlation_id="req-1", job_data={"operation": "echo", "n": 2}, priority=9)
+    events, state = when(a_job(every=10), trigger, at(4))
+    (event,) = events
+    assert (event.trigger, event.scheduled_for, event.correlation_id) == ("manual", at(4), "req-1")
+    assert (event.spec.job_data["n"], event.spec.priority, state.next_for) == (2, 9, at(10))
+
+
+def test_a_trigger_beside_an_active_run_needs_leave_to_overlap():
+    trigger = TriggerJob(run_id=a_job_id(3), correlation_id="c")
+    _, state = when(a_job(every=10), trigger, at(1))
+    with pytest.raises(Overlaps):
+        when(state, trigger, at(2))
+    allowed = replace(trigger, run_id=a_job_id(3), overlap_policy="allow")
+    assert len(when(state, allowed, at(2))[1].active) == 2
+
+
+@pytest.mark.parametrize("command", [PauseJob(by="a"), ResumeJob(by="a"), DeleteJob(by="a"), UpdateJob(spec=a_spec())])
+def test_a_deleted_job_takes_no_command_and_wakes_for_nothing(command):
+    events, state = when(a_job(every=10), DeleteJob(by="ann"), at(1))
+    assert isinstance(events[0], JobDeleted)
+    assert state.due_at is None
+    with pytest.raises(NoSuchJob):
+        when(state, command, at(2))
+    assert when(state, Wake(), at(100))[0] == []
+
+
+def test_an_id_that_is_taken_is_refused():
+    with pytest.raises(IllegalTransition):
+        job.decide(a_job(), create(a_spec())[0], at(1))
+
+
+def test_folding_leaves_a_job_alone_where_an_event_does_not_concern_it():
+    state = a_job(every=10)
+    for event in (JobCompleted(), JobPaused(by="a", reason="", paused_at=NOON), JobResumed(by="a", resumed_at=NOON)):
+        assert job.evolve(state, Change(subject=f"job:{JOB}", event=event)).id == JOB
+    assert ended(state, "unknown") == state
+
+
+def test_an_interval_never_drifts():
+    state = a_job(every=7)
+    for late_ms in (3, 900, 5, 0, 6500):
+        now = state.next_for + timedelta(milliseconds=late_ms)
+        _, state = when(state, Wake(), now)
+        assert (state.next_for - NOON) % timedelta(seconds=7) == timedelta()
