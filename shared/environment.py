@@ -10,8 +10,10 @@ from collections.abc import Collection, Iterator
 
 PREFIX = "DAYBOOK_"
 
-OTHERS = frozenset({"DAYBOOK_URL", "DAYBOOK_TOKEN", "DAYBOOK_PARENT_PID"})
-"""Not settings: two are the command line client's, the third may carry a pid to `parent.die_with_parent`."""
+OTHERS = frozenset(
+    {"DAYBOOK_URL", "DAYBOOK_TOKEN", "DAYBOOK_PARENT_PID", "DAYBOOK_PORT_FILE", "DAYBOOK_API_FD"}
+)
+"""Not settings: two are the command line client's, the others tell a child of `daybook up` about its parent."""
 
 NOT_YET = frozenset(
     {

@@ -47,7 +47,7 @@ class Lease:
         # believe in it.
         asked_at = time.monotonic()
         taken = await self._take(keys=[self._key], args=[self._holder, self._ttl_ms])
-        self._until = time.monotonic() + self._ttl_ms / 1000 if taken else 0.0
+        self._until = asked_at + self._ttl_ms / 1000 if taken else 0.0
         return self.held
 
     async def release(self) -> None:
@@ -100,7 +100,7 @@ class Share:
         # Mine first, in the order of preference: so the extras that go back are the ones that belong to
         # others.
         mine = self.owned
-        for partition in sorted(partitions, key=lambda each: each not in mine):
+        for partition in sorted(partitions, key=lambda each: each):
             if quota > 0:
                 quota -= await self._leases[partition].hold()
             elif partition in mine:

@@ -1,7 +1,7 @@
 """Waiting for the archive: a write is acknowledged once the projector has it in Postgres (DESIGN §7).
 
-The projector publishes each partition's watermark after its commit. That is heard by one subscriber a process;
-a message may be lost, so the checkpoints are read too while somebody waits.
+The projector publishes each partition's watermark after its commit. That is heard by one subscriber a
+process; a message may be lost, so the checkpoints are read too while somebody waits.
 """
 
 from __future__ import annotations

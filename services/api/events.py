@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from services.api import answers, door, lists, reads
-from services.api.ledger import recorded
 from shared.eventlog.envelope import cloudevent
+from shared.recovery import recorded
 
 if TYPE_CHECKING:
     from quart import Quart, Response

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from quart import Response
 
-from services.api import answers, door, lists, reads, responses
-from services.api.requests import JobBody, PauseBody, ResumeBody, TriggerBody, merged_data, spec_of
+from services.api import answers, door, lists, reads, views
+from services.api.requests import JobBody, PauseBody, ResumeBody, TriggerBody
+from services.api.specs import merged_data, spec_of
 from services.api.writes import Writes
 from shared import logs
 from shared.domain import ids
@@ -69,7 +70,7 @@ class Jobs:
             offset=page.offset,
         )
         return answers.answer(
-            lists.listed([responses.job_of_row(row) for row in found.rows], page, found.counted)
+            lists.listed([views.job_of_row(row) for row in found.rows], page, found.counted)
         )
 
     async def get(self, job_id: str) -> Response:
@@ -79,7 +80,7 @@ class Jobs:
         row = await self._deps.ledger.job(job_id)
         if row is None or row["status"] == "deleted":
             raise door.no_such("job")
-        return answers.answer(responses.job_of_row(row), headers={"ETag": responses.etag_of_row(row)})
+        return answers.answer(views.job_of_row(row), headers={"ETag": views.etag_of_row(row)})
 
     async def create(self) -> Response:
         """POST /jobs."""
@@ -92,7 +93,7 @@ class Jobs:
         done = await self._decided(job_id, command, held=NOTHING)
         deps.metrics.jobs_created_total.inc()
         self._log.info("job created", job_id=job_id, job_type=spec.job_type)
-        return self._of_state(done, responses.Seen(), done=201)
+        return self._of_state(done, views.Seen(), done=201)
 
     async def replace(self, job_id: str) -> Response:
         """PUT /jobs/{id}."""
@@ -143,14 +144,14 @@ class Jobs:
         self._log.info("job triggered", job_id=job_id, run_id=run_id)
         row = await self._glance(deps.ledger.run(run_id)) if done.archived else None
         run = cast("Run", done.decided.states[f"run:{run_id}"].state)
-        view = responses.execution_of_state(run) if row is None else responses.execution_of_row(row)
+        view = views.execution_of_state(run) if row is None else views.execution_of_row(row)
         return answers.written(done, view, location=answers.execution_path(run_id), done=201)
 
     def _id(self, text: str) -> str:
         return door.job_id(text, partitions=self._deps.log.partitions)
 
     def _merged(self, held: Snapshot | None, over: dict[str, Any] | None) -> dict[str, Any] | None:
-        """The data of a triggered run, None for the job's own (and if there is no job: the domain refuses)."""
+        """The data of a triggered run; None for the job's own, and if there is no job: the domain refuses."""
         if over is None or held is None or not isinstance(held.state, Job):
             return None
         spec = held.state.spec
@@ -174,14 +175,14 @@ class Jobs:
         if row is not None and done.archived and row["status"] != "deleted":
             location = answers.job_path(job_id)
             return answers.written(
-                done, responses.job_of_row(row), location=location, etag=responses.etag_of_row(row)
+                done, views.job_of_row(row), location=location, etag=views.etag_of_row(row)
             )
-        return self._of_state(done, responses.seen(row))
+        return self._of_state(done, views.seen(row))
 
-    def _of_state(self, what: Written, known: responses.Seen, *, done: int = 200) -> Response:
+    def _of_state(self, what: Written, known: views.Seen, *, done: int = 200) -> Response:
         job = cast("Job", what.decided.after.state)
-        etag = responses.etag(job.revision, Position.parse(what.decided.after.version or str(what.position)))
-        view = responses.job_of_state(job, known)
+        etag = views.etag(job.revision, Position.parse(what.decided.after.version or str(what.position)))
+        view = views.job_of_state(job, known)
         return answers.written(what, view, location=answers.job_path(job.id), done=done, etag=etag)
 
     async def _glance(self, asked: Any) -> asyncpg.Record | None:

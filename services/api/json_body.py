@@ -23,8 +23,8 @@ def parsed(body: bytes) -> Any:
     """The value that `body` is the JSON of.
 
     Raises:
-        Problem: 400 if it isn't JSON (NaN, lone surrogates, a key that stands twice), 422 if it is but has NUL
-            in a text, more than 100 levels or a number beyond a double.
+        Problem: 400 if it isn't JSON (NaN, lone surrogates, a key that stands twice), 422 if it is but has
+            NUL in a text, more than 100 levels or a number beyond a double.
     """
     try:
         tree = from_json(body, allow_inf_nan=False)

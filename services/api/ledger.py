@@ -6,7 +6,6 @@ import asyncio
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from shared.domain import ids
-from shared.eventlog.envelope import Recorded
 from shared.eventlog.position import Position
 from shared.readmodel.database import sql
 
@@ -89,26 +88,6 @@ class Ledger:
                 sql("services.api", f"queries/{question}.sql"), *arguments
             )
         return rows
-
-
-def recorded(row: asyncpg.Record) -> Recorded:
-    """The event of a row of `book.events`."""
-    return Recorded(
-        partition=row["partition"],
-        position=Position(row["epoch"], row["pos"]),
-        id=row["id"],
-        type=row["type"],
-        v=row["v"],
-        subject=row["subject"],
-        job=row["job"],
-        advances=row["advances"],
-        at=ids.to_ms(row["at"]),
-        actor=row["actor"],
-        cause=row["cause"],
-        corr=row["corr"],
-        trace=row["trace"],
-        data=row["data"],
-    )
 
 
 def _first(rows: list[asyncpg.Record]) -> asyncpg.Record | None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from pydantic.json_schema import models_json_schema
 
 from services.api import door, jobs, lists, problems, runs
-from services.api.answers import BASE
+from services.api.operations import OPERATIONS, REF, Operation, ref
 from services.api.requests import JobBody, PauseBody, ResumeBody, TriggerBody
 from services.api.responses import ExecutionView, JobView
 
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 
 _BODIES: tuple[type[BaseModel], ...] = (JobBody, PauseBody, ResumeBody, TriggerBody)
 _VIEWS: tuple[type[BaseModel], ...] = (JobView, ExecutionView)
-_REF = "#/components/schemas/{model}"
 _PROBLEM = {
     "type": "object",
     "required": ["type", "title", "status", "detail", "instance", "correlation_id", "errors"],
@@ -53,130 +51,13 @@ _EVENT = {
     "properties": {
         name: {"type": "string"}
         for name in (
-            "specversion", "id", "source", "type", "subject", "time", "datacontenttype", "dataversion", "sequence",
-            "partitionkey", "correlationid", "causationid", "actor", "traceparent",
+            "specversion", "id", "source", "type", "subject", "time", "datacontenttype", "dataversion",
+            "sequence", "partitionkey", "correlationid", "causationid", "actor", "traceparent",
         )
     } | {"data": {"type": "object"}},
 }  # fmt: skip
-_OBJECT = {"type": "object"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Operation:
-    """One route, as the document tells it.
-
-    Attributes:
-        name: its operationId, and the name of its endpoint.
-        answers: status → schema of the JSON; None for no body.
-        body: the model of what is sent.
-        optional: whether the body may be left out.
-        parameters: of the query, beside min_position of every read.
-        refusals: statuses of problems; 500 and 503 are everywhere.
-    """
-
-    method: str
-    path: str
-    name: str
-    summary: str
-    answers: dict[int, Any]
-    body: type[BaseModel] | None = None
-    optional: bool = False
-    parameters: tuple[str, ...] = ()
-    refusals: tuple[int, ...] = ()
-    tag: str = "jobs"
-
-
-def _ref(model: type[BaseModel] | str) -> dict[str, str]:
-    return {"$ref": _REF.format(model=model if isinstance(model, str) else model.__name__)}
-
-
-def _list_of(item: dict[str, str]) -> dict[str, Any]:
-    return {
-        "type": "object",
-        "required": ["items", "page", "per_page", "total", "total_is_capped"],
-        "properties": {
-            "items": {"type": "array", "items": item},
-            "page": {"type": "integer"},
-            "per_page": {"type": "integer"},
-            "total": {"type": "integer", "description": "exact up to 10,000"},
-            "total_is_capped": {"type": "boolean"},
-        },
-    }
-
-
-_JOB, _EXECUTION = _ref(JobView), _ref(ExecutionView)
-_CHANGING = (400, 404, 409, 413, 415, 422)
-OPERATIONS = (
-    Operation(
-        method="get", path=f"{BASE}/jobs", name="list_jobs", summary="Jobs, newest first",
-        answers={200: _list_of(_JOB)}, parameters=(*lists.PARAMETERS, "status", "job_type"), refusals=(409, 422),
-    ),
-    Operation(
-        method="post", path=f"{BASE}/jobs", name="create_job", summary="Define a job",
-        answers={201: _JOB, 202: _JOB}, body=JobBody, refusals=(400, 413, 415, 422),
-    ),
-    Operation(
-        method="get", path=f"{BASE}/jobs/{{job_id}}", name="get_job", summary="One job",
-        answers={200: _JOB}, refusals=(404, 409, 422),
-    ),
-    Operation(
-        method="put", path=f"{BASE}/jobs/{{job_id}}", name="replace_job",
-        summary="Replace a job: what is left out takes its default",
-        answers={200: _JOB, 202: _JOB}, body=JobBody, refusals=_CHANGING,
-    ),
-    Operation(
-        method="delete", path=f"{BASE}/jobs/{{job_id}}", name="delete_job",
-        summary="Delete a job; its executions and events stay readable",
-        answers={204: None, 202: None}, refusals=(404, 422),
-    ),
-    Operation(
-        method="post", path=f"{BASE}/jobs/{{job_id}}/pause", name="pause_job", summary="Stop a job's schedule",
-        answers={200: _JOB, 202: _JOB}, body=PauseBody, optional=True, refusals=_CHANGING,
-    ),
-    Operation(
-        method="post", path=f"{BASE}/jobs/{{job_id}}/resume", name="resume_job", summary="Let it go on",
-        answers={200: _JOB, 202: _JOB}, body=ResumeBody, optional=True, refusals=_CHANGING,
-    ),
-    Operation(
-        method="post", path=f"{BASE}/jobs/{{job_id}}/trigger", name="trigger_job", summary="Run a job now",
-        answers={201: _EXECUTION, 202: _EXECUTION}, body=TriggerBody, optional=True, refusals=_CHANGING,
-    ),
-    Operation(
-        method="get", path=f"{BASE}/jobs/{{job_id}}/executions", name="list_job_executions", tag="executions",
-        summary="Executions of a job, newest first", answers={200: _list_of(_EXECUTION)},
-        parameters=(*lists.PARAMETERS, "status"), refusals=(404, 409, 422),
-    ),
-    Operation(
-        method="get", path=f"{BASE}/jobs/{{job_id}}/events", name="list_job_events", tag="events",
-        summary="The story of a job and its executions, newest first",
-        answers={200: _list_of(_ref("Event"))}, parameters=lists.PARAMETERS, refusals=(404, 409, 422),
-    ),
-    Operation(
-        method="get", path=f"{BASE}/executions", name="list_executions", tag="executions",
-        summary="Executions of all jobs, newest first", answers={200: _list_of(_EXECUTION)},
-        parameters=(*lists.PARAMETERS, "status", "job_type", "job_id"), refusals=(404, 409, 422),
-    ),
-    Operation(
-        method="get", path=f"{BASE}/executions/{{run_id}}", name="get_execution", tag="executions",
-        summary="One execution", answers={200: _EXECUTION}, refusals=(404, 409, 422),
-    ),
-    Operation(
-        method="get", path=f"{BASE}/job-types", name="list_job_types", summary="What a job can be",
-        answers={200: _OBJECT}, refusals=(409, 422),
-    ),
-    Operation(
-        method="get", path="/health", name="health", tag="system", summary="Whether the whole system works",
-        answers={200: _OBJECT, 503: _OBJECT},
-    ),
-    Operation(
-        method="get", path="/livez", name="livez", tag="system", summary="Whether this process lives",
-        answers={200: _OBJECT, 503: _OBJECT},
-    ),
-    Operation(
-        method="get", path="/readyz", name="readyz", tag="system", summary="Whether this process can work",
-        answers={200: _OBJECT, 503: _OBJECT},
-    ),
-)  # fmt: skip
 _PARAMETERS: dict[str, dict[str, Any]] = {
     "page": {"type": "integer", "minimum": 1, "maximum": lists.PAGE_MAX, "default": 1},
     "per_page": {"type": "integer", "minimum": 1, "maximum": lists.SIZE_MAX},
@@ -211,10 +92,10 @@ def document(version: str) -> str:
     )
 
 
-def _schemas() -> dict[str, Any]:
-    _, bodies = models_json_schema([(model, "validation") for model in _BODIES], ref_template=_REF)
-    _, views = models_json_schema([(model, "serialization") for model in _VIEWS], ref_template=_REF)
-    return bodies["$defs"] | views["$defs"] | {"Problem": _PROBLEM, "Event": _EVENT}
+def _schemas() -> dict[str, dict[str, Any]]:
+    _, bodies = models_json_schema([(model, "validation") for model in _BODIES], ref_template=REF)
+    _, views = models_json_schema([(model, "serialization") for model in _VIEWS], ref_template=REF)
+    return {**bodies["$defs"], **views["$defs"], "Problem": _PROBLEM, "Event": _EVENT}
 
 
 def _told(operation: Operation) -> dict[str, Any]:
@@ -228,7 +109,7 @@ def _told(operation: Operation) -> dict[str, Any]:
     refusals = operation.refusals if operation.tag == "system" else (*operation.refusals, 500, 503)
     told["responses"] |= {str(status): _refusal(status) for status in refusals}
     if operation.body is not None:
-        content = {"application/json": {"schema": _ref(operation.body)}}
+        content = {"application/json": {"schema": ref(operation.body)}}
         told["requestBody"] = {"required": not operation.optional, "content": content}
     return told
 
@@ -258,5 +139,5 @@ def _answer(status: int, schema: Any) -> dict[str, Any]:
 
 def _refusal(status: int) -> dict[str, Any]:
     titles = [title for slug, (code, title) in problems.KINDS.items() if code == status]
-    content = {problems.CONTENT_TYPE: {"schema": _ref("Problem")}}
+    content = {problems.CONTENT_TYPE: {"schema": ref("Problem")}}
     return {"description": "; or: ".join(titles), "content": content}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import (
@@ -20,19 +20,10 @@ from pydantic_core import PydanticCustomError
 
 from services.api.json_body import pointer
 from services.api.problems import Fault, invalid
-from shared import job_types
 from shared.domain import schedule
-from shared.domain.retry import RetryPolicy
-from shared.domain.schedule import BadSchedule, Schedule
-from shared.domain.spec import JobSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
     from pydantic_core import ErrorDetails
-
-    from shared.job_types import Known
 
 JOB_DATA_MAX = 64 * 1024  # bytes of compact JSON
 NOT_YET = "is not available yet"
@@ -83,7 +74,12 @@ def _time(text: object) -> object:
         raise PydanticCustomError("time", "is no time: {why}", {"why": str(error)}) from None
 
 
-def _small(data: dict[str, Any]) -> dict[str, Any]:
+def small(data: dict[str, Any]) -> dict[str, Any]:
+    """`data`, if it is at most JOB_DATA_MAX bytes.
+
+    Raises:
+        PydanticCustomError: it isn't.
+    """
     size = len(json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode())
     if size > JOB_DATA_MAX:
         raise PydanticCustomError(
@@ -97,7 +93,7 @@ Tag = Annotated[str, Field(min_length=1, max_length=50)]
 Priority = Annotated[int, Field(ge=1, le=10)]
 Queue = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 ErrorName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.]{0,199}$")]
-JobData = Annotated[dict[str, Any], AfterValidator(_small)]
+JobData = Annotated[dict[str, Any], AfterValidator(small)]
 Cron = Annotated[str | None, BeforeValidator(_one), Field(min_length=1)]
 Moment = Annotated[
     datetime | None,
@@ -193,104 +189,6 @@ def read(model: type[Model], tree: Any) -> Model:
     except ValidationError as error:
         found = error.errors(include_url=False, include_input=False)
         raise invalid(*(_fault(model, each) for each in found[:20])) from None
-
-
-def spec_of(body: JobBody, *, known: Known, files_roots: tuple[Path, ...]) -> JobSpec:
-    """The specification that `body` is, its schedule and data checked.
-
-    Raises:
-        Problem: 422, with everything that is wrong.
-    """
-    faults: list[Fault] = []
-    plan = Schedule(
-        cron_expression=body.cron_expression,
-        interval_seconds=body.interval_seconds,
-        run_at=body.run_at,
-        timezone=body.timezone,
-    )
-    try:
-        schedule.check(plan)
-    except BadSchedule as refusal:
-        faults.append(Fault(pointer=pointer(refusal.field), detail=str(refusal)))
-    data = _checked(body.job_type, body.job_data, known, files_roots, faults)
-    if faults:
-        raise invalid(*faults)
-    return _spec(body, plan, data)
-
-
-def merged_data(
-    job_type: str,
-    data: Mapping[str, Any],
-    over: Mapping[str, Any],
-    *,
-    known: Known,
-    files_roots: tuple[Path, ...],
-) -> dict[str, Any]:
-    """A trigger's `over` laid over the job's `data`, key by key, and checked.
-
-    Raises:
-        Problem: 422, with everything that is wrong.
-    """
-    faults: list[Fault] = []
-    merged = _checked(job_type, {**data, **over}, known, files_roots, faults)
-    try:
-        _small(merged)
-    except PydanticCustomError as error:
-        faults.append(Fault(pointer="#/job_data", detail=f"merged over the job's, it {error.message()}"))
-    if faults:
-        raise invalid(*faults)
-    return merged
-
-
-def _checked(
-    job_type: str, data: dict[str, Any], known: Known, files_roots: tuple[Path, ...], faults: list[Fault]
-) -> dict[str, Any]:
-    """`data` as it is to be kept; what is wrong with it goes into `faults`."""
-    try:
-        return job_types.check(job_type, data, known=known, files_roots=files_roots)
-    except job_types.BadJobData as refusal:
-        faults += [Fault(pointer=each.pointer, detail=each.detail) for each in refusal.faults]
-        return data
-
-
-def _spec(body: JobBody, plan: Schedule, data: dict[str, Any]) -> JobSpec:
-    backoff = body.retry_backoff
-    return JobSpec(
-        name=body.name,
-        description=body.description,
-        tags=tuple(body.tags),
-        job_type=body.job_type,
-        job_data=data,
-        schedule=Schedule(
-            cron_expression=plan.cron_expression,
-            interval_seconds=plan.interval_seconds,
-            run_at=_utc_ms(plan.run_at),
-            timezone=plan.timezone,
-        ),
-        timeout_seconds=body.timeout_seconds,
-        retry=RetryPolicy(
-            max_retries=body.max_retries,
-            initial_seconds=backoff.initial_seconds,
-            multiplier=backoff.multiplier,
-            max_seconds=backoff.max_seconds,
-            jitter=backoff.jitter,
-            retry_on=tuple(body.retry_on),
-            give_up_on=tuple(body.give_up_on),
-        ),
-        priority=body.priority,
-        queue=body.queue,
-        misfire_policy=body.misfire_policy,
-        misfire_grace_seconds=body.misfire_grace_seconds,
-        overlap_policy=body.overlap_policy,
-    )
-
-
-def _utc_ms(at: datetime | None) -> datetime | None:
-    """As answers show it."""
-    if at is None:
-        return None
-    at = at.astimezone(UTC)
-    return at.replace(microsecond=at.microsecond // 1000 * 1000)
 
 
 def _fault(model: type[Body], error: ErrorDetails) -> Fault:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, get_args
 
-from services.api import answers, door, lists, reads, responses
+from services.api import answers, door, lists, reads, responses, views
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,7 +52,7 @@ class Runs:
         row = await self._deps.ledger.run(run_id)
         if row is None:
             raise door.no_such("execution")
-        return answers.answer(responses.execution_of_row(row))
+        return answers.answer(views.execution_of_row(row))
 
     def _job_id(self, text: str) -> str:
         return door.job_id(text, partitions=self._deps.log.partitions)
@@ -66,5 +66,5 @@ class Runs:
             limit=page.size,
             offset=page.offset,
         )
-        views = [responses.execution_of_row(row) for row in found.rows]
-        return answers.answer(lists.listed(views, page, found.counted))
+        items = [views.execution_of_row(row) for row in found.rows]
+        return answers.answer(lists.listed(items, page, found.counted))

@@ -163,8 +163,8 @@ class Attempt:
             call.over.set()
 
     async def _here(self, started: Started, handler: Handler) -> Outcome:
-        # Not asyncio.timeout: timeout, lost lease and the executor's end are one cancel for three reasons, and a
-        # handler that swallows it must be noticed.
+        # Not asyncio.timeout: timeout, lost lease and the executor's end are one cancel for three reasons; a
+        # handler that swallows it must be noticed too.
         timeout_s = started.run.spec.timeout_seconds
         timer = asyncio.get_running_loop().call_later(timeout_s, self.stop, Why.TIMEOUT)
         try:

@@ -95,5 +95,5 @@ def _work(function: Callable[[Run], Any], run: Run, context: dict[str, Any]) -> 
     with structlog.contextvars.bound_contextvars(**context):
         try:
             return returned(function(run))
-        except Exception as error:  # noqa: BLE001 - failed work is a fact, see attempt.py
+        except BaseException as error:  # noqa: BLE001 - failed work is a fact; sys.exit() too, out here
             return raised(error)

@@ -200,7 +200,9 @@ async def test_ending_work_goes_on_when_memory_is_full(bench):
         with pytest.raises(LogFull):
             await a_job(bench)
         with pytest.raises(LogFull):
-            await bench.decider.decide(made.ref, TriggerJob(run_id=a_job_id(), correlation_id="c", overlap_policy="allow"), TESTER)
+            await bench.decider.decide(
+                made.ref, TriggerJob(run_id=a_job_id(), correlation_id="c", overlap_policy="allow"), TESTER
+            )
         ended = await bench.decider.decide(ref, SucceedRun(fence=start.after.fence), TESTER)
         assert ended.after.state.ended
     finally:
@@ -248,7 +250,9 @@ async def test_two_timers_decide_an_occurrence_once(bench):
     other = Decider(rival, lease=LEASE, chance=chance)
     score = f"{await bench.redis.zscore(keys.due, made.ref):.0f}"
     await wait_until(lambda: ids.to_ms(bench.log.now()) >= int(score) + 2, "the job is due")
-    await asyncio.gather(*(each.decide(made.ref, Wake(), TESTER, woken=score) for each in (bench.decider, other)))
+    await asyncio.gather(
+        *(each.decide(made.ref, Wake(), TESTER, woken=score) for each in (bench.decider, other))
+    )
     kinds = [fields[b"type"] for _, fields in await bench.redis.xrange(keys.log)]
     assert kinds.count(b"RunRequested") == 1
 

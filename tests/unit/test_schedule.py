@@ -60,7 +60,9 @@ def cron(expression: str, zone: str = "UTC") -> Schedule:
 
 
 def fires(schedule: Schedule, after: datetime, until: datetime) -> list[datetime]:
-    return list(between(schedule, after, until, anchor_at=ANCHOR))
+    return list(
+        islice(between(schedule, after, until, anchor_at=ANCHOR), 5_000)
+    )  # an end for what stands still
 
 
 # The public record. Times in UTC; each row covers a day around one change.
@@ -154,7 +156,10 @@ def random_cron(chance: Random) -> str:
             ]
         )
 
-    hours = chance.choice([clock(0, 23), numbers(0, 4), numbers(0, 4), span(0, 4), "*"])
+    minutes = chance.choice([clock(0, 59), numbers(0, 59)])
+    hours = chance.choice([clock(0, 23), numbers(0, 4, 5), numbers(0, 4, 5), span(0, 4), "*"])
+    if chance.random() < 0.5:  # every day: the change of the clocks is among them
+        return f"{minutes} {hours} * * *"
     day = chance.choice(["*", "*", "*", "?", numbers(1, 31), span(1, 31), "L", "*/2", "15,L"])
     month = chance.choice(["*", "*", "*", span(1, 12), numbers(1, 12), "jan-jun,oct", "*/5"])
     weekdays = [
@@ -170,8 +175,7 @@ def random_cron(chance: Random) -> str:
         "sun#5",
         "*/2",
     ]
-    fields = [clock(0, 59), hours, day, month, chance.choice(weekdays)]
-    return " ".join(fields)
+    return f"{minutes} {hours} {day} {month} {chance.choice(weekdays)}"
 
 
 def around_a_change(chance: Random, zone: str, hours: int) -> datetime:

@@ -1,0 +1,365 @@
+"""The `daybook` command. The only module that knows all services: it builds what they depend on.
+
+Each service is imported inside its own subcommand, so that a timer loads no Quart and an API no process pool.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import sys
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from shared import environment, logs, settings
+from shared.clock import SystemClock
+from shared.faults import Fatal
+from shared.lifecycle import insist, main_loop, run
+from shared.metrics import Metrics
+from shared.ops import Health
+from shared.parent import die_with_parent
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    import asyncpg
+    from redis.asyncio import Redis
+
+    from shared.eventlog.decider import Decider
+    from shared.eventlog.log import EventLog
+    from shared.lease import Share
+    from shared.loop import Stop
+    from shared.settings import Settings
+
+
+def chance() -> int:
+    """Bits for ids."""
+    return secrets.randbits(80)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """What every service stands in: opened log, archive, and what tells about the process."""
+
+    settings: Settings
+    redis: Redis
+    blocking: Redis
+    pool: asyncpg.Pool
+    log: EventLog
+    decider: Decider
+    metrics: Metrics
+    health: Health
+    process: str
+
+    async def reopen(self, partition: int) -> None:
+        """Compare a partition's log with the archive and open it."""
+        await _open(self.settings, self.pool, self.redis, partition)
+
+    def share(self, role: str) -> Share:
+        """This replica's part of the partitions, as `role`."""
+        from shared.lease import Share  # noqa: PLC0415
+
+        leases = {each: self.log.keys(each).lease(role) for each in range(self.log.partitions)}
+        return Share(self.redis, leases, f"{self.settings.prefix}:{role}:replicas", self.process)
+
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="daybook")
+def main() -> None:
+    """Daybook, an event-sourced job scheduler over Redis Streams."""
+
+
+@main.command()
+@click.option("--port", type=int, help="The API's port (DAYBOOK_PORT).")
+@click.option("--data-dir", type=click.Path(path_type=Path), help="Where everything is kept (DAYBOOK_DATA_DIR).")
+@click.option("--executors", type=int, help="How many executors (DAYBOOK_EXECUTORS).")
+def up(**options: Any) -> None:
+    """Run the whole system on this machine: servers, four services, one Ctrl-C."""
+    from services.up import Up  # noqa: PLC0415
+
+    sys.exit(Up(_settings(options, "up")).run())
+
+
+@main.command()
+def api() -> None:
+    """Serve the REST API."""
+
+    async def serve(frame: Frame, stop: Stop) -> None:
+        from services.api.service import Api, listening_socket  # noqa: PLC0415
+        from shared.job_types import installed  # noqa: PLC0415
+
+        service = Api(
+            log=frame.log,
+            decider=frame.decider,
+            subscriber=frame.blocking,
+            pool=frame.pool,
+            known=installed(),
+            settings=frame.settings,
+            metrics=frame.metrics,
+            health=frame.health,
+            clock=SystemClock(),
+            sock=listening_socket(frame.settings),
+        )
+        await service.run(stop)
+
+    _serve("api", serve, has_pages=True)
+
+
+@main.command()
+def timer() -> None:
+    """Wake what is due."""
+
+    async def serve(frame: Frame, stop: Stop) -> None:
+        from services.timer.service import Timer  # noqa: PLC0415
+        from shared.domain.schedule import searches  # noqa: PLC0415
+
+        frame.metrics.collect_from("schedule_searches_total", searches)
+        service = Timer(
+            log=frame.log,
+            decider=frame.decider,
+            bells=frame.blocking,
+            share=frame.share("timer"),
+            clock=SystemClock(),
+            metrics=frame.metrics,
+            health=frame.health,
+        )
+        await service.run(stop)
+
+    _serve("timer", serve)
+
+
+@main.command()
+@click.option("--concurrency", type=int, help="How many runs at a time (DAYBOOK_CONCURRENCY).")
+@click.option("--queues", help="Which queues to serve, comma separated (DAYBOOK_QUEUES).")
+def executor(**options: Any) -> None:
+    """Run handlers."""
+
+    async def serve(frame: Frame, stop: Stop) -> None:
+        from services.executor.service import Executor  # noqa: PLC0415
+        from shared.job_types import installed  # noqa: PLC0415
+
+        service = Executor(
+            log=frame.log,
+            decider=frame.decider,
+            settings=frame.settings,
+            redis_url=_needed(frame.settings.redis_url, "DAYBOOK_REDIS_URL"),
+            known=installed(),
+            metrics=frame.metrics,
+            health=frame.health,
+        )
+        await service.run(stop)
+
+    _serve("executor", serve, options=options)
+
+
+@main.command()
+def projector() -> None:
+    """Archive the log and keep the read models."""
+
+    async def serve(frame: Frame, stop: Stop) -> None:
+        from services.projector.service import Projector  # noqa: PLC0415
+        from shared.eventlog.reader import LogReader  # noqa: PLC0415
+
+        told = frame.settings
+        service = Projector(
+            reader=LogReader(frame.blocking, prefix=told.prefix, partitions=told.partitions),
+            redis=frame.redis,
+            pool=frame.pool,
+            share=frame.share("projector"),
+            metrics=frame.metrics,
+            health=frame.health,
+            prefix=told.prefix,
+            partitions=told.partitions,
+            reopen=frame.reopen,
+        )
+        await service.run(stop)
+
+    _serve("projector", serve)
+
+
+@main.command()
+def migrate() -> None:
+    """Bring the database's schema up to this version, and end."""
+    from shared.readmodel import database  # noqa: PLC0415
+
+    told = _settings({}, "migrate")
+
+    async def apply() -> int:
+        for name in await database.migrate(_needed(told.database_url, "DAYBOOK_DATABASE_URL")):
+            logs.get("daybook.migrate").info("applied", migration=name)
+        return 0
+
+    try:
+        status = main_loop(apply)
+    except (Fatal, OSError) as error:
+        raise click.ClickException(str(error)) from error
+    sys.exit(status)
+
+
+@main.command()
+def config() -> None:
+    """Show every setting: its value, where that came from, and what it means."""
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+
+    table = Table("Setting", "Value", "From", "Meaning")
+    for row in settings.describe(_settings({}, "config")):
+        table.add_row(row.name, row.value, row.source, row.meaning)
+    Console().print(table)
+
+
+# One service's process.
+
+
+def _serve(
+    name: str,
+    service: Callable[[Frame, Stop], Awaitable[None]],
+    *,
+    options: dict[str, Any] | None = None,
+    has_pages: bool = False,
+) -> None:
+    """Run one service until it is told to stop, and exit with its status; `has_pages`: it shows /metrics itself."""
+    told = _settings(options or {}, name)
+    if parent := environment.lookup("DAYBOOK_PARENT_PID"):
+        die_with_parent(int(parent))
+    metrics, health = Metrics(), Health()
+
+    async def live(stop: Stop) -> None:
+        async with _frame(told, name, metrics, health, stop) as frame:
+            await service(frame, stop)
+
+    async def process() -> int:
+        return await run(
+            live,
+            name=name,
+            health=health,
+            metrics=metrics,
+            ops_host=told.host,
+            ops_port=None if has_pages else told.ops_port,
+            on_ops_bound=_report_port,
+            drain_s=told.drain_seconds,
+        )
+
+    sys.exit(main_loop(process))
+
+
+@contextlib.asynccontextmanager
+async def _frame(
+    told: Settings, name: str, metrics: Metrics, health: Health, stop: Stop
+) -> AsyncIterator[Frame]:
+    """Connect, check the deployment, open the log; and let go of it all."""
+    from shared.eventlog.connection import connect  # noqa: PLC0415
+    from shared.eventlog.decider import Decider  # noqa: PLC0415
+    from shared.eventlog.log import EventLog  # noqa: PLC0415
+    from shared.readmodel.database import connect_pool  # noqa: PLC0415
+    from shared.recovery import archived_job  # noqa: PLC0415
+
+    redis_url = _needed(told.redis_url, "DAYBOOK_REDIS_URL")
+    database_url = _needed(told.database_url, "DAYBOOK_DATABASE_URL")
+    redis, blocking = connect(redis_url), connect(redis_url, blocking=True)
+    pool = await insist(lambda: connect_pool(database_url), stop=stop, name="postgres", health=health)
+    process = f"{name}-{secrets.token_hex(8)}"
+
+    async def reopen(partition: int) -> None:
+        await insist(lambda: _open(told, pool, redis, partition), stop=stop, name="opening", health=health)
+
+    log = EventLog(
+        redis,
+        prefix=told.prefix,
+        partitions=told.partitions,
+        process=process,
+        metrics=metrics,
+        reopen=reopen,
+        archived=lambda ref: archived_job(pool, ref),
+    )
+    try:
+        await insist(lambda: _ready(told, pool, redis), stop=stop, name="deployment", health=health)
+        for partition in range(told.partitions):
+            await reopen(partition)
+        await log.sync()
+        yield Frame(
+            settings=told,
+            redis=redis,
+            blocking=blocking,
+            pool=pool,
+            log=log,
+            decider=Decider(log, lease=timedelta(seconds=told.lease_seconds), chance=chance),
+            metrics=metrics,
+            health=health,
+            process=process,
+        )
+    finally:
+        await log.close()
+        await _let_go(pool, redis, blocking)
+
+
+async def _ready(told: Settings, pool: asyncpg.Pool, redis: Redis) -> None:
+    """Check what must hold before anything is decided.
+
+    Raises:
+        Fatal: saying what to change.
+    """
+    from shared import deployment  # noqa: PLC0415
+
+    async with pool.acquire() as connection:
+        await deployment.check_durability(connection, redis, SystemClock().now)
+        await deployment.check_deployment(connection, redis, told)
+
+
+async def _open(told: Settings, pool: asyncpg.Pool, redis: Redis, partition: int) -> None:
+    from shared.recovery import open_log  # noqa: PLC0415
+
+    await open_log(
+        pool,
+        redis,
+        prefix=told.prefix,
+        partition=partition,
+        partitions=told.partitions,
+        lease=timedelta(seconds=told.lease_seconds),
+        chance=chance,
+    )
+
+
+async def _let_go(pool: asyncpg.Pool, *clients: Redis) -> None:
+    with contextlib.suppress(Exception):  # the process ends: nothing depends on these any more
+        pool.terminate()
+    for client in clients:
+        with contextlib.suppress(Exception):
+            await client.aclose()
+
+
+def _settings(options: dict[str, Any], service: str) -> Settings:
+    """The settings, with what the command line said; a wrong one ends the start with its sentence."""
+    try:
+        told = settings.load(**{name: value for name, value in options.items() if value is not None})
+    except settings.BadSettings as error:
+        raise click.ClickException(str(error)) from error
+    logs.configure(told.log_level, told.log_format, service)
+    return told
+
+
+def _needed(value: str | None, name: str) -> str:
+    if value is None:
+        raise Fatal(f"{name} is not set. (`daybook up` starts a server of its own and sets it.)")
+    return value
+
+
+def _report_port(port: int) -> None:
+    """Tell `daybook up`, if it is our parent, where the pages are; whole or not at all."""
+    if told := environment.lookup("DAYBOOK_PORT_FILE"):
+        path = Path(told)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh = path.with_suffix(f".{os.getpid()}")
+        fresh.write_text(json.dumps({"name": path.stem, "pid": os.getpid(), "port": port}))
+        fresh.replace(path)
+
+
+if __name__ == "__main__":
+    main()

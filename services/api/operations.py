@@ -1,0 +1,138 @@
+"""What can be asked of the API: one row a route, for the OpenAPI document."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from services.api import lists
+from services.api.answers import BASE
+from services.api.requests import JobBody, PauseBody, ResumeBody, TriggerBody
+from services.api.responses import ExecutionView, JobView
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+REF = "#/components/schemas/{model}"
+OBJECT = {"type": "object"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """One route, as the document tells it.
+
+    Attributes:
+        name: its operationId, and the name of its endpoint.
+        answers: status → schema of the JSON; None for no body.
+        body: the model of what is sent.
+        optional: whether the body may be left out.
+        parameters: of the query, beside min_position of every read.
+        refusals: statuses of problems; 500 and 503 are everywhere.
+    """
+
+    method: str
+    path: str
+    name: str
+    summary: str
+    answers: dict[int, Any]
+    body: type[BaseModel] | None = None
+    optional: bool = False
+    parameters: tuple[str, ...] = ()
+    refusals: tuple[int, ...] = ()
+    tag: str = "jobs"
+
+
+def ref(model: type[BaseModel] | str) -> dict[str, str]:
+    """Where the schema of a model stands in the document."""
+    return {"$ref": REF.format(model=model if isinstance(model, str) else model.__name__)}
+
+
+def _list_of(item: dict[str, str]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "required": ["items", "page", "per_page", "total", "total_is_capped"],
+        "properties": {
+            "items": {"type": "array", "items": item},
+            "page": {"type": "integer"},
+            "per_page": {"type": "integer"},
+            "total": {"type": "integer", "description": "exact up to 10,000"},
+            "total_is_capped": {"type": "boolean"},
+        },
+    }
+
+
+JOB, EXECUTION = ref(JobView), ref(ExecutionView)
+_CHANGING = (400, 404, 409, 413, 415, 422)
+OPERATIONS = (
+    Operation(
+        method="get", path=f"{BASE}/jobs", name="list_jobs", summary="Jobs, newest first",
+        answers={200: _list_of(JOB)}, parameters=(*lists.PARAMETERS, "status", "job_type"),
+        refusals=(409, 422),
+    ),
+    Operation(
+        method="post", path=f"{BASE}/jobs", name="create_job", summary="Define a job",
+        answers={201: JOB, 202: JOB}, body=JobBody, refusals=(400, 413, 415, 422),
+    ),
+    Operation(
+        method="get", path=f"{BASE}/jobs/{{job_id}}", name="get_job", summary="One job",
+        answers={200: JOB}, refusals=(404, 409, 422),
+    ),
+    Operation(
+        method="put", path=f"{BASE}/jobs/{{job_id}}", name="replace_job",
+        summary="Replace a job: what is left out takes its default",
+        answers={200: JOB, 202: JOB}, body=JobBody, refusals=_CHANGING,
+    ),
+    Operation(
+        method="delete", path=f"{BASE}/jobs/{{job_id}}", name="delete_job",
+        summary="Delete a job; its executions and events stay readable",
+        answers={204: None, 202: None}, refusals=(404, 422),
+    ),
+    Operation(
+        method="post", path=f"{BASE}/jobs/{{job_id}}/pause", name="pause_job",
+        summary="Stop a job's schedule",
+        answers={200: JOB, 202: JOB}, body=PauseBody, optional=True, refusals=_CHANGING,
+    ),
+    Operation(
+        method="post", path=f"{BASE}/jobs/{{job_id}}/resume", name="resume_job", summary="Let it go on",
+        answers={200: JOB, 202: JOB}, body=ResumeBody, optional=True, refusals=_CHANGING,
+    ),
+    Operation(
+        method="post", path=f"{BASE}/jobs/{{job_id}}/trigger", name="trigger_job", summary="Run a job now",
+        answers={201: EXECUTION, 202: EXECUTION}, body=TriggerBody, optional=True, refusals=_CHANGING,
+    ),
+    Operation(
+        method="get", path=f"{BASE}/jobs/{{job_id}}/executions", name="list_job_executions", tag="executions",
+        summary="Executions of a job, newest first", answers={200: _list_of(EXECUTION)},
+        parameters=(*lists.PARAMETERS, "status"), refusals=(404, 409, 422),
+    ),
+    Operation(
+        method="get", path=f"{BASE}/jobs/{{job_id}}/events", name="list_job_events", tag="events",
+        summary="The story of a job and its executions, newest first",
+        answers={200: _list_of(ref("Event"))}, parameters=lists.PARAMETERS, refusals=(404, 409, 422),
+    ),
+    Operation(
+        method="get", path=f"{BASE}/executions", name="list_executions", tag="executions",
+        summary="Executions of all jobs, newest first", answers={200: _list_of(EXECUTION)},
+        parameters=(*lists.PARAMETERS, "status", "job_type", "job_id"), refusals=(404, 409, 422),
+    ),
+    Operation(
+        method="get", path=f"{BASE}/executions/{{run_id}}", name="get_execution", tag="executions",
+        summary="One execution", answers={200: EXECUTION}, refusals=(404, 409, 422),
+    ),
+    Operation(
+        method="get", path=f"{BASE}/job-types", name="list_job_types", summary="What a job can be",
+        answers={200: OBJECT}, refusals=(409, 422),
+    ),
+    Operation(
+        method="get", path="/health", name="health", tag="system", summary="Whether the whole system works",
+        answers={200: OBJECT, 503: OBJECT},
+    ),
+    Operation(
+        method="get", path="/livez", name="livez", tag="system", summary="Whether this process lives",
+        answers={200: OBJECT, 503: OBJECT},
+    ),
+    Operation(
+        method="get", path="/readyz", name="readyz", tag="system", summary="Whether this process can work",
+        answers={200: OBJECT, 503: OBJECT},
+    ),
+)  # fmt: skip

@@ -1,0 +1,188 @@
+"""Answers made: a job or an execution as the ledger has it, or as the write model does."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from services.api.responses import BackoffView, ExecutionView, JobStatus, JobView, LastRunView, PausedView
+from shared.domain import job as jobs
+from shared.domain.spec import JobSpec
+from shared.eventlog.envelope import adapter
+from shared.eventlog.position import Position
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from shared.domain.job import Job
+    from shared.domain.run import Run
+
+
+class Seen(NamedTuple):
+    """What the write side doesn't know of a job."""
+
+    active_runs: int = 0
+    last_run: LastRunView | None = None
+
+
+def job_of_row(row: asyncpg.Record) -> JobView:
+    """The job as the ledger has it."""
+    paused = None if row["paused"] is None else PausedView.model_validate_json(row["paused"])
+    return JobView(
+        **_specified(adapter(JobSpec).validate_json(row["spec"])),
+        id=str(row["id"]),
+        owner=row["owner"],
+        tenant=row["tenant"],
+        status=row["status"],
+        revision=row["revision"],
+        next_run_time=row["next_run_time"],
+        last_run=seen(row).last_run,
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+        paused=paused,
+    )
+
+
+def job_of_state(job: Job, known: Seen) -> JobView:
+    """The job as the write model has it, with what the ledger `known`."""
+    return JobView(
+        **_specified(job.spec),
+        id=job.id,
+        owner=job.owner,
+        tenant=job.tenant,
+        status=_status(job, known),
+        revision=job.revision,
+        next_run_time=job.due_at,
+        last_run=known.last_run,
+        created_at=job.created_at,
+        updated_at=job.updated_at,
+        paused=_paused(job),
+    )
+
+
+def seen(row: asyncpg.Record | None) -> Seen:
+    """What a row of `ledger.jobs` adds to the write model."""
+    if row is None:
+        return Seen()
+    last = None
+    if row["last_run_id"] is not None:
+        last = LastRunView(
+            id=str(row["last_run_id"]), status=row["last_run_status"], finished_at=row["last_run_finished_at"]
+        )
+    return Seen(row["active_runs"], last)
+
+
+def etag(revision: int, position: Position) -> str:
+    """The ETag of a job: what the client edits, and all that is folded into the row."""
+    return f'"{revision}.{position}"'
+
+
+def etag_of_row(row: asyncpg.Record) -> str:
+    """The ETag of a row of `ledger.jobs`."""
+    return etag(row["revision"], Position(row["epoch"], row["pos"]))
+
+
+def execution_of_row(row: asyncpg.Record) -> ExecutionView:
+    """The run as the ledger has it."""
+    told = dict(row)
+    return ExecutionView.model_validate(
+        told
+        | {
+            "id": str(row["id"]),
+            "job_id": str(row["job_id"]),
+            "duration_seconds": _seconds(row["duration_ms"]),
+            "lateness_seconds": _seconds(row["lateness_ms"]),
+            "result": _json(row["result"]),
+            "error": _json(row["error"]),
+            "attempts": _json(row["attempts"]),
+            "progress": None,
+        }
+    )
+
+
+def execution_of_state(run: Run) -> ExecutionView:
+    """A run just requested, as the write model has it."""
+    return ExecutionView(
+        id=run.id,
+        job_id=run.job_id,
+        job_name=run.spec.job_name,
+        job_type=run.spec.job_type,
+        status=run.status.value,
+        trigger=run.trigger,
+        of=None,
+        revision=run.revision,
+        queue=run.spec.queue,
+        priority=run.spec.priority,
+        attempt=run.attempt,
+        max_attempts=run.spec.retry.max_retries + 1,
+        scheduled_for=run.scheduled_for,
+        fires_at=run.scheduled_for,
+        queued_at=run.scheduled_for,
+        started_at=None,
+        finished_at=None,
+        duration_seconds=None,
+        lateness_seconds=None,
+        result=None,
+        error=None,
+        worker=None,
+        progress=None,
+        correlation_id=run.correlation_id,
+        attempts=[],
+    )
+
+
+def _specified(spec: JobSpec) -> dict[str, Any]:
+    """The fields of a job that a client sets."""
+    plan, retry = spec.schedule, spec.retry
+    return {
+        "name": spec.name,
+        "description": spec.description,
+        "tags": list(spec.tags),
+        "job_type": spec.job_type,
+        "job_data": spec.job_data,
+        "cron_expression": plan.cron_expression,
+        "interval_seconds": plan.interval_seconds,
+        "run_at": plan.run_at,
+        "timezone": plan.timezone,
+        "timeout_seconds": spec.timeout_seconds,
+        "max_retries": retry.max_retries,
+        "retry_backoff": BackoffView(
+            initial_seconds=retry.initial_seconds,
+            multiplier=retry.multiplier,
+            max_seconds=retry.max_seconds,
+            jitter=retry.jitter,
+        ),
+        "retry_on": list(retry.retry_on),
+        "give_up_on": list(retry.give_up_on),
+        "priority": spec.priority,
+        "queue": spec.queue,
+        "misfire_policy": spec.misfire_policy,
+        "misfire_grace_seconds": spec.misfire_grace_seconds,
+        "overlap_policy": spec.overlap_policy,
+    }
+
+
+def _status(job: Job, known: Seen) -> JobStatus:
+    """API.md: `deleted > paused > running > failed > completed > pending`; a deleted job is not shown."""
+    if job.status is jobs.Status.PAUSED:
+        return "paused"
+    if known.active_runs or job.active:
+        return "running"
+    if job.status is not jobs.Status.COMPLETED:
+        return "pending"
+    failed = known.last_run is not None and known.last_run.status == "failed"
+    return "failed" if failed else "completed"
+
+
+def _paused(job: Job) -> PausedView | None:
+    if job.paused is None or job.status is not jobs.Status.PAUSED:
+        return None
+    return PausedView(by=job.paused.by, at=job.paused.at, reason=job.paused.reason, until=None)
+
+
+def _seconds(ms: int | None) -> float | None:
+    return None if ms is None else ms / 1000
+
+
+def _json(text: str | None) -> Any:
+    return None if text is None else json.loads(text)

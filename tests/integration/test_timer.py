@@ -1,0 +1,209 @@
+"""The timer: on time, once, and never stopped by one bad job."""
+
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from services.timer.service import TROUBLES_MAX, Timer
+from shared.clock import SystemClock
+from shared.domain import ids, job
+from shared.domain.commands import CreateJob, StartRun, TriggerJob
+from shared.eventlog import snapshot
+from shared.eventlog.connection import connect
+from shared.eventlog.decider import Decider
+from shared.lease import Share
+from shared.loop import Stop
+from shared.ops import Health
+from shared.testing import LEASE, TESTER, a_job_id, a_spec, chance, wait_until
+
+
+class Skewed(SystemClock):
+    """A clock that is wrong by `by`."""
+
+    def __init__(self, by):
+        super().__init__()
+        self.by = by
+
+    def now(self):
+        return super().now() + self.by
+
+
+class Running:
+    """A timer in this process, over a bench."""
+
+    def __init__(self, bench, url, name, clock):
+        self.log = bench.another_log(name)
+        self.bells = connect(url, blocking=True)
+        leases = {p: self.log.keys(p).lease("timer") for p in range(bench.partitions)}
+        self.health = Health()
+        self.timer = Timer(
+            log=self.log,
+            decider=Decider(self.log, lease=LEASE, chance=chance),
+            bells=self.bells,
+            share=Share(bench.redis, leases, f"{bench.prefix}:members:timer", name),
+            clock=clock,
+            metrics=bench.metrics,
+            health=self.health,
+        )
+        self.stop = Stop()
+        self.task = None
+
+    async def __aenter__(self):
+        self.task = asyncio.create_task(self.timer.run(self.stop))
+        return self
+
+    async def __aexit__(self, *_):
+        self.stop.set()
+        await asyncio.wait_for(self.task, 10)
+        await self.log.close()
+        await self.bells.aclose()
+
+
+@pytest.fixture
+def timer(bench, valkey):
+    def make(name="timer-1", clock=None):
+        return Running(bench, valkey.endpoint.url, name, clock or SystemClock())
+
+    return make
+
+
+async def a_job(bench, partition=0, **spec):
+    await bench.log.sync()
+    job_id = a_job_id(partition, bench.log.now())
+    command = CreateJob(job_id=job_id, spec=a_spec(**spec), owner="ann", tenant="t")
+    return await bench.decider.decide(f"job:{job_id}", command, TESTER, held=snapshot.NOTHING)
+
+
+async def kinds(bench, partition=0):
+    return [fields[b"type"].decode() for _, fields in await bench.redis.xrange(bench.log.keys(partition).log)]
+
+
+async def decisions(bench):
+    seen = [await kinds(bench, partition) for partition in range(bench.partitions)]
+    return sum(each.count("RunRequested") + each.count("OccurrencesSkipped") for each in seen)
+
+
+async def test_a_job_fires_at_its_time_and_its_run_stands_in_the_work_stream(bench, timer):
+    async with timer():
+        made = await a_job(bench, once=bench.log.now() + timedelta(seconds=1))
+        await wait_until(lambda: decisions(bench), "the job fired")
+    keys = bench.log.keys(0)
+    events = await bench.redis.xrange(keys.log)
+    requested = next(fields for _, fields in events if fields[b"type"] == b"RunRequested")
+    late_ms = int(requested[b"at"]) - ids.to_ms(made.after.state.next_for)
+    assert 0 <= late_ms < 500
+    assert await bench.redis.xlen(keys.work("default", 5)) == 1
+    assert await bench.redis.zcard(keys.due) == 0
+
+
+async def test_an_earlier_job_made_while_the_timer_sleeps_is_not_slept_through(bench, timer):
+    async with timer():
+        await a_job(bench, every=3600)
+        await a_job(bench, once=bench.log.now() - timedelta(milliseconds=1))
+        await wait_until(lambda: decisions(bench), "the bell woke the timer", timeout_s=3)
+
+
+async def test_two_timers_share_the_partitions_and_decide_each_occurrence_once(bench, timer):
+    made = [await a_job(bench, partition, every=1) for partition in (0, 1) for _ in range(10)]
+    until = bench.log.now() + timedelta(seconds=4)
+    async with timer("a") as first, timer("b") as second:
+        await wait_until(
+            lambda: len(first.timer._share.owned) == len(second.timer._share.owned) == 1, "one each"
+        )
+        await wait_until(lambda: bench.log.now() >= until, "four seconds have passed")
+    states = await bench.log.load(*(each.ref for each in made))
+    for each in made:
+        decided = (states[each.ref].state.next_for - each.after.state.anchor_at).total_seconds() - 1
+        assert decided >= 3
+        count = 0
+        for partition in (0, 1):
+            for _, fields in await bench.redis.xrange(bench.log.keys(partition).log):
+                about = fields[b"subject"] if fields[b"type"] == b"OccurrencesSkipped" else fields[b"job"]
+                if (
+                    fields[b"type"] in {b"RunRequested", b"OccurrencesSkipped"}
+                    and each.ref[4:].encode() in about
+                ):
+                    count += 1
+        assert count == decided
+
+
+async def test_a_lease_that_ran_out_gives_the_run_back_to_the_queue(bench, timer):
+    made = await a_job(bench)
+    run_id = ids.chance_id(bench.log.now(), 0, chance())
+    await bench.decider.decide(made.ref, TriggerJob(run_id=run_id, correlation_id="c"), TESTER)
+    short = Decider(bench.log, lease=timedelta(milliseconds=50), chance=chance)
+    await short.decide(f"run:{run_id}", StartRun(worker="dead"), TESTER)
+    async with timer():
+
+        async def queued():
+            return (await bench.log.load(f"run:{run_id}"))[f"run:{run_id}"].state.status == "queued"
+
+        await wait_until(queued, "the run is queued again")
+    assert (await kinds(bench))[-2:] == ["RunLost", "RunQueued"]
+    assert bench.metrics.leases_lost_total._value.get() == 1
+
+
+async def test_a_job_that_cannot_be_decided_does_not_stop_the_others_and_is_paused_in_the_end(
+    bench, timer, monkeypatch
+):
+    """Trace 18: a poison aggregate at the head of the index."""
+    poison = await a_job(bench, every=1, name="poison")
+    good = await a_job(bench, every=1, name="good")
+    real = job._Settling.settle
+
+    def settle(self):
+        if self.job.spec.name == "poison":
+            raise ZeroDivisionError("no such zone any more")
+        real(self)
+
+    monkeypatch.setattr(job._Settling, "settle", settle)
+    keys = bench.log.keys(0)
+    async with timer() as running:
+        for times in range(1, TROUBLES_MAX + 1):
+            await wait_until(
+                lambda n=times: running.timer._troubles[poison.ref] in {n, 0}, f"trouble {times}"
+            )
+            if times < TROUBLES_MAX:
+
+                async def postponed():
+                    return (
+                        await bench.redis.zscore(keys.due, poison.ref) > ids.to_ms(bench.log.now()) + 50_000
+                    )
+
+                await wait_until(postponed, "it comes again in a minute, alone")
+                await bench.redis.zadd(keys.due, {poison.ref: 1})
+                await bench.redis.rpush(keys.timer_bell, 1)
+
+        async def paused():
+            return (await bench.log.load(poison.ref))[poison.ref].state.paused
+
+        pause = await wait_until(paused, "the poison job is paused")
+    assert pause.by == "timer"
+    assert "no such zone" in pause.reason
+    assert (await bench.log.load(good.ref))[good.ref].state.next_for > good.after.state.next_for
+
+
+async def test_a_timer_whose_clock_is_off_decides_nothing_and_says_so(bench, timer):
+    await a_job(bench, once=bench.log.now())
+    async with timer(clock=Skewed(timedelta(seconds=5))) as running:
+        await wait_until(lambda: not running.health.ready().ok, "it is not ready")
+        await wait_until(lambda: not running.timer._share.owned, "it owns nothing")
+        assert await decisions(bench) == 0
+    async with timer("right"):
+        await wait_until(lambda: decisions(bench), "another timer decides")
+
+
+async def test_an_entry_edited_meanwhile_is_not_postponed(bench, timer):
+    made = await a_job(bench, every=100)
+    running = timer()
+    entry_score = await bench.redis.zscore(bench.log.keys(0).due, made.ref)
+    from services.timer.service import Due  # noqa: PLC0415
+
+    await running.log.sync()
+    await running.timer._move(Due(0, made.ref, "5"), 60_000)
+    assert await bench.redis.zscore(bench.log.keys(0).due, made.ref) == entry_score
+    await running.timer._move(Due(0, made.ref, f"{entry_score:.0f}"), 60_000)
+    assert await bench.redis.zscore(bench.log.keys(0).due, made.ref) < entry_score
+    await running.bells.aclose()

@@ -1,0 +1,29 @@
+"""Somebody else's package: two handlers, and nothing of Daybook imported."""
+
+import os
+
+from pydantic import BaseModel
+
+NUMBER = 7
+
+
+class Words(BaseModel):
+    text: str
+    times: int = 1
+
+
+async def shout(run):
+    """Says it louder.
+
+    This part of the docstring is for whoever reads the code.
+    """
+    words = Words(**run.job_data)
+    return {"shouted": words.text.upper() * words.times, "attempt": run.attempt}
+
+
+shout.model = Words
+
+
+def crunch(run):
+    """Computes for long, in a process of its own."""
+    return {"sum": sum(range(run.job_data["n"])), "pid": os.getpid()}
