@@ -69,7 +69,6 @@ class Frame:
         return Share(self.redis, leases, f"{self.settings.prefix}:{role}:replicas", self.process)
 
 
-
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="daybook")
 def main() -> None:
@@ -78,7 +77,9 @@ def main() -> None:
 
 @main.command()
 @click.option("--port", type=int, help="The API's port (DAYBOOK_PORT).")
-@click.option("--data-dir", type=click.Path(path_type=Path), help="Where everything is kept (DAYBOOK_DATA_DIR).")
+@click.option(
+    "--data-dir", type=click.Path(path_type=Path), help="Where everything is kept (DAYBOOK_DATA_DIR)."
+)
 @click.option("--executors", type=int, help="How many executors (DAYBOOK_EXECUTORS).")
 def up(**options: Any) -> None:
     """Run the whole system on this machine: servers, four services, one Ctrl-C."""

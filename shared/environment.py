@@ -13,7 +13,7 @@ PREFIX = "DAYBOOK_"
 OTHERS = frozenset(
     {"DAYBOOK_URL", "DAYBOOK_TOKEN", "DAYBOOK_PARENT_PID", "DAYBOOK_PORT_FILE", "DAYBOOK_API_FD"}
 )
-"""Not settings: two are the command line client's, the others tell a child of `daybook up` about its parent."""
+"""Not settings: two are the command line client's, the others tell a child of `daybook up` of its parent."""
 
 NOT_YET = frozenset(
     {

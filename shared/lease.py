@@ -100,7 +100,7 @@ class Share:
         # Mine first, in the order of preference: so the extras that go back are the ones that belong to
         # others.
         mine = self.owned
-        for partition in sorted(partitions, key=lambda each: each):
+        for partition in sorted(partitions, key=lambda each: each not in mine):
             if quota > 0:
                 quota -= await self._leases[partition].hold()
             elif partition in mine:

@@ -176,7 +176,8 @@ async def _explain_shorter(
         raise Fatal(_fork(partition, state.tail.position))
     raise Fatal(
         f"The log of partition {partition} ends at {state.tail_at}, but the archive holds it up to "
-        f"{archived}: Redis has come back without its latest {archived.pos - state.tail_at.pos} events. {NO_HEALING}"
+        f"{archived}: Redis has come back without its latest {archived.pos - state.tail_at.pos} events. "
+        f"{NO_HEALING}"
     )
 
 

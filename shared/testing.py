@@ -116,7 +116,7 @@ class Bench:
         """Open a partition as it stands, whatever an archive might say."""
         self.reopened.append(partition)
         keys = self.log.keys(partition)
-        rows = await self.redis.xrevrange(keys.log, count=1)
+        rows: Any = await self.redis.xrevrange(keys.log, count=1)
         tail, before = "", Position(0, 0)
         previous = None
         if rows:
@@ -131,7 +131,19 @@ class Bench:
             partitions=self.partitions,
         )
         script = Script(resources.files("shared.eventlog").joinpath("open.lua").read_text())
-        envelope = [ids.event_id(epoch, chance()), "LogOpened", "1", "log", "", "subject", "0", "tester", "", "", ""]
+        envelope = [
+            ids.event_id(epoch, chance()),
+            "LogOpened",
+            "1",
+            "log",
+            "",
+            "subject",
+            "0",
+            "tester",
+            "",
+            "",
+            "",
+        ]
         await script(
             self.redis,
             [keys.meta, keys.log, keys.due],

@@ -58,13 +58,15 @@ class Archive:
 
     async def run(self, stop: Stop) -> None:
         """Follow the watermark until `stop` is set."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(
-                repeat(lambda: self._listen(stop), stop=stop, name="watermark"), name="watermark"
-            )
-            tasks.create_task(repeat(self._poll, stop=stop, name="checkpoints"), name="checkpoints")
+        rounds = {"watermark": self._listen, "checkpoints": self._poll}
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(repeat(round_, stop=stop, name=name), name=name)
+                for name, round_ in rounds.items()
+            ]
             await stop.wait()
-            self._wanted.set()
+            for task in tasks:
+                task.cancel()  # they only read
 
     async def fate(self, partition: int, position: Position, event_id: str | None, wait_s: float) -> Fate:
         """Wait until the event at `position` is archived, at most `wait_s`.
@@ -111,11 +113,11 @@ class Archive:
         self._wanted.set()
         return await future
 
-    async def _listen(self, stop: Stop) -> None:
+    async def _listen(self) -> None:
         """Subscribe, and take messages for as long as the connection lasts."""
         async with self._subscriber.pubsub() as messages:
             await messages.subscribe(*self._channels)
-            while not stop.is_set():
+            while True:
                 message = await messages.get_message(ignore_subscribe_messages=True, timeout=LISTEN_S)
                 if message is not None:
                     self._hear(message["channel"], message["data"])

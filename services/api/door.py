@@ -156,6 +156,18 @@ def word(given: Mapping[str, str], name: str) -> str | None:
     return text
 
 
+def id_in(given: Mapping[str, str], name: str, *, partitions: int) -> str | None:
+    """The parameter `name`, an id; None if it isn't given.
+
+    Raises:
+        Problem: 422.
+    """
+    text = given.get(name)
+    if text is not None and not _is_id(text, partitions):
+        raise invalid(Fault(pointer=f"?{name}", detail="is no id of this system"))
+    return text
+
+
 def job_id(text: str, *, partitions: int) -> str:
     """The id of a job in the path.
 
@@ -204,13 +216,16 @@ def places(given: Mapping[str, str], *, partitions: int) -> dict[int, Position]:
 
 
 def _id(text: str, partitions: int, what: str) -> str:
-    try:
-        known = ids.parse(text)
-    except ids.BadId:
-        known = None
-    if known is None or ids.partition_of(known) >= partitions:
+    if not _is_id(text, partitions):
         raise no_such(what)
-    return known
+    return text
+
+
+def _is_id(text: str, partitions: int) -> bool:
+    try:
+        return ids.partition_of(ids.parse(text)) < partitions
+    except ids.BadId:
+        return False
 
 
 def no_such(what: str) -> Problem:

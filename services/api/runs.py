@@ -34,8 +34,8 @@ class Runs:
     async def list(self) -> Response:
         """GET /executions."""
         given = await reads.query(self._deps, *lists.PARAMETERS, "status", "job_type", "job_id")
-        job_id = given.get("job_id")
-        return await self._page(given, None if job_id is None else self._job_id(job_id))
+        job_id = door.id_in(given, "job_id", partitions=self._deps.log.partitions)
+        return await self._page(given, job_id)
 
     async def of_job(self, job_id: str) -> Response:
         """GET /jobs/{id}/executions; a deleted job's stay readable."""

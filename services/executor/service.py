@@ -77,6 +77,7 @@ class Executor:
     ) -> None:
         self.name = name or worker_name()
         self._settings = settings
+        self._refused = known.refused
         self._metrics = metrics
         self._health = health
         self._blocking = connect(redis_url, blocking=True, connections=log.partitions)
@@ -114,6 +115,8 @@ class Executor:
     async def run(self, stop: Stop) -> None:
         """Serve until `stop` is set; then drain, hand back what hasn't ended, and leave."""
         self._open()
+        for name, why in self._refused.items():
+            self._log.error("plug-in refused", job_type=name, reason=why)
         self._log.info("serving", worker=self.name, queues=self._settings.queues, slots=self.free)
         try:
             async with asyncio.TaskGroup() as group:

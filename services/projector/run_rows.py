@@ -165,7 +165,7 @@ def _on_started(row: RunRow, event: RunStarted, at: datetime) -> RunRow:
         attempt=event.attempt,
         worker=event.worker,
         started_at=at,
-        lateness_ms=row.lateness_ms if row.attempts else ids.to_ms(at) - ids.to_ms(row.scheduled_for),
+        lateness_ms=row.lateness_ms if row.attempts else max(0, _ms_between(row.scheduled_for, at)),
         attempts=(*row.attempts, begun),
     )
 
@@ -195,7 +195,7 @@ def _on_interrupted(row: RunRow, _: RunInterrupted, at: datetime) -> RunRow:
 
 
 def _ended(row: RunRow, at: datetime) -> RunRow:
-    took_ms = None if row.started_at is None else ids.to_ms(at) - ids.to_ms(row.started_at)
+    took_ms = None if row.started_at is None else _ms_between(row.started_at, at)
     return row._replace(finished_at=at, duration_ms=took_ms)
 
 
@@ -209,6 +209,10 @@ def _attempt_over(row: RunRow, outcome: str, at: datetime, error: Failure | None
         "error": None if error is None else _told(error),
     }
     return row._replace(attempts=(*row.attempts[:-1], last))
+
+
+def _ms_between(start: datetime, end: datetime) -> int:
+    return ids.to_ms(end) - ids.to_ms(start)
 
 
 def _told(failure: Failure) -> Json:

@@ -91,9 +91,13 @@ class Projector:
                     self._start(group, f"{ROLE}:{partition}", self._round_of(partition), stop)
             await self._drain()
         finally:
-            for line in self._lines.values():
-                await line.forget()
+            await self.close()
             await self._share.release_all()
+
+    async def close(self) -> None:
+        """Give the connections back. `run` does it by itself."""
+        for line in self._lines.values():
+            await line.forget()
 
     def _start(
         self, group: asyncio.TaskGroup, name: str, round_: Callable[[], Awaitable[float | None]], stop: Stop

@@ -161,7 +161,9 @@ class Timer:
             self._troubles.pop(entry.ref, None)
             self._count(decided, self._log.now())
             if decided.last is None:
-                await self._move(entry, POSTPONE_MS)  # nothing to do under this time; if it has moved, it stands
+                await self._move(
+                    entry, POSTPONE_MS
+                )  # nothing to do under this time; if it has moved, it stands
 
     async def _set_aside(self, entry: Due, error: Exception) -> None:
         """One aggregate that can't be decided must not stop the rest: it comes again in a minute, alone."""
@@ -177,7 +179,9 @@ class Timer:
 
     async def _move(self, entry: Due, by_ms: int) -> None:
         later = str(ids.to_ms(self._log.now()) + by_ms)
-        await self._postpone(self._log.redis, [self._log.keys(entry.partition).due], [entry.ref, entry.score, later])
+        await self._postpone(
+            self._log.redis, [self._log.keys(entry.partition).due], [entry.ref, entry.score, later]
+        )
 
     def _count(self, decided: Decided, now: datetime) -> None:
         for change in decided.changes:

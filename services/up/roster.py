@@ -56,4 +56,5 @@ class Roster:
         if name.startswith("api"):
             return self._fixed.api
         port = self._data_dir.reported_port(name, pid)
-        return None if port is None else f"http://127.0.0.1:{port}"
+        host = self._fixed.api.rpartition(":")[0]  # the pages stand on the API's interface
+        return None if port is None else f"{host}:{port}"

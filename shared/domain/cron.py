@@ -174,17 +174,17 @@ def _month_days(text: str) -> str:
 def _special_weekdays(item: str) -> list[str]:
     """`5#2` (the second Friday), `mon-fri#1`, `l5` (the last Friday), spelt out."""
     if item.startswith("l"):
-        return [f"l{_number(_WEEKDAYS, item[1:]) % 7}"]
+        return [f"l{_number(_WEEKDAYS, item[1:])}"]
     read = _ITEM.fullmatch(item)
     if read is None or read["nth"] is None or read["low"] == "*":
         _refuse(_WEEKDAYS, item)
     if read["nth"] not in {"1", "2", "3", "4", "5"}:
         raise BadCron(f"weekday {item}: there are first to fifth weekdays in a month (#1 to #5)")
-    return [f"{value}#{read['nth']}" for value in sorted({day % 7 for day in _range(_WEEKDAYS, read)})]
+    return [f"{value}#{read['nth']}" for value in _range(_WEEKDAYS, read)]
 
 
 def _numbers(field: _Field, text: str) -> str:
-    """A whole field as `*`, or as a list of all its numbers, ascending; Sunday is 0."""
+    """A whole field as `*`, or as a list of all its numbers, ascending."""
     if text == "*":
         return text
     values: set[int] = set()
@@ -193,8 +193,6 @@ def _numbers(field: _Field, text: str) -> str:
         if read is None or read["nth"] is not None or item == "*":
             _refuse(field, item)
         values.update(_range(field, read))
-    if field is _WEEKDAYS:
-        values = {value % 7 for value in values}
     return ",".join(map(str, sorted(values)))
 
 

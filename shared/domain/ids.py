@@ -20,7 +20,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MS = timedelta(milliseconds=1)
 
 
-class BadId(ValueError):
+class BadId(ValueError):  # noqa: N818 - named for what is wrong
     """Not an id of ours: job and run ids are lower-case UUIDs of version 8."""
 
 

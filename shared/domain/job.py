@@ -49,7 +49,7 @@ from shared.domain.events import (
 )
 from shared.domain.refusals import IllegalTransition, NeverFires, NoSuchJob, Overlaps
 from shared.domain.schedule import between, next_after
-from shared.domain.spec import JobSpec, RunSpec, run_spec
+from shared.domain.spec import JobSpec, run_spec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

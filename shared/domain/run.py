@@ -37,7 +37,7 @@ from shared.domain.events import (
 )
 from shared.domain.refusals import IllegalTransition, LostLease, NoSuchRun
 from shared.domain.retry import backoff_s
-from shared.domain.spec import RunSpec
+from shared.domain.spec import RunSpec  # noqa: TC001 - the snapshot's codec reads the annotation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -134,11 +134,13 @@ def decide(run: Run | None, command: RunCommand, now: datetime, *, fence: str) -
 
 
 def _woken(run: Run, now: datetime, tell: _Teller) -> Decision:
-    """The lease ran out, or the back-off has passed. (The commit checks that the due entry is still the one seen.)"""
+    """The lease ran out, or the back-off has passed: the commit checks that the due entry is still the one seen."""
     match run.status:
         case Status.RUNNING if run.lost + 1 >= LOST_MAX:
             error = Failure(class_="WorkerLost", message=f"{LOST_MAX} workers were lost while running it")
-            return tell(RunLost(attempt=run.attempt, worker=run.worker), RunFailed(attempt=run.attempt, error=error))
+            return tell(
+                RunLost(attempt=run.attempt, worker=run.worker), RunFailed(attempt=run.attempt, error=error)
+            )
         case Status.RUNNING:
             return tell(RunLost(attempt=run.attempt, worker=run.worker), _queued(run, "lost"))
         case Status.RETRYING if run.wake_at is not None and run.wake_at <= now:
@@ -148,7 +150,9 @@ def _woken(run: Run, now: datetime, tell: _Teller) -> Decision:
 
 
 def _failed(run: Run, command: FailRun, now: datetime) -> RunFailed | RunRetryPlanned:
-    delay_s = backoff_s(run.spec.retry, attempt=run.failures + 1, error_names=command.names, draw=command.draw)
+    delay_s = backoff_s(
+        run.spec.retry, attempt=run.failures + 1, error_names=command.names, draw=command.draw
+    )
     if delay_s is None:
         return RunFailed(attempt=run.attempt, error=command.error)
     delay_ms = round(delay_s * 1000)
@@ -234,9 +238,7 @@ def _on_failed(run: Run, _: RunFailed) -> Run:
 
 
 def _on_retry_planned(run: Run, event: RunRetryPlanned) -> Run:
-    return replace(
-        run, status=Status.RETRYING, failures=run.failures + 1, wake_at=event.wake_at, worker=""
-    )
+    return replace(run, status=Status.RETRYING, failures=run.failures + 1, wake_at=event.wake_at, worker="")
 
 
 def _on_lost(run: Run, _: RunLost) -> Run:

@@ -10,7 +10,6 @@ import json
 import re
 from dataclasses import dataclass
 from datetime import UTC
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
@@ -21,22 +20,25 @@ from shared.eventlog.position import Position
 from shared.eventlog.upcast import UPCASTERS, Upcasters, upcast
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
     from datetime import datetime
 
 FIELDS = ("id", "type", "v", "subject", "job", "advances", "at", "actor", "cause", "corr", "trace", "data")
 DATA_MAX = 256 * 1024  # bytes of `data`
 _TYPES: dict[str, type[Event]] = {event.__name__: event for event in events.ALL}
+_ADAPTERS: dict[type, TypeAdapter[Any]] = {}
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")  # Postgres stores no NUL, UTF-8 has no lone surrogate
-_NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")  # the escape, not a backslash that somebody wrote before "u0000"
+_NUL = re.compile(
+    r"(?<!\\)((?:\\\\)*)\\u0000"
+)  # the escape, not a backslash that somebody wrote before "u0000"
 _WORDS = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
-class UnknownEvent(ValueError):
+class UnknownEvent(ValueError):  # noqa: N818 - named for what is wrong
     """The log holds a type or version of event that this build doesn't know: it was written by a newer one."""
 
 
-class DataTooLarge(ValueError):
+class DataTooLarge(ValueError):  # noqa: N818 - named for what is wrong
     """An event's data is above 256 KB."""
 
 
@@ -92,23 +94,19 @@ class Recorded:
         return f"{self.partition}:{self.position}"
 
 
-def from_entry(partition: int, entry_id: bytes, fields: Mapping[bytes, bytes] | Sequence[bytes]) -> Recorded:
+def from_entry(partition: int, entry_id: bytes, fields: Mapping[bytes, bytes]) -> Recorded:
     """The recorded event of a stream entry (bytes, as redis-py returns it undecoded)."""
-    values = fields if not hasattr(fields, "items") else [p for pair in fields.items() for p in pair]
-    text = {values[i].decode(): values[i + 1].decode() for i in range(0, len(values), 2)}  # type: ignore[index]
-    return Recorded(
-        partition=partition,
-        position=Position.parse(entry_id.decode()),
-        v=int(text.pop("v")),
-        at=int(text.pop("at")),
-        **text,  # type: ignore[arg-type]
-    )
+    text: dict[str, Any] = {name.decode(): value.decode() for name, value in fields.items()}
+    text["v"], text["at"] = int(text["v"]), int(text["at"])
+    return Recorded(partition=partition, position=Position.parse(entry_id.decode()), **text)
 
 
-@cache
-def adapter(kind: Any) -> TypeAdapter[Any]:
-    """pydantic's codec of a class, built once."""
-    return TypeAdapter(kind)
+def adapter(kind: type) -> TypeAdapter[Any]:
+    """The codec of a class, built once."""
+    made = _ADAPTERS.get(kind)
+    if made is None:
+        made = _ADAPTERS[kind] = TypeAdapter(kind)
+    return made
 
 
 def encode(event: Event) -> str:
@@ -119,7 +117,9 @@ def encode(event: Event) -> str:
     """
     data = json_text(event)
     if len(data) > DATA_MAX // 4 and len(data.encode()) > DATA_MAX:
-        raise DataTooLarge(f"{type(event).__name__} has {len(data.encode())} bytes of data; {DATA_MAX} is the limit")
+        raise DataTooLarge(
+            f"{type(event).__name__} has {len(data.encode())} bytes of data; {DATA_MAX} is the limit"
+        )
     return data
 
 

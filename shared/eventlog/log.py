@@ -145,7 +145,9 @@ class _Loader:
             except BaseException as error:
                 for _, future in batch:
                     if not future.done():
-                        future.set_exception(error if isinstance(error, Exception) else ConnectionError("closing"))
+                        future.set_exception(
+                            error if isinstance(error, Exception) else ConnectionError("closing")
+                        )
                 if not isinstance(error, Exception):
                     raise
                 continue

@@ -9,7 +9,7 @@ _TEXT = re.compile(r"(0|[1-9][0-9]{0,15})-(0|[1-9][0-9]{0,15})")
 _PLACE = re.compile(r"(0|[1-9][0-9]{0,3}):(.+)")
 
 
-class BadPosition(ValueError):
+class BadPosition(ValueError):  # noqa: N818 - named for what is wrong
     """A position is written `<partition>:<epoch>-<pos>`; several are joined by commas."""
 
 

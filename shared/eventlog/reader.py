@@ -6,7 +6,7 @@ else is a hole (trimmed, healed) or a rewind, and must not be passed in silence.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from shared.domain.events import LogOpened
 from shared.eventlog.envelope import Recorded, decode, from_entry
@@ -44,18 +44,28 @@ class LogReader:
         self._keys = [Keys(prefix, partition) for partition in range(partitions)]
 
     async def read(
-        self, partition: int, after: Position, after_id: str, *, count: int = 2000, block_ms: int | None = None
+        self,
+        partition: int,
+        after: Position,
+        after_id: str,
+        *,
+        count: int = 2000,
+        block_ms: int | None = None,
     ) -> list[Recorded]:
-        """The events after position `after` (whose event is `after_id`), oldest first, at most `count`.
+        """The events after a position, oldest first.
 
         Args:
+            partition: whose log.
+            after: where the reader stands; START before the first event.
+            after_id: id of the event there.
+            count: at most so many.
             block_ms: wait so long for one if there is none (≤ 2,000); None doesn't wait.
 
         Raises:
             Hole: the first of them doesn't follow `after`.
         """
         name = self._keys[partition].log
-        reply = await self._redis.execute_command(
+        reply = await self._redis.execute_command(  # type: ignore[no-untyped-call]
             "XREAD", "COUNT", count, *(("BLOCK", block_ms) if block_ms else ()), "STREAMS", name, str(after)
         )
         if not reply:
@@ -66,7 +76,7 @@ class LogReader:
 
     async def tail(self, partition: int) -> Recorded | None:
         """The newest entry, or None if there is no log."""
-        rows = await self._redis.execute_command("XREVRANGE", self._keys[partition].log, "+", "-", "COUNT", 1)
+        rows: Any = await self._redis.xrevrange(self._keys[partition].log, count=1)
         return from_entry(partition, *rows[0]) if rows else None
 
     async def trim(self, partition: int, below: Position) -> int:
@@ -101,7 +111,7 @@ def _opens_after(entry: Recorded, after: Position, after_id: str) -> bool:
     return opened.previous == previous
 
 
-def _entries(reply: object) -> Iterable[tuple[bytes, list[bytes]]]:
+def _entries(reply: Any) -> Iterable[tuple[bytes, dict[bytes, bytes]]]:
     """The entries of the one stream asked for, in the shape that either protocol gives."""
-    streams = list(reply.values()) if isinstance(reply, dict) else [stream[1] for stream in reply]  # type: ignore[attr-defined]
+    streams = list(reply.values()) if isinstance(reply, dict) else [stream[1] for stream in reply]
     return streams[0]  # type: ignore[no-any-return]

@@ -18,7 +18,7 @@ _PREFIX = '{"shape":%d,'
 State = TypeVar("State", Job, Run)
 
 
-class NewerShape(ValueError):
+class NewerShape(ValueError):  # noqa: N818 - named for what is wrong
     """The snapshot was written by a newer Daybook; this build must leave it alone."""
 
 
@@ -58,6 +58,6 @@ def load(kind: type[State], text: str) -> State:
     return adapter(kind).validate_json("{" + rest)  # type: ignore[no-any-return]
 
 
-def kind_of(ref: str) -> type[Job] | type[Run]:
-    """The class behind `job:<id>` or `run:<id>`."""
-    return Job if ref.startswith("job:") else Run
+def load_ref(ref: str, text: str) -> Job | Run:
+    """The state of the snapshot of `job:<id>` or `run:<id>`; see `load`."""
+    return load(Job, text) if ref.startswith("job:") else load(Run, text)

@@ -153,11 +153,17 @@ class Layout:
         for event in unit.events:
             self._event(event)
         self._rows(
-            (self._aggregate(ref), state, str(unit.expire_ms.get(ref, ""))) for ref, state in unit.states.items()
+            (self._aggregate(ref), state, str(unit.expire_ms.get(ref, "")))
+            for ref, state in unit.states.items()
         )
         self._rows((ref, "" if score is None else str(score)) for ref, score in unit.due.items())
         self._rows(
-            (self._key(self._keys.work(e.queue, e.priority)), self._key(self._keys.bell(e.queue)), e.run, str(e.event))
+            (
+                self._key(self._keys.work(e.queue, e.priority)),
+                self._key(self._keys.bell(e.queue)),
+                e.run,
+                str(e.event),
+            )
             for e in unit.enqueue
         )
         self._rows((self._key(self._keys.work(d.queue, d.priority)), d.entry) for d in unit.done)

@@ -14,7 +14,9 @@ Upcasters = Mapping[tuple[str, int], Callable[[dict[str, Any]], dict[str, Any]]]
 UPCASTERS: Upcasters = {}  # every event still has its first version
 
 
-def upcast(kind: str, version: int, target: int, data: dict[str, Any], upcasters: Upcasters) -> dict[str, Any]:
+def upcast(
+    kind: str, version: int, target: int, data: dict[str, Any], upcasters: Upcasters
+) -> dict[str, Any]:
     """`data` of `kind` at `version`, lifted step by step to `target`.
 
     Raises:

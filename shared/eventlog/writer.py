@@ -16,8 +16,6 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, OutOfMemoryError, ReadOnlyError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from shared.domain.job import Job
-from shared.domain.run import Run
 from shared.eventlog import snapshot
 from shared.eventlog.position import Position
 from shared.eventlog.unit import Answered, Committed, Conflict, Early, Layout, Outcome, Unit
@@ -81,7 +79,10 @@ class Writer:
         self._reopen = reopen
         self._metrics = metrics
         self._scripts = _flavours()
-        self._waiting: dict[bool, deque[tuple[Unit, asyncio.Future[Outcome]]]] = {True: deque(), False: deque()}
+        self._waiting: dict[bool, deque[tuple[Unit, asyncio.Future[Outcome]]]] = {
+            True: deque(),
+            False: deque(),
+        }
         self._seq = 0
         self._task: asyncio.Task[None] | None = None
 
@@ -133,7 +134,9 @@ class Writer:
         except BaseException as error:
             for _, future in batch:
                 if not future.done():
-                    future.set_exception(error if isinstance(error, Exception) else ConnectionError("closing"))
+                    future.set_exception(
+                        error if isinstance(error, Exception) else ConnectionError("closing")
+                    )
             if not isinstance(error, Exception):
                 raise
             return
@@ -165,12 +168,16 @@ class Writer:
                 case _:
                     raise RuntimeError(f"writer {self._process}: batch {args[0]} answered {reply!r}")
 
-    def _settle(self, batch: list[tuple[Unit, asyncio.Future[Outcome]]], layout: Layout, reply: list[Any]) -> None:
+    def _settle(
+        self, batch: list[tuple[Unit, asyncio.Future[Outcome]]], layout: Layout, reply: list[Any]
+    ) -> None:
         now_ms = int(reply[1])
         for (unit, future), row in zip(batch, reply[2:], strict=True):
             try:
                 outcome = _outcome(row, layout, now_ms)
-            except ValueError as error:  # a conflicting snapshot of a newer shape: this caller's trouble alone
+            except (
+                ValueError
+            ) as error:  # a conflicting snapshot of a newer shape: this caller's trouble alone
                 if not future.done():
                     future.set_exception(error)
                 continue
@@ -205,5 +212,4 @@ def read_snapshot(ref: str, version: str, state: str, fence: str) -> snapshot.Sn
     """The snapshot of a hash's three fields ('' = not there)."""
     if not version:
         return snapshot.NOTHING
-    kind = Job if ref.startswith("job:") else Run
-    return snapshot.Snapshot(state=snapshot.load(kind, state), version=version, fence=fence)
+    return snapshot.Snapshot(state=snapshot.load_ref(ref, state), version=version, fence=fence)

@@ -125,14 +125,15 @@ class Stage:
 
     async def close(self) -> None:
         self.stop.set()
-        await self.stop_projector()
-        await self._archive
+        await asyncio.gather(self.stop_projector(), self._archive)
         await self.log.close()
         await self.redis.aclose()
         await self.blocking.aclose()
         await self.pool.close()
 
-    async def ask(self, method: str, path: str, *, status: int | None = None, **kwargs: Any) -> SimpleNamespace:
+    async def ask(
+        self, method: str, path: str, *, status: int | None = None, **kwargs: Any
+    ) -> SimpleNamespace:
         """Send a request; check the status; return status, headers, json and text."""
         if "/" not in path[:1]:
             path = f"/api/v1/{path}"
@@ -153,7 +154,9 @@ class Stage:
 
         async def is_level() -> bool:
             marks = dict(await self.deps.ledger.checkpoints())
-            tails = [await self.redis.xrevrange(self.log.keys(p).log, count=1) for p in range(self.partitions)]
+            tails = [
+                await self.redis.xrevrange(self.log.keys(p).log, count=1) for p in range(self.partitions)
+            ]
             return all(str(marks.get(p)) == rows[0][0].decode() for p, rows in enumerate(tails))
 
         await wait_until(is_level, "the archive is level with the log")

@@ -4,9 +4,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from shared.eventlog.envelope import rfc3339
 from shared.domain.commands import FailRun, StartRun, SucceedRun
 from shared.domain.events import Failure
+from shared.eventlog.envelope import rfc3339
 from shared.testing import TESTER
 
 from .api_stage import JOB, stage_on
@@ -202,7 +202,11 @@ async def test_events_carry_the_correlation_id_of_their_request(stage):
     made = await stage.ask("POST", "jobs", json=JOB, headers={"X-Request-ID": "r-7"}, status=201)
     assert made.headers["X-Request-ID"] == "r-7"
     event = (await stage.ask("GET", f"jobs/{made.json['id']}/events")).json["items"][0]
-    assert (event["correlationid"], event["actor"], event["type"]) == ("r-7", "anonymous", "io.daybook.job.created")
+    assert (event["correlationid"], event["actor"], event["type"]) == (
+        "r-7",
+        "anonymous",
+        "io.daybook.job.created",
+    )
     assert event["sequence"] == made.headers["Daybook-Position"]
 
 

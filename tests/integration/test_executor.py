@@ -1,22 +1,23 @@
-"""The executor on a real server: what is claimed, started, called, judged and recorded, and what becomes of it
-when something goes wrong in between."""  # fmt: skip
+"""The executor on a real server: claims, starts, calls, judges, records; and when something goes wrong."""
 
 import asyncio
 import contextlib
-import sys
+import os
 import time
-from dataclasses import replace
 from datetime import timedelta
+from importlib import import_module
+from pathlib import Path
 
 import pytest
 
 from services.executor import bells, claims, heartbeat
 from services.executor.attempt import Attempt
 from services.executor.claims import Claims, plan
+from services.executor.plugins import Handler
 from services.executor.service import Executor
-from shared import job_types, settings
+from shared import settings
 from shared.domain import ids
-from shared.domain.commands import CreateJob, TriggerJob, Wake
+from shared.domain.commands import CreateJob, StartRun, TriggerJob, Wake
 from shared.domain.retry import RetryPolicy
 from shared.eventlog import envelope
 from shared.eventlog.decider import Decider
@@ -51,7 +52,8 @@ class Hall:
             for each, call in self.handlers.items()
         }
         chosen = settings.load(
-            redis_url=self.url, prefix=self.bench.prefix, partitions=self.bench.partitions, lease_seconds=lease,
+            redis_url=self.url, prefix=self.bench.prefix, partitions=self.bench.partitions,
+            lease_seconds=lease,
             **{"concurrency": 4, "drain_seconds": 5.0} | options,
         )  # fmt: skip
         executor = Executor(
@@ -313,12 +315,14 @@ async def test_a_handler_that_ignores_its_cancel_is_recorded_and_left_behind(hal
         return "too late"
 
     run = await hall.a_run_of(stubborn, timeout_seconds=1, retry=NO_RETRIES)
-    hall.start(concurrency=1)
+    executor = hall.start(concurrency=1)
     assert (await hall.ended(run)).status == "failed"
     after = await hall.a_run()
     assert (await hall.ended(after)).status == "succeeded"  # in the one slot there is
+    assert executor._left_behind
     release.set()
-    await asyncio.sleep(0)
+    await wait_until(lambda: not executor._left_behind, "the handler has ended after all")
+    assert value(executor.metrics, "results_refused_total") == 0  # nobody asked for it
     assert (await hall.types(run)).count("RunFailed") == 1
 
 
@@ -390,7 +394,7 @@ async def test_no_more_runs_are_taken_than_there_are_slots(hall):
 async def test_a_bell_wakes_an_idle_executor_long_before_its_sleep_is_over(hall, monkeypatch):
     monkeypatch.setattr(bells, "CAP_S", 5.0)
     executor = hall.start()
-    await wait_until(lambda: executor._bells._wanted.is_set(), "it sleeps")
+    await wait_until(executor._bells._wanted.is_set, "it sleeps")
     before = time.monotonic()
     await hall.ended(await hall.a_run(partition=1))
     assert time.monotonic() - before < 3
@@ -474,7 +478,8 @@ async def test_an_entry_of_a_run_that_isnt_there_or_isnt_queued_is_taken_out(hal
 
 async def test_two_executors_start_each_run_once(hall):
     runs = [await hall.a_run(partition=i % 2) for i in range(60)]
-    hall.start(), hall.start()
+    hall.start()
+    hall.start()
     for run in runs:
         await hall.ended(run)
         assert await hall.types(run) == ["RunRequested", "RunStarted", "RunSucceeded"]
@@ -513,15 +518,13 @@ def _watch_score(url, due, run, seen):
 async def test_a_lease_is_not_extended_for_a_run_that_is_not_ours_any_more(hall):
     run = await hall.a_run()
     [claim] = await Claims(hall.bench.log, queues=["default"], consumer="them").take(1)
-    from shared.domain.commands import StartRun  # noqa: PLC0415
-
     started = await hall.bench.decider.decide(f"run:{run}", StartRun(worker="them"), TESTER, done=claim.done)
     fence = started.after.fence
     beat = heartbeat.Heartbeat(hall.url, hall.bench.log, lease=timedelta(seconds=60), on_moved=lambda _: None)
     due = hall.bench.log.keys(0).due
     beat.hold(run, fence)
     before = await hall.bench.redis.zscore(due, f"run:{run}")
-    assert beat.beat(extend=True) == []
+    assert not beat.beat(extend=True)
     assert await hall.bench.redis.zscore(due, f"run:{run}") > before
     beat.release(run, fence)
     beat.hold(run, "1-1")
@@ -630,13 +633,19 @@ async def test_a_run_that_outlasts_the_drain_is_handed_back_and_is_no_failure(ha
     assert (state.status, state.attempt, state.failures, state.lost) == ("succeeded", 2, 0, 0)
 
 
-async def test_a_blocking_handler_that_outlasts_the_drain_is_killed_and_handed_back(hall, tmp_path):
-    run = await hall.a_run(job_type="nap", job_data={})
-    executor = hall.executor(drain_seconds=0.1)
-    # A function that is found by name in another process, and takes whatever it is given.
-    nap = Handler(call=partial(exec, "import time; time.sleep(3600)", {}), blocking=True)
-    executor._worker.handlers["nap"] = replace(nap, call=partial(_call, time.sleep, 3600))
+async def test_a_blocking_handler_that_outlasts_the_drain_is_killed_and_handed_back(
+    hall, tmp_path, monkeypatch
+):
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "plugins"))  # the pool's processes get it too
+    pid_file = tmp_path / "pid"
+    run = await hall.a_run(job_type="nap", job_data={"pid_file": str(pid_file)})
+    executor = hall.start(drain_seconds=0.1)
+    executor._worker.handlers["nap"] = Handler(call=import_module("plugin_for_tests").nap, blocking=True)
+    pid = int(await wait_until(lambda: pid_file.exists() and pid_file.read_text(), "it naps"))
+    await hall.stop(executor)
     assert (await hall.types(run))[-2:] == ["RunInterrupted", "RunQueued"]
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
 
 
 async def test_a_stopped_executor_leaves_no_consumer_behind(hall):
@@ -649,13 +658,12 @@ async def test_a_stopped_executor_leaves_no_consumer_behind(hall):
     assert await hall.bench.redis.xinfo_consumers(work, GROUP) == []
 
 
-async def test_leaving_drops_no_entry_that_is_still_claimed(hall):
-    run = await hall.a_run()
-    mine = Claims(hall.bench.log, queues=["default"], consumer="me")
-    await mine.take(1)
+async def test_leaving_hands_back_what_is_still_claimed_and_drops_nothing(hall):
+    await hall.a_run()
+    mine, theirs = (Claims(hall.bench.log, queues=["default"], consumer=name) for name in ("me", "them"))
+    taken = await mine.take(1)
     assert await mine.leave() == 1
-    hall.start()
-    assert (await hall.ended(run)).status == "succeeded"
+    assert await theirs.adopt(5) == taken
 
 
 async def test_a_start_after_the_stop_is_handed_back(hall):

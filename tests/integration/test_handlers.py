@@ -82,6 +82,8 @@ def test_symbolic_links_are_neither_followed_nor_deleted(tmp_path):
     a_file(root / "a", days_old=99)
     (root / "folder").symlink_to(outside)
     (root / "file").symlink_to(precious)
+    for link in ("folder", "file"):
+        os.utime(root / link, (0, 0), follow_symlinks=False)
     assert clean(root, root)["files"] == 1
     assert precious.exists()
     assert (root / "folder").is_symlink()

@@ -2,13 +2,13 @@
 
 import pytest
 
+from shared.domain.commands import CreateJob, PauseJob, ResumeJob
+from shared.eventlog import snapshot
 from shared.eventlog.connection import connect
 from shared.eventlog.envelope import FIELDS
 from shared.eventlog.position import START, Position
 from shared.eventlog.reader import Hole, LogReader
 from shared.testing import TESTER, a_job_id, a_spec
-from shared.domain.commands import CreateJob, PauseJob, ResumeJob
-from shared.eventlog import snapshot
 
 
 @pytest.fixture

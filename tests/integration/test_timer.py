@@ -1,7 +1,6 @@
 """The timer: on time, once, and never stopped by one bad job."""
 
 import asyncio
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest

@@ -1,6 +1,8 @@
 """Somebody else's package: two handlers, and nothing of Daybook imported."""
 
 import os
+import time
+from pathlib import Path
 
 from pydantic import BaseModel
 
@@ -27,3 +29,9 @@ shout.model = Words
 def crunch(run):
     """Computes for long, in a process of its own."""
     return {"sum": sum(range(run.job_data["n"])), "pid": os.getpid()}
+
+
+def nap(run):
+    """Writes down which process it is, and sleeps."""
+    Path(run.job_data["pid_file"]).write_text(str(os.getpid()))
+    time.sleep(3600)

@@ -20,7 +20,9 @@ JOB = a_job_id()
 
 
 def a_created():
-    return events.JobCreated(spec=a_spec(every=10), owner="ann", tenant="t", created_at=NOON, anchor_at=NOON, next_for=at(10))
+    return events.JobCreated(
+        spec=a_spec(every=10), owner="ann", tenant="t", created_at=NOON, anchor_at=NOON, next_for=at(10)
+    )
 
 
 def recorded(event, **changes):
@@ -43,7 +45,13 @@ def test_trailing_underscores_stay_inside():
     assert decode("OccurrencesSkipped", 1, encode(event)) == event
 
 
-@given(st.recursive(st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(), lambda x: st.lists(x) | st.dictionaries(st.text(), x), max_leaves=8))
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(),
+        lambda x: st.lists(x) | st.dictionaries(st.text(), x),
+        max_leaves=8,
+    )
+)
 def test_whatever_a_handler_returns_is_storable_and_folds_to_the_same(result):
     text = encode(RunSucceeded(attempt=1, result=result))
     text.encode()  # no lone surrogate
@@ -51,7 +59,9 @@ def test_whatever_a_handler_returns_is_storable_and_folds_to_the_same(result):
     assert encode(decode("RunSucceeded", 1, text)) == text
 
 
-@pytest.mark.parametrize(("given_text", "stored"), [("a\x00b", "a\ufffdb"), ("\\u0000", "\\u0000"), ("\ud800", "\ufffd")])
+@pytest.mark.parametrize(
+    ("given_text", "stored"), [("a\x00b", "a\ufffdb"), ("\\u0000", "\\u0000"), ("\ud800", "\ufffd")]
+)
 def test_nul_and_lone_surrogates_are_replaced_and_nothing_else(given_text, stored):
     assert json.loads(encode(RunSucceeded(attempt=1, result=given_text)))["result"] == stored
 
@@ -88,7 +98,11 @@ def test_an_old_version_is_lifted_step_by_step_when_it_is_read(monkeypatch):
 
 def test_every_event_leaves_as_a_cloudevent():
     shown = cloudevent(recorded(a_created()), prefix="daybook")
-    assert (shown["specversion"], shown["type"], shown["sequence"]) == ("1.0", "io.daybook.job.created", "2:7-9")
+    assert (shown["specversion"], shown["type"], shown["sequence"]) == (
+        "1.0",
+        "io.daybook.job.created",
+        "2:7-9",
+    )
     assert (shown["partitionkey"], shown["subject"]) == (JOB, f"job/{JOB}")
     assert shown["time"].endswith(".123Z")
     assert shown["data"]["spec"]["schedule"]["interval_seconds"] == 10
@@ -120,7 +134,15 @@ def test_tags_spread_over_the_masters_of_a_cluster(masters, partitions):
 
 def test_all_keys_of_a_partition_share_one_hash_tag():
     keys = Keys("p", 3)
-    for key in (keys.meta, keys.log, keys.due, keys.work("q", 5), keys.bell("q"), keys.once("x"), keys.writer("w")):
+    for key in (
+        keys.meta,
+        keys.log,
+        keys.due,
+        keys.work("q", 5),
+        keys.bell("q"),
+        keys.once("x"),
+        keys.writer("w"),
+    ):
         assert key.startswith("p:{13}:")
 
 
@@ -130,7 +152,9 @@ def test_positions_are_written_and_read_in_one_grammar():
     assert parse_places("0:7-1,3:8-22", partitions=4) == places
 
 
-@pytest.mark.parametrize("text", ["", "7-1", "0:7", "4:7-1", "0:7-1,0:7-2", "0:-7-1", "0:07-1", "0:7-1;", "a:1-1", "0:9" * 30])
+@pytest.mark.parametrize(
+    "text", ["", "7-1", "0:7", "4:7-1", "0:7-1,0:7-2", "0:-7-1", "0:07-1", "0:7-1;", "a:1-1", "0:9" * 30]
+)
 def test_what_is_not_a_position_is_refused(text):
     with pytest.raises(BadPosition):
         parse_places(text, partitions=4)

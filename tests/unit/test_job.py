@@ -9,10 +9,25 @@ from hypothesis import strategies as st
 
 from shared.domain import ids, job
 from shared.domain.commands import (
-    CreateJob, DeleteJob, PauseJob, ResumeJob, SuspendJob, TriggerJob, UpdateJob, Wake,
+    CreateJob,
+    DeleteJob,
+    PauseJob,
+    ResumeJob,
+    SuspendJob,
+    TriggerJob,
+    UpdateJob,
+    Wake,
 )  # fmt: skip
 from shared.domain.events import (
-    Change, JobCompleted, JobDeleted, JobPaused, JobResumed, JobUpdated, OccurrencesSkipped, RunRequested, RunSucceeded,
+    Change,
+    JobCompleted,
+    JobDeleted,
+    JobPaused,
+    JobResumed,
+    JobUpdated,
+    OccurrencesSkipped,
+    RunRequested,
+    RunSucceeded,
 )  # fmt: skip
 from shared.domain.refusals import IllegalTransition, NeverFires, NoSuchJob, Overlaps
 from shared.testing import NOON, a_job_id, a_spec, at
@@ -101,7 +116,12 @@ def test_overlap_allow_runs_beside_an_active_run_and_keeps_no_list():
 def test_misfire_latest_runs_the_newest_and_records_the_others():
     events, state = when(a_job(every=100, misfire_grace_seconds=5), Wake(), at(390))
     assert kinds(events) == ["OccurrencesSkipped", "RunRequested"]
-    assert (events[0].from_, events[0].to, events[0].count, events[0].reason) == (at(100), at(200), 2, "misfire")
+    assert (events[0].from_, events[0].to, events[0].count, events[0].reason) == (
+        at(100),
+        at(200),
+        2,
+        "misfire",
+    )
     assert (events[0].next_for, events[1].scheduled_for, state.next_for) == (at(300), at(300), at(400))
 
 
@@ -149,7 +169,9 @@ def test_a_run_at_just_gone_by_still_counts_and_one_long_gone_is_refused():
         a_job(once=at(-61))
 
 
-@pytest.mark.parametrize("command", [PauseJob(by="ann"), DeleteJob(by="ann"), UpdateJob(spec=a_spec(every=60))])
+@pytest.mark.parametrize(
+    "command", [PauseJob(by="ann"), DeleteJob(by="ann"), UpdateJob(spec=a_spec(every=60))]
+)
 def test_a_command_at_a_due_moment_swallows_nothing(command):
     events, _ = when(a_job(every=10), command, at(10.003))
     assert kinds(events)[0] == "RunRequested"
@@ -230,7 +252,9 @@ def test_a_suspended_job_needs_no_settling():
 
 
 def test_a_trigger_runs_now_and_leaves_the_schedule_alone():
-    trigger = TriggerJob(run_id=a_job_id(3), correlation_id="req-1", job_data={"operation": "echo", "n": 2}, priority=9)
+    trigger = TriggerJob(
+        run_id=a_job_id(3), correlation_id="req-1", job_data={"operation": "echo", "n": 2}, priority=9
+    )
     events, state = when(a_job(every=10), trigger, at(4))
     (event,) = events
     assert (event.trigger, event.scheduled_for, event.correlation_id) == ("manual", at(4), "req-1")
@@ -246,7 +270,9 @@ def test_a_trigger_beside_an_active_run_needs_leave_to_overlap():
     assert len(when(state, allowed, at(2))[1].active) == 2
 
 
-@pytest.mark.parametrize("command", [PauseJob(by="a"), ResumeJob(by="a"), DeleteJob(by="a"), UpdateJob(spec=a_spec())])
+@pytest.mark.parametrize(
+    "command", [PauseJob(by="a"), ResumeJob(by="a"), DeleteJob(by="a"), UpdateJob(spec=a_spec())]
+)
 def test_a_deleted_job_takes_no_command_and_wakes_for_nothing(command):
     events, state = when(a_job(every=10), DeleteJob(by="ann"), at(1))
     assert isinstance(events[0], JobDeleted)
@@ -263,7 +289,11 @@ def test_an_id_that_is_taken_is_refused():
 
 def test_folding_leaves_a_job_alone_where_an_event_does_not_concern_it():
     state = a_job(every=10)
-    for event in (JobCompleted(), JobPaused(by="a", reason="", paused_at=NOON), JobResumed(by="a", resumed_at=NOON)):
+    for event in (
+        JobCompleted(),
+        JobPaused(by="a", reason="", paused_at=NOON),
+        JobResumed(by="a", resumed_at=NOON),
+    ):
         assert job.evolve(state, Change(subject=f"job:{JOB}", event=event)).id == JOB
     assert ended(state, "unknown") == state
 

@@ -37,7 +37,9 @@ def started(state):
 
 
 def fail(fence=FENCE, draw=0.5):
-    return FailRun(fence=fence, error=BOOM, names=("ValueError", "builtins.ValueError", "Exception"), draw=draw)
+    return FailRun(
+        fence=fence, error=BOOM, names=("ValueError", "builtins.ValueError", "Exception"), draw=draw
+    )
 
 
 def test_a_queued_run_starts_and_succeeds():
@@ -84,7 +86,12 @@ def test_a_run_that_loses_three_workers_is_poison():
 
 def test_an_interrupted_run_goes_back_without_a_failure():
     kinds, state = when(started(a_run()), InterruptRun(fence=FENCE))
-    assert (kinds, state.status, state.failures, state.lost) == (["RunInterrupted", "RunQueued"], "queued", 0, 0)
+    assert (kinds, state.status, state.failures, state.lost) == (
+        ["RunInterrupted", "RunQueued"],
+        "queued",
+        0,
+        0,
+    )
 
 
 @pytest.mark.parametrize("report", [SucceedRun(fence="1-4"), fail(fence="1-4"), InterruptRun(fence="1-4")])

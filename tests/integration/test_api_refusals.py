@@ -1,0 +1,244 @@
+"""A refused request says why, as a problem with a pointer, and leaves everything as it was."""
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from .api_stage import JOB, stage_on
+
+CLEANUP = {"name": "tidy", "job_type": "cleanup_task"}
+NOBODY = "01a20a7f-3775-8000-b406-3d54fdf57110"  # a good id that nobody has
+JSON = {"Content-Type": "application/json"}
+DEEP = "[" * 101 + "]" * 101
+CLEAN = {"cleanup_type": "temp_files", "retention_days": 1}
+
+
+def _job(**changes):
+    return {"json": {name: value for name, value in (JOB | changes).items() if value is not ...}}
+
+
+def _raw(text, **headers):
+    return {"data": text if isinstance(text, bytes) else text.encode(), "headers": JSON | headers}
+
+
+def _with_data(text):
+    return _raw('{"name":"x","job_type":"custom","job_data":{"operation":"echo","parameters":%s}}' % text)
+
+
+PAST = (datetime.now(UTC) - timedelta(minutes=5)).isoformat()  # noqa: TID251 - past the grace of a minute
+
+# What is sent to POST /jobs, the status, the slug, the pointer (None: the problem points at nothing).
+BODIES = {
+    "no body": ({}, 415, "unsupported-media-type", None),
+    "empty body": (_raw(""), 400, "malformed-json", None),
+    "no json": (_raw("{name: x}"), 400, "malformed-json", None),
+    "cut off": (_raw('{"name":'), 400, "malformed-json", None),
+    "not utf-8": (_raw(b'{"name":"\xff"}'), 400, "malformed-json", None),
+    "nan": (_with_data('{"n":NaN}'), 400, "malformed-json", None),
+    "infinity": (_with_data('{"n":-Infinity}'), 400, "malformed-json", None),
+    "lone surrogate": (_with_data('{"n":"\\ud800"}'), 400, "malformed-json", None),
+    "twice the same key": (_raw('{"name":"a","name":"b","job_type":"custom"}'), 400, "malformed-json", None),
+    "10,000 levels": (_with_data("[" * 10_000 + "]" * 10_000), 400, "malformed-json", None),
+    "101 levels": (_with_data('{"n":%s}' % DEEP), 422, "invalid", "#/job_data/parameters/n" + "/0" * 98),
+    "nul": (_with_data('{"n":"\\u0000"}'), 422, "invalid", "#/job_data/parameters/n"),
+    "nul in a key": (_with_data('{"a\\u0000":1}'), 422, "invalid", "#/job_data/parameters"),
+    "beyond a double": (_with_data('{"n":1e400}'), 422, "invalid", "#/job_data/parameters/n"),
+    "a list": (_raw("[]"), 422, "invalid", "#"),
+    "form": ({"form": {"name": "x"}}, 415, "unsupported-media-type", None),
+    "another charset": (
+        {"data": b"{}", "headers": {"Content-Type": "application/json; charset=latin-1"}},
+        415, "unsupported-media-type", None,
+    ),
+    "gzip": (_raw("{}", **{"Content-Encoding": "gzip"}), 415, "unsupported-media-type", None),
+    "too large": (_raw(json.dumps(JOB | {"description": "x" * 300_000})), 413, "too-large", None),
+    "no name": (_job(name=...), 422, "invalid", "#/name"),
+    "no type": (_job(job_type=...), 422, "invalid", "#/job_type"),
+    "empty name": (_job(name=""), 422, "invalid", "#/name"),
+    "long name": (_job(name="x" * 201), 422, "invalid", "#/name"),
+    "name of another type": (_job(name=5), 422, "invalid", "#/name"),
+    "long description": (_job(description="x" * 2_001), 422, "invalid", "#/description"),
+    "many tags": (_job(tags=["t"] * 21), 422, "invalid", "#/tags"),
+    "long tag": (_job(tags=["ok", "t" * 51]), 422, "invalid", "#/tags/1"),
+    "unknown field": (_job(**{"na/me": 1}), 422, "invalid", "#/na~1me"),
+    "read only field": (_job(status="paused"), 422, "invalid", "#/status"),
+    "unknown type": (_job(job_type="nothing"), 422, "invalid", "#/job_type"),
+    "a type of later": (_job(job_type="http_request"), 422, "not-available-yet", "#/job_type"),
+    "unknown operation": (_job(job_data={"operation": "dance"}), 422, "invalid", "#/job_data/operation"),
+    "data of another type": (_job(job_data=[]), 422, "invalid", "#/job_data"),
+    "large data": (
+        _job(job_data={"operation": "echo", "parameters": {"x": "y" * 65_536}}), 422, "invalid", "#/job_data",
+    ),
+    "path outside the roots": (
+        {"json": CLEANUP | {"job_data": CLEAN | {"path": "/etc"}}}, 422, "invalid", "#/job_data/path",
+    ),
+    "bad cron": (_job(cron_expression="61 * * * *"), 422, "invalid", "#/cron_expression"),
+    "seven fields": (_job(cron_expression="0 0 0 1 1 * 2030"), 422, "invalid", "#/cron_expression"),
+    "never": (_job(cron_expression="0 0 30 2 *"), 422, "invalid", "#/cron_expression"),
+    "cron list": (_job(cron_expression=["0 0 * * *"]), 422, "not-available-yet", "#/cron_expression"),
+    "two kinds": (_job(cron_expression="0 0 * * *", interval_seconds=5), 422, "invalid", "#/interval_seconds"),
+    "zero interval": (_job(interval_seconds=0), 422, "invalid", "#/interval_seconds"),
+    "long interval": (_job(interval_seconds=31_536_001), 422, "invalid", "#/interval_seconds"),
+    "fraction": (_job(interval_seconds=1.5), 422, "invalid", "#/interval_seconds"),
+    "a bool is no number": (_job(interval_seconds=True), 422, "invalid", "#/interval_seconds"),
+    "unknown zone": (_job(timezone="Mars/Base"), 422, "invalid", "#/timezone"),
+    "no offset": (_job(run_at="2030-01-01T00:00:00"), 422, "invalid", "#/run_at"),
+    "leap second": (_job(run_at="2030-12-31T23:59:60Z"), 422, "invalid", "#/run_at"),
+    "year 10000": (_job(run_at="10000-01-01T00:00:00Z"), 422, "invalid", "#/run_at"),
+    "year 9999": (_job(run_at="9999-12-31T23:59:59-23:00"), 422, "invalid", "#/run_at"),
+    "unix time": (_job(run_at=1_900_000_000), 422, "invalid", "#/run_at"),
+    "long past": (_job(run_at=PAST), 422, "never-fires", None),
+    "no timeout": (_job(timeout_seconds=0), 422, "invalid", "#/timeout_seconds"),
+    "long timeout": (_job(timeout_seconds=86_401), 422, "invalid", "#/timeout_seconds"),
+    "many retries": (_job(max_retries=101), 422, "invalid", "#/max_retries"),
+    "shrinking back-off": (_job(retry_backoff={"multiplier": 0.5}), 422, "invalid", "#/retry_backoff/multiplier"),
+    "unknown back-off": (_job(retry_backoff={"base": 2}), 422, "invalid", "#/retry_backoff/base"),
+    "priority": (_job(priority=11), 422, "invalid", "#/priority"),
+    "queue": (_job(queue="a b"), 422, "invalid", "#/queue"),
+    "misfire of later": (_job(misfire_policy="all"), 422, "not-available-yet", "#/misfire_policy"),
+    "unknown misfire": (_job(misfire_policy="never"), 422, "invalid", "#/misfire_policy"),
+    "overlap of later": (_job(overlap_policy="queue_one"), 422, "not-available-yet", "#/overlap_policy"),
+    "window of later": (_job(start_at="2030-01-01T00:00:00Z"), 422, "not-available-yet", "#/start_at"),
+    "limit of later": (_job(concurrency_key="k"), 422, "not-available-yet", "#/concurrency_key"),
+    "chain of later": (_job(on_success=[]), 422, "not-available-yet", "#/on_success"),
+    "idempotency key": (
+        _job() | {"headers": {"Idempotency-Key": "k"}}, 422, "not-available-yet", None,
+    ),
+    "query": (_job() | {"query_string": {"dry_run": "1"}}, 422, "not-available-yet", "?dry_run"),
+}  # fmt: skip
+
+# Method, path ({id}: of a job there is), what is sent, status, slug, pointer.
+REQUESTS = [
+    ("GET", "/nothing", {}, 404, "not-found", None),
+    ("GET", "/api/v1/jobs/no-id", {}, 404, "not-found", None),
+    ("GET", "/api/v1/jobs/%00", {}, 404, "not-found", None),
+    ("GET", f"/api/v1/jobs/{NOBODY}", {}, 404, "not-found", None),
+    ("GET", f"/api/v1/jobs/{NOBODY.upper()}", {}, 404, "not-found", None),
+    ("GET", "/api/v1/jobs/01a20a7f-3775-8fff-b406-3d54fdf57110", {}, 404, "not-found", None),
+    ("GET", f"/api/v1/executions/{NOBODY}", {}, 404, "not-found", None),
+    ("GET", f"/api/v1/jobs/{NOBODY}/executions", {}, 404, "not-found", None),
+    ("GET", f"/api/v1/jobs/{NOBODY}/events", {}, 404, "not-found", None),
+    ("DELETE", f"/api/v1/jobs/{NOBODY}", {}, 404, "not-found", None),
+    ("PUT", f"/api/v1/jobs/{NOBODY}", {"json": JOB}, 404, "not-found", None),
+    ("POST", f"/api/v1/jobs/{NOBODY}/trigger", {"json": {"job_data": {}}}, 404, "not-found", None),
+    ("PATCH", "/api/v1/jobs/{id}", {"json": {}}, 405, "method-not-allowed", None),
+    ("DELETE", "/api/v1/jobs", {}, 405, "method-not-allowed", None),
+    ("GET", "/api/v1/jobs/{id}/pause", {}, 405, "method-not-allowed", None),
+    ("PUT", "/api/v1/jobs/{id}", {}, 415, "unsupported-media-type", None),
+    ("PUT", "/api/v1/jobs/{id}", {"json": JOB | {"priority": 0}}, 422, "invalid", "#/priority"),
+    ("PUT", "/api/v1/jobs/{id}", {"json": CLEANUP}, 422, "invalid", "#/job_data/cleanup_type"),
+    ("PUT", "/api/v1/jobs/{id}", _job(run_at=PAST), 422, "never-fires", None),
+    ("PUT", "/api/v1/jobs/{id}", _job() | {"headers": {"If-Match": '"1"'}}, 422, "not-available-yet", None),
+    ("DELETE", "/api/v1/jobs/{id}", {"headers": {"If-Match": '"1"'}}, 422, "not-available-yet", None),
+    ("DELETE", "/api/v1/jobs/{id}?force=1", {}, 422, "invalid", "?force"),
+    ("POST", "/api/v1/jobs/{id}/pause", {"json": {"until": "x"}}, 422, "not-available-yet", "#/until"),
+    ("POST", "/api/v1/jobs/{id}/pause", {"json": {"reason": 5}}, 422, "invalid", "#/reason"),
+    ("POST", "/api/v1/jobs/{id}/pause", _raw(""), 400, "malformed-json", None),
+    ("POST", "/api/v1/jobs/{id}/pause", {"data": b"{}"}, 415, "unsupported-media-type", None),
+    ("POST", "/api/v1/jobs/{id}/resume", {"json": {"catch_up": "all"}}, 422, "not-available-yet", "#/catch_up"),
+    ("POST", "/api/v1/jobs/{id}/trigger", {"json": {"priority": 0}}, 422, "invalid", "#/priority"),
+    (
+        "POST", "/api/v1/jobs/{id}/trigger", {"json": {"job_data": {"operation": "x"}}},
+        422, "invalid", "#/job_data/operation",
+    ),
+    (
+        "POST", "/api/v1/jobs/{id}/trigger", {"json": {"overlap_policy": "replace"}},
+        422, "not-available-yet", "#/overlap_policy",
+    ),
+    ("GET", "/api/v1/jobs?colour=red", {}, 422, "invalid", "?colour"),
+    ("GET", "/api/v1/jobs?page=0", {}, 422, "invalid", "?page"),
+    ("GET", "/api/v1/jobs?page=x", {}, 422, "invalid", "?page"),
+    ("GET", "/api/v1/jobs?page=%D9%A1", {}, 422, "invalid", "?page"),
+    ("GET", "/api/v1/jobs?page=51", {}, 422, "not-available-yet", "?page"),
+    ("GET", "/api/v1/jobs?per_page=201", {}, 422, "invalid", "?per_page"),
+    ("GET", "/api/v1/jobs?page=1&page=2", {}, 422, "invalid", "?page"),
+    ("GET", "/api/v1/jobs?cursor=abc", {}, 422, "not-available-yet", "?cursor"),
+    ("GET", "/api/v1/jobs?created_at[gte]=x", {}, 422, "not-available-yet", "?created_at[gte]"),
+    ("GET", "/api/v1/jobs?status=deleted", {}, 422, "invalid", "?status"),
+    ("GET", "/api/v1/jobs?job_type=%00", {}, 422, "invalid", "?job_type"),
+    ("GET", "/api/v1/executions?job_id=x", {}, 422, "invalid", "?job_id"),
+    ("GET", "/api/v1/executions?status=%ff", {}, 422, "invalid", "?status"),
+    ("GET", "/api/v1/jobs/{id}/executions?job_type=custom", {}, 422, "invalid", "?job_type"),
+    ("GET", "/api/v1/jobs/{id}/events?type=x", {}, 422, "invalid", "?type"),
+    ("GET", "/api/v1/jobs/{id}?min_position=7:1-1", {}, 422, "invalid", "?min_position"),
+    ("GET", "/api/v1/jobs/{id}?min_position=now", {}, 422, "invalid", "?min_position"),
+    ("GET", "/docs/../app.py", {}, 404, "not-found", None),
+    ("GET", "/docs/app.py", {}, 404, "not-found", None),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return tmp_path_factory.mktemp("root")
+
+
+@pytest.fixture
+async def stage(valkey, postgres, root):
+    async with stage_on(valkey, postgres, root) as made:
+        yield made
+
+
+def _check(answer, what, status, slug, pointer):
+    assert (answer.status, answer.headers["Content-Type"]) == (status, "application/problem+json"), (
+        what,
+        answer,
+    )
+    problem = answer.json
+    assert (problem["type"], problem["status"]) == (f"/problems/{slug}", status), (what, problem)
+    assert problem["correlation_id"] == answer.headers["X-Request-ID"]
+    assert all(problem[name] for name in ("title", "detail", "instance")), (what, problem)
+    pointers = [each["pointer"] for each in problem["errors"]]
+    assert (pointer in pointers) if pointer else not pointers, (what, problem)
+
+
+async def test_a_refused_body_leaves_log_keys_and_rows_as_they_were(stage):
+    before = await stage.contents()
+    for what, (sent, status, slug, pointer) in BODIES.items():
+        _check(await stage.ask("POST", "jobs", **sent), what, status, slug, pointer)
+        assert await stage.contents() == before, what
+
+
+async def test_a_refused_request_leaves_log_keys_and_rows_as_they_were(stage):
+    job = await stage.create(interval_seconds=3600)
+    before = await stage.contents()
+    for method, path, sent, status, slug, pointer in REQUESTS:
+        answer = await stage.ask(method, path.replace("{id}", job["id"]), **sent)
+        _check(answer, (method, path, sent), status, slug, pointer)
+        assert await stage.contents() == before, (method, path)
+
+
+async def test_another_type_for_a_job_is_refused_with_its_present_state(stage, root):
+    job = await stage.create()
+    before = await stage.contents()
+    body = CLEANUP | {"job_data": CLEAN | {"path": str(root)}}
+    answer = await stage.ask("PUT", f"jobs/{job['id']}", json=body)
+    _check(answer, "another type", 409, "illegal-transition", None)
+    assert answer.json["current"] == "pending"
+    assert await stage.contents() == before
+
+
+async def test_a_problem_lists_everything_that_is_wrong(stage):
+    answer = await stage.ask("POST", "jobs", json={"job_type": "custom", "priority": 0, "colour": 1})
+    pointers = {each["pointer"] for each in answer.json["errors"]}
+    assert pointers == {"#/name", "#/priority", "#/colour"}
+
+
+async def test_a_405_says_what_is_allowed(stage):
+    answer = await stage.ask("PATCH", "jobs", status=405)
+    assert {"GET", "POST"} <= {each.strip() for each in answer.headers["Allow"].split(",")}
+
+
+@pytest.mark.parametrize("sent", ["", "x" * 129, "a b", "a\x7fb"])
+async def test_an_insane_request_id_is_replaced(stage, sent):
+    answer = await stage.ask("GET", "/livez", headers={"X-Request-ID": sent})
+    assert answer.headers["X-Request-ID"] not in {sent, ""}
+
+
+async def test_a_defect_is_a_problem_of_500_that_tells_no_secrets(stage, monkeypatch):
+    async def broken(*_args, **_kwargs):
+        raise RuntimeError("password=hunter2")
+
+    monkeypatch.setattr(type(stage.deps.ledger), "job", broken)
+    answer = await stage.ask("GET", f"jobs/{NOBODY}")
+    _check(answer, "a defect", 500, "internal-error", None)
+    assert "hunter2" not in answer.text
