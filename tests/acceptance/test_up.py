@@ -5,7 +5,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import httpx
@@ -66,11 +65,11 @@ class Daybook:
 
     def create(self, **job):
         answer = self.http.post("/api/v1/jobs", json={"job_type": "custom", **job})
-        assert answer.status_code == 201, answer.text
+        assert answer.status_code in (201, 202), answer.text  # 202: the archive will have it soon
         return answer.json()
 
     def executions(self, job, status="succeeded"):
-        items = self.http.get(f"/api/v1/jobs/{job['id']}/executions").json()["items"]
+        items = self.http.get(f"/api/v1/jobs/{job['id']}/executions").json().get("items", [])
         return [each for each in items if each["status"] == status]
 
     def close(self):
@@ -125,8 +124,11 @@ def test_the_weekly_tidy_of_the_readme_is_accepted_and_there_at_once(running):
         "max_retries": 3,
         "priority": 7,
     }
-    job = running.create(**tidy)
+    answer = running.http.post("/api/v1/jobs", json=tidy)
+    assert answer.status_code == 201
+    job = answer.json()
     assert job["next_run_time"] is not None
+    assert job["id"]
     assert running.http.get(f"/api/v1/jobs/{job['id']}").json() == job
 
 
@@ -184,7 +186,7 @@ def test_after_a_kill_of_up_itself_the_next_start_works_and_has_everything(make_
 
 def test_a_ctrl_c_lets_work_in_hand_end_first(make_daybook):
     daybook = make_daybook().start_up()
-    job = daybook.create(name="nap", job_data={"operation": "sleep", "seconds": 2})
+    job = daybook.create(name="nap", job_data={"operation": "sleep", "parameters": {"seconds": 2}})
     daybook.http.post(f"/api/v1/jobs/{job['id']}/trigger")
     daybook.wait_until(lambda: daybook.executions(job, "running"), "the start")
     assert daybook.end() == 0
@@ -209,9 +211,9 @@ def test_work_goes_on_after_both_servers_were_killed(make_daybook):
     for server in ("valkey", "postgres"):
         os.kill(processes.read_pid(daybook.data_dir / server / "server.pid"), signal.SIGKILL)
     daybook.wait_until(lambda: daybook.http.get("/health").status_code == 200, "health")
-    killed_at = time.time()
     assert daybook.http.get(f"/api/v1/jobs/{job['id']}").json()["name"] == "tick"
-    daybook.wait_until(lambda: len(daybook.executions(job)) > time.time() - killed_at - 30, "executions")
+    known = {each["id"] for each in daybook.executions(job)}
+    daybook.wait_until(lambda: {each["id"] for each in daybook.executions(job)} - known, "an execution")
 
 
 def test_the_command_line_wins_over_the_environment(make_daybook, tmp_path):

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from datetime import timedelta
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -265,7 +266,7 @@ def test_it_does_not_matter_how_the_events_are_cut_into_batches(cuts):
     whole = projections.fold(events, {}, {})
     jobs, runs, sums = {}, {}, {}
     edges = [0, *sorted(cuts), len(events)]
-    for low, high in zip(edges, edges[1:], strict=False):
+    for low, high in pairwise(edges):
         part = projections.fold(events[low:high], jobs, runs)
         for key, hour in part.hours.items():
             sums[key] = added(sums[key], hour) if key in sums else hour
