@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 from enum import Enum
+from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING
 
@@ -58,7 +59,7 @@ class Archive:
 
     async def run(self, stop: Stop) -> None:
         """Follow the watermark until `stop` is set."""
-        rounds = {"watermark": self._listen, "checkpoints": self._poll}
+        rounds = {"watermark": partial(self._listen, stop), "checkpoints": self._poll}
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(repeat(round_, stop=stop, name=name), name=name)
@@ -113,11 +114,11 @@ class Archive:
         self._wanted.set()
         return await future
 
-    async def _listen(self) -> None:
+    async def _listen(self, stop: Stop) -> None:
         """Subscribe, and take messages for as long as the connection lasts."""
         async with self._subscriber.pubsub() as messages:
             await messages.subscribe(*self._channels)
-            while True:
+            while not stop.is_set():  # a cancel may be lost in a read (Python 3.11)
                 message = await messages.get_message(ignore_subscribe_messages=True, timeout=LISTEN_S)
                 if message is not None:
                     self._hear(message["channel"], message["data"])

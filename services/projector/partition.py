@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from typing import TYPE_CHECKING
 
 from services.projector import job_rows, projections, run_rows
@@ -109,8 +108,7 @@ class PartitionProjector:
         ahead, self._ahead = self._ahead, None
         if ahead is not None:
             ahead.cancel()
-            with contextlib.suppress(BaseException):  # it was reading ahead: nobody waits for what it found
-                await ahead
+            await asyncio.gather(ahead, return_exceptions=True)  # nobody waits for what it found
         connection, self._connection = self._connection, None
         if connection is not None:
             await self._pool.release(connection)
@@ -134,6 +132,7 @@ class PartitionProjector:
     async def _begin(self) -> tuple[asyncpg.pool.PoolConnectionProxy, Checkpoint]:
         """A connection, and the checkpoint of a log that is open for this very server."""
         checkpoint = await self._opened() or await self._reopened()
+        await self._announce(checkpoint)  # whoever projected it may have died before it could
         return await self._pool.acquire(), checkpoint
 
     async def _opened(self) -> Checkpoint | None:
@@ -193,10 +192,13 @@ class PartitionProjector:
 
     async def _publish(self, batch: Batch) -> None:
         """Tell who waits for the archive, and drop from the log what nobody tails any more."""
-        await self._redis.publish(self._keys.archived, f"{batch.after.epoch}-{batch.after.pos}")
+        await self._announce(batch.after)
         below = self._tail.add(batch.events)
         if below is not None:
             await self._reader.trim(self.partition, below)
+
+    async def _announce(self, archived: Checkpoint) -> None:
+        await self._redis.publish(self._keys.archived, f"{archived.epoch}-{archived.pos}")
 
     async def _face(self, hole: Hole) -> None:
         """Look again: the checkpoint may be old. A hole after that is one.

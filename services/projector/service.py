@@ -135,9 +135,9 @@ class Projector:
             if line.checkpoint is not None
         }
         await gauges.measure_lag(self._metrics, self._redis, self._keys, checkpoints)
-        if self._measured % COUNT_EVERY == 0:
+        if checkpoints and self._measured % COUNT_EVERY == 0:
             await gauges.count_ledgers(self._metrics, self._pool, checkpoints)
-        self._measured += 1
+        self._measured += bool(checkpoints)
         return MEASURE_EVERY_S
 
     async def _make_months(self) -> float:

@@ -79,7 +79,8 @@ def _leads_to(link: Path, directory: Path) -> bool:
 
 def is_running(pid: int, marker: str) -> bool:
     """Whether `pid` is alive and its command line holds `marker`: a number alone may have been given anew."""
-    return marker in command_line(pid)
+    line = command_line(pid)
+    return bool(line) and marker in line
 
 
 def wait_until(condition: Callable[[], bool], timeout_s: float) -> bool:

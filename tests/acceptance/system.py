@@ -19,7 +19,7 @@ from shared.embedded import Postgres, Valkey
 ROLES = ("api", "timer", "executor", "projector")
 READY_S = 40.0  # four interpreters on one busy core
 END_S = 20.0
-TAIL_LINES = 25
+TAIL_LINES = 8
 LAST = "projector"  # it stops after those that write, so that it has all that they wrote
 
 
@@ -103,8 +103,12 @@ class Service:
             return False
 
     def tail(self):
+        """Its last lines, and the last of them that complain."""
         text = self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
-        return f"--- {self.name}\n" + "\n".join(text.splitlines()[-TAIL_LINES:])
+        lines = text.splitlines()
+        calm = ('"level": "info"', '"run lost"')
+        loud = [line for line in lines if not any(each in line for each in calm)]
+        return "\n".join([f"--- {self.name}", *loud[-TAIL_LINES:], "…", *lines[-TAIL_LINES:]])
 
 
 class System:

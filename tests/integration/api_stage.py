@@ -125,7 +125,8 @@ class Stage:
 
     async def close(self) -> None:
         self.stop.set()
-        await asyncio.gather(self.stop_projector(), self._archive)
+        async with asyncio.timeout(10):
+            await asyncio.gather(self.stop_projector(), self._archive)
         await self.log.close()
         await self.redis.aclose()
         await self.blocking.aclose()

@@ -151,8 +151,8 @@ def _reopening(writer, reopen):
 
 
 async def all_of(projector, partition=0):
-    """Project until nothing is left; return how many events."""
+    """Project until nothing is left; return how many events. A projector that is overtaken looks again at once."""
     total = 0
-    while count := await projector.run_once(partition):
+    while count := await projector.run_once(partition) or await projector.run_once(partition):
         total += count
     return total

@@ -15,6 +15,7 @@ from shared.loop import Stop
 from shared.metrics import Metrics
 from shared.ops import Health
 from shared.serving import bound_socket
+from shared.settings import Settings
 from shared.testing import wait_until
 
 from .api_stage import JOB, stage_on
@@ -154,6 +155,4 @@ def test_an_inherited_socket_is_taken_over(monkeypatch, stage_settings):
 
 @pytest.fixture
 def stage_settings():
-    from shared.settings import Settings
-
     return Settings(port=0)

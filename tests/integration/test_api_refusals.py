@@ -23,7 +23,7 @@ def _raw(text, **headers):
 
 
 def _with_data(text):
-    return _raw('{"name":"x","job_type":"custom","job_data":{"operation":"echo","parameters":%s}}' % text)
+    return _raw(f'{{"name":"x","job_type":"custom","job_data":{{"operation":"echo","parameters":{text}}}}}')
 
 
 PAST = (datetime.now(UTC) - timedelta(minutes=5)).isoformat()  # noqa: TID251 - past the grace of a minute
@@ -40,7 +40,7 @@ BODIES = {
     "lone surrogate": (_with_data('{"n":"\\ud800"}'), 400, "malformed-json", None),
     "twice the same key": (_raw('{"name":"a","name":"b","job_type":"custom"}'), 400, "malformed-json", None),
     "10,000 levels": (_with_data("[" * 10_000 + "]" * 10_000), 400, "malformed-json", None),
-    "101 levels": (_with_data('{"n":%s}' % DEEP), 422, "invalid", "#/job_data/parameters/n" + "/0" * 98),
+    "101 levels": (_with_data(f'{{"n":{DEEP}}}'), 422, "invalid", "#/job_data/parameters/n" + "/0" * 98),
     "nul": (_with_data('{"n":"\\u0000"}'), 422, "invalid", "#/job_data/parameters/n"),
     "nul in a key": (_with_data('{"a\\u0000":1}'), 422, "invalid", "#/job_data/parameters"),
     "beyond a double": (_with_data('{"n":1e400}'), 422, "invalid", "#/job_data/parameters/n"),

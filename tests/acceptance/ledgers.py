@@ -1,0 +1,144 @@
+"""The ledgers, folded from the archive's JSON a second time: it shares no code with the projector or the domain."""
+
+import json
+import uuid
+from datetime import UTC, datetime, timedelta
+
+from .book import time
+
+TERMINAL = {"RunSucceeded": "succeeded", "RunFailed": "failed"}
+OUTCOME = {"RunSucceeded": "succeeded", "RunFailed": "failed", "RunRetryPlanned": "failed", "RunLost": "lost", "RunInterrupted": "interrupted"}
+COUNTED = {
+    "RunRequested": "requested", "RunStarted": "started", "RunSucceeded": "succeeded", "RunFailed": "failed",
+    "RunRetryPlanned": "retried", "RunLost": "lost", "RunInterrupted": "interrupted",
+}  # fmt: skip
+SUMS = (*COUNTED.values(), "duration_ms_sum", "duration_ms_max", "first_starts", "lateness_ms_sum", "lateness_ms_max")
+JSON_COLUMNS = ("spec", "paused", "result", "error", "attempts")
+_MS = timedelta(milliseconds=1)
+
+
+def folded(events):
+    """Rows of jobs and of runs by id, and of hours by their key, as the archive's events tell them."""
+    jobs, runs, hours = {}, {}, {}
+    for event in events:
+        if event.run_id:
+            _on_run(runs, event)
+            _on_hour(hours, runs[event.run_id], event)
+        if event.job_id:
+            _on_job(jobs, event)
+    for job in jobs.values():
+        job["status"] = _status(job)
+        job["next_run_time"] = job.pop("next_for") if job["state"] == "pending" else job.pop("next_for") and None
+    return jobs, runs, hours
+
+
+def stored(row):
+    """A row as Postgres has it, in the words of `folded`."""
+    told = {name: str(value) if isinstance(value, uuid.UUID) else value for name, value in row.items()}
+    return told | {name: json.loads(told[name]) for name in JSON_COLUMNS if told.get(name) is not None}
+
+
+def _on_job(jobs, event):
+    told = event.told
+    if event.type == "JobCreated":
+        jobs[event.job_id] = {
+            "id": event.job_id, "partition": event.partition, "owner": told["owner"], "tenant": told["tenant"],
+            "revision": 1, "state": "pending", "active_runs": 0, "next_for": time(told["next_for"]), "paused": None,
+            "last_run_id": None, "last_run_status": None, "last_run_finished_at": None,
+            "created_at": time(told["created_at"]), "updated_at": time(told["created_at"]),
+        } | _specified(told["spec"])  # fmt: skip
+    job = jobs[event.job_id]
+    job |= {"epoch": event.epoch, "pos": event.pos}
+    match event.type:
+        case "JobUpdated":
+            job |= _specified(told["spec"])
+            job |= {"revision": told["revision"], "updated_at": time(told["updated_at"]), "next_for": time(told["next_for"])}
+        case "JobPaused":
+            at = told["paused_at"]
+            job |= {"state": "paused", "updated_at": time(at)}
+            job["paused"] = {"by": told["by"], "at": _shown(time(at)), "reason": told["reason"], "until": None}
+        case "JobResumed":
+            job |= {"state": "pending", "paused": None, "updated_at": time(told["resumed_at"])}
+        case "JobDeleted":
+            job |= {"state": "deleted", "next_for": None, "paused": None, "updated_at": time(told["deleted_at"])}
+        case "OccurrencesSkipped":
+            job["next_for"] = time(told["next_for"])
+        case "RunRequested":
+            job["active_runs"] += 1
+            if told["trigger"] == "schedule":
+                job["next_for"] = time(told["next_for"])
+        case "RunSucceeded" | "RunFailed":
+            job["active_runs"] -= 1
+            job |= {"last_run_id": event.run_id, "last_run_status": TERMINAL[event.type], "last_run_finished_at": event.at}
+
+
+def _specified(spec):
+    names = ("name", "description", "tags", "job_type", "queue", "priority")
+    return {name: spec[name] for name in names} | {"spec": spec}
+
+
+def _status(job):
+    if job["state"] in ("deleted", "paused"):
+        return job["state"]
+    return "running" if job["active_runs"] else job["state"]
+
+
+def _on_run(runs, event):
+    told = event.told
+    if event.type == "RunRequested":
+        runs[event.run_id] = _requested(event, told)
+    run = runs[event.run_id]
+    run |= {"epoch": event.epoch, "pos": event.pos}
+    if event.type in OUTCOME and run["attempts"][-1]["outcome"] is None:
+        error = told.get("error")
+        run["attempts"][-1] |= {"finished_at": _shown(event.at), "outcome": OUTCOME[event.type], "error": error}
+    match event.type:
+        case "RunStarted":
+            if not run["attempts"]:
+                run["lateness_ms"] = (event.at - run["scheduled_for"]) // _MS
+            run["attempts"].append({
+                "attempt": told["attempt"], "worker": told["worker"], "started_at": _shown(event.at),
+                "finished_at": None, "outcome": None, "error": None,
+            })  # fmt: skip
+            run |= {"status": "running", "attempt": told["attempt"], "worker": told["worker"], "started_at": event.at}
+        case "RunQueued":
+            run |= {"status": "queued", "queue": told["queue"], "priority": told["priority"], "queued_at": event.at}
+        case "RunRetryPlanned":
+            run |= {"status": "retrying", "error": told["error"]}
+        case "RunSucceeded" | "RunFailed":
+            run |= {"status": TERMINAL[event.type], "finished_at": event.at, "error": told.get("error"), "result": told.get("result")}
+            run["duration_ms"] = (event.at - run["started_at"]) // _MS
+
+
+def _requested(event, told):
+    spec = told["spec"]
+    return {
+        "id": event.run_id, "id_at": datetime.fromtimestamp(0, UTC) + int(event.run_id.replace("-", "")[:12], 16) * _MS,
+        "partition": event.partition, "job_id": told["job_id"], "job_name": spec["job_name"],
+        "job_type": spec["job_type"], "status": "queued", "trigger": told["trigger"], "of": told["of"],
+        "revision": told["revision"], "queue": spec["queue"], "priority": spec["priority"], "attempt": 0,
+        "max_attempts": spec["retry"]["max_retries"] + 1, "scheduled_for": time(told["scheduled_for"]),
+        "fires_at": time(told["fires_at"]), "queued_at": event.at, "started_at": None, "finished_at": None,
+        "duration_ms": None, "lateness_ms": None, "result": None, "error": None, "worker": None,
+        "correlation_id": told["correlation_id"], "attempts": [],
+    }  # fmt: skip
+
+
+def _on_hour(hours, run, event):
+    if event.type not in COUNTED:
+        return
+    key = (event.partition, event.at.replace(minute=0, second=0, microsecond=0), run["job_type"])
+    hour = hours.setdefault(key, dict.fromkeys(SUMS, 0))
+    hour[COUNTED[event.type]] += 1
+    if event.type == "RunStarted" and len(run["attempts"]) == 1:
+        hour["first_starts"] += 1
+        hour["lateness_ms_sum"] += run["lateness_ms"]
+        hour["lateness_ms_max"] = max(hour["lateness_ms_max"], run["lateness_ms"])
+    if event.type in TERMINAL:
+        hour["duration_ms_sum"] += run["duration_ms"]
+        hour["duration_ms_max"] = max(hour["duration_ms_max"], run["duration_ms"])
+
+
+def _shown(at):
+    """As the API writes a time."""
+    return at.strftime("%Y-%m-%dT%H:%M:%S.") + f"{at.microsecond // 1000:03d}Z"

@@ -1,0 +1,100 @@
+"""Kill any service at any moment: nothing acknowledged is lost, nothing runs twice, nothing is left undecided."""
+
+import asyncio
+import os
+import random
+import time
+from collections import Counter
+
+import pytest
+
+from shared.testing import wait_until
+
+from . import book
+from .balance import audit
+from .load import FOREVER_S, Clients
+from .system import ROLES, System
+
+JOBS = 300
+KILLS = 5  # of each service
+WRITERS = 4
+APART_S = (0.2, 1.3)  # between two kills; a service takes about that long to come back
+QUIET_S = 60.0
+pytestmark = pytest.mark.xdist_group("heavy")
+
+ONE = dict.fromkeys(ROLES, 1)
+TWO = dict.fromkeys(ROLES, 2)
+
+
+@pytest.fixture
+def system(request, tmp_path):
+    made = System(tmp_path, replicas=request.param, environment={"DAYBOOK_LEASE_SECONDS": "2"})
+    try:
+        yield made.start()
+    finally:
+        made.destroy()
+
+
+@pytest.mark.parametrize("system", [ONE, TWO], ids=["one of each", "two of each"], indirect=True)
+async def test_the_books_balance_after_every_service_was_killed_five_times(system):
+    seed = int(os.environ.get("DAYBOOK_TEST_SEED", time.time_ns() % 1_000_000))
+    rng = random.Random(seed)
+    async with system.client() as http:
+        clients = Clients(http, rng)
+        await asyncio.gather(*(_create(clients, JOBS // 10) for _ in range(10)))
+        killed = await _kill_while_writing(system, clients, rng)
+        written = await book.tails(system)
+        await wait_until(lambda: book.has_archived(system, written), "all jobs are listed", timeout_s=QUIET_S)
+        await _calm(clients)
+    await wait_until(lambda: book.is_at_rest(system), "all is at rest", timeout_s=QUIET_S, every_s=0.2)
+
+    found = await book.read(system)
+    balance = audit(found, clients.acks)
+    later = sum(ack.status == 202 for ack in clients.acks)
+    print(f"\nseed {seed}; killed: {dict(killed)}; {len(found.events)} events")
+    print(f"{len(clients.acks)} requests acknowledged, {later} of them before the archive had them; {clients.unanswered} not")
+    print(balance.told())
+    assert killed == dict.fromkeys(ROLES, KILLS)
+    assert not balance.wrong, f"seed {seed}\n" + "\n".join(balance.wrong)
+    system.stop()
+
+
+async def _create(clients, count):
+    for _ in range(count):
+        await clients.insist(clients.create)
+
+
+async def _kill_while_writing(system, clients, rng):
+    """Kill each role KILLS times, in a random order, at random moments; a service only once it is up again."""
+    stop = asyncio.Event()
+    writers = [asyncio.create_task(clients.write_until(stop)) for _ in range(WRITERS)]
+    killed = Counter()
+    for role in rng.sample(ROLES * KILLS, len(ROLES) * KILLS):
+        service = rng.choice(system.of(role))
+        await wait_until(service.is_up, f"{service.name} is up again", timeout_s=30, every_s=0.05)
+        await asyncio.sleep(rng.uniform(*APART_S))  # the moment of a crash is nobody's condition
+        system.kill(service.name)
+        killed[role] += 1
+    for service in system.services.values():
+        await wait_until(service.is_up, f"{service.name} is up again", timeout_s=30, every_s=0.05)
+    stop.set()
+    await asyncio.gather(*writers)
+    return killed
+
+
+async def _calm(clients):
+    """Leave a third of the jobs paused, a third deleted, and a third with an interval of a day."""
+    known = list(clients.bodies)
+    strangers = set(await clients.find_all()) - set(known)
+    shares = [(clients.pause, known[0::3]), (clients.delete, [*known[1::3], *strangers]), (_slow_down(clients), known[2::3])]
+    work = [(way, job_id) for way, share in shares for job_id in share]
+
+    async def end(part):
+        for way, job_id in part:
+            await clients.insist(way, job_id)
+
+    await asyncio.gather(*(end(work[first::8]) for first in range(8)))
+
+
+def _slow_down(clients):
+    return lambda job_id: clients.update(job_id, interval_seconds=FOREVER_S)
