@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import TYPE_CHECKING
 
@@ -10,8 +11,10 @@ from quart import Quart, Response, g, request
 from werkzeug.exceptions import HTTPException
 
 from services.api import door, problems
+from services.api.body import ApiRequest
 from services.api.events import Events
 from services.api.jobs import Jobs
+from services.api.large_bodies import LargeBodies
 from services.api.ops import Ops
 from services.api.problems import Problem
 from services.api.runs import Runs
@@ -31,9 +34,9 @@ BODY_S = 30  # for a client to send its body
 def create_app(deps: Deps) -> Quart:
     """The ASGI application over `deps`."""
     app = Quart("services.api", static_folder=None)
+    app.request_class = ApiRequest
     app.config.update(
         MAX_CONTENT_LENGTH=BODY_MAX,
-        BODY_TIMEOUT=BODY_S,
         RESPONSE_TIMEOUT=None,  # a stream of events has no end
         PROVIDE_AUTOMATIC_OPTIONS=False,
     )
@@ -41,6 +44,7 @@ def create_app(deps: Deps) -> Quart:
     for noun in (Jobs(deps), Runs(deps), Events(deps), Ops(deps)):
         noun.mount(app)
     _Frame(deps).mount(app)
+    app.asgi_app = LargeBodies(app, limit=BODY_MAX)  # type: ignore[method-assign]
     return app
 
 
@@ -63,6 +67,15 @@ class _Frame:
         made = ids.event_id(ids.to_ms(self._deps.clock.now()), self._deps.chance())
         g.correlation_id = door.correlation_id(request.headers, made)
         structlog.contextvars.bind_contextvars(correlation_id=g.correlation_id)
+        g.body = await self._body()
+
+    async def _body(self) -> bytes:
+        """All that the client sends, before anything is answered: also where it isn't looked at."""
+        try:
+            async with asyncio.timeout(BODY_S):
+                return await request.body
+        except TimeoutError:
+            raise Problem("request-timeout", f"Send the body within {BODY_S} s.") from None
 
     async def _end(self, response: Response) -> Response:
         response.headers["X-Request-ID"] = g.correlation_id
@@ -106,8 +119,6 @@ def _advice(status: int, error: HTTPException) -> str:
             return "There is nothing under this path; /openapi.json lists what there is."
         case 405:
             return f"Use one of {', '.join(sorted(error.valid_methods or []))}."  # type: ignore[attr-defined]
-        case 408:
-            return f"Send the body within {BODY_S} s."
         case 413:
             return f"Send at most {BODY_MAX // 1024} KB."
         case _:

@@ -52,7 +52,7 @@ def context() -> Context:
     )
 
 
-async def body(model: type[Model], *, optional: bool = False) -> Model:
+def body(model: type[Model], *, optional: bool = False) -> Model:
     """The body of the present request, which is to change something.
 
     Args:
@@ -64,7 +64,7 @@ async def body(model: type[Model], *, optional: bool = False) -> Model:
     """
     no_later_headers()
     no_parameters()
-    text: bytes = await request.get_data(cache=False, as_text=False, parse_form_data=False)
+    text: bytes = g.body
     if not text and optional and not request.content_type:
         return read(model, {})
     if request.mimetype != _JSON or request.mimetype_params.get("charset", "utf-8").lower() != "utf-8":

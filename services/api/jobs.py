@@ -85,7 +85,7 @@ class Jobs:
     async def create(self) -> Response:
         """POST /jobs."""
         deps = self._deps
-        body = await door.body(JobBody)
+        body = door.body(JobBody)
         spec = spec_of(body, known=deps.known, files_roots=deps.settings.files_roots)
         partition = deps.chance() % deps.log.partitions
         job_id = ids.chance_id(deps.log.now(), partition, deps.chance())
@@ -98,20 +98,20 @@ class Jobs:
     async def replace(self, job_id: str) -> Response:
         """PUT /jobs/{id}."""
         job_id = self._id(job_id)
-        body = await door.body(JobBody)
+        body = door.body(JobBody)
         spec = spec_of(body, known=self._deps.known, files_roots=self._deps.settings.files_roots)
         return await self._changed(job_id, UpdateJob(spec=spec), "job replaced")
 
     async def pause(self, job_id: str) -> Response:
         """POST /jobs/{id}/pause."""
         job_id = self._id(job_id)
-        body = await door.body(PauseBody, optional=True)
+        body = door.body(PauseBody, optional=True)
         return await self._changed(job_id, PauseJob(by=door.ANONYMOUS, reason=body.reason), "job paused")
 
     async def resume(self, job_id: str) -> Response:
         """POST /jobs/{id}/resume."""
         job_id = self._id(job_id)
-        await door.body(ResumeBody, optional=True)
+        door.body(ResumeBody, optional=True)
         return await self._changed(job_id, ResumeJob(by=door.ANONYMOUS), "job resumed")
 
     async def delete(self, job_id: str) -> Response:
@@ -130,7 +130,7 @@ class Jobs:
         """POST /jobs/{id}/trigger."""
         deps = self._deps
         job_id = self._id(job_id)
-        body = await door.body(TriggerBody, optional=True)
+        body = door.body(TriggerBody, optional=True)
         held = (await deps.log.load(f"job:{job_id}"))[f"job:{job_id}"] if body.job_data is not None else None
         run_id = ids.chance_id(deps.log.now(), ids.partition_of(job_id), deps.chance())
         command = TriggerJob(

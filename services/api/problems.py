@@ -31,7 +31,7 @@ KINDS: dict[str, tuple[int, str]] = {
 """Slug → status, title."""
 
 RETRY_AFTER_S = 1
-_BY_STATUS = {404: "not-found", 405: "method-not-allowed", 408: "request-timeout", 413: "too-large"}
+_BY_STATUS = {404: "not-found", 405: "method-not-allowed", 413: "too-large"}
 _BY_REFUSAL: dict[type[Refused], str] = {
     NoSuchJob: "not-found",
     NoSuchRun: "not-found",

@@ -15,6 +15,7 @@ COLUMNS = (
     "actor", "cause", "corr", "trace", "data",
 )  # fmt: skip
 TABLES = ("book.events", "book.snapshots", "book.projection_errors", "ledger.jobs", "ledger.runs", "ledger.run_hourly")
+MOVING = (b":lease:", b":replicas", b":work:", b":due")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +126,19 @@ async def tails(system):
         await redis.aclose()
 
 
+async def logged(system, job_id, kind):
+    """How many events of a type the log holds of a job and its runs, whatever the archive knows."""
+    redis = Redis.from_url(system.valkey.endpoint.url)
+    try:
+        count = 0
+        for partition in range(system.partitions):
+            for _, fields in await redis.xrange(Keys(system.prefix, partition).log):
+                count += fields[b"type"].decode() == kind and fields[b"job"].decode() == job_id
+        return count
+    finally:
+        await redis.aclose()
+
+
 async def has_archived(system, places):
     """Whether the archive has come to `places`, positions by partition."""
     marks = await _asked(system, "select partition, epoch, pos from book.checkpoints")
@@ -147,16 +161,20 @@ async def _asked(system, question):
 
 
 async def contents(system):
-    """What a refused request must leave as it is: stream lengths, keys (as they are stored), rows."""
+    """What a refused request must leave as it is: stream lengths, keys (as they are stored), due entries, rows.
+
+    Left out is what moves by itself: leases and shares; and of a run that is running, until when.
+    """
     archive = await asyncpg.connect(system.postgres.endpoint.url)
     redis = Redis.from_url(system.valkey.endpoint.url)
     try:
         names = sorted([name async for name in redis.scan_iter(match=f"{system.prefix}:*", count=1000)])
-        kept = [name for name in names if not any(each in name for each in (b":lease:", b":replicas", b":work:"))]
-        streams = [name for name in names if b":work:" in name or name.endswith(b":log")]
+        kept = [name for name in names if not any(each in name for each in MOVING)]
+        due = [entry for name in names if name.endswith(b":due") for entry in await redis.zrange(name, 0, -1, withscores=True)]
         return {
             "keys": {name: await redis.dump(name) for name in kept if await redis.pttl(name) == -1},
-            "streams": {name: await redis.xlen(name) for name in streams},
+            "streams": {name: await redis.xlen(name) for name in names if b":work:" in name or name.endswith(b":log")},
+            "due": sorted((ref, 0 if ref.startswith(b"run:") else ms) for ref, ms in due),
             "rows": {table: await archive.fetchval(f"select count(*) from {table}") for table in TABLES},  # noqa: S608
         }
     finally:

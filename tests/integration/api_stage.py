@@ -139,7 +139,7 @@ class Stage:
         if "/" not in path[:1]:
             path = f"/api/v1/{path}"
         response = await self.client.open(path, method=method, **kwargs)
-        text = await response.get_data(as_text=True)
+        text = (await response.get_data(as_text=False)).decode(errors="replace")
         if status is not None:
             assert response.status_code == status, f"{method} {path}: {response.status_code} {text}"
         kind = response.content_type or ""

@@ -144,15 +144,18 @@ async def test_without_postgres_writes_are_taken_and_reads_say_when_to_come_agai
 async def test_without_redis_a_write_is_refused_within_seconds_and_reads_go_on(stage, monkeypatch):
     monkeypatch.setattr("services.api.writes.REDIS_S", 0.2)
     job = await stage.create()
-    monkeypatch.setattr(type(stage.redis), "execute_command", _hang)
+    back = asyncio.Event()
+
+    async def hang(*_args, **_kwargs):
+        await back.wait()
+        raise ConnectionError("it was away")
+
+    monkeypatch.setattr(type(stage.redis), "execute_command", hang)
     answer = await stage.ask("POST", "jobs", json=JOB, status=503)
     assert (answer.json["type"], answer.headers["Retry-After"]) == ("/problems/unavailable", "1")
     await stage.ask("GET", f"jobs/{job['id']}", status=200)
     monkeypatch.undo()
-
-
-async def _hang(*_args, **_kwargs):
-    await asyncio.Event().wait()
+    back.set()
 
 
 async def test_a_full_redis_refuses_new_work_and_says_so(stage, valkey):
