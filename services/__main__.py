@@ -38,6 +38,9 @@ if TYPE_CHECKING:
     from shared.settings import Settings
 
 
+SPARE_CONNECTIONS = 4  # to Postgres, beside the one that a projector keeps for each partition
+
+
 def chance() -> int:
     """Bits for ids."""
     return secrets.randbits(80)
@@ -265,7 +268,12 @@ async def _frame(
     redis_url = _needed(told.redis_url, "DAYBOOK_REDIS_URL")
     database_url = _needed(told.database_url, "DAYBOOK_DATABASE_URL")
     redis, blocking = connect(redis_url), connect(redis_url, blocking=True)
-    pool = await insist(lambda: connect_pool(database_url), stop=stop, name="postgres", health=health)
+    pool = await insist(
+        lambda: connect_pool(database_url, max_size=told.partitions + SPARE_CONNECTIONS),
+        stop=stop,
+        name="postgres",
+        health=health,
+    )
     process = f"{name}-{secrets.token_hex(8)}"
 
     async def reopen(partition: int) -> None:

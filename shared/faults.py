@@ -19,6 +19,7 @@ BROKEN: tuple[type[BaseException], ...] = (
     redis.exceptions.OutOfMemoryError,
     asyncpg.PostgresConnectionError,  # class 08
     asyncpg.InterfaceError,  # the connection was closed under the query
+    asyncpg.InternalClientError,  # it was closed just before: asyncpg's protocol had not noticed yet
     asyncpg.exceptions.OperatorInterventionError,  # class 57: shutting down, starting up, cancelled
     asyncpg.exceptions.InsufficientResourcesError,  # class 53: disk full, too many connections
     asyncpg.exceptions.TransactionRollbackError,  # class 40: deadlock, serialization

@@ -6,9 +6,11 @@ Writes  what clients' commands decide, by commit; nothing to Postgres.
 If I die, clients are cut off and ask another replica. What was answered 200 or 201 stands in log and archive;
 what was not answered may have been written or not, whole or not at all.
 
-    app        routes, and what every answer has: correlation id, problem on error, metrics
-    door       the HTTP request as values: body, query, headers          requests   the models of bodies
-    writes     decide, then wait for the archive (archived)              responses  the models of answers
-    ledger     questions to Postgres (queries/*.sql)                     problems   RFC 9457
-    jobs runs events ops                                                 one file a noun: its routes
+    service    the process: socket, application, what follows log and archive beside it
+    app        what every answer has: correlation id, problem on error, metrics; large_bodies in front of it
+    door       the HTTP request as values; json_body, requests (models), specs (from bodies to specifications)
+    jobs runs events ops        one file a noun: its routes; openapi and operations tell of them
+    writes     decide, then wait for the archive (archived); reads: no older than the client asks
+    ledger     questions to Postgres (queries/*.sql); lists: pages of the answers
+    answers    on the wire; responses (models), views (made of rows and states), problems (RFC 9457)
 """

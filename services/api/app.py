@@ -11,7 +11,6 @@ from quart import Quart, Response, g, request
 from werkzeug.exceptions import HTTPException
 
 from services.api import door, problems
-from services.api.body import ApiRequest
 from services.api.events import Events
 from services.api.jobs import Jobs
 from services.api.large_bodies import LargeBodies
@@ -34,7 +33,6 @@ BODY_S = 30  # for a client to send its body
 def create_app(deps: Deps) -> Quart:
     """The ASGI application over `deps`."""
     app = Quart("services.api", static_folder=None)
-    app.request_class = ApiRequest
     app.config.update(
         MAX_CONTENT_LENGTH=BODY_MAX,
         RESPONSE_TIMEOUT=None,  # a stream of events has no end
@@ -73,9 +71,10 @@ class _Frame:
         """All that the client sends, before anything is answered: also where it isn't looked at."""
         try:
             async with asyncio.timeout(BODY_S):
-                return await request.body
+                body: bytes = await request.body
         except TimeoutError:
             raise Problem("request-timeout", f"Send the body within {BODY_S} s.") from None
+        return body
 
     async def _end(self, response: Response) -> Response:
         response.headers["X-Request-ID"] = g.correlation_id

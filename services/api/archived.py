@@ -18,6 +18,8 @@ from shared.faults import is_broken
 from shared.loop import repeat
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from redis.asyncio import Redis
 
     from services.api.ledger import Ledger
@@ -59,7 +61,10 @@ class Archive:
 
     async def run(self, stop: Stop) -> None:
         """Follow the watermark until `stop` is set."""
-        rounds = {"watermark": partial(self._listen, stop), "checkpoints": self._poll}
+        rounds: dict[str, Callable[[], Awaitable[float | None]]] = {
+            "watermark": partial(self._listen, stop),
+            "checkpoints": self._poll,
+        }
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(repeat(round_, stop=stop, name=name), name=name)

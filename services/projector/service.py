@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from shared.metrics import Metrics
 
 ROLE = "projector"
+SPARE = 2  # connections: one to measure or make months with, one to open a log
 RENEW_EVERY_S = 0.33  # a third of lease.TTL_MS: two renewals may fail before a partition is lost
 IDLE_S = 0.1  # how often a loop looks whether its partition has become ours
 MEASURE_EVERY_S = 1.0
@@ -36,13 +37,16 @@ class Projector:
     Args:
         reader: of the log, on a client whose reads may block; one connection a partition.
         redis: a client for commands.
-        pool: of the archive's database; one connection a partition, and one more.
+        pool: of the archive's database; at least SPARE connections more than there are partitions.
         share: the leases; safety doesn't depend on them.
         metrics: where it shows what it does.
         health: gets the probes `log` and `postgres`, beside one for each loop.
         prefix: what every key begins with.
         partitions: of the deployment.
         reopen: opens a partition's log (`recovery.open_log`).
+
+    Raises:
+        ValueError: the pool is too small; a partition would wait for a connection for ever.
     """
 
     def __init__(
@@ -58,6 +62,10 @@ class Projector:
         partitions: int,
         reopen: Callable[[int], Awaitable[None]],
     ) -> None:
+        if pool.get_max_size() < partitions + SPARE:
+            raise ValueError(
+                f"{partitions} partitions need a pool of at least {partitions + SPARE} connections"
+            )
         self._redis = redis
         self._pool = pool
         self._share = share

@@ -116,7 +116,7 @@ async def _apply(connection: asyncpg.Connection, files: Mapping[str, str]) -> li
     for name in missing:
         await connection.execute(files[name])
         await connection.execute(
-            "insert into book.migrations (name, sha256) values ($1, $2)", name, _sha256(files[name])
+            sql("shared.readmodel", "statements/record_migration.sql"), name, _sha256(files[name])
         )
     return missing
 

@@ -23,6 +23,8 @@ def _on(method, path, status, /, **sent):
 
 
 REQUESTS = {
+    # First, while it is still busy.
+    "overlap": _on("POST", "{busy}/trigger", 409),
     # Bodies that can't be read.
     "no body": ("POST", "/api/v1/jobs", {}, 415),
     "a form": ("POST", "/api/v1/jobs", {"data": {"name": "x"}}, 415),
@@ -79,8 +81,6 @@ REQUESTS = {
     "deleted: PUT": _on("PUT", "{gone}", 404, json=ECHO),
     "deleted: DELETE": _on("DELETE", "{gone}", 404),
     "deleted: resume": _on("POST", "{gone}/resume", 404),
-    # What doesn't fit the present state.
-    "overlap": _on("POST", "{busy}/trigger", 409),
     # Bad questions.
     "unknown parameter": _on("DELETE", "{id}?force=1", 422),
     "unknown parameter of a list": ("GET", "/api/v1/jobs?colour=red", {}, 422),

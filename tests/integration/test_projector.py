@@ -12,7 +12,7 @@ from services.projector.rows import statement
 from shared.domain.commands import DeleteJob, PauseJob
 from shared.eventlog import opening
 from shared.eventlog.position import START
-from shared.faults import Fatal
+from shared.faults import BROKEN, Fatal
 from shared.lifecycle import Stop
 from shared.metrics import Metrics
 from shared.readmodel import archive, chain
@@ -301,7 +301,7 @@ async def test_a_connection_killed_under_the_projector_loses_nothing(office):
     await office.run(job_id)
     pid = projector._lines[0]._connection.get_server_pid()
     await office.pool.execute("select pg_terminate_backend($1)", pid)
-    with pytest.raises((asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.AdminShutdownError)):
+    with pytest.raises(BROKEN):
         await projector.run_once(0)
     assert await all_of(projector) == 3
     assert await office.pool.fetchval("select succeeded from ledger.run_hourly") == 1
@@ -354,6 +354,12 @@ async def test_a_service_projects_what_it_owns_and_the_rest_of_the_log_before_it
     await asyncio.wait_for(running, 10)
     assert await office.pool.fetchval("select count(*) from ledger.runs where status = 'succeeded'") == 30
     assert await office.redis.exists(office.keys(0).lease("projector")) == 0
+
+
+async def test_a_pool_that_would_leave_a_partition_waiting_is_refused(office, monkeypatch):
+    monkeypatch.setattr(asyncpg.Pool, "get_max_size", lambda _: office.partitions + 1)
+    with pytest.raises(ValueError, match="2 partitions need a pool of at least 4 connections"):
+        office.projector()
 
 
 async def test_the_lag_is_measured(office):
