@@ -15,7 +15,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-PR_SET_PDEATHSIG, PR_SET_KEEPCAPS, PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE = 1, 8, 47, 2  # <linux/prctl.h>
+PR_SET_PDEATHSIG, PR_SET_SECUREBITS, PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE = 1, 28, 47, 2  # <linux/prctl.h>
+SECBIT_NO_SETUID_FIXUP = 4  # <linux/securebits.h>
 CAP_DAC_OVERRIDE = 1  # <linux/capability.h>; in the set a container's root has by default
 CAPABILITY_VERSION_3 = 0x20080522
 
@@ -25,7 +26,13 @@ def main(plan: dict[str, Any]) -> None:
     if plan["pid_file"]:
         Path(plan["pid_file"]).write_text(f"{os.getpid()}\n")
     if plan["account"]:
-        _become(*plan["account"], pass_all=plan["pass_all"])
+        try:
+            _become(*plan["account"], pass_all=plan["pass_all"])
+        except OSError as error:
+            sys.exit(
+                f"{plan['argv'][0]} does not run as root, and it can't be given to another user here ({error}). "
+                "Start as a user that is not root, or move program and data where every user may pass."
+            )
     if sys.platform == "linux":
         _die_with(plan["parent"], plan["death_signal"])
     os.execv(plan["argv"][0], plan["argv"])  # noqa: S606 (the plan is ours)
@@ -34,7 +41,8 @@ def main(plan: dict[str, Any]) -> None:
 def _become(uid: int, gid: int, *, pass_all: bool) -> None:
     """Drop root for good; with `pass_all`, all of its rights but one."""
     if pass_all:
-        _prctl(PR_SET_KEEPCAPS, 1)
+        # Without it setuid(2) drops every right, and access(2), which PostgreSQL asks, leaves out the kept one.
+        _prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP)
     os.setgroups([])
     os.setgid(gid)
     os.setuid(uid)

@@ -73,13 +73,19 @@ def _check_schedule(balance, book):
     hows = Counter(how for _, how in decided)
     balance.same("occurrences expected = decided", len(expected), len(decided))
     told = ", ".join(f"{how} {count}" for how, count in sorted(hows.items()))
-    balance.same(f"each of them decided ({told})", len(expected), len(how_often), expected.keys() ^ how_often.keys())
+    balance.same(
+        f"each of them decided ({told})", len(expected), len(how_often), expected.keys() ^ how_often.keys()
+    )
     balance.none("occurrences decided twice", (key for key, count in how_often.items() if count > 1))
-    wrong_side = (f"{key} {how}" for key, how in decided if key in expected and expected[key] != (how == "paused"))
+    wrong_side = (
+        f"{key} {how}" for key, how in decided if key in expected and expected[key] != (how == "paused")
+    )
     balance.none("occurrences run while paused, or skipped as paused while not", wrong_side)
     requested = sum(1 for e in book.events if e.type == "RunRequested" and e.told["trigger"] == "schedule")
     balance.same("occurrences run = scheduled runs requested", hows["run"], requested)
-    balance.none("decisions out of order", (job_id for job_id, events in stories.items() if not _rises(events)))
+    balance.none(
+        "decisions out of order", (job_id for job_id, events in stories.items() if not _rises(events))
+    )
     balance.none("overlaps against the policy, or skips without an overlap", _overlap_faults(stories))
 
 
@@ -118,7 +124,9 @@ def _check_runs(balance, book):
     balance.same("runs = terminal events", len(stories), len(ends))
     balance.none("runs ended twice", (run_id for run_id, count in Counter(ends).items() if count > 1))
     balance.none("runs without an end", stories.keys() - set(ends))
-    balance.none("events after a run's end", (e[-1].place for e in stories.values() if e[-1].type not in TERMINAL))
+    balance.none(
+        "events after a run's end", (e[-1].place for e in stories.values() if e[-1].type not in TERMINAL)
+    )
     starts = [event for event in book.events if event.type == "RunStarted"]
     lost = sum(event.type == "RunLost" for event in book.events)
     what = f"attempts counted 1, 2, 3 … ({len(starts)} starts, {lost} lost)"
@@ -155,7 +163,10 @@ def _check_rows(balance, book):
     jobs, runs, hours = ledgers.folded(book.events)
     balance.rows("rows of ledger.jobs = fold of the archive", jobs, _by_id(book.jobs))
     balance.rows("rows of ledger.runs = fold of the archive", runs, _by_id(book.runs))
-    kept = {(row["partition"], row["hour"], row["job_type"]): {name: row[name] for name in ledgers.SUMS} for row in book.hours}
+    kept = {
+        (row["partition"], row["hour"], row["job_type"]): {name: row[name] for name in ledgers.SUMS}
+        for row in book.hours
+    }
     balance.rows("rows of ledger.run_hourly = fold of the archive", hours, kept)
     balance.same("rows refused", 0, book.errors)
 
@@ -170,16 +181,26 @@ def _by_id(rows):
 def _check_archive(balance, book):
     for partition, log in book.logs.items():
         events = [event for event in book.events if event.partition == partition]
-        balance.same(f"partition {partition}: events numbered 1…n", list(range(1, len(events) + 1)), [e.pos for e in events])
+        balance.same(
+            f"partition {partition}: events numbered 1…n",
+            list(range(1, len(events) + 1)),
+            [e.pos for e in events],
+        )
         logged = {entry: fields for entry, fields in log}
         archived = {e.position: _entry(e) for e in events if e.pos > len(events) - len(log)}
-        balance.rows(f"partition {partition}: entries of the log = their rows in the archive", logged, archived)
+        balance.rows(
+            f"partition {partition}: entries of the log = their rows in the archive", logged, archived
+        )
         chain = _chain(events)
         wrong = (e.place for e, link in zip(events, chain, strict=True) if e.chain != link)
         balance.none(f"partition {partition}: broken links of the chain", wrong)
         mark, last = book.checkpoints[partition], events[-1]
         tail = (last.epoch, last.pos, last.id, last.chain)
-        balance.same(f"partition {partition}: checkpoint = last event", tail, (mark["epoch"], mark["pos"], mark["id"], mark["chain"]))
+        balance.same(
+            f"partition {partition}: checkpoint = last event",
+            tail,
+            (mark["epoch"], mark["pos"], mark["id"], mark["chain"]),
+        )
     balance.same("event ids = events", len(book.events), len({event.id for event in book.events}))
 
 
@@ -211,7 +232,11 @@ def _check_write_side(balance, book):
     for ref, told in book.aggregates.items():
         kept[ref] = {"version": told["version"], "state": told["state"]}
     balance.rows("snapshots in Redis = fold of the archive, to the byte", alive, kept)
-    due = {ref: ids.to_ms(state.due_at) for ref, state in states.items() if isinstance(state, Job) and state.due_at}
+    due = {
+        ref: ids.to_ms(state.due_at)
+        for ref, state in states.items()
+        if isinstance(state, Job) and state.due_at
+    }
     balance.rows("due index = what the states say", due, book.due)
     balance.same("runs left in work streams", 0, sum(book.work.values()))
 
@@ -230,7 +255,20 @@ def _states(events):
 
 
 def _recorded(event):
-    names = ("partition", "id", "type", "v", "subject", "job", "advances", "actor", "cause", "corr", "trace", "data")
+    names = (
+        "partition",
+        "id",
+        "type",
+        "v",
+        "subject",
+        "job",
+        "advances",
+        "actor",
+        "cause",
+        "corr",
+        "trace",
+        "data",
+    )
     told = {name: getattr(event, name) for name in names}
     return Recorded(position=Position(event.epoch, event.pos), at=ids.to_ms(event.at), **told)
 
@@ -242,11 +280,15 @@ def _check_acknowledged(balance, book, acknowledged):
     states, at_place = {}, {}
     for event in book.events:
         if event.about == "job":
-            states[event.job_id] = {"JobPaused": "paused", "JobDeleted": "deleted", "JobResumed": "pending"}.get(
-                event.type, states.get(event.job_id, "pending")
-            )
+            states[event.job_id] = {
+                "JobPaused": "paused",
+                "JobDeleted": "deleted",
+                "JobResumed": "pending",
+            }.get(event.type, states.get(event.job_id, "pending"))
         at_place[event.place] = event, states.get(event.job_id)
-    kinds = ", ".join(f"{what} {count}" for what, count in sorted(Counter(a.what for a in acknowledged).items()))
+    kinds = ", ".join(
+        f"{what} {count}" for what, count in sorted(Counter(a.what for a in acknowledged).items())
+    )
     missing = [ack for ack in acknowledged if not _stands(ack, *at_place.get(ack.place, (None, None)))]
     found = len(acknowledged) - len(missing)
     balance.same(f"writes acknowledged = found ({kinds})", len(acknowledged), found, missing)
@@ -285,4 +327,6 @@ def _differences(expected, actual):
             yield f"{key}: expected {wants}, is {has}"
             continue
         columns = [name for name in {**wants, **has} if wants.get(name) != has.get(name)]
-        yield f"{key}: " + "; ".join(f"{name}: expected {wants.get(name)!r}, is {has.get(name)!r}" for name in columns)
+        yield f"{key}: " + "; ".join(
+            f"{name}: expected {wants.get(name)!r}, is {has.get(name)!r}" for name in columns
+        )

@@ -14,7 +14,14 @@ COLUMNS = (
     "partition", "epoch", "pos", "id", "type", "v", "subject", "job", "advances", "at",
     "actor", "cause", "corr", "trace", "data",
 )  # fmt: skip
-TABLES = ("book.events", "book.snapshots", "book.projection_errors", "ledger.jobs", "ledger.runs", "ledger.run_hourly")
+TABLES = (
+    "book.events",
+    "book.snapshots",
+    "book.projection_errors",
+    "ledger.jobs",
+    "ledger.runs",
+    "ledger.run_hourly",
+)
 MOVING = (b":lease:", b":replicas", b":work:", b":due")
 
 
@@ -83,7 +90,9 @@ async def _archived(archive):
     rows = await archive.fetch(f"select {', '.join(COLUMNS)}, chain from book.events order by partition, pos")  # noqa: S608
     checkpoints = await archive.fetch("select * from book.checkpoints")
     return {
-        "events": [Event(row=tuple(row)[:-1], chain=row["chain"], told=json.loads(row["data"])) for row in rows],
+        "events": [
+            Event(row=tuple(row)[:-1], chain=row["chain"], told=json.loads(row["data"])) for row in rows
+        ],
         "jobs": [dict(row) for row in await archive.fetch("select * from ledger.jobs")],
         "runs": [dict(row) for row in await archive.fetch("select * from ledger.runs")],
         "hours": [dict(row) for row in await archive.fetch("select * from ledger.run_hourly")],
@@ -170,10 +179,17 @@ async def contents(system):
     try:
         names = sorted([name async for name in redis.scan_iter(match=f"{system.prefix}:*", count=1000)])
         kept = [name for name in names if not any(each in name for each in MOVING)]
-        due = [entry for name in names if name.endswith(b":due") for entry in await redis.zrange(name, 0, -1, withscores=True)]
+        due = [
+            entry
+            for name in names
+            if name.endswith(b":due")
+            for entry in await redis.zrange(name, 0, -1, withscores=True)
+        ]
         return {
             "keys": {name: await redis.dump(name) for name in kept if await redis.pttl(name) == -1},
-            "streams": {name: await redis.xlen(name) for name in names if b":work:" in name or name.endswith(b":log")},
+            "streams": {
+                name: await redis.xlen(name) for name in names if b":work:" in name or name.endswith(b":log")
+            },
             "due": sorted((ref, 0 if ref.startswith(b"run:") else ms) for ref, ms in due),
             "rows": {table: await archive.fetchval(f"select count(*) from {table}") for table in TABLES},  # noqa: S608
         }

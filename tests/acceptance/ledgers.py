@@ -7,12 +7,25 @@ from datetime import UTC, datetime, timedelta
 from .book import time
 
 TERMINAL = {"RunSucceeded": "succeeded", "RunFailed": "failed"}
-OUTCOME = {"RunSucceeded": "succeeded", "RunFailed": "failed", "RunRetryPlanned": "failed", "RunLost": "lost", "RunInterrupted": "interrupted"}
+OUTCOME = {
+    "RunSucceeded": "succeeded",
+    "RunFailed": "failed",
+    "RunRetryPlanned": "failed",
+    "RunLost": "lost",
+    "RunInterrupted": "interrupted",
+}
 COUNTED = {
     "RunRequested": "requested", "RunStarted": "started", "RunSucceeded": "succeeded", "RunFailed": "failed",
     "RunRetryPlanned": "retried", "RunLost": "lost", "RunInterrupted": "interrupted",
 }  # fmt: skip
-SUMS = (*COUNTED.values(), "duration_ms_sum", "duration_ms_max", "first_starts", "lateness_ms_sum", "lateness_ms_max")
+SUMS = (
+    *COUNTED.values(),
+    "duration_ms_sum",
+    "duration_ms_max",
+    "first_starts",
+    "lateness_ms_sum",
+    "lateness_ms_max",
+)
 JSON_COLUMNS = ("spec", "paused", "result", "error", "attempts")
 _MS = timedelta(milliseconds=1)
 
@@ -28,7 +41,9 @@ def folded(events):
             _on_job(jobs, event)
     for job in jobs.values():
         job["status"] = _status(job)
-        job["next_run_time"] = job.pop("next_for") if job["state"] == "pending" else job.pop("next_for") and None
+        job["next_run_time"] = (
+            job.pop("next_for") if job["state"] == "pending" else job.pop("next_for") and None
+        )
     return jobs, runs, hours
 
 
@@ -52,15 +67,29 @@ def _on_job(jobs, event):
     match event.type:
         case "JobUpdated":
             job |= _specified(told["spec"])
-            job |= {"revision": told["revision"], "updated_at": time(told["updated_at"]), "next_for": time(told["next_for"])}
+            job |= {
+                "revision": told["revision"],
+                "updated_at": time(told["updated_at"]),
+                "next_for": time(told["next_for"]),
+            }
         case "JobPaused":
             at = told["paused_at"]
             job |= {"state": "paused", "updated_at": time(at)}
-            job["paused"] = {"by": told["by"], "at": _shown(time(at)), "reason": told["reason"], "until": None}
+            job["paused"] = {
+                "by": told["by"],
+                "at": _shown(time(at)),
+                "reason": told["reason"],
+                "until": None,
+            }
         case "JobResumed":
             job |= {"state": "pending", "paused": None, "updated_at": time(told["resumed_at"])}
         case "JobDeleted":
-            job |= {"state": "deleted", "next_for": None, "paused": None, "updated_at": time(told["deleted_at"])}
+            job |= {
+                "state": "deleted",
+                "next_for": None,
+                "paused": None,
+                "updated_at": time(told["deleted_at"]),
+            }
         case "OccurrencesSkipped":
             job["next_for"] = time(told["next_for"])
         case "RunRequested":
@@ -69,7 +98,11 @@ def _on_job(jobs, event):
                 job["next_for"] = time(told["next_for"])
         case "RunSucceeded" | "RunFailed":
             job["active_runs"] -= 1
-            job |= {"last_run_id": event.run_id, "last_run_status": TERMINAL[event.type], "last_run_finished_at": event.at}
+            job |= {
+                "last_run_id": event.run_id,
+                "last_run_status": TERMINAL[event.type],
+                "last_run_finished_at": event.at,
+            }
 
 
 def _specified(spec):
@@ -91,7 +124,11 @@ def _on_run(runs, event):
     run |= {"epoch": event.epoch, "pos": event.pos}
     if event.type in OUTCOME and run["attempts"][-1]["outcome"] is None:
         error = told.get("error")
-        run["attempts"][-1] |= {"finished_at": _shown(event.at), "outcome": OUTCOME[event.type], "error": error}
+        run["attempts"][-1] |= {
+            "finished_at": _shown(event.at),
+            "outcome": OUTCOME[event.type],
+            "error": error,
+        }
     match event.type:
         case "RunStarted":
             if not run["attempts"]:
@@ -100,13 +137,28 @@ def _on_run(runs, event):
                 "attempt": told["attempt"], "worker": told["worker"], "started_at": _shown(event.at),
                 "finished_at": None, "outcome": None, "error": None,
             })  # fmt: skip
-            run |= {"status": "running", "attempt": told["attempt"], "worker": told["worker"], "started_at": event.at}
+            run |= {
+                "status": "running",
+                "attempt": told["attempt"],
+                "worker": told["worker"],
+                "started_at": event.at,
+            }
         case "RunQueued":
-            run |= {"status": "queued", "queue": told["queue"], "priority": told["priority"], "queued_at": event.at}
+            run |= {
+                "status": "queued",
+                "queue": told["queue"],
+                "priority": told["priority"],
+                "queued_at": event.at,
+            }
         case "RunRetryPlanned":
             run |= {"status": "retrying", "error": told["error"]}
         case "RunSucceeded" | "RunFailed":
-            run |= {"status": TERMINAL[event.type], "finished_at": event.at, "error": told.get("error"), "result": told.get("result")}
+            run |= {
+                "status": TERMINAL[event.type],
+                "finished_at": event.at,
+                "error": told.get("error"),
+                "result": told.get("result"),
+            }
             run["duration_ms"] = (event.at - run["started_at"]) // _MS
 
 

@@ -84,11 +84,11 @@ class Clients:
         while not stop.is_set():
             await asyncio.sleep(self._rng.uniform(0, 2 * PACE_S))  # a client's pace, not a wait
             job_id = self._rng.choice(list(self.bodies))
-            if self._rng.random() < 0.2:  # noqa: PLR2004
+            if self._rng.random() < 0.2:
                 job_id = await self.create() or job_id
                 await self._rng.choice([self.delete, self.update, self.trigger])(job_id)
             else:
-                change = {"interval_seconds": self._rng.randint(1, 4)} if self._rng.random() < 0.3 else {}  # noqa: PLR2004
+                change = {"interval_seconds": self._rng.randint(1, 4)} if self._rng.random() < 0.3 else {}
                 does = self._rng.choice(often)
                 await (does(job_id, **change) if does == self.update else does(job_id))
 
@@ -97,7 +97,7 @@ class Clients:
         found = []
         for page in itertools.count(1):
             answer = await self._http.get("/api/v1/jobs", params={"per_page": 200, "page": page})
-            assert answer.status_code == 200, answer.text  # noqa: PLR2004
+            assert answer.status_code == 200, answer.text
             found += [job["id"] for job in answer.json()["items"]]
             if len(found) >= answer.json()["total"]:
                 return found
@@ -123,7 +123,7 @@ class Clients:
             self.unanswered += 1
             return None
         if status in REFUSED:
-            return {"refused": status} if status == 404 else None  # noqa: PLR2004
+            return {"refused": status} if status == 404 else None
         assert status in ACKNOWLEDGED, f"{method} {path}: {status} {response.text}"
         body = response.json() if response.content else {"id": path[1:37]}
         self.acks.append(

@@ -37,7 +37,12 @@ def spans(events):
                 since, every = time(told["created_at"]), _interval(told)
                 anchor = since
             case "JobUpdated" | "JobPaused" | "JobResumed" | "JobDeleted":
-                now = time(told.get("updated_at") or told.get("paused_at") or told.get("resumed_at") or told.get("deleted_at"))
+                now = time(
+                    told.get("updated_at")
+                    or told.get("paused_at")
+                    or told.get("resumed_at")
+                    or told.get("deleted_at")
+                )
                 if every:
                     yield Span(anchor=anchor, every=every, after=since, until=now, paused=paused)
                 since = now

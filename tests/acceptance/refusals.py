@@ -31,7 +31,9 @@ REQUESTS = {
     "bad JSON": _raw("{name: x}", 400),
     "cut off": _raw('{"name":', 400),
     "not UTF-8": _raw(b'{"name":"\xff"}', 400),
-    "NaN": _raw('{"name":"x","job_type":"custom","job_data":{"operation":"echo","parameters":{"n":NaN}}}', 400),
+    "NaN": _raw(
+        '{"name":"x","job_type":"custom","job_data":{"operation":"echo","parameters":{"n":NaN}}}', 400
+    ),
     "10,000 levels": _raw("[" * 10_000, 400),
     "a key twice": _raw('{"name":"a","name":"b","job_type":"custom"}', 400),
     "too large": _post(413, description="x" * 2_000_000),
@@ -89,5 +91,7 @@ REQUESTS = {
     "bad position": ("GET", "/api/v1/jobs?min_position=1-2", {}, 422),
     "status of nothing": ("GET", "/api/v1/jobs?status=happy", {}, 422),
     "trigger with a bad priority": _on("POST", "{id}/trigger", 422, json={"priority": 0}),
-    "trigger with data that doesn't fit": _on("POST", "{id}/trigger", 422, json={"job_data": {"operation": "x"}}),
+    "trigger with data that doesn't fit": _on(
+        "POST", "{id}/trigger", 422, json={"job_data": {"operation": "x"}}
+    ),
 }

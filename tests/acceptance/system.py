@@ -136,7 +136,9 @@ class System:
         self._socket.bind(("127.0.0.1", 0))
         self._socket.listen(512)
         environment = self._environment()
-        subprocess.run([*_daybook(), "migrate"], env=environment, check=True, timeout=READY_S, capture_output=True)
+        subprocess.run(
+            [*_daybook(), "migrate"], env=environment, check=True, timeout=READY_S, capture_output=True
+        )
         for name in self._names:
             self.services[name] = Service(name, environment, self.directory, self._socket.fileno())
             self.services[name].spawn()

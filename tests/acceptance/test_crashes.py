@@ -52,7 +52,9 @@ async def test_the_books_balance_after_every_service_was_killed_five_times(syste
     balance = audit(found, clients.acks)
     later = sum(ack.status == 202 for ack in clients.acks)
     print(f"\nseed {seed}; killed: {dict(killed)}; {len(found.events)} events")
-    print(f"{len(clients.acks)} requests acknowledged, {later} of them before the archive had them; {clients.unanswered} not")
+    print(
+        f"{len(clients.acks)} requests acknowledged, {later} of them before the archive had them; {clients.unanswered} not"
+    )
     print(balance.told())
     assert killed == dict.fromkeys(ROLES, KILLS)
     assert not balance.wrong, f"seed {seed}\n" + "\n".join(balance.wrong)
@@ -86,7 +88,11 @@ async def _calm(clients):
     """Leave a third of the jobs paused, a third deleted, and a third with an interval of a day."""
     known = list(clients.bodies)
     strangers = set(await clients.find_all()) - set(known)
-    shares = [(clients.pause, known[0::3]), (clients.delete, [*known[1::3], *strangers]), (_slow_down(clients), known[2::3])]
+    shares = [
+        (clients.pause, known[0::3]),
+        (clients.delete, [*known[1::3], *strangers]),
+        (_slow_down(clients), known[2::3]),
+    ]
     work = [(way, job_id) for way, share in shares for job_id in share]
 
     async def end(part):

@@ -69,7 +69,9 @@ def test_the_tour_answers_as_printed(system):
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=60, check=True)
     answers = [answer.strip() for answer in done.stdout.split(MARK)]
     for (command, expected), answer in zip(steps, answers, strict=False):
-        assert re.fullmatch(pattern(expected), answer, re.DOTALL), f"$ {command}\n{answer}\nexpected:\n{expected}"
+        assert re.fullmatch(pattern(expected), answer, re.DOTALL), (
+            f"$ {command}\n{answer}\nexpected:\n{expected}"
+        )
 
 
 def test_the_page_of_the_api_works_offline(system):

@@ -5,7 +5,6 @@ import os
 import time
 from datetime import UTC, datetime, timedelta
 
-
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -98,7 +97,11 @@ async def test_a_job_is_there_in_the_very_next_request(system, http):
         "description": "…",
         "job_type": "cleanup_task",
         "cron_expression": "0 9 * * 1",
-        "job_data": {"cleanup_type": "temp_files", "retention_days": 7, "path": str(system.directory / "files")},
+        "job_data": {
+            "cleanup_type": "temp_files",
+            "retention_days": 7,
+            "path": str(system.directory / "files"),
+        },
         "timeout_seconds": 1800,
         "max_retries": 3,
         "priority": 7,
@@ -110,7 +113,9 @@ async def test_a_job_is_there_in_the_very_next_request(system, http):
     assert found.status_code == 200
     assert found.json() == job
     assert found.headers["ETag"] == created.headers["ETag"]
-    assert {name: job[name] for name in body if name != "job_data"} == {k: v for k, v in body.items() if k != "job_data"}
+    assert {name: job[name] for name in body if name != "job_data"} == {
+        k: v for k, v in body.items() if k != "job_data"
+    }
     assert body["job_data"].items() <= job["job_data"].items()
     assert datetime.fromisoformat(job["next_run_time"]) == _next_monday_at_nine()
     assert job["id"] in [each["id"] for each in (await _get(http, "jobs"))["items"]]
@@ -118,7 +123,9 @@ async def test_a_job_is_there_in_the_very_next_request(system, http):
 
 def _next_monday_at_nine():
     now = datetime.now(UTC)  # noqa: TID251 - what a person would read off the calendar
-    monday = (now + timedelta(days=(0 - now.weekday()) % 7)).replace(hour=9, minute=0, second=0, microsecond=0)
+    monday = (now + timedelta(days=(0 - now.weekday()) % 7)).replace(
+        hour=9, minute=0, second=0, microsecond=0
+    )
     return monday if monday > now else monday + timedelta(days=7)
 
 
@@ -142,7 +149,7 @@ async def test_a_job_every_two_seconds_shows_its_executions_and_its_events(http)
 
     async def executions():
         found = (await _get(http, f"jobs/{job['id']}/executions"))["items"]
-        return found if sum(run["status"] == "succeeded" for run in found) >= 2 else None  # noqa: PLR2004
+        return found if sum(run["status"] == "succeeded" for run in found) >= 2 else None
 
     runs = await wait_until(executions, "two executions have succeeded", timeout_s=15, every_s=0.1)
     first, second = sorted(runs, key=lambda run: run["scheduled_for"])[:2]
@@ -152,9 +159,14 @@ async def test_a_job_every_two_seconds_shows_its_executions_and_its_events(http)
         timedelta(seconds=4),
     ]
     assert [run["trigger"] for run in (first, second)] == ["schedule", "schedule"]
-    assert 0 <= first["lateness_seconds"] < 2  # noqa: PLR2004
-    assert _types(await _events(http, job["id"]))[:4] == ["job.created", "run.requested", "run.started", "run.succeeded"]
-    assert (await http.delete(f"/api/v1/jobs/{job['id']}")).status_code == 204  # noqa: PLR2004
+    assert 0 <= first["lateness_seconds"] < 2
+    assert _types(await _events(http, job["id"]))[:4] == [
+        "job.created",
+        "run.requested",
+        "run.started",
+        "run.succeeded",
+    ]
+    assert (await http.delete(f"/api/v1/jobs/{job['id']}")).status_code == 204
 
 
 async def test_a_runs_story_is_told_under_the_id_of_the_request_that_triggered_it(http):
@@ -175,7 +187,12 @@ async def test_services_log_under_the_id_of_the_request(system, http):
     await _ended(http, run["id"], "succeeded")
 
     def services():
-        each = {s.role for s in system.services.values() for line in s.lines if line.get("correlation_id") == "tour-logs-8"}
+        each = {
+            s.role
+            for s in system.services.values()
+            for line in s.lines
+            if line.get("correlation_id") == "tour-logs-8"
+        }
         return each if len(each) > 1 else None
 
     assert await wait_until(services, "two services have logged it") == {"api", "executor"}
@@ -187,7 +204,7 @@ async def test_services_log_under_the_id_of_the_request(system, http):
 async def test_a_refused_request_is_a_problem_and_changes_nothing(system, http):
     job = await _create(http, interval_seconds=86_400)
     gone = await _create(http)
-    assert (await http.delete(f"/api/v1/jobs/{gone['id']}")).status_code == 204  # noqa: PLR2004
+    assert (await http.delete(f"/api/v1/jobs/{gone['id']}")).status_code == 204
     busy = await _create(http, job_data={"operation": "sleep", "parameters": {"seconds": 5}})
     run = await _trigger(http, busy["id"])
     await _when(http, run["id"], lambda run: run["status"] == "running", "is running")
@@ -201,7 +218,7 @@ async def test_a_refused_request_is_a_problem_and_changes_nothing(system, http):
         assert response.status_code == status, f"{what}: {response.status_code} {response.text}"
         assert response.headers["Content-Type"] == "application/problem+json", what
         told = response.json()
-        assert PROBLEM_KEYS <= told.keys(), what
+        assert told.keys() >= PROBLEM_KEYS, what
         assert told["status"] == status, what
         assert told["correlation_id"] == response.headers["X-Request-ID"], what
         assert await _contents(system) == before, what
@@ -252,16 +269,23 @@ async def test_a_run_that_keeps_failing_ends_failed_with_each_attempt_listed(htt
     ended = await _ended(http, run["id"], "failed")
     error = {"class": "ValueError", "message": "no luck"}
     assert ended["error"] == error
-    assert [(a["attempt"], a["outcome"], a["error"]) for a in ended["attempts"]] == [(n, "failed", error) for n in (1, 2, 3)]
+    assert [(a["attempt"], a["outcome"], a["error"]) for a in ended["attempts"]] == [
+        (n, "failed", error) for n in (1, 2, 3)
+    ]
     story = await _events(http, job["id"], run["id"])
     again = ["run.started", "run.retry.planned", "run.queued"]
     assert _types(story) == ["run.requested", *again, *again, "run.started", "run.failed"]
-    assert [event["data"]["delay_seconds"] for event in story if event["type"].endswith("planned")] == [0.1, 0.2]
+    assert [event["data"]["delay_seconds"] for event in story if event["type"].endswith("planned")] == [
+        0.1,
+        0.2,
+    ]
 
 
 async def test_a_run_that_fails_once_succeeds_the_second_time(http):
     data = {"operation": "fail", "parameters": {"times": 1}}
-    job = await _create(http, job_data=data, max_retries=1, retry_backoff={"initial_seconds": 0.1, "jitter": 0})
+    job = await _create(
+        http, job_data=data, max_retries=1, retry_backoff={"initial_seconds": 0.1, "jitter": 0}
+    )
     run = await _trigger(http, job["id"])
     ended = await _ended(http, run["id"], "succeeded")
     assert [attempt["outcome"] for attempt in ended["attempts"]] == ["failed", "succeeded"]
@@ -298,12 +322,19 @@ async def test_the_metrics_of_all_services_parse_and_move(system, http):
 
     async def moved():
         now = await _metrics(system, http)
-        still = [(role, name) for role, names in MOVES.items() for name in names if now[role][name] <= before[role][name]]
+        still = [
+            (role, name)
+            for role, names in MOVES.items()
+            for name in names
+            if now[role][name] <= before[role][name]
+        ]
         return not still and now
 
     now = await wait_until(moved, "every metric has moved", timeout_s=15, every_s=0.2)
-    assert (await http.delete(f"/api/v1/jobs/{job['id']}")).status_code == 204  # noqa: PLR2004
-    assert sum(now[role]["daybook_partitions_owned"] for role in ("timer", "projector")) == 2 * system.partitions
+    assert (await http.delete(f"/api/v1/jobs/{job['id']}")).status_code == 204
+    assert (
+        sum(now[role]["daybook_partitions_owned"] for role in ("timer", "projector")) == 2 * system.partitions
+    )
 
 
 async def _metrics(system, http):
@@ -311,10 +342,12 @@ async def _metrics(system, http):
     sums = {}
     for service in system.services.values():
         response = await http.get(f"{service.ops_url or system.url}/metrics")
-        assert response.status_code == 200, service.name  # noqa: PLR2004
+        assert response.status_code == 200, service.name
         told = sums.setdefault(service.role, {})
         for family in text_string_to_metric_families(response.text):
-            total = sum(sample.value for sample in family.samples if not sample.name.endswith(("_bucket", "_info")))
+            total = sum(
+                sample.value for sample in family.samples if not sample.name.endswith(("_bucket", "_info"))
+            )
             told[family.name] = told.get(family.name, 0) + total
     return sums
 
@@ -334,7 +367,9 @@ async def test_health_names_the_scheduler_when_no_timer_is_left(system, http):
     assert sick["status"] == "unhealthy"
     assert sick["checks"].pop("scheduler") != "ok"
     assert sick["checks"] == {"database": "ok", "redis": "ok"}
-    well = await wait_until(lambda: _health(http, 200), "/health is well again", timeout_s=RESTART_S, every_s=0.1)
+    well = await wait_until(
+        lambda: _health(http, 200), "/health is well again", timeout_s=RESTART_S, every_s=0.1
+    )
     assert well["status"] == "healthy"
 
 
@@ -347,21 +382,27 @@ async def test_writes_go_on_while_postgres_is_away_and_are_archived_when_it_is_b
     before = await _create(http)
     system.postgres.stop()
     try:
-        accepted = await http.post("/api/v1/jobs", json=ECHO | {"interval_seconds": 1, "overlap_policy": "allow"})
-        assert accepted.status_code == 202, accepted.text  # noqa: PLR2004
+        accepted = await http.post(
+            "/api/v1/jobs", json=ECHO | {"interval_seconds": 1, "overlap_policy": "allow"}
+        )
+        assert accepted.status_code == 202, accepted.text
         assert accepted.json()["next_run_time"]
-        triggered = await http.post(f"/api/v1/jobs/{before['id']}/trigger", headers={"Prefer": "respond-async"})
-        assert triggered.status_code == 202, triggered.text  # noqa: PLR2004
+        triggered = await http.post(
+            f"/api/v1/jobs/{before['id']}/trigger", headers={"Prefer": "respond-async"}
+        )
+        assert triggered.status_code == 202, triggered.text
         for path in ("jobs", f"jobs/{before['id']}", "executions", f"jobs/{before['id']}/events"):
             refused = await http.get(f"/api/v1/{path}")
-            assert refused.status_code == 503, refused.text  # noqa: PLR2004
+            assert refused.status_code == 503, refused.text
             assert int(refused.headers["Retry-After"]) >= 1
             assert refused.headers["Content-Type"] == "application/problem+json"
         sick = await wait_until(lambda: _health(http, 503), "/health says so", every_s=0.1)
         assert sick["checks"].pop("database") != "ok"
         assert sick["checks"] == {"redis": "ok", "scheduler": "ok"}
         job_id = accepted.json()["id"]
-        await wait_until(lambda: _has_run(system, job_id, 3), "it has run three times meanwhile", timeout_s=15)
+        await wait_until(
+            lambda: _has_run(system, job_id, 3), "it has run three times meanwhile", timeout_s=15
+        )
     finally:
         system.postgres.start()
     run_id = triggered.json()["id"]
@@ -369,17 +410,19 @@ async def test_writes_go_on_while_postgres_is_away_and_are_archived_when_it_is_b
 
     async def is_back():
         response = await http.get(f"/api/v1/jobs/{job_id}", params={"min_position": place})
-        return response.status_code == 200  # noqa: PLR2004
+        return response.status_code == 200
 
     await wait_until(is_back, "the job made meanwhile can be read", timeout_s=30, every_s=0.2)
+    written = await book.tails(system)
+    await wait_until(lambda: book.has_archived(system, written), "all partitions are archived", timeout_s=30)
     await _ended(http, run_id, "succeeded")
-    assert (await http.delete(f"/api/v1/jobs/{job_id}")).status_code == 204  # noqa: PLR2004
+    assert (await http.delete(f"/api/v1/jobs/{job_id}")).status_code == 204
     await wait_until(lambda: book.is_at_rest(system), "all is archived", timeout_s=30, every_s=0.2)
     runs = (await _get(http, f"jobs/{job_id}/executions?per_page=200"))["items"]
     born = datetime.fromisoformat(accepted.json()["created_at"])
     missed = [datetime.fromisoformat(run["scheduled_for"]) - born for run in reversed(runs)]
     assert missed == [timedelta(seconds=n + 1) for n in range(len(runs))], "an occurrence was lost meanwhile"
-    assert len(runs) >= 3  # noqa: PLR2004
+    assert len(runs) >= 3
 
 
 async def _has_run(system, job_id, times):

