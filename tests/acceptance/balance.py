@@ -107,9 +107,10 @@ def _overlap_faults(stories):
                 active.add(event.run_id)
             elif event.type in TERMINAL:
                 active.discard(event.run_id)
-            elif event.type == "OccurrencesSkipped" and event.told["reason"] == "overlap":
-                if policy != "skip" or event.told["by"] not in active:
-                    yield f"{event.place} skips because of {event.told['by']}, which is not active"
+            elif (event.type, event.told.get("reason")) == ("OccurrencesSkipped", "overlap") and (
+                policy != "skip" or event.told["by"] not in active
+            ):
+                yield f"{event.place} skips because of {event.told['by']}, which is not active"
 
 
 # Every run ends once.
@@ -186,7 +187,7 @@ def _check_archive(balance, book):
             list(range(1, len(events) + 1)),
             [e.pos for e in events],
         )
-        logged = {entry: fields for entry, fields in log}
+        logged = dict(log)
         archived = {e.position: _entry(e) for e in events if e.pos > len(events) - len(log)}
         balance.rows(
             f"partition {partition}: entries of the log = their rows in the archive", logged, archived

@@ -100,7 +100,8 @@ class Clients:
             assert answer.status_code == 200, answer.text
             found += [job["id"] for job in answer.json()["items"]]
             if len(found) >= answer.json()["total"]:
-                return found
+                break
+        return found
 
     async def insist(self, does, *args, **kwargs):
         """Do it again until it is acknowledged, or there is no such job."""

@@ -147,7 +147,7 @@ class System:
 
     @property
     def url(self):
-        return "http://127.0.0.1:%d" % self._socket.getsockname()[1]
+        return f"http://127.0.0.1:{self._socket.getsockname()[1]}"
 
     def client(self, **options):
         """An HTTP client for the API."""

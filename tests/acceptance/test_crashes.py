@@ -52,9 +52,8 @@ async def test_the_books_balance_after_every_service_was_killed_five_times(syste
     balance = audit(found, clients.acks)
     later = sum(ack.status == 202 for ack in clients.acks)
     print(f"\nseed {seed}; killed: {dict(killed)}; {len(found.events)} events")
-    print(
-        f"{len(clients.acks)} requests acknowledged, {later} of them before the archive had them; {clients.unanswered} not"
-    )
+    early = f"{later} of them before the archive had them"
+    print(f"{len(clients.acks)} requests acknowledged, {early}; {clients.unanswered} not")
     print(balance.told())
     assert killed == dict.fromkeys(ROLES, KILLS)
     assert not balance.wrong, f"seed {seed}\n" + "\n".join(balance.wrong)

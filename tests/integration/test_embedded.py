@@ -27,6 +27,7 @@ from shared.embedded import (
     ServerError,
     Valkey,
     launch,
+    postgres,
     processes,
     valkey,
 )
