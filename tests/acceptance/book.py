@@ -22,7 +22,7 @@ TABLES = (
     "ledger.runs",
     "ledger.run_hourly",
 )
-MOVING = (b":lease:", b":replicas", b":work:", b":due")
+MOVING = (b":lease:", b":replicas", b":work:")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,27 +170,23 @@ async def _asked(system, question):
 
 
 async def contents(system):
-    """What a refused request must leave as it is: stream lengths, keys (as they are stored), due entries, rows.
+    """What a refused request must leave as it is: stream lengths, keys (as they are stored), rows.
 
-    Left out is what moves by itself: leases and shares; and of a run that is running, until when.
+    Of keys that expire only the names: they may go, but none may come. Left out is what moves by itself:
+    leases and shares, and how long ago a work stream was looked at.
     """
     archive = await asyncpg.connect(system.postgres.endpoint.url)
     redis = Redis.from_url(system.valkey.endpoint.url)
     try:
         names = sorted([name async for name in redis.scan_iter(match=f"{system.prefix}:*", count=1000)])
         kept = [name for name in names if not any(each in name for each in MOVING)]
-        due = [
-            entry
-            for name in names
-            if name.endswith(b":due")
-            for entry in await redis.zrange(name, 0, -1, withscores=True)
-        ]
+        expiring = {name for name in kept if await redis.pttl(name) != -1}
         return {
-            "keys": {name: await redis.dump(name) for name in kept if await redis.pttl(name) == -1},
+            "keys": {name: await redis.dump(name) for name in kept if name not in expiring},
+            "expiring": expiring,
             "streams": {
                 name: await redis.xlen(name) for name in names if b":work:" in name or name.endswith(b":log")
             },
-            "due": sorted((ref, 0 if ref.startswith(b"run:") else ms) for ref, ms in due),
             "rows": {table: await archive.fetchval(f"select count(*) from {table}") for table in TABLES},  # noqa: S608
         }
     finally:

@@ -1,7 +1,7 @@
 """Requests that are refused: what is wrong → method, path, what is sent, status.
 
 In a path `{id}` is a job with an interval of a day, `{gone}` a deleted one, `{busy}` one that limits overlap and
-is running, `{nobody}` a good id that nobody has.
+has an unfinished run, `{nobody}` a good id that nobody has.
 """
 
 ECHO = {"name": "a job", "job_type": "custom", "job_data": {"operation": "echo", "parameters": {"n": 1}}}
@@ -23,8 +23,6 @@ def _on(method, path, status, /, **sent):
 
 
 REQUESTS = {
-    # First, while it is still busy.
-    "overlap": _on("POST", "{busy}/trigger", 409),
     # Bodies that can't be read.
     "no body": ("POST", "/api/v1/jobs", {}, 415),
     "a form": ("POST", "/api/v1/jobs", {"data": {"name": "x"}}, 415),
@@ -83,6 +81,8 @@ REQUESTS = {
     "deleted: PUT": _on("PUT", "{gone}", 404, json=ECHO),
     "deleted: DELETE": _on("DELETE", "{gone}", 404),
     "deleted: resume": _on("POST", "{gone}/resume", 404),
+    # What doesn't fit the present state.
+    "overlap": _on("POST", "{busy}/trigger", 409),
     # Bad questions.
     "unknown parameter": _on("DELETE", "{id}?force=1", 422),
     "unknown parameter of a list": ("GET", "/api/v1/jobs?colour=red", {}, 422),

@@ -14,7 +14,7 @@ from .load import FOREVER_S, Clients
 from .system import System
 
 RUNS = 12
-pytestmark = pytest.mark.xdist_group("heavy")
+pytestmark = [pytest.mark.xdist_group("heavy"), pytest.mark.timeout(150)]
 
 
 @pytest.fixture

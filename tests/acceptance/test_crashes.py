@@ -20,7 +20,8 @@ KILLS = 5  # of each service
 WRITERS = 4
 APART_S = (0.2, 1.3)  # between two kills; a service takes about that long to come back
 QUIET_S = 60.0
-pytestmark = pytest.mark.xdist_group("heavy")
+LIMIT_S = 300  # a minute on two idle cores; on busy ones the waits above end it first
+pytestmark = [pytest.mark.xdist_group("heavy"), pytest.mark.timeout(LIMIT_S)]
 
 ONE = dict.fromkeys(ROLES, 1)
 TWO = dict.fromkeys(ROLES, 2)

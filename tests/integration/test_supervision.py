@@ -62,12 +62,12 @@ class System:
         self.wait_until(lambda: self.said().count("Daybook is up.") > before, "the banner")
         return self
 
-    def wait_until(self, condition, what, timeout_s=20.0):
+    def wait_until(self, condition, what, timeout_s=60.0):
         assert processes.wait_until(condition, timeout_s), (
             f"{what} did not come in {timeout_s} s:\n{self.said()}"
         )
 
-    def end(self, number=signal.SIGINT, timeout_s=20.0):
+    def end(self, number=signal.SIGINT, timeout_s=60.0):
         self.process.send_signal(number)
         return self.process.wait(timeout_s)
 
