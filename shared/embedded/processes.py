@@ -102,5 +102,21 @@ def end(pid: int, marker: str, signals: tuple[tuple[signal.Signals, float], ...]
             os.kill(pid, number)
         except ProcessLookupError:
             return
-        if wait_until(lambda: not is_running(pid, marker), patience_s):
+        if wait_until(lambda: _has_ended(pid, marker), patience_s):
             return
+
+
+def _has_ended(pid: int, marker: str) -> bool:
+    """Whether nothing of it is left. A dying process loses its command line first, then its sockets.
+
+    Its first thread may be a zombie while another one still holds them.
+    """
+    if is_running(pid, marker):
+        return False
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        threads = len(list(Path(f"/proc/{pid}/task").iterdir()))
+    except (OSError, IndexError):
+        return True
+    is_another = bool(command_line(pid))  # the pid was given anew
+    return is_another or (state in {"Z", "X"} and threads <= 1)

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -12,6 +11,8 @@ from pathlib import Path
 
 import httpx
 import pytest
+
+from shared.embedded import processes
 
 ROOT = Path(__file__).parents[2]
 DAYBOOK = Path(sys.executable).with_name("daybook")
@@ -29,16 +30,10 @@ def pattern(expected):
     return ".*".join(re.escape(part) for part in expected.split("…"))
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 @pytest.fixture
 def system(tmp_path):
     """`daybook up` in a directory of its own; yields its port."""
-    port = free_port()
+    port = processes.free_port()
     environment = os.environ | {"DAYBOOK_PORT": str(port), "DAYBOOK_DATA_DIR": str(tmp_path / "data")}
     said = (tmp_path / "up.log").open("w")
     up = subprocess.Popen([DAYBOOK, "up"], env=environment, stdout=said, stderr=said, cwd=tmp_path)

@@ -288,9 +288,7 @@ def test_after_a_kill_of_up_itself_nothing_is_left_and_the_next_start_works(syst
 
 @linux_only
 def test_a_start_right_after_a_kill_of_up_ends_the_services_that_still_drain(make_system):
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = str(probe.getsockname()[1])
-    system = make_system(DAYBOOK_PORT=port)
+    system = make_system(DAYBOOK_PORT=str(processes.free_port()))
     (system.data_dir / "linger-api").touch()  # it holds the port until it has drained
     system.start_up()
     left, servers = system.pid_of("api"), system.server_pids()
