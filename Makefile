@@ -13,21 +13,28 @@ export PIP_USER := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help up test check bench coverage
+.PHONY: help up test test-long mutants check bench coverage
 
 help: ## Show this help
 	@echo "Daybook, an event-sourced job scheduler. What make does here:"
 	@echo
-	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/    make \1#\2/p' Makefile | awk -F'#' '{ printf "%-20s%s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/    make \1#\2/p' Makefile | awk -F'#' '{ printf "%-20s%s\n", $$1, $$2 }'
 	@echo
 	@echo "Each sets up .venv first if it must. PYTHON=/path/to/python chooses the interpreter."
 
 up: $(READY) ## Start the whole system; settings from the environment (DAYBOOK_PORT=9000 make up)
 	@exec $(BIN)/daybook up $(ARGS)
 
-test: $(READY) ## Run all tests, the unit tests first
-	@$(BIN)/python -m pytest -q tests/unit
-	@$(BIN)/python -m pytest -q -n 2 --dist loadgroup --ignore=tests/unit tests
+test: $(READY) ## Run all tests but the long ones, the unit tests first
+	@$(BIN)/python -m pytest -q tests/unit tests/test_architecture.py
+	@$(BIN)/python -m pytest -q -n 2 --dist loadgroup tests/integration
+	@$(BIN)/python -m pytest -q -n 2 --dist loadgroup tests/acceptance
+
+test-long: $(READY) ## Run the tests that take minutes: installing on each Python, long crash runs
+	@$(BIN)/python -m pytest -q -m long tests
+
+mutants: $(READY) ## Take ten guards out of the code, one at a time: each must be missed by a test
+	@$(BIN)/python tests/mutants/run.py $(ARGS)
 
 check: $(READY) ## Lint, format, types, import contracts, unit tests: before every commit
 	@$(BIN)/ruff check .
@@ -36,9 +43,8 @@ check: $(READY) ## Lint, format, types, import contracts, unit tests: before eve
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/python -m pytest -q tests/unit
 
-bench: ## Measure Daybook against its peers (not available yet)
-	@echo "make bench is not available yet: this version has no benchmarks." >&2
-	@exit 1
+bench: $(READY) ## Measure Daybook on this machine: a table, and raw rows as JSON (ARGS="executor api")
+	@$(BIN)/python tests/benchmarks/run.py $(ARGS)
 
 coverage: $(READY) ## Run all tests and write htmlcov/index.html
 	@$(BIN)/coverage erase
