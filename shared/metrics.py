@@ -8,11 +8,14 @@ type, never a job's id.
 
 import importlib.metadata
 from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
 
 import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
+
+from shared.domain.events import Change, OccurrencesSkipped, RunRequested
 
 PREFIX = "daybook_"
 DELAYS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
@@ -94,6 +97,16 @@ class Metrics:
                 gauge.set_function(read)
             case _:
                 raise ValueError(f"{name} is not a metric that can be pulled")
+
+    def count_occurrences(self, changes: Iterable[Change], now: datetime) -> None:
+        """Count the occurrences of schedules among what was decided `now`: by the timer, or before an edit."""
+        for change in changes:
+            match change.event:
+                case RunRequested(trigger="schedule", scheduled_for=scheduled_for):
+                    self.occurrences_decided_total.labels("run").inc()
+                    self.fire_delay_seconds.observe((now - scheduled_for).total_seconds())
+                case OccurrencesSkipped(count=count, reason=reason):
+                    self.occurrences_decided_total.labels(f"skip_{reason}").inc(count)
 
     def _declare_http(self) -> None:
         self.http_requests_total = self._counter(

@@ -165,7 +165,9 @@ class Jobs:
 
     async def _decided(self, job_id: str, command: JobCommand, held: Snapshot | None = None) -> Written:
         wait_s = door.wait_s(self._deps.settings.wait_seconds)
-        return await self._write(f"job:{job_id}", command, door.context(), wait_s=wait_s, held=held)
+        done = await self._write(f"job:{job_id}", command, door.context(), wait_s=wait_s, held=held)
+        self._deps.metrics.count_occurrences(done.decided.changes, self._deps.log.now())
+        return done
 
     async def _changed(self, job_id: str, command: JobCommand, said: str) -> Response:
         done = await self._decided(job_id, command)

@@ -78,6 +78,7 @@ class PartitionProjector:
         self._memory = Memory()
         self._tail = Tail()
         self.checkpoint: Checkpoint | None = None
+        self.reached: Checkpoint | None = None  # outlives `checkpoint` in an outage: the lag is not 0 then
         self._holes = 0
 
     async def run_once(self, *, block_ms: int | None = BLOCK_MS) -> int:
@@ -113,9 +114,15 @@ class PartitionProjector:
         if connection is not None:
             await self._pool.release(connection)
 
+    async def leave(self) -> None:
+        """The partition is another replica's: forget, and don't speak of its lag any more."""
+        self.reached = None
+        await self.forget()
+
     async def _round(self, block_ms: int | None) -> int:
         if self.checkpoint is None or self._connection is None:
             self._connection, self.checkpoint = await self._begin()
+            self.reached = self.checkpoint
         events = await self._read(self.checkpoint, block_ms)
         if not events:
             return 0
@@ -123,7 +130,7 @@ class PartitionProjector:
         self._read_ahead(events[-1], block_ms)
         batch = batch_of(self.checkpoint, events, await self._fold(self._connection, events))
         refused = await commit(self._connection, batch)
-        self.checkpoint = batch.after
+        self.checkpoint = self.reached = batch.after
         self._memory.settle(batch.folded, {each.key for each in refused})
         self._tell(refused)
         await self._publish(batch)

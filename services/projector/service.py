@@ -119,8 +119,8 @@ class Projector:
             if partition in self._share.owned:
                 await line.run_once()
                 return None
-            if line.checkpoint is not None:
-                await line.forget()
+            if line.reached is not None:
+                await line.leave()
             return IDLE_S
 
         return round_
@@ -138,9 +138,7 @@ class Projector:
 
     async def _measure(self) -> float:
         checkpoints = {
-            partition: line.checkpoint
-            for partition, line in self._lines.items()
-            if line.checkpoint is not None
+            partition: line.reached for partition, line in self._lines.items() if line.reached is not None
         }
         await gauges.measure_lag(self._metrics, self._redis, self._keys, checkpoints)
         if checkpoints and self._measured % COUNT_EVERY == 0:

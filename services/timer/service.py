@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 from shared import logs
 from shared.domain import ids
 from shared.domain.commands import SuspendJob, Wake
-from shared.domain.events import JobPaused, OccurrencesSkipped, RunLost, RunRequested
+from shared.domain.events import JobPaused, RunFailed, RunLost
 from shared.domain.refusals import Refused
+from shared.domain.run import Run
 from shared.eventlog.envelope import Context
 from shared.eventlog.snapshot import NewerShape
 from shared.eventlog.writer import LogFull, Script
@@ -22,8 +23,6 @@ from shared.faults import is_broken
 from shared.loop import repeat
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from redis.asyncio import Redis
 
     from shared.clock import Clock
@@ -159,7 +158,8 @@ class Timer:
             await self._set_aside(entry, error)
         else:
             self._troubles.pop(entry.ref, None)
-            self._count(decided, self._log.now())
+            self._metrics.count_occurrences(decided.changes, self._log.now())
+            self._tell(decided)
             if decided.last is None:
                 await self._move(
                     entry, POSTPONE_MS
@@ -183,18 +183,15 @@ class Timer:
             self._log.redis, [self._log.keys(entry.partition).due], [entry.ref, entry.score, later]
         )
 
-    def _count(self, decided: Decided, now: datetime) -> None:
+    def _tell(self, decided: Decided) -> None:
         for change in decided.changes:
-            match change.event:
-                case RunRequested(scheduled_for=scheduled_for):
-                    self._metrics.occurrences_decided_total.labels("run").inc()
-                    self._metrics.fire_delay_seconds.observe((now - scheduled_for).total_seconds())
-                case OccurrencesSkipped(count=count, reason=reason):
-                    self._metrics.occurrences_decided_total.labels(f"skip_{reason}").inc(count)
-                case RunLost(worker=worker, attempt=attempt):
+            match change.event, decided.after.state:
+                case RunFailed(), Run() as run:  # lost too often: no executor sees this end
+                    self._metrics.runs_finished_total.labels(run.spec.job_type, "failed").inc()
+                case RunLost(worker=worker, attempt=attempt), _:
                     self._metrics.leases_lost_total.inc()
                     self._words.warning("run lost", ref=change.subject, worker=worker, attempt=attempt)
-                case JobPaused(by=by, reason=reason):
+                case JobPaused(by=by, reason=reason), _:
                     self._words.warning("job paused", ref=change.subject, by=by, reason=reason)
 
     def _clock_trouble(self) -> str | None:

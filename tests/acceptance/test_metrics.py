@@ -1,0 +1,201 @@
+"""Every metric that operators were promised is declared, and each is seen to move in one story of a real system."""
+
+import asyncio
+import re
+import signal
+import time
+
+import asyncpg
+import pytest
+from redis.asyncio import Redis
+
+from shared.metrics import PREFIX, Metrics, render
+
+from .promised_metrics import CONTRACT, PARTITIONS, SLOTS
+from .scrapes import Watch, read, scrape
+from .system import ROLES, System, eventually
+
+LEASE_S = 2
+BUSY_S = 7  # more than the executor's five seconds between two counts of a queue
+LATE_S = 1.5  # less than a lease: a handler that ends while its executor is stopped
+PAUSE_MS = 3_000  # more than a second passes until an interval of a second is overdue
+PATIENCE_S = 10.0
+LAST_PATIENCE_S = 40.0  # the projector counts its ledgers every 15 s
+pytestmark = [pytest.mark.xdist_group("heavy"), pytest.mark.timeout(150)]
+
+
+@pytest.fixture(scope="module")
+def watch(tmp_path_factory):
+    """What was seen in the course of the story."""
+    settings = {
+        "DAYBOOK_PARTITIONS": str(PARTITIONS),
+        "DAYBOOK_CONCURRENCY": str(SLOTS),
+        "DAYBOOK_LEASE_SECONDS": str(LEASE_S),
+        "DAYBOOK_WAIT_SECONDS": "0.3",
+        "DAYBOOK_DRAIN_SECONDS": "0",
+    }
+    system = System(tmp_path_factory.mktemp("metrics"), environment=settings)
+    try:
+        system.start()
+        watch = Watch(system, CONTRACT)
+        asyncio.run(_story(system, watch))
+        yield watch
+    finally:
+        system.destroy()
+
+
+async def _story(system, watch):
+    watch.look("first", PATIENCE_S)
+    await _refuse_cats(system)
+    async with system.client() as http:
+        await _create(http, "cat", "echo")
+        await _trigger(http, await _create(http, "fails", "fail", max_retries=0, message="on purpose"))
+        await _trigger(
+            http, await _create(http, "fails once", "fail", max_retries=1, times=1, message="once")
+        )
+        ticking = await _keep_busy(http, watch)
+        await _edit_from_many_sides(http)
+        await _ask_for(http, "POST", f"{ticking[0]}/pause")
+        await _lag(system, http, watch)
+        await _be_overdue(system, watch)
+        await _ask_for(http, "POST", f"{ticking[0]}/resume")
+        for job_id in ticking:
+            await _ask_for(http, "DELETE", job_id)
+        await _sleep_through_leases(system, http, watch)
+        watch.look("last", LAST_PATIENCE_S)
+
+
+async def _keep_busy(http, watch):
+    """Take every slot, and have the schedule want more; return the jobs that fall due each second."""
+    nap = await _create(
+        http, "nap", "sleep", timeout_seconds=BUSY_S, max_retries=0, overlap_policy="allow", seconds=60
+    )
+    for _ in range(SLOTS):
+        await _trigger(http, nap)
+    interval = await _create(http, "each second", "echo", interval_seconds=1)
+    cron = await _create(http, "on the second", "echo", cron_expression="* * * * * *")
+    watch.look("busy", PATIENCE_S)
+    return interval, cron
+
+
+async def _edit_from_many_sides(http):
+    job_id = await _create(http, "edited", "echo")
+    await asyncio.gather(
+        *(http.post(f"/api/v1/jobs/{job_id}/{wish}") for _ in range(20) for wish in ("pause", "resume"))
+    )
+    await _ask_for(http, "POST", f"{job_id}/pause")
+    unknown = job_id[:-1] + ("0" if job_id[-1] != "0" else "1")
+    assert (await http.get(f"/api/v1/jobs/{unknown}")).status_code == 404
+
+
+async def _lag(system, http, watch):
+    """Take the archive away: the log goes on without it, and the lag must not read 0 then."""
+    system.postgres.stop()
+    assert (await http.post("/api/v1/jobs", json=_body("not archived yet", "echo"))).status_code == 202
+    watch.look("lagging", PATIENCE_S)
+    system.postgres.start()
+    eventually(system.is_healthy, "all have found the archive again")
+
+
+async def _be_overdue(system, watch):
+    """Hold every commit up, as a Redis that fails over would, until occurrences have fallen due."""
+    redis = Redis.from_url(system.valkey.endpoint.url)
+    await redis.execute_command("CLIENT", "PAUSE", PAUSE_MS, "WRITE")
+    watch.look("overdue", PAUSE_MS / 1000)
+    await redis.execute_command("CLIENT", "UNPAUSE")
+    await redis.aclose()
+
+
+async def _sleep_through_leases(system, http, watch):
+    """Stop the executor until the timer has taken its two runs away, and let it go on."""
+    (executor,) = system.of("executor")
+    await _until_active(watch, 0, "the naps have ended")
+    tale = await _create(http, "sleeps", "sleep", overlap_policy="allow", seconds=LATE_S, priority=10)
+    await _trigger(http, tale)
+    await _trigger(http, tale, {"job_data": {"parameters": {"seconds": 3600}}})
+    await _until_active(watch, SLOTS, "both are in their handlers")
+    executor.process.send_signal(signal.SIGSTOP)
+    over_at = time.monotonic() + LATE_S
+    lost = lambda: scrape(watch.url("timer")).value("leases_lost_total", {})  # noqa: E731
+    eventually(lambda: lost() == SLOTS and time.monotonic() > over_at, "the timer has taken both away")
+    executor.process.send_signal(signal.SIGCONT)
+
+
+async def _until_active(watch, count, what):
+    eventually(lambda: scrape(watch.url("executor")).value("runs_active", {}) == count, what)
+
+
+async def _refuse_cats(system):
+    """Give a ledger a rule that one job will break."""
+    connection = await asyncpg.connect(system.postgres.endpoint.url)
+    await connection.execute("alter table ledger.jobs add constraint no_cats check (name <> 'cat')")
+    await connection.close()
+
+
+def _body(name, operation, **more):
+    parameters = {key: more.pop(key) for key in ("seconds", "times", "message") if key in more}
+    data = {"operation": operation, "parameters": parameters}
+    return {"name": name, "job_type": "custom", "job_data": data, **more}
+
+
+async def _create(http, name, operation, **more):
+    return (await _ask_for(http, "POST", "", _body(name, operation, **more)))["id"]
+
+
+async def _trigger(http, job_id, body=None):
+    await _ask_for(http, "POST", f"{job_id}/trigger", body or {})
+
+
+async def _ask_for(http, method, path, body=None):
+    answer = await http.request(method, f"/api/v1/jobs/{path}".rstrip("/"), json=body)
+    assert answer.status_code in (200, 201, 202, 204), answer.text
+    return answer.json() if answer.content else None
+
+
+def test_the_table_has_every_metric_that_is_declared_and_its_type():
+    text, kind = render(Metrics(version="1").registry)
+    declared = read(text.decode(), kind).families
+    assert set(declared) == set(CONTRACT)
+    for name, row in CONTRACT.items():
+        assert declared[name].documentation.endswith("?"), f"{name} answers no question"
+        assert declared[name].type == row.kind, name
+
+
+@pytest.mark.parametrize("name", CONTRACT)
+def test_a_metric_moves_with_what_it_measures(watch, name):
+    wrong = [
+        f"{name}{sight.labels} of the {sight.role} was {watch.value(name, sight, 'first')} at first and "
+        f"{watch.value(name, sight)} in the moment `{sight.moment}`"
+        for sight in CONTRACT[name].sights
+        if not watch.holds(name, sight)
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("name", CONTRACT)
+def test_a_metric_has_the_labels_and_buckets_of_the_contract(watch, name):
+    row = CONTRACT[name]
+    series = [each for page in watch.pages.values() for each in page.families[name].samples]
+    assert {tuple(sorted(set(each.labels) - {"le"})) for each in series} == {tuple(sorted(row.labels))}
+    bounds = [each.labels["le"] for each in series if "le" in each.labels]
+    assert {float(bound) for bound in bounds} == ({*row.buckets, float("inf")} if row.buckets else set())
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_prometheus_reads_the_page_of_each_service_and_finds_every_metric_explained(watch, role):
+    page = scrape(watch.url(role))
+    assert page.kind.startswith("text/plain; version=")
+    assert set(page.families) == set(CONTRACT)
+    for name in CONTRACT:
+        assert len(re.findall(rf"^# HELP {PREFIX}{name} .*\?$", page.text, re.MULTILINE)) == 1, name
+        assert len(re.findall(rf"^# TYPE {PREFIX}{name} ", page.text, re.MULTILINE)) == 1, name
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_no_label_holds_what_grows_with_use(watch, role):
+    """No ids, positions, times or addresses: a series each would fill Prometheus."""
+    for name, family in watch.pages["last", role].families.items():
+        for sample in family.samples:
+            told = {label: value for label, value in sample.labels.items() if label not in ("le", "version")}
+            numbers = [value for value in told.values() if re.search(r"[0-9a-f]{8}|\d{4}", value)]
+            assert not numbers, f"{name}{told}"

@@ -1,0 +1,140 @@
+"""What README promises to whoever reads the log with a Redis client of their own: key, ids, fields, values.
+
+The golden entries are a contract with readers that nobody here knows: who changes one raises the event's `VERSION`,
+writes an upcaster, and says so in CHANGELOG.md.
+"""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from shared.domain import ids
+from shared.domain.commands import CreateJob, TriggerJob
+from shared.eventlog import snapshot
+from shared.eventlog.decider import Decider
+from shared.eventlog.envelope import Context
+from shared.eventlog.keys import Keys
+from shared.testing import LEASE, NOON, a_spec
+
+README = Path(__file__).parents[2] / "README.md"
+CHANCE = 0x0123_4567_89AB_CDEF_0123
+JOB_ID = ids.chance_id(NOON, 0, CHANCE)
+RUN_ID = ids.chance_id(NOON, 0, CHANCE + 1)
+REQUEST = Context(actor="ann", cause="cause-1", corr="request-1", trace="00-4bf92f35-00f067aa-01")
+
+RETRY = (
+    '"retry":{"max_retries":3,"initial_seconds":1.0,"multiplier":2.0,"max_seconds":300.0,"jitter":0.1,'
+    '"retry_on":[],"give_up_on":[]}'
+)
+CREATED = (
+    '{"spec":{"name":"a job","description":"","tags":[],"job_type":"custom",'
+    '"job_data":{"operation":"echo","parameters":{}},'
+    '"schedule":{"cron_expression":null,"interval_seconds":10,"run_at":null,"timezone":"UTC"},'
+    f'"timeout_seconds":3600,{RETRY},"priority":5,"queue":"default","misfire_policy":"latest",'
+    '"misfire_grace_seconds":60,"overlap_policy":"skip"},'
+    '"owner":"ann","tenant":"t","created_at":"2026-11-23T12:00:00Z","anchor_at":"2026-11-23T12:00:00Z",'
+    '"next_for":"2026-11-23T12:00:10Z"}'
+)
+REQUESTED = (
+    '{"job_id":"01a20846-fe00-8000-8567-89abcdef0123","scheduled_for":"2026-11-23T12:00:00Z",'
+    '"fires_at":"2026-11-23T12:00:00Z","trigger":"manual","of":null,"revision":1,'
+    '"spec":{"job_name":"a job","job_type":"custom","job_data":{"operation":"echo","parameters":{}},'
+    f'"timeout_seconds":3600,{RETRY},"priority":5,"queue":"default"}},'
+    '"held":false,"follows":true,"correlation_id":"request-1","requested_at":"2026-11-23T12:00:00Z",'
+    '"next_for":null}'
+)
+COMMON = [
+    ("actor", "ann"),
+    ("cause", "cause-1"),
+    ("corr", "request-1"),
+    ("trace", "00-4bf92f35-00f067aa-01"),
+]
+AT = "<Redis's time>"
+GOLDEN = [
+    [
+        ("id", "01a20846-fe00-748d-8567-89abcdef0123"),
+        ("type", "JobCreated"),
+        ("v", "1"),
+        ("subject", "job/01a20846-fe00-8000-8567-89abcdef0123"),
+        ("job", ""),
+        ("advances", "subject"),
+        ("at", AT),
+        *COMMON,
+        ("data", CREATED),
+    ],
+    [
+        ("id", "01a20846-fe00-748d-8567-89abcdef0123"),  # the same: chance stands still here
+        ("type", "RunRequested"),
+        ("v", "1"),
+        ("subject", "run/01a20846-fe00-8000-8567-89abcdef0124"),
+        ("job", "01a20846-fe00-8000-8567-89abcdef0123"),
+        ("advances", "both"),
+        ("at", AT),
+        *COMMON,
+        ("data", REQUESTED),
+    ],
+]
+
+
+@pytest.fixture
+async def written(bench, monkeypatch):
+    """A log in which a job was created and triggered at NOON; only Redis's own clock goes on."""
+    monkeypatch.setattr(bench.log, "now", lambda: NOON)
+    decider = Decider(bench.log, lease=LEASE, chance=lambda: CHANCE)
+    create = CreateJob(job_id=JOB_ID, spec=a_spec(every=10), owner="ann", tenant="t")
+    await decider.decide(f"job:{JOB_ID}", create, REQUEST, held=snapshot.NOTHING)
+    await decider.decide(f"job:{JOB_ID}", TriggerJob(run_id=RUN_ID, correlation_id="request-1"), REQUEST)
+    return bench
+
+
+async def read_as_told(bench):
+    """What the command of the README answers, on the log of this test."""
+    (command,) = re.findall(r"^redis-cli .* (XRANGE .*)$", section(), re.MULTILINE)
+    name, key, *arguments = shlex.split(command)
+    assert key == Keys("daybook", 0).log
+    return await bench.redis.execute_command(name, key.replace("daybook", bench.prefix, 1), *arguments)
+
+
+def section():
+    """README's section about the log."""
+    return README.read_text().partition("## Read the log yourself\n")[2].partition("\nMore: ")[0]
+
+
+async def test_an_entry_of_the_log_is_what_it_was_when_the_golden_one_was_written(written):
+    _, *entries = await read_as_told(written)
+    stood_at = [dict(fields)[b"at"].decode() for _, fields in entries]
+    assert all(re.fullmatch(r"\d{13}", at) for at in stood_at)
+    seen = [[(name.decode(), value.decode()) for name, value in fields.items()] for _, fields in entries]
+    assert seen == [
+        [(name, at if value is AT else value) for name, value in entry]
+        for entry, at in zip(GOLDEN, stood_at, strict=True)
+    ]
+
+
+async def test_an_entrys_id_is_the_epoch_and_a_number_that_grows_by_one(written):
+    entries = await read_as_told(written)
+    epochs, positions = zip(*(entry.decode().split("-") for entry, _ in entries), strict=True)
+    assert len(set(epochs)) == 1
+    assert re.fullmatch(r"\d{13}", epochs[0])
+    assert positions == ("1", "2", "3")
+
+
+async def test_the_log_begins_with_its_opening(written):
+    (_, fields), *_ = await read_as_told(written)
+    assert (fields[b"type"], fields[b"subject"], fields[b"job"]) == (b"LogOpened", b"log", b"")
+    assert re.fullmatch(
+        rb'\{"epoch":\d{13},"reason":"first","previous":null,"partitions":2\}', fields[b"data"]
+    )
+
+
+def test_readme_explains_each_field_in_the_order_of_the_entry():
+    explained = re.findall(r"^\| (`[^|]*) \|", section(), re.MULTILINE)
+    named = [name for cell in explained for name in re.findall(r"`(\w+)`", cell)]
+    assert named == [name for name, _ in GOLDEN[0]]
+
+
+@pytest.mark.parametrize("partition", range(4))
+def test_readme_names_the_key_of_each_partition_of_a_new_deployment(partition):
+    assert f"`{{{Keys('', partition).log.split('{')[1].split('}')[0]}}}`" in section()

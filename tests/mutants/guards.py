@@ -1,0 +1,240 @@
+"""The guards that `make mutants` takes out of the code, one at a time, and the tests that must miss each.
+
+A guard is an exact text that stands once in its file. Where that text changes, `tests/integration/test_mutants.py`
+fails until it is adapted here: a mutant that can't be made would catch nothing, in silence.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guard:
+    """A guard, and how it is taken out.
+
+    `text` in `file` is replaced by `instead`; then one of `tests` must fail. `protects` names the trace.
+    """
+
+    name: str
+    protects: str
+    file: str
+    text: str
+    instead: str
+    tests: tuple[str, ...]
+
+    def fault(self, root: Path) -> str | None:
+        """Why it can't be taken out of the tree at `root`, or None."""
+        file = root / self.file
+        found = file.read_text().count(self.text) if file.exists() else 0
+        if found == 1:
+            return None
+        return (
+            f"{self.name}: the guard's text has changed: adapt tests/mutants/guards.py "
+            f"({self.text!r} stands {found} times in {self.file}, not once)"
+        )
+
+    def take_out(self, root: Path) -> None:
+        """Change the tree at `root`.
+
+        Raises:
+            ValueError: its text doesn't stand there once.
+        """
+        if fault := self.fault(root):
+            raise ValueError(fault)
+        file = root / self.file
+        file.write_text(file.read_text().replace(self.text, self.instead))
+
+
+def _in(file: str, *names: str) -> tuple[str, ...]:
+    return tuple(f"tests/integration/{file}.py::{name}" for name in names)
+
+
+GUARDS = (
+    Guard(
+        name="version",
+        protects="trace 2: a unit is written only over the state that it was decided from",
+        file="shared/eventlog/commit.lua",
+        text="if version ~= guard[2] then",
+        instead="if false then",
+        tests=_in("test_commit", "test_a_failed_guard_writes_nothing_and_answers_with_the_state"),
+    ),
+    Guard(
+        name="woken",
+        protects="trace 17: a run whose lease was extended since it was read is not lost",
+        file="shared/eventlog/commit.lua",
+        text="in ipairs(unit.woken) do",
+        instead="in ipairs({}) do",
+        tests=_in("test_commit", "test_a_beat_between_reading_and_committing_saves_the_run"),
+    ),
+    Guard(
+        name="woken-score",
+        protects="trace 17: the due entry must be the one that was read, not just any that is due",
+        file="shared/eventlog/commit.lua",
+        text=" or tonumber(score) ~= tonumber(woken[2])",
+        instead="",
+        tests=_in("test_commit", "test_a_due_entry_that_has_moved_or_is_not_yet_due_wakes_nobody"),
+    ),
+    Guard(
+        name="incarnation",
+        protects="trace 3: a server that is not the one that was opened takes nothing",
+        file="shared/eventlog/commit.lua",
+        text=" or opened[1] ~= incarnation",
+        instead="",
+        tests=_in(
+            "test_traces_failover",
+            "test_a_master_that_comes_back_with_its_scripts_and_without_the_tail_takes_nothing",
+        ),
+    ),
+    Guard(
+        name="exact-repeat",
+        protects="trace 7: a batch sent again after a lost reply applies once, whoever wrote in between",
+        file="shared/eventlog/commit.lua",
+        text="if last[1] == seq then",
+        instead="if false then",
+        tests=_in(
+            "test_traces_log",
+            "test_a_trigger_sent_again_makes_no_second_run_though_the_first_has_come_and_gone",
+        ),
+    ),
+    Guard(
+        name="expected-tail",
+        protects="trace 3c: a log that changed after it was compared is not opened",
+        file="shared/eventlog/open.lua",
+        text="if tail ~= ARGV[1] then",
+        instead="if false then",
+        tests=_in(
+            "test_traces_opening", "test_a_log_set_back_between_comparison_and_opening_is_compared_again"
+        ),
+    ),
+    Guard(
+        name="fresh-lease",
+        protects="trace 15: an outage longer than the lease loses no run whose worker lives",
+        file="shared/eventlog/open.lua",
+        text="redis.call('ZADD', due, 'XX', 'GT',",
+        instead="redis.call('ZADD', due, 'NX',",
+        tests=_in(
+            "test_traces_timer", "test_an_outage_longer_than_the_lease_loses_no_run_whose_worker_lives"
+        ),
+    ),
+    Guard(
+        name="memory-flavours",
+        protects="trace 28: what ends work is written when Redis is out of memory",
+        file="shared/eventlog/writer.py",
+        text="#!lua flags=allow-oom",
+        instead="#!lua",
+        tests=_in("test_traces_log", "test_what_ends_work_goes_through_a_full_redis_beside_what_adds_some"),
+    ),
+    Guard(
+        name="checkpoint",
+        protects="traces 4, 11: of two projectors one moves the checkpoint",
+        file="services/projector/statements/move_checkpoint.sql",
+        text="and epoch = $3 and pos = $4",
+        instead="and ($3::bigint, $4::bigint) is not null",
+        tests=_in(
+            "test_traces_projector",
+            "test_the_key_of_the_archive_is_not_what_keeps_an_event_from_standing_there_twice",
+        ),
+    ),
+    Guard(
+        name="checkpoint-fence",
+        protects="trace 4: a projector that read the log before it was opened anew writes nothing",
+        file="services/projector/statements/move_checkpoint.sql",
+        text="fence = $2 and",
+        instead="$2::bigint is not null and",
+        tests=_in(
+            "test_traces_projector",
+            "test_a_projector_in_flight_adds_nothing_after_the_log_was_opened_without_its_events",
+        ),
+    ),
+    Guard(
+        name="fence-first",
+        protects="trace 4: the archive's tail is read after the fence was raised, not before",
+        file="shared/recovery.py",
+        text="await _compare(connection, redis, keys, state, now)",
+        instead="await _compare(connection, redis, keys, state, before or now)",
+        tests=_in(
+            "test_recovery", "test_opening_waits_for_a_projector_that_is_writing_and_sees_what_it_wrote"
+        ),
+    ),
+    Guard(
+        name="hole",
+        protects="trace 5: nobody reads past a hole in the log",
+        file="shared/eventlog/reader.py",
+        text="raise Hole(partition, after, entry.position)",
+        instead="pass",
+        tests=_in("test_projector", "test_events_missing_between_archive_and_log_stop_the_projector"),
+    ),
+    Guard(
+        name="previous",
+        protects="trace 5: an opening is passed only by who stands at the event before it",
+        file="shared/eventlog/reader.py",
+        text="return opened.previous == previous",
+        instead="return True",
+        tests=_in("test_reader", "test_an_opening_that_follows_another_event_is_not_passed"),
+    ),
+    Guard(
+        name="settle-first",
+        protects="trace 9: an edit, pause or delete decides what is due before it",
+        file="shared/domain/job.py",
+        text="    due.settle()\n    if not due.settled:",
+        instead="    if wake := isinstance(command, Wake):\n        due.settle()\n    if wake and not due.settled:",
+        tests=_in("test_commit", "test_an_edit_at_the_due_moment_swallows_nothing"),
+    ),
+    Guard(
+        name="run-fence",
+        protects="trace 2: a result of a start that lost its run is refused",
+        file="shared/domain/run.py",
+        text=" or command.fence != fence",
+        instead="",
+        tests=_in("test_traces_log", "test_the_owner_of_a_run_after_a_rollback_is_told_from_the_one_before"),
+    ),
+    Guard(
+        name="newer-shape",
+        protects="trace 26: a snapshot written by a newer version is left to the newer version",
+        file="shared/eventlog/snapshot.py",
+        text="if int(shape) > SHAPES[kind]:",
+        instead="if False:",
+        tests=_in("test_traces_log", "test_a_snapshot_of_a_newer_version_is_left_as_it_is"),
+    ),
+    Guard(
+        name="own-epoch",
+        protects="trace 1: a write is not acknowledged by another history that got its numbers",
+        file="services/api/archived.py",
+        text="if mark.epoch == position.epoch:",
+        instead="if mark:",
+        tests=_in(
+            "test_traces_api",
+            "test_a_write_that_was_rolled_back_is_not_acknowledged_by_those_that_got_its_numbers",
+        ),
+    ),
+    Guard(
+        name="poison-alone",
+        protects="trace 18: one job that can't be decided doesn't stop the others",
+        file="services/timer/service.py",
+        text="await self._set_aside(entry, error)",
+        instead="raise",
+        tests=_in(
+            "test_timer",
+            "test_a_job_that_cannot_be_decided_does_not_stop_the_others_and_is_paused_in_the_end",
+        ),
+    ),
+    Guard(
+        name="own-clock",
+        protects="trace 14: the timer sleeps until the head of `due`, whatever rings or times out",
+        file="services/timer/service.py",
+        text="await self._sleep_until(head_ms if owned else None)",
+        instead="await self._sleep_until(None)",
+        tests=_in(
+            "test_traces_timer",
+            "test_an_occurrence_is_on_time_though_no_bell_rings_and_no_blocking_read_ends",
+        ),
+    ),
+    Guard(
+        name="ring-again",
+        protects="trace 21: whoever leaves work rings for the next",
+        file="services/executor/claim.lua",
+        text="left = left or leaves(KEYS[i])",
+        instead="left = false",
+        tests=_in("test_executor", "test_whoever_leaves_runs_rings_for_the_next"),
+    ),
+)
