@@ -8,10 +8,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import secrets
 import sys
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,9 +43,9 @@ if TYPE_CHECKING:
 SPARE_CONNECTIONS = 4  # to Postgres, beside the one that a projector keeps for each partition
 
 
-def chance() -> int:
-    """Bits for ids."""
-    return secrets.randbits(80)
+def bits_for_ids() -> Callable[[], int]:
+    """Draws of 80 bits: nobody else's, which is all that ids need; they are no secrets."""
+    return partial(random.Random(secrets.randbits(256)).getrandbits, 80)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -299,7 +301,7 @@ async def _frame(
             blocking=blocking,
             pool=pool,
             log=log,
-            decider=Decider(log, lease=timedelta(seconds=told.lease_seconds), chance=chance),
+            decider=Decider(log, lease=timedelta(seconds=told.lease_seconds), chance=bits_for_ids()),
             metrics=metrics,
             health=health,
             process=process,
@@ -332,7 +334,7 @@ async def _open(told: Settings, pool: asyncpg.Pool, redis: Redis, partition: int
         partition=partition,
         partitions=told.partitions,
         lease=timedelta(seconds=told.lease_seconds),
-        chance=chance,
+        chance=bits_for_ids(),
     )
 
 

@@ -6,10 +6,13 @@ fields named as secrets are masked on the way out, tracebacks included.
 """
 
 import contextlib
+import json
 import logging
 import re
 import sys
 from collections.abc import Mapping
+from functools import lru_cache, partial
+from threading import Lock
 from typing import TextIO
 
 import structlog
@@ -45,14 +48,19 @@ def configure(level: str, fmt: str, service: str) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
         _naming(service),
     ]
+    after = [structlog.processors.format_exc_info, _mask_secrets, *_rendering(fmt)]
+    out = _Out(sys.stderr)
     structlog.configure(
-        processors=[*before, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        processors=[*before, *after],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
-        logger_factory=structlog.stdlib.LoggerFactory(),
+        logger_factory=partial(_Logger, out),
         cache_logger_on_first_use=False,  # a logger made before `configure` must follow it
     )
-    formatter = structlog.stdlib.ProcessorFormatter(foreign_pre_chain=before, processors=_rendering(fmt))
-    _replace_handler(level, formatter)
+    formatter = structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=before,
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *after],
+    )
+    _replace_handler(level, _Foreign(out, formatter))
 
 
 def get(name: str) -> FilteringBoundLogger:
@@ -80,12 +88,7 @@ def _naming(service: str) -> Processor:
 
 def _rendering(fmt: str) -> list[Processor]:
     console = fmt == "console" or (fmt == "auto" and sys.stderr.isatty())
-    return [
-        structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-        structlog.processors.format_exc_info,
-        _mask_secrets,
-        *(_for_people() if console else _for_machines()),
-    ]
+    return _for_people() if console else _for_machines()
 
 
 def _for_people() -> list[Processor]:
@@ -96,15 +99,24 @@ def _for_people() -> list[Processor]:
 
 def _for_machines() -> list[Processor]:
     # "event" means something else in this system.
-    return [structlog.processors.EventRenamer("message"), structlog.processors.JSONRenderer(default=str)]
+    encode = json.JSONEncoder(default=str).encode  # json.dumps would make one for each line
+    return [
+        structlog.processors.EventRenamer("message"),
+        structlog.processors.JSONRenderer(lambda line, **_: encode(line)),
+    ]
 
 
 def _mask_secrets(_logger: WrappedLogger, _method: str, line: EventDict) -> EventDict:
     return {key: _mask_field(key, value) for key, value in line.items()}
 
 
+@lru_cache(maxsize=1024)
+def _names_a_secret(key: str) -> bool:
+    return _SECRET_FIELD.search(key) is not None
+
+
 def _mask_field(key: object, value: object) -> object:
-    if isinstance(key, str) and value is not None and _SECRET_FIELD.search(key):
+    if isinstance(key, str) and value is not None and _names_a_secret(key):
         return MASK
     match value:
         case str():
@@ -119,18 +131,44 @@ def _mask_field(key: object, value: object) -> object:
             return value
 
 
-class _Lines(logging.StreamHandler[TextIO]):
-    """Writes lines; where that fails, and saying so fails too, the work goes on without them."""
+class _Out:
+    """Where lines go, from any thread; where that fails, the work goes on without them."""
 
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the base class's name
-        with contextlib.suppress(OSError, ValueError):
-            super().handleError(record)
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._lock = Lock()
+
+    def write(self, line: str) -> None:
+        with self._lock, contextlib.suppress(OSError, ValueError):
+            self._stream.write(line + "\n")
+            self._stream.flush()
 
 
-def _replace_handler(level: str, formatter: logging.Formatter) -> None:
-    handler = _Lines(sys.stderr)
-    handler.set_name(HANDLER)
-    handler.setFormatter(formatter)
+class _Logger:
+    """What structlog hands a finished line to; `logging` would make a record of each, at twice the price."""
+
+    def __init__(self, out: _Out, name: str = "") -> None:
+        self.name = name
+        self.debug = self.info = self.warning = self.error = self.critical = out.write
+
+
+class _Foreign(logging.Handler):
+    """Lines of libraries, which know `logging` only."""
+
+    def __init__(self, out: _Out, formatter: logging.Formatter) -> None:
+        super().__init__()
+        self.set_name(HANDLER)
+        self.setFormatter(formatter)
+        self._out = out
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._out.write(self.format(record))
+        except Exception:  # noqa: BLE001 - as logging.Handler says: a line that can't be formatted stops nobody
+            self.handleError(record)
+
+
+def _replace_handler(level: str, handler: logging.Handler) -> None:
     root = logging.getLogger()
     for old in [each for each in root.handlers if each.get_name() == HANDLER]:
         root.removeHandler(old)

@@ -110,14 +110,13 @@ class Attempt:
 
     async def _start(self) -> Started | None:
         """Commit the start; None if the run is not to be started here, or not any more."""
-        ref = f"run:{self.claim.run}"
-        held = (await self._worker.log.load(ref))[ref]
         if self.handing_back:
             await self._worker.claims.hand_back(self.claim)
             return None
+        held = self.claim.snapshot()
         try:
             decided = await self._worker.decider.decide(
-                ref,
+                f"run:{self.claim.run}",
                 StartRun(worker=self._worker.name),
                 Context(actor=ACTOR, corr=held.state.correlation_id if isinstance(held.state, Run) else ""),
                 held=held,

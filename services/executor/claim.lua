@@ -5,15 +5,17 @@
 -- whose group nobody has made yet is made and read in one go. Under memory pressure it must work: runs that
 -- can't be started never end.
 --
--- KEYS  for each queue: its bell, then its work streams (ARGV 3 of them)
--- ARGV  1 the consumer group, 2 this consumer, 3 work streams a queue, 4… for each work stream in order: how many
---       to take
--- Returns {index of the work stream, counted from 1 without the bells, entry id, run id} for each run taken
+-- KEYS  for each queue: its bell, then its work streams (ARGV 4 of them)
+-- ARGV  1 the consumer group, 2 this consumer, 3 what the key of a run begins with, 4 work streams a queue, 5… for
+--       each work stream in order: how many to take
+-- Returns {index of the work stream, counted from 1 without the bells, entry id, run id, version, state, fence} for
+--       each run taken: its snapshot saves the start a round trip ('' for what isn't there). The keys of runs can't
+--       be named beforehand; they carry the same hash tag as all others
 -- Called by services/executor/claims.py.
 
-local group, consumer, width = ARGV[1], ARGV[2], tonumber(ARGV[3])
+local group, consumer, runs, width = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 local taken = {}
-local stream_at, count_at = 0, 4
+local stream_at, count_at = 0, 5
 
 local function read(stream, count)
   return redis.pcall('XREADGROUP', 'GROUP', group, consumer, 'COUNT', count, 'STREAMS', stream, '>')
@@ -30,7 +32,8 @@ local function take(stream, count)
   if not reply then return nil end
   if reply.err then return reply end
   for _, entry in ipairs(reply[1][2]) do
-    taken[#taken + 1] = {stream_at, entry[1], entry[2][2]}
+    local held = redis.call('HMGET', runs .. entry[2][2], 'version', 'state', 'fence')
+    taken[#taken + 1] = {stream_at, entry[1], entry[2][2], held[1] or '', held[2] or '', held[3] or ''}
   end
 end
 

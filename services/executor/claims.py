@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
@@ -10,12 +10,13 @@ from redis.exceptions import NoScriptError
 
 from shared.eventlog.keys import GROUP, PRIORITIES
 from shared.eventlog.unit import Done
-from shared.eventlog.writer import Script
+from shared.eventlog.writer import Script, read_snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from shared.eventlog.log import EventLog
+    from shared.eventlog.snapshot import Snapshot
 
 ADOPT_IDLE_MS = 5_000  # far above the time from claim to start, a few ms; far below anybody's patience
 FORGOTTEN_MS = 24 * 3600 * 1000
@@ -26,13 +27,25 @@ Waiting = dict[int, list[int]]  # partition → how many wait in each of its wor
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """A run that is this consumer's to start: the entry stays pending until the start deletes it."""
+    """A run that is this consumer's to start: the entry stays pending until the start deletes it.
+
+    `held` has version, state and fence of the run's snapshot as they were at the claim.
+    """
 
     partition: int
-    queue: str
-    priority: int
+    queue: str = field(compare=False)
+    priority: int = field(compare=False)
     entry: str
     run: str
+    held: tuple[bytes, bytes, bytes] = field(compare=False)
+
+    def snapshot(self) -> Snapshot:
+        """The run as it was at the claim.
+
+        Raises:
+            NewerShape: a newer Daybook wrote it.
+        """
+        return read_snapshot(f"run:{self.run}", *(each.decode() for each in self.held))
 
     @property
     def done(self) -> Done:
@@ -81,7 +94,8 @@ class Claims:
             return []
         self._turn += 1
         counts = plan(waiting, free, order=self._by_priority, turn=self._turn)
-        replies = await self._call("claim", {p: self._claim_arguments(p, counts[p]) for p in waiting})
+        chosen = [p for p in waiting if free == 0 or any(counts[p])]  # with no slot free, the bells are passed on
+        replies = await self._call("claim", {p: self._claim_arguments(p, counts[p]) for p in chosen})
         return [self._claim(p, *row) for p, rows in replies.items() for row in rows]
 
     async def adopt(self, free: int) -> list[Claim]:
@@ -89,7 +103,8 @@ class Claims:
         claims: list[Claim] = []
         for partition, keys in self._keys.items():
             if len(claims) < free:
-                head = [GROUP, self._consumer, str(ADOPT_IDLE_MS), str(free - len(claims))]
+                runs = self._log.keys(partition).aggregate("run:")
+                head = [GROUP, self._consumer, runs, str(ADOPT_IDLE_MS), str(free - len(claims))]
                 call = (keys, head + self._cursors[partition])
                 cursors, rows = (await self._call("adopt", {partition: call}))[partition]
                 self._cursors[partition] = [cursor.decode() for cursor in cursors]
@@ -123,12 +138,18 @@ class Claims:
         names: list[str] = []
         for at, queue in enumerate(self._queues):
             names += [keys.bell(queue), *self._keys[partition][at * width : (at + 1) * width]]
-        return names, [GROUP, self._consumer, str(width), *map(str, counts)]
+        return names, [GROUP, self._consumer, keys.aggregate("run:"), str(width), *map(str, counts)]
 
-    def _claim(self, partition: int, stream: int, entry: bytes, run: bytes) -> Claim:
+    def _claim(self, partition: int, stream: int, entry: bytes, run: bytes, *held: bytes) -> Claim:
         queue, priority = self._streams[stream - 1]
+        version, state, fence = held
         return Claim(
-            partition=partition, queue=queue, priority=priority, entry=entry.decode(), run=run.decode()
+            partition=partition,
+            queue=queue,
+            priority=priority,
+            entry=entry.decode(),
+            run=run.decode(),
+            held=(version, state, fence),
         )
 
     async def _call(self, name: str, calls: dict[int, tuple[list[str], list[str]]]) -> dict[int, Any]:
@@ -152,6 +173,9 @@ class Claims:
 def plan(waiting: Waiting, free: int, *, order: Sequence[int], turn: int) -> dict[int, list[int]]:
     """How many to take from each work stream of each partition, `free` in all.
 
+    Where there is more than can be taken, as much as can be comes from one partition, and from the next one next
+    time: starts of one partition are committed together, and large commits are cheap ones.
+
     Args:
         waiting: see Waiting.
         free: slots.
@@ -163,20 +187,11 @@ def plan(waiting: Waiting, free: int, *, order: Sequence[int], turn: int) -> dic
     queues = len(order) // len(PRIORITIES)
     for start in range(0, len(order), queues):
         for stream in _rotated(list(order[start : start + queues]), turn):
-            free = _share_out(stream, waiting, free, partitions, counts)
+            for partition in partitions:
+                count = min(waiting[partition][stream], free)
+                counts[partition][stream] = count
+                free -= count
     return counts
-
-
-def _share_out(
-    stream: int, waiting: Waiting, free: int, partitions: list[int], counts: dict[int, list[int]]
-) -> int:
-    """Spread the slots over the partitions: their commits go on side by side. Returns what is left."""
-    fewest_first = sorted(partitions, key=lambda partition: waiting[partition][stream])
-    for left, partition in zip(range(len(partitions), 0, -1), fewest_first, strict=True):
-        count = min(waiting[partition][stream], -(-free // left))
-        counts[partition][stream] = count
-        free -= count
-    return free
 
 
 def _rotated(items: list[int], turn: int) -> list[int]:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 TICK_S = 1.0
 ADOPT_EVERY_S = 2.0
+FLOCK_S = 0.002  # a busy executor's slots become free one by one, and are filled together
 DEPTH_EVERY_S = 5.0
 HAND_BACK_S = 3.0  # for handlers to heed the stop; below lifecycle.HAND_BACK_S, with time left to say goodbye
 LAST_WRITES_S = 1.0
@@ -141,6 +142,7 @@ class Executor:
                 self._bells.rung = False
                 await self._claims.take(0)
             await self._bells.sleep(listening=False)
+            await asyncio.sleep(FLOCK_S)
             return
         self._bells.rung = False
         claims = await self._claims.take(self.free)

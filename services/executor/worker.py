@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import copy
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from shared import handlers
 
@@ -67,7 +66,7 @@ class Started:
             job_id=run.job_id,
             job_name=spec.job_name,
             job_type=spec.job_type,
-            job_data=copy.deepcopy(spec.job_data),  # the handler's own: ours goes into the next snapshot
+            job_data=_copied(spec.job_data),  # the handler's own: ours goes into the next snapshot
             attempt=run.attempt,
             max_attempts=spec.retry.max_retries + 1,
             scheduled_for=run.scheduled_for,
@@ -75,6 +74,17 @@ class Started:
             correlation_id=run.correlation_id,
             deadline=now + timedelta(seconds=spec.timeout_seconds),
         )
+
+
+def _copied(value: Any) -> Any:
+    """A JSON value's copy; deepcopy takes ten times as long for the same."""
+    match value:
+        case dict():
+            return {key: _copied(item) for key, item in value.items()}
+        case list():
+            return [_copied(item) for item in value]
+        case _:
+            return value
 
 
 class Why(StrEnum):

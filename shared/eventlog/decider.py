@@ -6,8 +6,8 @@ events: those they advance. What it puts into the due index and the work streams
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, cast
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from shared.domain import ids, job, run
 from shared.domain.events import Decision, JobCreated, JobUpdated, RunQueued, RunRequested, RunStarted
@@ -17,7 +17,7 @@ from shared.eventlog import snapshot
 from shared.eventlog.envelope import encode
 from shared.eventlog.position import Position
 from shared.eventlog.snapshot import NOTHING, Snapshot
-from shared.eventlog.unit import Answered, Committed, Conflict, Draft, Early, Enqueue, Unit
+from shared.eventlog.unit import FOR_EVER, Answered, Committed, Conflict, Draft, Early, Enqueue, Unit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -58,6 +58,14 @@ class Decided:
     event_ids: tuple[str, ...] = ()
     answered: Answered | None = None
     states: Mapping[str, Snapshot] = field(default_factory=dict)
+
+
+class _Extras(NamedTuple):
+    """What a caller adds to the unit; fields as in Unit."""
+
+    woken: Mapping[str, str]
+    done: tuple[Done, ...]
+    once: Once | None
 
 
 class Decider:
@@ -107,11 +115,11 @@ class Decider:
             if not decision.changes:
                 return Decided(ref=ref, partition=partition, before=known[ref], after=known[ref])
             await self._load_advanced(decision, known)
-            unit, after = self._unit(decision, known, context)
-            unit = replace(unit, woken={ref: woken} if woken else {}, done=(done,) if done else (), once=once)
+            extras = _Extras(woken={ref: woken} if woken else {}, done=(done,) if done else (), once=once)
+            unit, after = self._unit(decision, known, context, extras)
             match await self._log.commit(partition, unit):
                 case Committed() as committed if decision.settled:
-                    return _decided(ref, partition, known[ref], decision, unit, after, committed)
+                    return _decided(ref, partition, known, decision, unit, after, committed)
                 case Committed() as committed:
                     known |= _versioned(unit, after, known, committed)
                 case Conflict(ref=other, snapshot=newer):
@@ -134,7 +142,7 @@ class Decider:
             known |= await self._log.load(*wanted)
 
     def _unit(
-        self, decision: Decision, known: Mapping[str, Snapshot], context: Context
+        self, decision: Decision, known: Mapping[str, Snapshot], context: Context, extras: _Extras
     ) -> tuple[Unit, dict[str, Job | Run]]:
         now = self._log.now()
         after: dict[str, Job | Run] = {}
@@ -146,9 +154,12 @@ class Decider:
                 guards={ref: known[ref].version for ref in after},
                 events=tuple(self._draft(change, context, now) for change in decision.changes),
                 states={ref: snapshot.dump(state) for ref, state in after.items()},
-                expire_ms={ref: ms for ref, state in after.items() if (ms := _expires_ms(state))},
+                live_ms=_live_ms(known, after),
                 due=self._due(known, after, now),
                 enqueue=tuple(_enqueued(decision, after)),
+                woken=extras.woken,
+                done=extras.done,
+                once=extras.once,
                 adds_work=any(isinstance(change.event, _ADDS_WORK) for change in decision.changes),
             ),
             after,
@@ -209,12 +220,18 @@ def _evolve(ref: str, state: Job | Run | None, change: Change) -> Job | Run:
     return run.evolve(cast("Run | None", state), change)
 
 
-def _expires_ms(state: Job | Run) -> int | None:
-    match state:
-        case Job():
-            return JOB_EXPIRES_MS if state.over else None
-        case Run():
-            return RUN_EXPIRES_MS if state.ended else None
+def _live_ms(known: Mapping[str, Snapshot], after: Mapping[str, Job | Run]) -> dict[str, int]:
+    """What may leave Redis after a while, now that nothing will happen to it; and what may no longer."""
+    live_ms: dict[str, int] = {}
+    for ref, state in after.items():
+        if isinstance(state, Run):
+            if state.ended:
+                live_ms[ref] = RUN_EXPIRES_MS
+        elif state.over:
+            live_ms[ref] = JOB_EXPIRES_MS
+        elif known[ref].state is not None and cast("Job", known[ref].state).over:
+            live_ms[ref] = FOR_EVER
+    return live_ms
 
 
 def _enqueued(decision: Decision, after: Mapping[str, Job | Run]) -> list[Enqueue]:
@@ -250,18 +267,18 @@ def _versioned(
 def _decided(
     ref: str,
     partition: int,
-    before: Snapshot,
+    known: Mapping[str, Snapshot],
     decision: Decision,
     unit: Unit,
     after: Mapping[str, Job | Run],
     committed: Committed,
 ) -> Decided:
-    states = _versioned(unit, after, {**dict.fromkeys(after, NOTHING), ref: before}, committed)
+    states = _versioned(unit, after, known, committed)
     return Decided(
         ref=ref,
         partition=partition,
-        before=before,
-        after=states.get(ref, before),
+        before=known[ref],
+        after=states.get(ref, known[ref]),
         first=committed.first,
         last=committed.last,
         changes=decision.changes,

@@ -127,7 +127,7 @@ def json_text(value: Any) -> str:
     """JSON of a domain value, with what no store takes replaced by U+FFFD."""
     kind = adapter(type(value))
     try:
-        text = kind.dump_json(value, by_alias=True).decode()
+        text = kind.serializer.to_json(value, by_alias=True).decode()  # dump_json takes 1 µs to call it
     except (ValueError, UnicodeError):  # a lone surrogate somewhere inside: pydantic's JSON is UTF-8
         clean = kind.validate_python(storable(kind.dump_python(value, by_alias=True)))
         text = kind.dump_json(clean, by_alias=True).decode()
@@ -158,7 +158,7 @@ def decode(kind: str, version: int, data: str, upcasters: Upcasters = UPCASTERS)
         raise UnknownEvent(f"{kind} version {version} is unknown to this build")
     if version < cls.VERSION:
         data = json.dumps(upcast(kind, version, cls.VERSION, json.loads(data), upcasters))
-    return adapter(cls).validate_json(data)  # type: ignore[no-any-return]
+    return adapter(cls).validator.validate_json(data)  # type: ignore[no-any-return]
 
 
 def cloudevent(event: Recorded, *, prefix: str) -> dict[str, Any]:

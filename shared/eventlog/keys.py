@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 # One tag for each of 64 equal ranges of the 16,384 slots, in bit-reversed order of the ranges: any first n of
 # them lie as far apart as n can, so a cluster of any size has work on each master. (Naive tags {0}…{15} leave
@@ -19,15 +19,18 @@ PRIORITIES = range(10, 0, -1)  # highest first
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """The keys of one partition; `prefix` keeps tenants and tests on one server apart."""
+    """The keys of one partition; `prefix` keeps tenants and tests on one server apart.
+
+    Attributes:
+        base: `<prefix>:{<tag>}`, which every key of the partition begins with.
+    """
 
     prefix: str
     partition: int
+    base: str = field(init=False)
 
-    @property
-    def base(self) -> str:
-        """`<prefix>:{<tag>}`, which every key of the partition begins with."""
-        return f"{self.prefix}:{{{TAGS[self.partition]}}}"
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "base", f"{self.prefix}:{{{TAGS[self.partition]}}}")
 
     @property
     def meta(self) -> str:

@@ -71,7 +71,8 @@ class EventLog:
             NewerShape: a newer Daybook wrote one of them.
         """
         loads = [self._loaders[self.partition_of(ref)].load(ref) for ref in refs]
-        found = dict(zip(refs, await asyncio.gather(*loads), strict=True))
+        snapshots = [await loads[0]] if len(loads) == 1 else await asyncio.gather(*loads)
+        found = dict(zip(refs, snapshots, strict=True))
         if self._archived is not None:
             for ref, held in found.items():
                 if held is NOTHING and ref.startswith("job:"):
@@ -130,12 +131,12 @@ class _Loader:
         self._waiting: list[tuple[str, asyncio.Future[Snapshot]]] = []
         self._task: asyncio.Task[None] | None = None
 
-    async def load(self, ref: str) -> Snapshot:
+    def load(self, ref: str) -> asyncio.Future[Snapshot]:
         future: asyncio.Future[Snapshot] = asyncio.get_running_loop().create_future()
         self._waiting.append((ref, future))
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._drain(), name=f"loader {self._keys.partition}")
-        return await future
+        return future
 
     async def _drain(self) -> None:
         while self._waiting:

@@ -55,7 +55,7 @@ def load(kind: type[State], text: str) -> State:
     shape, _, rest = text.removeprefix('{"shape":').partition(",")
     if int(shape) > SHAPES[kind]:
         raise NewerShape(f"{kind.__name__} snapshot of shape {shape}, this build writes {SHAPES[kind]}")
-    return adapter(kind).validate_json("{" + rest)  # type: ignore[no-any-return]
+    return adapter(kind).validator.validate_json("{" + rest)  # type: ignore[no-any-return]
 
 
 def load_ref(ref: str, text: str) -> Job | Run:

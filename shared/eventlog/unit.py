@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from shared.eventlog.keys import Keys
     from shared.eventlog.position import Position
     from shared.eventlog.snapshot import Snapshot
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Draft:
+FOR_EVER = 0
+
+
+class Draft(NamedTuple):
     """An event before it has a position and a commit time; fields as in `envelope.Recorded`.
 
     Attributes:
@@ -74,8 +76,8 @@ class Unit:
         guards: expected version of each aggregate, None = it must not be there.
         woken: score (ms, as text) that a member of the due index had when it was read; it must still have it,
             and its time must have come.
-        states: new snapshots' JSON.
-        expire_ms: time to live of some of them.
+        states: new snapshots' JSON, of every aggregate that the events advance.
+        live_ms: how long some of them are kept from now; FOR_EVER for one that was to go and is to stay.
         due: when (ms) to wake an aggregate; None takes it out.
         adds_work: refused when Redis is out of memory, as what ends work never is.
     """
@@ -85,7 +87,7 @@ class Unit:
     once: Once | None = None
     events: tuple[Draft, ...]
     states: Mapping[str, str] = field(default_factory=dict)
-    expire_ms: Mapping[str, int] = field(default_factory=dict)
+    live_ms: Mapping[str, int] = field(default_factory=dict)
     due: Mapping[str, int | None] = field(default_factory=dict)
     enqueue: tuple[Enqueue, ...] = ()
     done: tuple[Done, ...] = ()
@@ -146,43 +148,23 @@ class Layout:
 
     def add(self, unit: Unit) -> None:
         """Append one unit; commit.lua's header describes the order."""
-        self._rows([(self._aggregate(ref), version or "") for ref, version in unit.guards.items()])
-        self._rows(unit.woken.items())
+        args = self.args
+        start = len(args)
+        args.append("")
         self._once(unit.once)
-        self.args.append(str(len(unit.events)))
-        for event in unit.events:
-            self._event(event)
-        self._rows(
-            (self._aggregate(ref), state, str(unit.expire_ms.get(ref, "")))
-            for ref, state in unit.states.items()
-        )
-        self._rows((ref, "" if score is None else str(score)) for ref, score in unit.due.items())
-        self._rows(
-            (
-                self._key(self._keys.work(e.queue, e.priority)),
-                self._key(self._keys.bell(e.queue)),
-                e.run,
-                str(e.event),
-            )
-            for e in unit.enqueue
-        )
-        self._rows((self._key(self._keys.work(d.queue, d.priority)), d.entry) for d in unit.done)
-
-    def _rows(self, rows: Iterable[tuple[str, ...]]) -> None:
-        start = len(self.args)
-        self.args.append("")
-        count = 0
-        for row in rows:
-            self.args.extend(row)
-            count += 1
-        self.args[start] = str(count)
-
-    def _event(self, event: Draft) -> None:
-        self._rows([(self._aggregate(ref),) for ref in event.aggregates])
-        self.args += (
-            "1" if event.fences else "0", event.id, event.type, str(event.v), event.subject, event.job,
-            event.advances, event.actor, event.cause, event.corr, event.trace, event.data,
-        )  # fmt: skip
+        args.append(str(len(unit.woken)))
+        for member, score in unit.woken.items():
+            args += (member, score)
+        args.append(str(len(unit.guards)))
+        for ref, version in unit.guards.items():
+            args += (self._aggregate(ref), version or "")
+        self._events(unit.events)
+        self._states(unit)
+        args.append(str(len(unit.due)))
+        for ref, ms in unit.due.items():
+            args += (ref, "" if ms is None else str(ms))
+        self._work(unit)
+        args[start] = str(len(args) - start - 1)
 
     def _once(self, once: Once | None) -> None:
         if once is None:
@@ -190,6 +172,36 @@ class Layout:
         else:
             key = self._key(self._keys.once(once.digest))
             self.args += (key, once.fingerprint, once.answer, str(once.ttl_ms))
+
+    def _events(self, events: tuple[Draft, ...]) -> None:
+        self.args.append(str(len(events)))
+        for e in events:
+            self.args += (
+                e.id, e.type, str(e.v), e.subject, e.job, e.advances, e.actor, e.cause, e.corr, e.trace, e.data,
+            )  # fmt: skip
+
+    def _states(self, unit: Unit) -> None:
+        versions: dict[str, str] = {}
+        fences: dict[str, str] = {}
+        for number, event in enumerate(unit.events, 1):
+            for ref in event.aggregates:
+                versions[ref] = str(number)
+                if event.fences:
+                    fences[ref] = str(number)
+        self.args.append(str(len(versions)))
+        for ref, version in versions.items():
+            live_ms = unit.live_ms.get(ref, "")
+            self.args += (self._aggregate(ref), version, fences.get(ref, ""), unit.states[ref], str(live_ms))
+
+    def _work(self, unit: Unit) -> None:
+        keys = self._keys
+        self.args.append(str(len(unit.enqueue)))
+        for e in unit.enqueue:
+            stream, bell = self._key(keys.work(e.queue, e.priority)), self._key(keys.bell(e.queue))
+            self.args += (stream, bell, e.run, str(e.event))
+        self.args.append(str(len(unit.done)))
+        for d in unit.done:
+            self.args += (self._key(keys.work(d.queue, d.priority)), d.entry)
 
     def _aggregate(self, ref: str) -> str:
         index = self._key(self._keys.aggregate(ref))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import deque
+from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
@@ -78,6 +79,7 @@ class Writer:
         self._process = process
         self._reopen = reopen
         self._metrics = metrics
+        self._committed = cache(metrics.events_committed_total.labels)  # finding a series costs more than counting
         self._scripts = _flavours()
         self._waiting: dict[bool, deque[tuple[Unit, asyncio.Future[Outcome]]]] = {
             True: deque(),
@@ -188,7 +190,7 @@ class Writer:
     def _count(self, unit: Unit, outcome: Outcome) -> None:
         if isinstance(outcome, Committed):
             for event in unit.events:
-                self._metrics.events_committed_total.labels(event.type).inc()
+                self._committed(event.type).inc()
         elif isinstance(outcome, Conflict):
             self._metrics.commit_conflicts_total.inc()
 
