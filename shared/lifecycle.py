@@ -49,7 +49,9 @@ __all__ = [
 CLEAN, FATAL, CRASHED, OVERRAN = 0, 1, 70, 75  # exit statuses; the last two after sysexits.h
 HAND_BACK_S = 5.0
 CLOSE_S = 3.0
-GARBAGE_EVERY = 50_000  # allocations; a batch of 200 units makes that many, and Python's 700 cost a tenth of a core
+GARBAGE_EVERY = (
+    50_000  # allocations; a batch of 200 units makes that many, and Python's 700 cost a tenth of a core
+)
 OPS_GRACE_S = 0.5  # for a scrape in flight when everything else has ended
 
 

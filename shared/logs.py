@@ -48,7 +48,7 @@ def configure(level: str, fmt: str, service: str) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
         _naming(service),
     ]
-    after = [structlog.processors.format_exc_info, _mask_secrets, *_rendering(fmt)]
+    after: list[Processor] = [structlog.processors.format_exc_info, _mask_secrets, *_rendering(fmt)]
     out = _Out(sys.stderr)
     structlog.configure(
         processors=[*before, *after],

@@ -94,7 +94,9 @@ class Claims:
             return []
         self._turn += 1
         counts = plan(waiting, free, order=self._by_priority, turn=self._turn)
-        chosen = [p for p in waiting if free == 0 or any(counts[p])]  # with no slot free, the bells are passed on
+        chosen = [
+            p for p in waiting if free == 0 or any(counts[p])
+        ]  # with no slot free, the bells are passed on
         replies = await self._call("claim", {p: self._claim_arguments(p, counts[p]) for p in chosen})
         return [self._claim(p, *row) for p, rows in replies.items() for row in rows]
 

@@ -46,9 +46,10 @@ class _Packing(_Base):
         packed = command if isinstance(command, list) else [command]
         try:
             async with asyncio.timeout(self.socket_timeout):
-                self._writer.writelines(packed)
-                await self._writer.drain()
-        except BaseException as error:  # half a command may be on its way: this connection is of no use any more
+                await self._send_packed_command(packed)
+        except (
+            BaseException
+        ) as error:  # half a command may be on its way: this connection is of no use any more
             await self.disconnect(nowait=True)
             if isinstance(error, TimeoutError):
                 raise RedisTimeoutError("Timeout writing to socket") from None

@@ -79,7 +79,9 @@ class Writer:
         self._process = process
         self._reopen = reopen
         self._metrics = metrics
-        self._committed = cache(metrics.events_committed_total.labels)  # finding a series costs more than counting
+        self._committed = cache(
+            metrics.events_committed_total.labels
+        )  # finding a series costs more than counting
         self._scripts = _flavours()
         self._waiting: dict[bool, deque[tuple[Unit, asyncio.Future[Outcome]]]] = {
             True: deque(),

@@ -68,7 +68,10 @@ async def test_a_unit_is_in_the_log_under_contiguous_positions(bench):
 async def test_a_version_is_the_position_of_the_aggregates_last_event(bench):
     other = "run:" + a_job_id()
     both = a_draft(aggregates=(JOB, other))
-    done = await bench.log.commit(0, a_unit(guards={JOB: None, other: None}, events=(both, a_draft()), states={JOB: STATE, other: STATE}))
+    unit = a_unit(
+        guards={JOB: None, other: None}, events=(both, a_draft()), states={JOB: STATE, other: STATE}
+    )
+    done = await bench.log.commit(0, unit)
     assert await bench.redis.hget(bench.log.keys(0).aggregate(JOB), "version") == str(done.last).encode()
     assert await bench.redis.hget(bench.log.keys(0).aggregate(other), "version") == str(done.first).encode()
 
