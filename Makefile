@@ -26,7 +26,7 @@ up: $(READY) ## Start the whole system; settings from the environment (DAYBOOK_P
 	@exec $(BIN)/daybook up $(ARGS)
 
 test: $(READY) ## Run all tests but the long ones, the unit tests first
-	@$(BIN)/python -m pytest -q tests/unit tests/test_architecture.py
+	@$(BIN)/python -m pytest -q tests/unit tests/benchmarks tests/test_architecture.py
 	@$(BIN)/python -m pytest -q -n 2 --dist loadgroup tests/integration
 	@$(BIN)/python -m pytest -q -n 2 --dist loadgroup tests/acceptance
 

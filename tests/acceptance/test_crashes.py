@@ -36,7 +36,11 @@ def system(request, tmp_path):
         made.destroy()
 
 
-@pytest.mark.parametrize("system", [ONE, TWO], ids=["one of each", "two of each"], indirect=True)
+@pytest.mark.parametrize(
+    "system",
+    [pytest.param(ONE, id="one of each"), pytest.param(TWO, id="two of each", marks=pytest.mark.long)],
+    indirect=True,
+)
 async def test_the_books_balance_after_every_service_was_killed_five_times(system):
     seed = int(os.environ.get("DAYBOOK_TEST_SEED", time.time_ns() % 1_000_000))
     rng = random.Random(seed)

@@ -61,8 +61,8 @@ def report_port():
 
 def main():
     die_with_parent(int(os.environ["DAYBOOK_PARENT_PID"]))
-    asked = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: asked.set())
+    asked = []  # not an Event: its lock would hang a handler that a second signal interrupts
+    signal.signal(signal.SIGTERM, lambda number, _: asked.append(number))
     if (data_dir / f"die-{role}").exists():
         note("dying")
         sys.exit(int((data_dir / f"die-{role}").read_text()))
@@ -73,7 +73,7 @@ def main():
         serve_health()
     else:
         report_port()
-    while not asked.wait(0.5) or (data_dir / f"linger-{role}").exists():
+    while not asked or (data_dir / f"linger-{role}").exists():
         time.sleep(0.02)
     note("stopped")
 
