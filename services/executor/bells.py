@@ -33,20 +33,27 @@ class Bells:
         self._lists = [[log.keys(p).bell(queue) for queue in queues] for p in range(log.partitions)]
         self._wanted = asyncio.Event()
         self._awake = asyncio.Event()
-        self.rung = False
+        self.rung: set[int] = set()  # partitions whose bell was taken down since the last `answer`
 
     async def listen(self, stop: Stop) -> None:
         """Take bells down until cancelled: an executor that is busy leaves them to others."""
         async with asyncio.TaskGroup() as group:
             for partition, lists in enumerate(self._lists):
                 name = f"bell:{partition}"
-                group.create_task(repeat(partial(self._listen_once, lists), stop=stop, name=name), name=name)
+                group.create_task(
+                    repeat(partial(self._listen_once, partition, lists), stop=stop, name=name), name=name
+                )
 
-    async def _listen_once(self, lists: list[str]) -> None:
+    async def _listen_once(self, partition: int, lists: list[str]) -> None:
         await self._wanted.wait()
         if await self._redis.blpop(lists, timeout=CAP_S) is not None:
-            self.rung = True
+            self.rung.add(partition)
             self._awake.set()
+
+    def answer(self) -> set[int]:
+        """The partitions that have rung since this was last asked."""
+        rung, self.rung = self.rung, set()
+        return rung
 
     def wake(self) -> None:
         """End the sleep under way, or the next one."""

@@ -1,31 +1,29 @@
 #!lua flags=allow-oom
--- claim: takes a given number of runs from each work stream of a partition, and rings for what it leaves.
+-- claim: takes runs from the work streams of a partition, highest priority first, and rings for what it leaves.
 --
 -- Why one script: the bell that woke this executor would otherwise not wake another for the rest; and a stream
 -- whose group nobody has made yet is made and read in one go. Under memory pressure it must work: runs that
 -- can't be started never end.
 --
--- KEYS  for each queue: its bell, then its work streams (ARGV 4 of them)
--- ARGV  1 the consumer group, 2 this consumer, 3 what the key of a run begins with, 4 work streams a queue, 5… for
---       each work stream in order: how many to take
+-- KEYS  the bell of each queue, then the work streams by falling priority, of each priority one for each queue
+-- ARGV  1 the consumer group, 2 this consumer, 3 what the key of a run begins with, 4 number of queues, 5 how many
+--       to take at most in all, 6… how many at most of each work stream
 -- Returns {index of the work stream, counted from 1 without the bells, entry id, run id, version, state, fence} for
 --       each run taken: its snapshot saves the start a round trip ('' for what isn't there). The keys of runs can't
 --       be named beforehand; they carry the same hash tag as all others
 -- Called by services/executor/claims.py.
 
-local group, consumer, runs, width = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
-local taken = {}
-local stream_at, count_at = 0, 5
+local group, consumer, runs, queues, room = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
+local taken, left = {}, {}
 
 local function read(stream, count)
   return redis.pcall('XREADGROUP', 'GROUP', group, consumer, 'COUNT', count, 'STREAMS', stream, '>')
 end
 
-local function take(stream, count)
+local function take(at, stream, count)
   local reply = read(stream, count)
   if reply and reply.err then
     if not string.find(reply.err, 'NOGROUP', 1, true) then return reply end
-    if redis.call('EXISTS', stream) == 0 then return nil end
     redis.call('XGROUP', 'CREATE', stream, group, '0')
     reply = read(stream, count)
   end
@@ -33,28 +31,25 @@ local function take(stream, count)
   if reply.err then return reply end
   for _, entry in ipairs(reply[1][2]) do
     local held = redis.call('HMGET', runs .. entry[2][2], 'version', 'state', 'fence')
-    taken[#taken + 1] = {stream_at, entry[1], entry[2][2], held[1] or '', held[2] or '', held[3] or ''}
+    taken[#taken + 1] = {at, entry[1], entry[2][2], held[1] or '', held[2] or '', held[3] or ''}
   end
 end
 
-local function leaves(stream)
+for at = 1, #KEYS - queues do
+  local stream = KEYS[queues + at]
   local length = redis.call('XLEN', stream)
-  if length == 0 then return false end
-  local pending = redis.pcall('XPENDING', stream, group)
-  return pending.err ~= nil or length > pending[1]
-end
-
-for bell = 1, #KEYS, width + 1 do
-  local left = false
-  for i = bell + 1, bell + width do
-    stream_at = stream_at + 1
-    if ARGV[count_at] ~= '0' then
-      local failure = take(KEYS[i], ARGV[count_at])
+  if length > 0 then
+    local count = math.min(room - #taken, tonumber(ARGV[5 + at]))
+    if count > 0 then
+      local failure = take(at, stream, count)
       if failure then return failure end
     end
-    left = left or leaves(KEYS[i])
-    count_at = count_at + 1
+    local pending = redis.pcall('XPENDING', stream, group) -- an error: nobody has made the group yet
+    if pending.err or length > pending[1] then left[(at - 1) % queues + 1] = true end
   end
-  if left and redis.call('LLEN', KEYS[bell]) == 0 then redis.call('RPUSH', KEYS[bell], '1') end
+end
+
+for queue in pairs(left) do
+  if redis.call('LLEN', KEYS[queue]) == 0 then redis.call('RPUSH', KEYS[queue], '1') end
 end
 return taken

@@ -13,7 +13,7 @@ from shared.eventlog.unit import Done
 from shared.eventlog.writer import Script, read_snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from shared.eventlog.log import EventLog
     from shared.eventlog.snapshot import Snapshot
@@ -67,8 +67,7 @@ class Claims:
         self._redis = log.redis
         self._queues = tuple(queues)
         self._consumer = consumer
-        self._streams = tuple((queue, priority) for queue in self._queues for priority in PRIORITIES)
-        self._by_priority = sorted(range(len(self._streams)), key=lambda i: -self._streams[i][1])
+        self._streams = tuple((queue, priority) for priority in PRIORITIES for queue in self._queues)
         self._keys = {p: [log.keys(p).work(*each) for each in self._streams] for p in range(log.partitions)}
         self._cursors = {p: ["0-0"] * len(self._streams) for p in range(log.partitions)}
         self._scripts = {name: _script(name) for name in ("waiting", "claim", "adopt", "leave")}
@@ -93,12 +92,20 @@ class Claims:
         if not waiting:
             return []
         self._turn += 1
-        counts = plan(waiting, free, order=self._by_priority, turn=self._turn)
+        counts = plan(waiting, free, queues=len(self._queues), turn=self._turn)
         chosen = [
             p for p in waiting if free == 0 or any(counts[p])
         ]  # with no slot free, the bells are passed on
-        replies = await self._call("claim", {p: self._claim_arguments(p, counts[p]) for p in chosen})
-        return [self._claim(p, *row) for p, rows in replies.items() for row in rows]
+        return await self._claimed({p: self._claim_arguments(p, free, counts[p]) for p in chosen})
+
+    async def take_from(self, partitions: Collection[int], most: int) -> list[Claim]:
+        """Claim up to `most` runs from each of the partitions that have just rung, without asking the others.
+
+        Nobody is overtaken as long as `most` is an even part of the free slots: whoever rings elsewhere
+        meanwhile finds his own part free.
+        """
+        anything = [most] * len(self._streams)
+        return await self._claimed({p: self._claim_arguments(p, most, anything) for p in partitions})
 
     async def adopt(self, free: int) -> list[Claim]:
         """Take over up to `free` runs that were claimed ADOPT_IDLE_MS ago, by whomever, and not started."""
@@ -134,13 +141,17 @@ class Claims:
         replies = await self._call("leave", {p: (keys, arguments) for p, keys in self._keys.items()})
         return sum(replies.values())
 
-    def _claim_arguments(self, partition: int, counts: list[int]) -> tuple[list[str], list[str]]:
+    async def _claimed(self, calls: dict[int, tuple[list[str], list[str]]]) -> list[Claim]:
+        replies = await self._call("claim", calls)
+        return [self._claim(p, *row) for p, rows in replies.items() for row in rows]
+
+    def _claim_arguments(
+        self, partition: int, most: int, counts: Sequence[int]
+    ) -> tuple[list[str], list[str]]:
         keys = self._log.keys(partition)
-        width = len(PRIORITIES)
-        names: list[str] = []
-        for at, queue in enumerate(self._queues):
-            names += [keys.bell(queue), *self._keys[partition][at * width : (at + 1) * width]]
-        return names, [GROUP, self._consumer, keys.aggregate("run:"), str(width), *map(str, counts)]
+        bells = [keys.bell(queue) for queue in self._queues]
+        head = [GROUP, self._consumer, keys.aggregate("run:"), str(len(bells)), str(most)]
+        return bells + self._keys[partition], [*head, *map(str, counts)]
 
     def _claim(self, partition: int, stream: int, entry: bytes, run: bytes, *held: bytes) -> Claim:
         queue, priority = self._streams[stream - 1]
@@ -172,23 +183,22 @@ class Claims:
             return dict(zip(calls, await pipe.execute(), strict=True))
 
 
-def plan(waiting: Waiting, free: int, *, order: Sequence[int], turn: int) -> dict[int, list[int]]:
+def plan(waiting: Waiting, free: int, *, queues: int, turn: int) -> dict[int, list[int]]:
     """How many to take from each work stream of each partition, `free` in all.
 
     Where there is more than can be taken, as much as can be comes from one partition, and from the next one next
     time: starts of one partition are committed together, and large commits are cheap ones.
 
     Args:
-        waiting: see Waiting.
+        waiting: see Waiting; work streams by falling priority, of each priority one for each queue.
         free: slots.
-        order: the streams by falling priority; those of one priority stand together, one for each queue.
+        queues: how many there are.
         turn: which partition, and which queue of a priority, comes first this time.
     """
     counts = {partition: [0] * len(streams) for partition, streams in waiting.items()}
     partitions = _rotated(list(waiting), turn)
-    queues = len(order) // len(PRIORITIES)
-    for start in range(0, len(order), queues):
-        for stream in _rotated(list(order[start : start + queues]), turn):
+    for first in range(0, len(next(iter(waiting.values()))), queues):
+        for stream in _rotated(range(first, first + queues), turn):
             for partition in partitions:
                 count = min(waiting[partition][stream], free)
                 counts[partition][stream] = count
@@ -196,9 +206,9 @@ def plan(waiting: Waiting, free: int, *, order: Sequence[int], turn: int) -> dic
     return counts
 
 
-def _rotated(items: list[int], turn: int) -> list[int]:
+def _rotated(items: Sequence[int], turn: int) -> list[int]:
     first = turn % len(items)
-    return items[first:] + items[:first]
+    return [*items[first:], *items[:first]]
 
 
 def _script(name: str) -> Script:

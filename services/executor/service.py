@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 
 TICK_S = 1.0
 ADOPT_EVERY_S = 2.0
-FLOCK_S = 0.002  # a busy executor's slots become free one by one, and are filled together
+FLOCK_S = 0.002  # a busy executor's slots become free one by one, and are filled together, a third of them
+# at a time: while one is being committed, the others are worked on
 DEPTH_EVERY_S = 5.0
 HAND_BACK_S = 3.0  # for handlers to heed the stop; below lifecycle.HAND_BACK_S, with time left to say goodbye
 LAST_WRITES_S = 1.0
@@ -77,6 +78,7 @@ class Executor:
         draw: Callable[[], float] = random.random,
     ) -> None:
         self.name = name or worker_name()
+        self._log = log
         self._settings = settings
         self._refused = known.refused
         self._metrics = metrics
@@ -105,8 +107,11 @@ class Executor:
         self._attempts: dict[Claim, Attempt] = {}
         self._left_behind: set[asyncio.Task[None]] = set()
         self._all_ended = asyncio.Event()
+        self._flock = -(-settings.concurrency // 3)
+        self._filling = asyncio.Lock()  # two who count the free slots at once would give them away twice
+        self._all_taken = False  # when last looked: what comes now rings
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._log = logs.get("daybook.executor")
+        self._words = logs.get("daybook.executor")
 
     @property
     def free(self) -> int:
@@ -117,8 +122,8 @@ class Executor:
         """Serve until `stop` is set; then drain, hand back what hasn't ended, and leave."""
         self._open()
         for name, why in self._refused.items():
-            self._log.error("plug-in refused", job_type=name, reason=why)
-        self._log.info("serving", worker=self.name, queues=self._settings.queues, slots=self.free)
+            self._words.error("plug-in refused", job_type=name, reason=why)
+        self._words.info("serving", worker=self.name, queues=self._settings.queues, slots=self.free)
         try:
             async with asyncio.TaskGroup() as group:
                 ticking = group.create_task(self._tick(), name="tick")
@@ -136,25 +141,35 @@ class Executor:
             await self._close()
 
     async def claim_once(self) -> None:
-        """Fill the free slots, highest priority first; sleep if there is nothing to do."""
+        """Fill free slots, highest priority first; sleep if there are none, or nothing to do."""
+        rung = self._bells.answer()
         if self.free == 0:
-            if self._bells.rung:
-                self._bells.rung = False
+            if rung:
                 await self._claims.take(0)
             await self._bells.sleep(listening=False)
             await asyncio.sleep(FLOCK_S)
             return
-        self._bells.rung = False
-        claims = await self._claims.take(self.free)
-        for claim in claims:
-            self.begin(claim)
-        if not claims:
+        async with self._filling:
+            room, claims = await self._taken(rung)
+            for claim in claims:
+                self.begin(claim)
+        self._all_taken = len(claims) < room
+        if self._all_taken:
             await self._bells.sleep(listening=True)
+
+    async def _taken(self, rung: set[int]) -> tuple[int, list[Claim]]:
+        """New claims, and how many there would have been if enough had waited."""
+        part = self.free // self._log.partitions
+        if self._all_taken and rung and part:
+            return part, await self._claims.take_from(rung, part)
+        room = min(self.free, self._flock)
+        return room, await self._claims.take(room)
 
     async def adopt_once(self) -> float:
         """Take over what others have left; returns the pause until the next look."""
-        for claim in await self._claims.adopt(self.free):
-            self.begin(claim)
+        async with self._filling:
+            for claim in await self._claims.adopt(self.free):
+                self.begin(claim)
         return ADOPT_EVERY_S
 
     async def measure_once(self) -> float:
@@ -222,11 +237,13 @@ class Executor:
             attempt.handing_back = True
         if await self._ended_within(self._settings.drain_seconds):
             return
-        self._log.info("handing back", runs=len(self._attempts))
+        self._words.info("handing back", runs=len(self._attempts))
         for attempt in list(self._attempts.values()):
             attempt.stop(Why.STOPPING, patience_s=HAND_BACK_S)
         if not await self._ended_within(HAND_BACK_S + LAST_WRITES_S):
-            self._log.error("left without handing back", runs=[a.claim.run for a in self._attempts.values()])
+            self._words.error(
+                "left without handing back", runs=[a.claim.run for a in self._attempts.values()]
+            )
 
     async def _ended_within(self, seconds: float) -> bool:
         with contextlib.suppress(TimeoutError):
@@ -244,7 +261,7 @@ class Executor:
             async with asyncio.timeout(LAST_WRITES_S):
                 await self._claims.leave()
         except Exception as error:  # noqa: BLE001 - others find out by themselves, a little later
-            self._log.warning("left without a word", error=repr(error))
+            self._words.warning("left without a word", error=repr(error))
         await asyncio.to_thread(self._worker.pool.stop)
         await self._blocking.aclose()
 

@@ -31,6 +31,7 @@
 
 local KEYS, ARGV, call, tonumber, format = KEYS, ARGV, redis.call, tonumber, string.format
 local meta, log, due, writer, bell = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local RING_WITHIN_MS = 2000 -- twice a timer's longest sleep: what is due later, it sees by itself in time
 local seq, writer_ttl = ARGV[1], ARGV[2]
 
 local opened = call('HMGET', meta, 'incarnation', 'epoch', 'pos', 'last_ms')
@@ -135,7 +136,7 @@ local function write_due()
       call('ZADD', due, score, member)
       if not head or tonumber(score) < head then
         head = tonumber(score)
-        ring(bell)
+        if head < now + RING_WITHIN_MS then ring(bell) end
       end
     end
     at = at + 2

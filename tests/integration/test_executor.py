@@ -330,9 +330,8 @@ async def test_a_handler_that_ignores_its_cancel_is_recorded_and_left_behind(hal
 
 
 def test_slots_go_to_the_highest_priority_first_then_to_one_partition():
-    order = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
     low, high = [0] * 9 + [50], [2] + [0] * 9
-    taken = [plan({0: low, 1: high, 2: low}, 10, order=order, turn=turn) for turn in (0, 2)]
+    taken = [plan({0: low, 1: high, 2: low}, 10, queues=1, turn=turn) for turn in (0, 2)]
     assert [counts[1][0] for counts in taken] == [2, 2]
     assert [(counts[0][9], counts[2][9]) for counts in taken] == [(8, 0), (0, 8)]
 
@@ -340,7 +339,7 @@ def test_slots_go_to_the_highest_priority_first_then_to_one_partition():
 @pytest.mark.parametrize("turn", [0, 1, 2])
 def test_which_partition_comes_first_goes_round(turn):
     waiting = {p: [1] + [0] * 9 for p in range(3)}
-    counts = plan(waiting, 1, order=list(range(10)), turn=turn)
+    counts = plan(waiting, 1, queues=1, turn=turn)
     assert [p for p in range(3) if counts[p][0]] == [turn]
 
 
@@ -391,6 +390,20 @@ async def test_no_more_runs_are_taken_than_there_are_slots(hall):
     assert most == 2
 
 
+async def test_a_slot_is_given_away_once_though_two_look_for_runs(hall):
+    await hall.a_run(partition=0)
+    await hall.a_run(partition=1)
+    dead = Claims(hall.bench.log, queues=["default"], consumer="dead")
+    await dead.hand_back((await dead.take(1))[0])
+    executor = hall.executor(concurrency=1)
+    taken = []
+    executor.begin = lambda claim: taken.append(executor._attempts.setdefault(claim, claim))
+    await asyncio.gather(executor.adopt_once(), executor.claim_once())
+    assert len(taken) == 1
+    executor._attempts.clear()
+    await executor._close()
+
+
 async def test_a_bell_wakes_an_idle_executor_long_before_its_sleep_is_over(hall, monkeypatch):
     monkeypatch.setattr(bells, "CAP_S", 5.0)
     executor = hall.start()
@@ -398,6 +411,53 @@ async def test_a_bell_wakes_an_idle_executor_long_before_its_sleep_is_over(hall,
     before = time.monotonic()
     await hall.ended(await hall.a_run(partition=1))
     assert time.monotonic() - before < 3
+
+
+async def test_an_idle_executor_that_is_rung_takes_from_there_without_asking_all(hall, monkeypatch):
+    monkeypatch.setattr(bells, "CAP_S", 30.0)
+    executor = hall.start()
+    await wait_until(executor._bells._wanted.is_set, "it sleeps")
+    asked = 0
+
+    async def waiting():
+        nonlocal asked
+        asked += 1
+        return {}
+
+    monkeypatch.setattr(executor._claims, "waiting", waiting)
+    for partition in (1, 0, 1):
+        await hall.ended(await hall.a_run(partition=partition))
+    assert asked == 0
+
+
+async def test_who_is_rung_takes_a_part_highest_priority_first_and_rings_for_the_rest(hall):
+    for priority in (1, 10, 5):
+        await hall.a_run(partition=0, priority=priority)
+    await hall.a_run(partition=1)
+    bell = hall.bench.log.keys(0).bell("default")
+    await hall.bench.redis.delete(bell)
+    mine = Claims(hall.bench.log, queues=["default"], consumer="me")
+    assert [claim.priority for claim in await mine.take_from({0}, 2)] == [10, 5]
+    assert await hall.bench.redis.llen(bell) == 1
+    await hall.bench.redis.delete(bell)
+    assert [claim.priority for claim in await mine.take_from({0}, 2)] == [1]
+    assert await hall.bench.redis.llen(bell) == 0
+    assert len(await mine.take(9)) == 1  # the one in the partition that didn't ring
+
+
+async def test_of_one_priority_each_queue_has_its_bell_and_its_turn(hall):
+    for queue in ("red", "blue"):
+        for _ in range(2):
+            await hall.a_run(partition=0, queue=queue)
+    rung = {queue: hall.bench.log.keys(0).bell(queue) for queue in ("red", "blue")}
+    await hall.bench.redis.delete(*rung.values())
+    mine = Claims(hall.bench.log, queues=["red", "blue"], consumer="me")
+    first = await mine.take(2)
+    assert len({claim.queue for claim in first}) == 1
+    [left] = {"red", "blue"} - {claim.queue for claim in first}
+    assert await hall.bench.redis.llen(rung[left]) == 1
+    assert await hall.bench.redis.llen(rung[first[0].queue]) == 0
+    assert {claim.queue for claim in await mine.take(2)} == {left}
 
 
 async def test_whoever_leaves_runs_rings_for_the_next(hall):

@@ -233,8 +233,8 @@ GUARDS = (
         name="ring-again",
         protects="trace 21: whoever leaves work rings for the next",
         file="services/executor/claim.lua",
-        text="left = left or leaves(KEYS[i])",
-        instead="left = false",
+        text="left[(at - 1) % queues + 1] = true",
+        instead="left[(at - 1) % queues + 1] = nil",
         tests=_in("test_executor", "test_whoever_leaves_runs_rings_for_the_next"),
     ),
 )
