@@ -121,9 +121,11 @@ class Writer:
     ) -> list[tuple[Unit, asyncio.Future[Outcome]]]:
         batch: list[tuple[Unit, asyncio.Future[Outcome]]] = []
         size = 0
-        while waiting and len(batch) < UNITS_MAX and (not batch or size + waiting[0][0].size <= BYTES_MAX):
+        while waiting and len(batch) < UNITS_MAX:
+            size += waiting[0][0].size
+            if batch and size > BYTES_MAX:
+                break
             batch.append(waiting.popleft())
-            size += batch[-1][0].size
         return batch
 
     async def _send(self, batch: list[tuple[Unit, asyncio.Future[Outcome]]], script: Script) -> None:
