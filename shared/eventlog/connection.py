@@ -84,6 +84,7 @@ def connect(url: str, *, blocking: bool = False, connections: int = 64) -> Redis
         blocking: for BLPOP and XREAD BLOCK of at most BLOCK_MAX_S; else a command fails after COMMAND_TIMEOUT_S.
         connections: at most so many; a caller waits for a free one.
     """
+    scheme = urlsplit(url).scheme
     pool = BlockingConnectionPool.from_url(
         url,
         max_connections=connections,
@@ -94,6 +95,7 @@ def connect(url: str, *, blocking: bool = False, connections: int = 64) -> Redis
         retry=Retry(NoBackoff(), 0),
         decode_responses=False,
         protocol=2,
+        **({} if scheme == "unix" else {"socket_keepalive": True}),
     )
-    pool.connection_class = _BY_SCHEME[urlsplit(url).scheme]
+    pool.connection_class = _BY_SCHEME[scheme]
     return Redis.from_pool(pool)
