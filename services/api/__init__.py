@@ -11,6 +11,7 @@ what was not answered may have been written or not, whole or not at all.
     door       the HTTP request as values; json_body, requests (models), specs (from bodies to specifications)
     jobs runs events ops        one file a noun: its routes; openapi and operations tell of them
     writes     decide, then wait for the archive (archived); reads: no older than the client asks
+    turns      which partition a new job goes to
     ledger     questions to Postgres (queries/*.sql); lists: pages of the answers
     answers    on the wire; responses (models), views (made of rows and states), problems (RFC 9457)
 """

@@ -10,6 +10,7 @@ from quart import Response
 from services.api import answers, door, lists, reads, views
 from services.api.requests import JobBody, PauseBody, ResumeBody, TriggerBody
 from services.api.specs import merged_data, spec_of
+from services.api.turns import Turns
 from services.api.writes import Writes
 from shared import logs
 from shared.domain import ids
@@ -45,6 +46,7 @@ class Jobs:
     def __init__(self, deps: Deps) -> None:
         self._deps = deps
         self._write = Writes(decider=deps.decider, archive=deps.archive)
+        self._turns = Turns(deps.log.partitions, first=deps.chance(), clock=deps.clock)
         self._log = logs.get("daybook.api")
 
     def mount(self, app: Quart) -> None:
@@ -87,8 +89,7 @@ class Jobs:
         deps = self._deps
         body = door.body(JobBody)
         spec = spec_of(body, known=deps.known, files_roots=deps.settings.files_roots)
-        partition = deps.chance() % deps.log.partitions
-        job_id = ids.chance_id(deps.log.now(), partition, deps.chance())
+        job_id = ids.chance_id(deps.log.now(), self._turns.present(), deps.chance())
         command = CreateJob(job_id=job_id, spec=spec, owner=door.ANONYMOUS, tenant=door.TENANT)
         done = await self._decided(job_id, command, held=NOTHING)
         deps.metrics.jobs_created_total.inc()

@@ -4,10 +4,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from shared.domain import ids
 from shared.domain.commands import FailRun, StartRun, SucceedRun
 from shared.domain.events import Failure
 from shared.eventlog.envelope import rfc3339
-from shared.testing import TESTER
+from shared.testing import TESTER, wait_until
 
 from .api_stage import JOB, stage_on
 
@@ -125,6 +126,16 @@ async def test_a_deleted_job_is_gone_and_its_story_stays(stage):
     assert (await stage.ask("GET", f"{path}/executions", status=200)).json["items"][0]["id"] == run["id"]
     types = [each["type"] for each in (await stage.ask("GET", f"{path}/events", status=200)).json["items"]]
     assert types == ["io.daybook.job.deleted", "io.daybook.run.requested", "io.daybook.job.created"]
+
+
+async def test_new_jobs_come_to_all_partitions(stage):
+    met = set()
+
+    async def all_met():
+        met.add(ids.partition_of((await stage.create())["id"]))
+        return len(met) == stage.partitions
+
+    await wait_until(all_met, "jobs stand in all partitions")
 
 
 async def test_a_trigger_makes_an_execution_that_can_be_looked_at(stage):
