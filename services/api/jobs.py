@@ -29,6 +29,8 @@ from shared.eventlog.snapshot import NOTHING, Snapshot
 from shared.faults import is_broken
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     import asyncpg
     from quart import Quart
 
@@ -143,9 +145,8 @@ class Jobs:
         )
         done = await self._decided(job_id, command, held=held)
         self._log.info("job triggered", job_id=job_id, run_id=run_id)
-        row = await self._glance(deps.ledger.run(run_id)) if done.archived else None
         run = cast("Run", done.decided.states[f"run:{run_id}"].state)
-        view = views.execution_of_state(run) if row is None else views.execution_of_row(row)
+        view = views.execution_of_state(run, queued_at=cast("datetime", done.decided.at))
         return answers.written(done, view, location=answers.execution_path(run_id), done=201)
 
     def _id(self, text: str) -> str:

@@ -12,6 +12,8 @@ from shared.eventlog.envelope import adapter
 from shared.eventlog.position import Position
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     import asyncpg
 
     from shared.domain.job import Job
@@ -100,8 +102,8 @@ def execution_of_row(row: asyncpg.Record) -> ExecutionView:
     )
 
 
-def execution_of_state(run: Run) -> ExecutionView:
-    """A run just requested, as the write model has it."""
+def execution_of_state(run: Run, *, queued_at: datetime) -> ExecutionView:
+    """A run as it was requested, which is as the ledger has it until it starts; `queued_at` is the commit's time."""
     return ExecutionView(
         id=run.id,
         job_id=run.job_id,
@@ -117,7 +119,7 @@ def execution_of_state(run: Run) -> ExecutionView:
         max_attempts=run.spec.retry.max_retries + 1,
         scheduled_for=run.scheduled_for,
         fires_at=run.scheduled_for,
-        queued_at=run.scheduled_for,
+        queued_at=queued_at,
         started_at=None,
         finished_at=None,
         duration_seconds=None,

@@ -43,6 +43,7 @@ class Decided:
         after: as it is now; the same as `before` if there was nothing to do.
         first: position of the first event written, None if there is none.
         last: position of the last one.
+        at: commit time of those in the last commit, as their envelopes have it; None if there is none.
         changes: the events, in order; their ids stand in `event_ids`.
         answered: the answer an Idempotency-Key has had before; nothing was written.
         states: every aggregate the events advanced, as it is now.
@@ -54,6 +55,7 @@ class Decided:
     after: Snapshot
     first: Position | None = None
     last: Position | None = None
+    at: datetime | None = None
     changes: tuple[Change, ...] = ()
     event_ids: tuple[str, ...] = ()
     answered: Answered | None = None
@@ -281,6 +283,7 @@ def _decided(
         after=states.get(ref, known[ref]),
         first=committed.first,
         last=committed.last,
+        at=ids.from_ms(committed.now_ms),
         changes=decision.changes,
         event_ids=tuple(event.id for event in unit.events),
         states=states,
