@@ -1,9 +1,11 @@
-"""One partition's way into Postgres: read, fold, commit, publish, trim; and look again when in doubt."""
+"""One partition's way into Postgres: read, fold, commit, announce, trim; and look again when in doubt."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING
+
+import asyncpg
 
 from services.projector import job_rows, projections, run_rows
 from services.projector.batch import Overtaken, batch_of, commit
@@ -21,10 +23,10 @@ from shared.readmodel import archive
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    import asyncpg
     from redis.asyncio import Redis
 
     from services.projector.batch import Batch
+    from services.projector.committer import Committer
     from services.projector.projections import Folded
     from services.projector.rows import Refusal
     from shared.eventlog.envelope import Recorded
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
     from shared.readmodel.archive import Checkpoint
 
 BATCH = 2_000  # events a transaction
+SMALL = 200  # events; below, a batch is written together with those of other partitions
+APART = 100  # batches that a partition commits by itself after trouble, so as not to spoil the others' groups
 BLOCK_MS = 500  # a read of a quiet log lasts so long: a stop, or the loss of the partition, waits for it
 
 
@@ -49,7 +53,8 @@ class PartitionProjector:
         keys: names of its keys.
         reader: of the log, on a client whose reads may block.
         redis: a client for commands.
-        pool: of the archive's database; one connection is kept while the partition is served.
+        pool: of the archive's database; one connection is taken at a time.
+        committer: writes small batches, and announces all.
         metrics: counts refusals.
         reopen: opens the log (`recovery.open_log`); raises Fatal if archive and log disagree.
     """
@@ -62,6 +67,7 @@ class PartitionProjector:
         reader: LogReader,
         redis: Redis,
         pool: asyncpg.Pool,
+        committer: Committer,
         metrics: Metrics,
         reopen: Callable[[int], Awaitable[None]],
     ) -> None:
@@ -70,16 +76,17 @@ class PartitionProjector:
         self._reader = reader
         self._redis = redis
         self._pool = pool
+        self._committer = committer
         self._metrics = metrics
         self._reopen = reopen
         self._log = logs.get("daybook.projector")
-        self._connection: asyncpg.pool.PoolConnectionProxy | None = None
         self._ahead: asyncio.Task[list[Recorded]] | None = None
         self._memory = Memory()
         self._tail = Tail()
         self.checkpoint: Checkpoint | None = None
         self.reached: Checkpoint | None = None  # outlives `checkpoint` in an outage: the lag is not 0 then
         self._holes = 0
+        self._apart = 0
 
     async def run_once(self, *, block_ms: int | None = BLOCK_MS) -> int:
         """Project one batch, and return how many events it had; 0 if none came within `block_ms`.
@@ -102,7 +109,7 @@ class PartitionProjector:
             raise
 
     async def forget(self) -> None:
-        """Drop what is known and give the connection back; the next round begins anew."""
+        """Drop what is known; the next round begins anew."""
         self.checkpoint = None
         self._memory = Memory()
         self._tail = Tail()
@@ -110,9 +117,6 @@ class PartitionProjector:
         if ahead is not None:
             ahead.cancel()
             await asyncio.gather(ahead, return_exceptions=True)  # nobody waits for what it found
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            await self._pool.release(connection)
 
     async def leave(self) -> None:
         """The partition is another replica's: forget, and don't speak of its lag any more."""
@@ -120,27 +124,30 @@ class PartitionProjector:
         await self.forget()
 
     async def _round(self, block_ms: int | None) -> int:
-        if self.checkpoint is None or self._connection is None:
-            self._connection, self.checkpoint = await self._begin()
-            self.reached = self.checkpoint
+        if self.checkpoint is None:
+            self.checkpoint = self.reached = await self._begin()
         events = await self._read(self.checkpoint, block_ms)
         if not events:
             return 0
         self._holes = 0
-        self._read_ahead(events[-1], block_ms)
-        batch = batch_of(self.checkpoint, events, await self._fold(self._connection, events))
-        refused = await commit(self._connection, batch)
+        if len(events) >= SMALL:
+            self._read_ahead(events[-1], block_ms)
+        batch = batch_of(self.checkpoint, events, await self._fold(events))
+        together = self._may_join(batch) and await self._committer.commit(batch)
+        refused = [] if together else await self._commit_alone(batch)
         self.checkpoint = self.reached = batch.after
         self._memory.settle(batch.folded, {each.key for each in refused})
         self._tell(refused)
-        await self._publish(batch)
+        if not together:
+            await self._committer.announce([batch.after])
+        await self._trim(batch)
         return len(events)
 
-    async def _begin(self) -> tuple[asyncpg.pool.PoolConnectionProxy, Checkpoint]:
-        """A connection, and the checkpoint of a log that is open for this very server."""
+    async def _begin(self) -> Checkpoint:
+        """The checkpoint of a log that is open for this very server."""
         checkpoint = await self._opened() or await self._reopened()
-        await self._announce(checkpoint)  # whoever projected it may have died before it could
-        return await self._pool.acquire(), checkpoint
+        await self._committer.announce([checkpoint])  # whoever projected it may have died before it could
+        return checkpoint
 
     async def _opened(self) -> Checkpoint | None:
         state = await opening.look(self._redis, self._keys)
@@ -170,19 +177,34 @@ class PartitionProjector:
             read = self._reader.read(self.partition, last.position, last.id, count=BATCH, block_ms=block_ms)
             self._ahead = asyncio.create_task(read, name=f"projector:{self.partition}:ahead")
 
-    async def _fold(self, connection: asyncpg.pool.PoolConnectionProxy, events: Sequence[Recorded]) -> Folded:
+    async def _fold(self, events: Sequence[Recorded]) -> Folded:
         memory = self._memory
         jobs, runs = projections.needed(events, memory.jobs, memory.runs)
         if jobs:
-            for record in await connection.fetch(statement("load_jobs"), jobs):
+            for record in await self._pool.fetch(statement("load_jobs"), jobs):
                 entry = job_rows.loaded(tuple(record))
                 memory.jobs[entry.id] = entry
         if runs:
             times = [ids.time_of(run) for run in runs]
-            for record in await connection.fetch(statement("load_runs"), runs, times):
+            for record in await self._pool.fetch(statement("load_runs"), runs, times):
                 row = run_rows.loaded(tuple(record))
                 memory.runs[row.id] = row
         return projections.fold(events, memory.jobs, memory.runs)
+
+    def _may_join(self, batch: Batch) -> bool:
+        return len(batch.events) < SMALL and not batch.folded.unreadable and self._apart == 0
+
+    async def _commit_alone(self, batch: Batch) -> list[Refusal]:
+        self._apart = max(0, self._apart - 1)
+        try:
+            async with self._pool.acquire() as connection:
+                refused = await commit(connection, batch)
+        except asyncpg.PostgresError:
+            self._apart = APART
+            raise
+        if refused:
+            self._apart = APART
+        return refused
 
     def _tell(self, refused: Sequence[Refusal]) -> None:
         for each in refused:
@@ -197,15 +219,11 @@ class PartitionProjector:
                 reason=each.message,
             )
 
-    async def _publish(self, batch: Batch) -> None:
-        """Tell who waits for the archive, and drop from the log what nobody tails any more."""
-        await self._announce(batch.after)
+    async def _trim(self, batch: Batch) -> None:
+        """Drop from the log what nobody tails any more."""
         below = self._tail.add(batch.events)
         if below is not None:
             await self._reader.trim(self.partition, below)
-
-    async def _announce(self, archived: Checkpoint) -> None:
-        await self._redis.publish(self._keys.archived, f"{archived.epoch}-{archived.pos}")
 
     async def _face(self, hole: Hole) -> None:
         """Look again: the checkpoint may be old. A hole after that is one.

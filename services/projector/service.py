@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from services.projector import gauges
+from services.projector.committer import Committer
 from services.projector.partition import PartitionProjector
 from shared.eventlog.keys import Keys
 from shared.lifecycle import repeat
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from shared.metrics import Metrics
 
 ROLE = "projector"
-SPARE = 2  # connections: one to measure or make months with, one to open a log
+SPARE = 3  # connections: one to measure or make months with, one to open a log, one for the committer
 RENEW_EVERY_S = 0.33  # a third of lease.TTL_MS: two renewals may fail before a partition is lost
 IDLE_S = 0.1  # how often a loop looks whether its partition has become ours
 MEASURE_EVERY_S = 1.0
@@ -72,9 +73,17 @@ class Projector:
         self._metrics = metrics
         self._health = health
         self._keys = {partition: Keys(prefix, partition) for partition in range(partitions)}
+        self._committer = Committer(pool, redis, self._keys)
         self._lines = {
             partition: PartitionProjector(
-                partition, keys, reader=reader, redis=redis, pool=pool, metrics=metrics, reopen=reopen
+                partition,
+                keys,
+                reader=reader,
+                redis=redis,
+                pool=pool,
+                committer=self._committer,
+                metrics=metrics,
+                reopen=reopen,
             )
             for partition, keys in self._keys.items()
         }
@@ -103,9 +112,10 @@ class Projector:
             await self._share.release_all()
 
     async def close(self) -> None:
-        """Give the connections back. `run` does it by itself."""
+        """Give up what is under way. `run` does it by itself."""
         for line in self._lines.values():
             await line.forget()
+        await self._committer.close()
 
     def _start(
         self, group: asyncio.TaskGroup, name: str, round_: Callable[[], Awaitable[float | None]], stop: Stop

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 EVENTS_KEPT = 10_000
 BYTES_KEPT = 64 * 1024 * 1024
+GRAINS = 20  # parts of the tail that leave the log together: under a trickle not each event is a trim
 _OVERHEAD = 250  # bytes of an entry beside its data, about
 
 
@@ -38,7 +39,7 @@ class Tail:
     def add(self, events: Sequence[Recorded]) -> Position | None:
         """Note a batch that is archived; return the position below which to trim the log now, or None."""
         size = sum(len(event.data) + _OVERHEAD for event in events)
-        self._batches.append(_Batch(events[0].position, len(events), size))
+        self._append(_Batch(events[0].position, len(events), size))
         self._events += len(events)
         self._size += size
         dropped = False
@@ -48,6 +49,16 @@ class Tail:
             self._size -= oldest.size
             dropped = True
         return self._batches[0].first if dropped else None
+
+    def _append(self, batch: _Batch) -> None:
+        """Add it to the last one if both together are still little."""
+        if self._batches:
+            first, events, size = self._batches[-1]
+            events, size = events + batch.events, size + batch.size
+            if events * GRAINS <= self._events_kept and size * GRAINS <= self._bytes_kept:
+                self._batches[-1] = _Batch(first, events, size)
+                return
+        self._batches.append(batch)
 
     def _too_much(self) -> bool:
         if len(self._batches) == 1:

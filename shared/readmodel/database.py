@@ -45,7 +45,16 @@ async def connect_pool(
         max_size=max_size,
         command_timeout=statement_timeout_s + 5,  # for a server that can't even cancel
         server_settings=_SETTINGS | {"statement_timeout": f"{int(statement_timeout_s * 1000)}"},
+        reset=_as_it_is,
     )
+
+
+async def _as_it_is(_: Connection) -> None:
+    """Leave a connection that is given back to the pool as it is, which asyncpg has rolled back.
+
+    Its own reset is a round trip at each release: it would undo what outlives a transaction (settings, advisory
+    locks, LISTEN, cursors). Nothing of ours does, but for the lock of `recovery`, which its taker gives back.
+    """
 
 
 async def migrate(url: str, *, extra: Mapping[str, str] | None = None) -> list[str]:

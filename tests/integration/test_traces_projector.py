@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from services.projector import partition, projections
+from services.projector import committer, partition, projections
 from services.projector.rows import statement
 from shared.domain import ids
 from shared.domain.commands import PauseJob, TriggerJob, Wake
@@ -30,8 +30,9 @@ async def set_back(postgres, tmp_path):
         yield made
 
 
+@pytest.mark.parametrize(("where", "small"), [(committer, partition.SMALL), (partition, 0)])
 async def test_a_projector_in_flight_adds_nothing_after_the_log_was_opened_without_its_events(
-    set_back, monkeypatch
+    set_back, monkeypatch, where, small
 ):
     """Trace 4: it has read three events; Redis comes back without them and is opened; then it commits."""
     office, server = set_back
@@ -42,14 +43,16 @@ async def test_a_projector_in_flight_adds_nothing_after_the_log_was_opened_witho
     for _ in range(3):
         await office.create(name="rolled back")
     at_the_door, go_on = asyncio.Event(), asyncio.Event()
-    real = partition.commit
+    name = "commit_together" if where is committer else "commit"
+    real = getattr(where, name)
 
     async def stalled(connection, batch):
         at_the_door.set()
         await go_on.wait()
         return await real(connection, batch)
 
-    monkeypatch.setattr(partition, "commit", stalled)
+    monkeypatch.setattr(partition, "SMALL", small)
+    monkeypatch.setattr(where, name, stalled)
     in_flight = asyncio.create_task(projector.run_once(0))
     await at_the_door.wait()
     server.rewind()

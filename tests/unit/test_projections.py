@@ -364,3 +364,12 @@ def test_large_events_leave_the_log_sooner():
     tail = Tail(events_kept=1000, bytes_kept=2500)
     below = [tail.add([replace(event, position=Position(1, n), data="x" * 1000)]) for n in range(1, 4)]
     assert below == [None, None, Position(1, 2)]
+
+
+def test_little_batches_leave_the_log_together_and_never_too_soon():
+    event = Story().created().events[0]
+    tail = Tail(events_kept=200, bytes_kept=10**9)
+    below = {n: tail.add([replace(event, position=Position(1, n))]) for n in range(1, 1001)}
+    trims = {n: at.pos for n, at in below.items() if at is not None}
+    assert 70 <= len(trims) <= 1000 / 10
+    assert all(200 <= n - pos + 1 < 220 for n, pos in trims.items())
