@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
-from dataclasses import dataclass
 from datetime import timedelta
-from importlib import resources
 from typing import TYPE_CHECKING
 
+from services.timer.due import Due, DueIndex
 from shared import logs
 from shared.domain import ids
 from shared.domain.commands import SuspendJob, Wake
@@ -18,7 +17,7 @@ from shared.domain.refusals import Refused
 from shared.domain.run import Run
 from shared.eventlog.envelope import Context
 from shared.eventlog.snapshot import NewerShape
-from shared.eventlog.writer import LogFull, Script
+from shared.eventlog.writer import LogFull
 from shared.faults import is_broken
 from shared.loop import repeat
 
@@ -33,22 +32,14 @@ if TYPE_CHECKING:
     from shared.metrics import Metrics
     from shared.ops import Health
 
-WAKES_MAX = 200  # a partition and round; the most that one batch takes
 IDLE_MAX_S = 1.0  # a lost ring of the bell costs at most this
+PACE_S = 0.003  # small rounds cost the most; this much they may add to a delay
 RENEW_EVERY_S = 1 / 3  # a third of a lease: two renewals may fail before it is lost
 SKEW_MAX = timedelta(seconds=2)
 POSTPONE_MS = 60_000
 TROUBLES_MAX = 5  # a job that can't be decided so often is paused
 _ACTOR = Context(actor="timer")
-
-
-@dataclass(frozen=True, slots=True)
-class Due:
-    """An entry of the due index: a ref, and its score (ms) as text."""
-
-    partition: int
-    ref: str
-    score: str
+_WAKE = Wake()
 
 
 class Timer:
@@ -74,6 +65,7 @@ class Timer:
         health: Health,
     ) -> None:
         self._log = log
+        self._index = DueIndex(log)
         self._decider = decider
         self._bells = bells
         self._share = share
@@ -82,7 +74,6 @@ class Timer:
         self._health = health
         self._rung = asyncio.Event()
         self._troubles: Counter[str] = Counter()
-        self._postpone = Script(resources.files("services.timer").joinpath("postpone.lua").read_text())
         self._skew = timedelta()
         self._words = logs.get("daybook.timer")
         health.check("clock", self._clock_trouble)
@@ -101,38 +92,25 @@ class Timer:
         with contextlib.suppress(Exception):  # they run out by themselves
             await self._share.release_all()
 
-    async def run_once(self) -> None:
-        """Take and decide what is due now; where nothing is, sleep until something will be, or the bell rings."""
-        self._rung.clear()
-        owned = sorted(self._share.owned)
-        due, head_ms = await self._look(owned)
-        self._metrics.timer_last_tick_timestamp_seconds.set(self._log.now().timestamp())
-        if due and not self._clock_trouble():
-            await asyncio.gather(*(self._wake(entry) for entry in due))
-        else:
-            await self._sleep_until(head_ms if owned else None)
+    async def run_once(self) -> float | None:
+        """Take and decide what is due now; where nothing is, sleep until something will be, or the bell rings.
 
-    async def _look(self, owned: list[int]) -> tuple[list[Due], int | None]:
-        """What is due in the partitions owned, and when the next entry will be (ms): one round trip."""
-        now_ms = ids.to_ms(self._log.now())
-        async with self._log.redis.pipeline(transaction=False) as pipe:
-            pipe.time()
-            for partition in owned:
-                due = self._log.keys(partition).due
-                pipe.zrange(due, "-inf", str(now_ms), byscore=True, offset=0, num=WAKES_MAX, withscores=True)
-                pipe.zrange(due, 0, 0, withscores=True)
-                pipe.zcount(due, "-inf", str(now_ms))
-            (seconds, micros), *rows = await pipe.execute()
-        self._log.saw(seconds * 1000 + micros // 1000)
-        self._skew = self._clock.now() - self._log.now()
-        self._metrics.jobs_overdue.set(sum(rows[2::3]))
-        entries = [
-            Due(partition, ref.decode(), f"{score:.0f}")
-            for partition, found in zip(owned, rows[0::3], strict=True)
-            for ref, score in found
-        ]
-        heads = [int(head[0][1]) for head in rows[1::3] if head]
-        return entries, min(heads, default=None)
+        Returns the seconds to pause, so that rounds with work begin PACE_S apart: what falls due one by one is then
+        decided together. What falls due after a quiet spell is not kept waiting.
+        """
+        self._rung.clear()
+        began = self._clock.monotonic()
+        owned = sorted(self._share.owned)
+        sight = await self._index.look(owned)
+        now = self._log.now()
+        self._skew = self._clock.now() - now
+        self._metrics.jobs_overdue.set(sight.overdue)
+        self._metrics.timer_last_tick_timestamp_seconds.set(now.timestamp())
+        if sight.due and not self._clock_trouble():
+            await asyncio.gather(*(self._wake(entry) for entry in sight.due))
+            return max(0.0, PACE_S - (self._clock.monotonic() - began))
+        await self._sleep_until(sight.head_ms)
+        return None
 
     async def _sleep_until(self, head_ms: int | None) -> None:
         idle_s = IDLE_MAX_S
@@ -145,13 +123,14 @@ class Timer:
 
     async def _wake(self, entry: Due) -> None:
         try:
-            decided = await self._decider.decide(entry.ref, Wake(), _ACTOR, woken=entry.score)
+            held = entry.snapshot()
+            decided = await self._decider.decide(entry.ref, _WAKE, _ACTOR, held=held, woken=entry.score)
         except LogFull as error:
             self._words.warning("wake refused", ref=entry.ref, reason=str(error))
-            await self._move(entry, 1_000)
+            await self._index.postpone(entry, by_ms=1_000)
         except (NewerShape, Refused) as error:  # a newer replica's to decide; or gone from Redis
             self._words.warning("wake left alone", ref=entry.ref, reason=str(error))
-            await self._move(entry, POSTPONE_MS)
+            await self._index.postpone(entry, by_ms=POSTPONE_MS)
         except Exception as error:
             if is_broken(error):
                 raise
@@ -161,9 +140,8 @@ class Timer:
             self._metrics.count_occurrences(decided.changes, self._log.now())
             self._tell(decided)
             if decided.last is None:
-                await self._move(
-                    entry, POSTPONE_MS
-                )  # nothing to do under this time; if it has moved, it stands
+                # Nothing to do under this time; if it has moved, it stands.
+                await self._index.postpone(entry, by_ms=POSTPONE_MS)
 
     async def _set_aside(self, entry: Due, error: Exception) -> None:
         """One aggregate that can't be decided must not stop the rest: it comes again in a minute, alone."""
@@ -175,13 +153,7 @@ class Timer:
             await self._decider.decide(entry.ref, SuspendJob(by="timer", reason=reason[:500]), _ACTOR)
             del self._troubles[entry.ref]
         else:
-            await self._move(entry, POSTPONE_MS)
-
-    async def _move(self, entry: Due, by_ms: int) -> None:
-        later = str(ids.to_ms(self._log.now()) + by_ms)
-        await self._postpone(
-            self._log.redis, [self._log.keys(entry.partition).due], [entry.ref, entry.score, later]
-        )
+            await self._index.postpone(entry, by_ms=POSTPONE_MS)
 
     def _tell(self, decided: Decided) -> None:
         for change in decided.changes:

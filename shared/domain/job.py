@@ -17,7 +17,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
-from itertools import islice
 from typing import TYPE_CHECKING
 
 from shared.domain import ids
@@ -48,15 +47,15 @@ from shared.domain.events import (
     SkipReason,
 )
 from shared.domain.refusals import IllegalTransition, NeverFires, NoSuchJob, Overlaps
-from shared.domain.schedule import between, next_after
+from shared.domain.schedule import next_after
 from shared.domain.spec import JobSpec, run_spec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 FIRES_A_WAKE = 50  # a unit of this many runs is about 1 ms of script (DESIGN §5.2: 5 ms a batch)
 WALK_A_WAKE = 1_000  # occurrences looked at; a longer backlog is settled in several units
-_INSTANT = timedelta(milliseconds=1)
+_LEAVES_PAUSED = (Wake, PauseJob, TriggerJob)  # what fell due in a pause is none of their business
 
 
 class Status(StrEnum):
@@ -133,7 +132,7 @@ def decide(job: Job | None, command: JobCommand, now: datetime) -> Decision:
         raise NoSuchJob
     if isinstance(command, SuspendJob):
         return Decision(changes=tuple(_suspended(job, command, now)))
-    due = _Settling(job, now, keep_paused=isinstance(command, Wake | PauseJob | TriggerJob))
+    due = _Settling(job, now, keep_paused=isinstance(command, _LEAVES_PAUSED))
     due.settle()
     if not due.settled:
         return Decision(changes=tuple(due.changes), settled=isinstance(command, Wake))
@@ -275,9 +274,12 @@ class _Settling:
         schedule, anchor = self.job.spec.schedule, self.job.anchor_at
         # What was announced stays announced: `first` was computed when its predecessor was decided, and
         # is not computed again here, where newer zone tables might disagree.
-        rest: Iterator[datetime] = between(schedule, first, self.now, anchor_at=anchor)
-        due = [first, *islice(rest, WALK_A_WAKE - 1)]
-        return due, next_after(schedule, due[-1], anchor_at=anchor)
+        due = [first]
+        following = next_after(schedule, first, anchor_at=anchor)
+        while following is not None and following <= self.now and len(due) < WALK_A_WAKE:
+            due.append(following)
+            following = next_after(schedule, following, anchor_at=anchor)
+        return due, following
 
     def _misfired_then_fresh(self, due: list[datetime], following: datetime | None) -> None:
         """Misfire `latest`: of what is later than the grace, only the newest due occurrence may run."""

@@ -16,13 +16,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache, lru_cache
 from threading import Lock
-from typing import TYPE_CHECKING, ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self
 from zoneinfo import ZoneInfo
 
+from shared.domain import ids
 from shared.domain.cron import YEARS_SEARCHED, BadCron, Cron, parse
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 INTERVAL_MAX_S = 31_536_000  # 365 days
 WALKS_KEPT = 1_024  # (expression, zone) pairs; with SPANS_KEPT at most 16 MB
@@ -101,20 +99,10 @@ def next_after(schedule: Schedule, after: datetime, *, anchor_at: datetime) -> d
     if schedule.cron_expression is not None:
         return _walk(schedule.cron_expression, schedule.timezone).next_after(after)
     if schedule.interval_seconds is not None:
-        return _next_tick(timedelta(seconds=schedule.interval_seconds), after, _utc_ms(anchor_at))
+        return _next_tick(schedule.interval_seconds * 1000, ids.to_ms(after), ids.to_ms(anchor_at))
     if schedule.run_at is not None and (once := _utc_ms(schedule.run_at)) > after:
         return once
     return None
-
-
-def between(
-    schedule: Schedule, after: datetime, until: datetime, *, anchor_at: datetime
-) -> Iterator[datetime]:
-    """Every occurrence after `after` up to and including `until`, each computed when it is asked for."""
-    found = next_after(schedule, after, anchor_at=anchor_at)
-    while found is not None and found <= until:
-        yield found
-        found = next_after(schedule, found, anchor_at=anchor_at)
 
 
 def searches() -> int:
@@ -133,8 +121,8 @@ def _check_run_at(run_at: datetime) -> None:
         raise BadSchedule("run_at lies outside the years 1970 to 8999", field="run_at")
 
 
-def _next_tick(interval: timedelta, after: datetime, anchor_at: datetime) -> datetime:
-    return anchor_at + interval * max(1, (after - anchor_at) // interval + 1)
+def _next_tick(interval_ms: int, after_ms: int, anchor_ms: int) -> datetime:
+    return ids.from_ms(anchor_ms + interval_ms * max(1, (after_ms - anchor_ms) // interval_ms + 1))
 
 
 def _utc_ms(at: datetime) -> datetime:

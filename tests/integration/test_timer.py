@@ -1,11 +1,15 @@
 """The timer: on time, once, and never stopped by one bad job."""
 
 import asyncio
+import contextlib
 from datetime import timedelta
 
 import pytest
 
-from services.timer.service import TROUBLES_MAX, Timer
+from services.timer import due as due_module
+from services.timer import service as service_module
+from services.timer.due import Due, DueIndex, Sight
+from services.timer.service import PACE_S, TROUBLES_MAX, Timer
 from shared.clock import SystemClock
 from shared.domain import ids, job
 from shared.domain.commands import CreateJob, StartRun, TriggerJob
@@ -27,6 +31,19 @@ class Skewed(SystemClock):
 
     def now(self):
         return super().now() + self.by
+
+
+class Stopped(SystemClock):
+    """A clock whose `monotonic` goes on by `each_s` whenever it is asked, and not otherwise."""
+
+    def __init__(self, each_s=0.0):
+        super().__init__()
+        self._each_s = each_s
+        self._at = 0.0
+
+    def monotonic(self):
+        self._at += self._each_s
+        return self._at
 
 
 class Running:
@@ -73,6 +90,26 @@ async def a_job(bench, partition=0, **spec):
     job_id = a_job_id(partition, bench.log.now())
     command = CreateJob(job_id=job_id, spec=a_spec(**spec), owner="ann", tenant="t")
     return await bench.decider.decide(f"job:{job_id}", command, TESTER, held=snapshot.NOTHING)
+
+
+@contextlib.asynccontextmanager
+async def a_timer(bench, url, clock):
+    """A timer that owns all partitions and does its rounds when it is told to."""
+    running = Running(bench, url, "by-hand", clock)
+    await running.timer._share.renew()
+    yield running.timer
+    await running.timer._share.release_all()
+    await running.log.close()
+    await running.bells.aclose()
+
+
+@pytest.fixture
+def url(valkey):
+    return valkey.endpoint.url
+
+
+async def refs_due(bench, partition=0):
+    return [ref.decode() for ref in await bench.redis.zrange(bench.log.keys(partition).due, 0, -1)]
 
 
 async def kinds(bench, partition=0):
@@ -194,15 +231,86 @@ async def test_a_timer_whose_clock_is_off_decides_nothing_and_says_so(bench, tim
         await wait_until(lambda: decisions(bench), "another timer decides")
 
 
-async def test_an_entry_edited_meanwhile_is_not_postponed(bench, timer):
+async def test_an_entry_edited_meanwhile_is_not_postponed(bench):
     made = await a_job(bench, every=100)
-    running = timer()
+    index = DueIndex(bench.log)
     entry_score = await bench.redis.zscore(bench.log.keys(0).due, made.ref)
-    from services.timer.service import Due  # noqa: PLC0415
-
-    await running.log.sync()
-    await running.timer._move(Due(0, made.ref, "5"), 60_000)
+    await index.postpone(Due(0, made.ref, "5"), by_ms=60_000)
     assert await bench.redis.zscore(bench.log.keys(0).due, made.ref) == entry_score
-    await running.timer._move(Due(0, made.ref, f"{entry_score:.0f}"), 60_000)
+    await index.postpone(Due(0, made.ref, f"{entry_score:.0f}"), by_ms=60_000)
     assert await bench.redis.zscore(bench.log.keys(0).due, made.ref) < entry_score
-    await running.bells.aclose()
+
+
+async def test_what_falls_due_after_a_quiet_spell_is_decided_at_once_and_then_the_pace_is_kept(bench, url):
+    made = await a_job(bench, once=bench.log.now())
+    async with a_timer(bench, url, clock=Stopped()) as service:
+        pause_s = await service.run_once()
+        assert await decisions(bench) == 1, "the first round decides it, without waiting"
+        assert pause_s == PACE_S
+        assert made.ref not in await refs_due(bench)
+
+
+async def test_a_round_that_lasted_longer_than_the_pace_is_followed_at_once(bench, url):
+    await a_job(bench, once=bench.log.now())
+    async with a_timer(bench, url, clock=Stopped(each_s=2 * PACE_S)) as service:
+        assert await service.run_once() == 0.0
+        assert await decisions(bench) == 1
+
+
+async def test_a_round_with_nothing_to_do_has_slept_and_asks_for_no_pause(bench, url, monkeypatch):
+    monkeypatch.setattr(service_module, "IDLE_MAX_S", 0.01)
+    await a_job(bench, every=3600)
+    async with a_timer(bench, url, clock=Stopped()) as service:
+        assert await service.run_once() is None
+
+
+async def test_a_look_brings_the_snapshots_of_what_is_due_and_the_time_of_the_first_to_come(bench):
+    due = await a_job(bench, once=bench.log.now())
+    later = await a_job(bench, 1, every=100)
+    sight = await DueIndex(bench.log).look([0, 1])
+    (entry,) = sight.due
+    assert (entry.partition, entry.ref) == (0, due.ref)
+    assert entry.snapshot() == due.after
+    assert int(entry.score) == ids.to_ms(due.after.state.next_for) == sight.head_ms
+    assert sight.overdue == 1
+    assert (await DueIndex(bench.log).look([1])).head_ms == ids.to_ms(later.after.state.next_for)
+    assert await DueIndex(bench.log).look([]) == Sight(due=[], overdue=0, head_ms=None)
+
+
+async def test_a_look_takes_what_one_batch_does_and_counts_the_rest(bench, monkeypatch):
+    monkeypatch.setattr(due_module, "WAKES_MAX", 2)
+    for _ in range(5):
+        await a_job(bench, once=bench.log.now())
+    sight = await DueIndex(bench.log).look([0, 1])
+    assert (len(sight.due), sight.overdue) == (2, 5)
+
+
+async def test_snapshots_too_large_for_one_round_are_left_for_the_next(bench, url, monkeypatch):
+    monkeypatch.setattr(due_module, "BYTES_MAX", 1)
+    for _ in range(3):
+        await a_job(bench, once=bench.log.now())
+    async with a_timer(bench, url, clock=Stopped()) as service:
+        for done in (1, 2, 3):
+            await service.run_once()
+            assert await decisions(bench) == done
+            assert service._metrics.jobs_overdue._value.get() == 4 - done
+
+
+async def test_a_server_that_has_lost_its_scripts_is_given_them_again(bench):
+    due = await a_job(bench, once=bench.log.now())
+    await bench.redis.script_flush()
+    sight = await DueIndex(bench.log).look([0])
+    assert [entry.ref for entry in sight.due] == [due.ref]
+
+
+async def test_an_entry_whose_snapshot_is_gone_is_put_off_and_does_not_stop_the_others(bench, url):
+    gone = await a_job(bench, once=bench.log.now())
+    good = await a_job(bench, once=bench.log.now())
+    keys = bench.log.keys(0)
+    await bench.redis.delete(keys.aggregate(gone.ref))
+    unknown = next(entry for entry in (await DueIndex(bench.log).look([0])).due if entry.ref == gone.ref)
+    assert unknown.snapshot() is None, "so the decider looks for it in the archive"
+    async with a_timer(bench, url, clock=Stopped()) as service:
+        await service.run_once()
+    assert (await bench.log.load(good.ref))[good.ref].state.next_for is None
+    assert await bench.redis.zscore(keys.due, gone.ref) > ids.to_ms(bench.log.now()) + 50_000

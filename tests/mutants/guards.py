@@ -222,7 +222,7 @@ GUARDS = (
         name="own-clock",
         protects="trace 14: the timer sleeps until the head of `due`, whatever rings or times out",
         file="services/timer/service.py",
-        text="await self._sleep_until(head_ms if owned else None)",
+        text="await self._sleep_until(sight.head_ms)",
         instead="await self._sleep_until(None)",
         tests=_in(
             "test_traces_timer",

@@ -1,0 +1,112 @@
+"""The due index as the timer sees it: what is due, and moving what can't be decided out of the way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+from redis.exceptions import NoScriptError
+
+from shared.domain import ids
+from shared.eventlog.snapshot import NOTHING
+from shared.eventlog.writer import Script, read_snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from shared.eventlog.log import EventLog
+    from shared.eventlog.snapshot import Snapshot
+
+WAKES_MAX = 200  # a partition and round; the most that one batch takes
+BYTES_MAX = 1_000_000  # of snapshots, likewise: one that is past it is the round's last
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """An entry of the due index: a ref, and its score (ms) as text.
+
+    `held` has version, state and fence of the aggregate's snapshot as they were when the score was read.
+    """
+
+    partition: int
+    ref: str
+    score: str
+    held: tuple[bytes, bytes, bytes] = field(default=(b"", b"", b""), compare=False)
+
+    def snapshot(self) -> Snapshot | None:
+        """The aggregate as it was then; None if it wasn't in Redis (it may still be in the archive).
+
+        Raises:
+            NewerShape: a newer Daybook wrote it.
+        """
+        found = read_snapshot(self.ref, *(each.decode() for each in self.held))
+        return None if found is NOTHING else found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sight:
+    """One look at the due index of some partitions.
+
+    Attributes:
+        due: entries whose time has come, the most pressing of each partition.
+        overdue: how many there are, taken or not.
+        head_ms: when the first entry of all is due (Unix ms), or None.
+    """
+
+    due: list[Due]
+    overdue: int
+    head_ms: int | None
+
+
+class DueIndex:
+    """The due indexes of all partitions; `log` says where they are, and is told what time Redis has."""
+
+    def __init__(self, log: EventLog) -> None:
+        self._log = log
+        self._take = _script("take")
+        self._postpone = _script("postpone")
+
+    async def look(self, partitions: Sequence[int]) -> Sight:
+        """What is due in `partitions`: one round trip."""
+        if not partitions:
+            await self._log.sync()
+            return Sight(due=[], overdue=0, head_ms=None)
+        due: list[Due] = []
+        heads: list[int] = []
+        overdue = 0
+        for partition, row in zip(partitions, await self._called(partitions), strict=True):
+            seconds, micros, head, count, *entries = row
+            overdue += count
+            if head:
+                heads.append(int(float(head)))
+            due += [
+                Due(partition, ref.decode(), score.decode(), (version, state, fence))
+                for ref, score, version, state, fence in entries
+            ]
+        self._log.saw(int(seconds) * 1000 + int(micros) // 1000)
+        return Sight(due=due, overdue=overdue, head_ms=min(heads, default=None))
+
+    async def postpone(self, entry: Due, *, by_ms: int) -> None:
+        """Have `entry` come again `by_ms` from now, unless it has moved since it was seen."""
+        later = str(ids.to_ms(self._log.now()) + by_ms)
+        keys = [self._log.keys(entry.partition).due]
+        await self._postpone(self._log.redis, keys, [entry.ref, entry.score, later])
+
+    async def _called(self, partitions: Sequence[int]) -> list[Any]:
+        try:
+            return await self._pipelined(partitions)
+        except NoScriptError:
+            await self._log.redis.script_load(self._take.body)
+            return await self._pipelined(partitions)
+
+    async def _pipelined(self, partitions: Sequence[int]) -> list[Any]:
+        async with self._log.redis.pipeline(transaction=False) as pipe:
+            for partition in partitions:
+                keys = self._log.keys(partition)
+                pipe.evalsha(self._take.sha, 1, keys.due, keys.aggregate(""), str(WAKES_MAX), str(BYTES_MAX))
+            return await pipe.execute()
+
+
+def _script(name: str) -> Script:
+    return Script(resources.files("services.timer").joinpath(f"{name}.lua").read_text())
