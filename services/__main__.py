@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from shared.settings import Settings
 
 
-SPARE_CONNECTIONS = 4  # to Postgres, beside the one that a projector keeps for each partition
+SPARE_CONNECTIONS = 4  # to Postgres, beside the one that each partition of a projector may take
 
 
 def bits_for_ids() -> Callable[[], int]:

@@ -102,8 +102,8 @@ async def open_log(
 @asynccontextmanager
 async def _alone(connection: archive.Connection, partition: int) -> AsyncIterator[None]:
     """One opener of a partition at a time. A lock of the session: the fence must be committed on the way."""
-    await connection.execute("select pg_advisory_lock($1, $2)", OPENING_LOCK, partition)
     try:
+        await connection.execute("select pg_advisory_lock($1, $2)", OPENING_LOCK, partition)
         yield
     finally:
         if not connection.is_closed():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 from typing import NamedTuple
@@ -29,7 +30,8 @@ def install(directory: Path) -> dict[str, str]:
     shutil.copy(Path(noting.__file__), site / "daybook_bench_noting.py")
     (dist / "METADATA").write_text("Metadata-Version: 2.1\nName: daybook-bench\nVersion: 1.0\n")
     (dist / "entry_points.txt").write_text(f"[daybook.handlers]\n{JOB_TYPE} = daybook_bench_noting:noted\n")
-    return {"PYTHONPATH": str(site), noting.DIRECTORY: str(notes)}
+    path = os.pathsep.join(filter(None, (str(site), os.environ.get("PYTHONPATH"))))
+    return {"PYTHONPATH": path, noting.DIRECTORY: str(notes)}
 
 
 def read(directory: Path) -> list[Note]:
