@@ -8,6 +8,7 @@ import os
 import random
 import secrets
 import socket
+import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,7 @@ TICK_S = 1.0
 ADOPT_EVERY_S = 2.0
 FLOCK_S = 0.002  # a busy executor's slots become free one by one, and are filled together, a third of them
 # at a time: while one is being committed, the others are worked on
+PACE_S = 0.008  # work that comes little by little is claimed and started by the handful; the first is taken at once
 DEPTH_EVERY_S = 5.0
 HAND_BACK_S = 3.0  # for handlers to heed the stop; below lifecycle.HAND_BACK_S, with time left to say goodbye
 LAST_WRITES_S = 1.0
@@ -149,6 +151,7 @@ class Executor:
             await self._bells.sleep(listening=False)
             await asyncio.sleep(FLOCK_S)
             return
+        began_at = time.monotonic()
         async with self._filling:
             room, claims = await self._taken(rung)
             for claim in claims:
@@ -156,6 +159,7 @@ class Executor:
         self._all_taken = len(claims) < room
         if self._all_taken:
             await self._bells.sleep(listening=True)
+            await asyncio.sleep(max(0.0, began_at + PACE_S - time.monotonic()))
 
     async def _taken(self, rung: set[int]) -> tuple[int, list[Claim]]:
         """New claims, and how many there would have been if enough had waited."""
