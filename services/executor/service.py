@@ -40,7 +40,10 @@ TICK_S = 1.0
 ADOPT_EVERY_S = 2.0
 FLOCK_S = 0.002  # a busy executor's slots become free one by one, and are filled together, a third of them
 # at a time: while one is being committed, the others are worked on
-PACE_S = 0.008  # work that comes little by little is claimed and started by the handful; the first is taken at once
+PACE_A_RUN_S = (
+    0.002  # work that trickles in is claimed by the handful: the next look waits for what the last took
+)
+PACE_MAX_S = 0.008
 DEPTH_EVERY_S = 5.0
 HAND_BACK_S = 3.0  # for handlers to heed the stop; below lifecycle.HAND_BACK_S, with time left to say goodbye
 LAST_WRITES_S = 1.0
@@ -159,7 +162,8 @@ class Executor:
         self._all_taken = len(claims) < room
         if self._all_taken:
             await self._bells.sleep(listening=True)
-            await asyncio.sleep(max(0.0, began_at + PACE_S - time.monotonic()))
+            pace_s = min(PACE_A_RUN_S * len(claims), PACE_MAX_S)
+            await asyncio.sleep(max(0.0, began_at + pace_s - time.monotonic()))
 
     async def _taken(self, rung: set[int]) -> tuple[int, list[Claim]]:
         """New claims, and how many there would have been if enough had waited."""

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from shared.readmodel.archive import Checkpoint
 
 BATCH = 2_000  # events a transaction
-SMALL = 200  # events; below, a batch is written together with those of other partitions
+SMALL = 1_000  # events; below, a batch is written together with those of other partitions
 APART = 100  # batches that a partition commits by itself after trouble, so as not to spoil the others' groups
 BLOCK_MS = 500  # a read of a quiet log lasts so long: a stop, or the loss of the partition, waits for it
 
