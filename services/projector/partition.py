@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 BATCH = 2_000  # events a transaction
 SMALL = 1_000  # events; below, a batch is written together with those of other partitions
 APART = 100  # batches that a partition commits by itself after trouble, so as not to spoil the others' groups
-BLOCK_MS = 500  # a read of a quiet log lasts so long: a stop, or the loss of the partition, waits for it
 
 
 class Unopened(ConnectionError):  # noqa: N818 - a finding
@@ -88,7 +87,7 @@ class PartitionProjector:
         self._holes = 0
         self._apart = 0
 
-    async def run_once(self, *, block_ms: int | None = BLOCK_MS) -> int:
+    async def run_once(self, *, block_ms: int | None) -> int:
         """Project one batch, and return how many events it had; 0 if none came within `block_ms`.
 
         Raises:

@@ -27,6 +27,7 @@ ROLE = "projector"
 SPARE = 3  # connections: one to measure or make months with, one to open a log, one for the committer
 RENEW_EVERY_S = 0.33  # a third of lease.TTL_MS: two renewals may fail before a partition is lost
 IDLE_S = 0.1  # how often a loop looks whether its partition has become ours
+BLOCK_MS = 500  # a read of a quiet log lasts so long: a stop, or the loss of a partition, waits for it
 MEASURE_EVERY_S = 1.0
 COUNT_EVERY = 15  # measurements: counting rows costs Postgres more
 MONTHS_EVERY_S = 24 * 3600.0
@@ -127,7 +128,7 @@ class Projector:
 
         async def round_() -> float | None:
             if partition in self._share.owned:
-                await line.run_once()
+                await line.run_once(block_ms=BLOCK_MS)
                 return None
             if line.reached is not None:
                 await line.leave()
