@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from services.executor import bells, claims, heartbeat
+from services.executor import bells, claims, heartbeat, service
 from services.executor.attempt import Attempt
 from services.executor.claims import Claims, plan
 from services.executor.plugins import Handler
@@ -388,6 +388,20 @@ async def test_no_more_runs_are_taken_than_there_are_slots(hall):
     for run in runs:
         await hall.ended(run)
     assert most == 2
+
+
+async def test_work_that_trickles_in_is_claimed_by_the_handful_and_the_first_of_it_at_once(hall, monkeypatch):
+    monkeypatch.setattr(service, "PACE_A_RUN_S", 60.0)
+    monkeypatch.setattr(service, "PACE_MAX_S", 60.0)
+    executor = hall.start(concurrency=4)
+    await wait_until(executor._bells._wanted.is_set, "it sleeps")
+    await hall.ended(await hall.a_run())
+    for _ in range(3):
+        await hall.a_run()
+    await wait_until(lambda: executor._bells.rung, "it hears of more")
+    assert await hall.streams() == (3, 0), "the next look waits for what the last took"
+    executor.task.cancel()
+    await asyncio.wait([executor.task], timeout=10)
 
 
 async def test_a_slot_is_given_away_once_though_two_look_for_runs(hall):
