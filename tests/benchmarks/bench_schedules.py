@@ -40,10 +40,11 @@ class Load:
 
     jobs: int
     window_s: int
+    concurrency: int
 
 
-SCHEDULES = Load(jobs=10_000, window_s=30)
-OVERLOAD = Load(jobs=50_000, window_s=20)
+SCHEDULES = Load(jobs=10_000, window_s=30, concurrency=100)  # the default
+OVERLOAD = Load(jobs=50_000, window_s=20, concurrency=400)  # 100 slots would bound it, not the machine
 
 
 class Occurrence(NamedTuple):
@@ -56,7 +57,8 @@ class Occurrence(NamedTuple):
 
 def measure(directory: Path, sizes: Sizes, *, load: Load) -> Measured:
     """Make the jobs, then look at a window that begins when all of them are there."""
-    return on_a_stand(directory, partial(_measure, sizes=sizes, load=load))
+    settings = {"DAYBOOK_CONCURRENCY": str(load.concurrency)}
+    return on_a_stand(directory, partial(_measure, sizes=sizes, load=load), settings=settings)
 
 
 async def _measure(stand: Stand, hand: Hand, *, sizes: Sizes, load: Load) -> Raw:

@@ -45,7 +45,7 @@ BENCHES = {
     "projector": Bench("200,000 events behind", bench_projector.measure),
     "memory": Bench("100,000 idle jobs", bench_memory.measure),
     "overload": Bench(
-        "50,000 schedules every 10 s, for 20 s",
+        "50,000 schedules every 10 s, for 20 s, DAYBOOK_CONCURRENCY=400",
         partial(bench_schedules.measure, load=bench_schedules.OVERLOAD),
     ),
     "restart": Bench("`daybook up` over 20,000 jobs, after a clean stop", bench_restart.measure),

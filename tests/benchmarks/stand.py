@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import uvloop
@@ -19,7 +20,7 @@ from .hand import a_hand
 from .waiting import say
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Iterator
+    from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
     from pathlib import Path
 
     from .hand import Hand
@@ -38,10 +39,10 @@ class Measured:
 
 
 class Stand(System):
-    """The system of a bench. All settings are the defaults; one process of each role."""
+    """The system of a bench: one process of each role, all settings at their defaults but `settings`."""
 
-    def __init__(self, directory: Path) -> None:
-        super().__init__(directory, environment=plugin.install(directory))
+    def __init__(self, directory: Path, settings: Mapping[str, str]) -> None:
+        super().__init__(directory, environment=plugin.install(directory) | dict(settings))
         self.prefix = "bench"
         self.meter = Meter(self._pids)
 
@@ -71,8 +72,16 @@ class Stand(System):
         return services | {"valkey": self.valkey.endpoint.pid, "postgres": self.postgres.endpoint.pid}
 
 
-def on_a_stand(directory: Path, work: Callable[[Stand, Hand], Awaitable[Raw]]) -> Measured:
-    """Start a system in `directory`, do `work` on it, stop it cleanly. Call it in the main thread."""
+def on_a_stand(
+    directory: Path,
+    work: Callable[[Stand, Hand], Awaitable[Raw]],
+    *,
+    settings: Mapping[str, str] = MappingProxyType({}),
+) -> Measured:
+    """Start a system in `directory`, do `work` on it, stop it cleanly. Call it in the main thread.
+
+    `settings` are variables `DAYBOOK_…` that differ from the defaults; the bench's title says so.
+    """
 
     async def within() -> Measured:
         async with (
@@ -88,7 +97,7 @@ def on_a_stand(directory: Path, work: Callable[[Stand, Hand], Awaitable[Raw]]) -
             assert stand.meter.spent is not None, "the bench has no window"
             return Measured(raw=raw, cpu=stand.meter.spent.row(), servers=await hand.versions())
 
-    with _standing(directory) as stand:
+    with _standing(directory, settings) as stand:
         return run_loop(within())
 
 
@@ -99,8 +108,8 @@ def run_loop(work: Coroutine[Any, Any, Measured]) -> Measured:
 
 
 @contextmanager
-def _standing(directory: Path) -> Iterator[Stand]:
-    stand = Stand(directory)
+def _standing(directory: Path, settings: Mapping[str, str]) -> Iterator[Stand]:
+    stand = Stand(directory, settings)
     try:
         say("starting servers and services")
         stand.start()
