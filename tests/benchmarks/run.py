@@ -4,9 +4,9 @@
     make bench ARGS="executor api"       some of them
     make bench ARGS="--scale 0.05"       a twentieth of the work, to try the benches themselves
 
-Each bench has a system of its own, with real servers, and settings at their defaults where its title names none. Close
-everything else: the figures are for a machine that does nothing beside. Exit status 1 says that a bench broke, that work was lost
-or done twice, or, with --strict, that a figure is below its floor.
+Each bench has a system of its own, with real servers, and settings at their defaults where its title names none.
+Close everything else: the figures are for a machine that does nothing beside. Exit status 1 says that a bench broke,
+that work was lost or done twice, or, with --strict, that a figure is below its floor.
 """
 
 from __future__ import annotations
