@@ -7,7 +7,8 @@ import subprocess
 import sys
 import time
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -39,11 +40,12 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Launch:
-    """What `launch.py` is told: see its docstring."""
+    """What `launch.py` is told: see its docstring. `environment` is what the program has beside ENVIRONMENT."""
 
     argv: list[str]
     account: tuple[int, int] | None = None
     pass_all: bool = False
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 class Server(ABC):
@@ -155,15 +157,16 @@ class Server(ABC):
 
     def _spawn(self, port: int) -> None:
         self._shorten_log()
+        launch = self._launch(port)
         with self.log_file.open("ab") as log:
             self._log_start = log.tell()
             self._process = subprocess.Popen(  # noqa: S603 (the wheel's program)
-                self._command(self._launch(port), self._pid_file),
+                self._command(launch, self._pid_file),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 cwd=self.directory,
-                env=self._environment(),
+                env=self._environment() | launch.environment,
                 start_new_session=True,
             )
         self._endpoint = Endpoint(url=self._url(port), pid=self._process.pid, port=port)

@@ -29,6 +29,13 @@ DURABLE = MappingProxyType(
         "set-proc-title": "no",  # the command line keeps the path by which an orphan is known
     }
 )
+QUICK_MALLOC = MappingProxyType(
+    {
+        # The wheel's server has glibc's malloc, and a batch of units allocates thousands of little things at once: with
+        # seven of a size at hand, as is the default, malloc took a third of the server's time. Others ignore it.
+        "GLIBC_TUNABLES": "glibc.malloc.tcache_count=20000:glibc.malloc.tcache_max=1024",
+    }
+)
 
 
 class Valkey(Server):
@@ -59,7 +66,7 @@ class Valkey(Server):
 
     def _launch(self, port: int) -> Launch:
         self._write_config(port)
-        return Launch(argv=[str(_program()), self._marker])
+        return Launch(argv=[str(_program()), self._marker], environment=QUICK_MALLOC)
 
     @property
     def _marker(self) -> str:
