@@ -212,4 +212,4 @@ async def archived_job(pool: asyncpg.Pool, ref: str) -> Snapshot:
         NewerShape: a newer Daybook wrote it.
     """
     text = await archive.snapshot_of(pool, ref)
-    return NOTHING if text is None else Snapshot(state=load(Job, text))
+    return NOTHING if text is None else Snapshot(state=load(Job, text.encode()))

@@ -6,10 +6,11 @@ import asyncio
 import inspect
 import secrets
 import time
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from importlib import resources
 from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
 
 from shared.domain import ids
 from shared.domain.events import LogOpened

@@ -29,8 +29,6 @@ from shared.eventlog.snapshot import NOTHING, Snapshot
 from shared.faults import is_broken
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     import asyncpg
     from quart import Quart
 
@@ -146,7 +144,7 @@ class Jobs:
         done = await self._decided(job_id, command, held=held)
         self._log.info("job triggered", job_id=job_id, run_id=run_id)
         run = cast("Run", done.decided.states[f"run:{run_id}"].state)
-        view = views.execution_of_state(run, queued_at=cast("datetime", done.decided.at))
+        view = views.execution_of_state(run, queued_at=ids.from_ms(cast("int", done.decided.at_ms)))
         return answers.written(done, view, location=answers.execution_path(run_id), done=201)
 
     def _id(self, text: str) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from services.api.responses import BackoffView, ExecutionView, JobStatus, JobView, LastRunView, PausedView
 from shared.domain import job as jobs
 from shared.domain.spec import JobSpec
-from shared.eventlog.envelope import adapter
+from shared.eventlog.envelope import decoder
 from shared.eventlog.position import Position
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def job_of_row(row: asyncpg.Record) -> JobView:
     """The job as the ledger has it."""
     paused = None if row["paused"] is None else PausedView.model_validate_json(row["paused"])
     return JobView(
-        **_specified(adapter(JobSpec).validate_json(row["spec"])),
+        **_specified(decoder(JobSpec)(row["spec"])),
         id=str(row["id"]),
         owner=row["owner"],
         tenant=row["tenant"],

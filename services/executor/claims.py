@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import NoScriptError
 
+from shared.eventlog import snapshot
 from shared.eventlog.keys import GROUP, PRIORITIES
 from shared.eventlog.unit import Done
-from shared.eventlog.writer import Script, read_snapshot
+from shared.eventlog.writer import Script
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -45,7 +46,7 @@ class Claim:
         Raises:
             NewerShape: a newer Daybook wrote it.
         """
-        return read_snapshot(f"run:{self.run}", *(each.decode() for each in self.held))
+        return snapshot.read(f"run:{self.run}", *self.held)
 
     @property
     def done(self) -> Done:

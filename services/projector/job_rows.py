@@ -131,7 +131,7 @@ def loaded(record: tuple[Any, ...]) -> JobEntry:
     job_id, state, epoch, pos, active_runs, run_id, run_status, run_at, row_epoch, row_pos = record
     return JobEntry(
         id=job_id,
-        job=None if state is None else snapshot.load(jobs.Job, state),
+        job=None if state is None else snapshot.load(jobs.Job, state.encode()),
         version=Position(epoch, pos),
         active_runs=active_runs or 0,
         last_run=None if run_id is None else LastRun(str(run_id), run_status, run_at),

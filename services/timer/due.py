@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from redis.exceptions import NoScriptError
 
 from shared.domain import ids
+from shared.eventlog import snapshot
 from shared.eventlog.snapshot import NOTHING
-from shared.eventlog.writer import Script, read_snapshot
+from shared.eventlog.writer import Script
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,7 +41,7 @@ class Due:
         Raises:
             NewerShape: a newer Daybook wrote it.
         """
-        found = read_snapshot(self.ref, *(each.decode() for each in self.held))
+        found = snapshot.read(self.ref, *self.held)
         return None if found is NOTHING else found
 
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from shared.domain.value import Value
 
 if TYPE_CHECKING:
     from shared.domain.events import Failure
     from shared.domain.spec import JobSpec, OverlapPolicy
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CreateJob:
+class CreateJob(Value, frozen=True, kw_only=True):
     """Define a job under an id that is not taken."""
 
     job_id: str
@@ -20,45 +20,39 @@ class CreateJob:
     tenant: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UpdateJob:
+class UpdateJob(Value, frozen=True, kw_only=True):
     """Replace the specification."""
 
     spec: JobSpec
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PauseJob:
+class PauseJob(Value, frozen=True, kw_only=True):
     """Stop the schedule; already paused is no change."""
 
     by: str
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SuspendJob:
+class SuspendJob(Value, frozen=True, kw_only=True):
     """Pause a job whose schedule can't be decided any more: nothing is settled first."""
 
     by: str
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ResumeJob:
+class ResumeJob(Value, frozen=True, kw_only=True):
     """Let the schedule go on; not paused is no change."""
 
     by: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeleteJob:
+class DeleteJob(Value, frozen=True, kw_only=True):
     """End all decisions for the job."""
 
     by: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TriggerJob:
+class TriggerJob(Value, frozen=True, kw_only=True):
     """Run the job now, as run `run_id`; None leaves what the job says.
 
     Attributes:
@@ -73,28 +67,24 @@ class TriggerJob:
     overlap_policy: OverlapPolicy | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wake:
+class Wake(Value, frozen=True, kw_only=True):
     """The time in the due index has come: decide what is due, for a job or a run."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StartRun:
+class StartRun(Value, frozen=True, kw_only=True):
     """Begin the next attempt on this worker."""
 
     worker: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SucceedRun:
+class SucceedRun(Value, frozen=True, kw_only=True):
     """The handler of the start fenced by `fence` returned `result`."""
 
     fence: str
     result: Any = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FailRun:
+class FailRun(Value, frozen=True, kw_only=True):
     """The handler of the start fenced by `fence` raised.
 
     Attributes:
@@ -108,8 +98,7 @@ class FailRun:
     draw: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InterruptRun:
+class InterruptRun(Value, frozen=True, kw_only=True):
     """The worker stops and gives the run of the start fenced by `fence` back."""
 
     fence: str

@@ -10,33 +10,26 @@ make them happen.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime  # noqa: TC003 - the codec reads these annotations
 from typing import Any, ClassVar, Literal
 
 from shared.domain.spec import JobSpec, RunSpec  # noqa: TC001 - likewise
+from shared.domain.value import Value
 
 Trigger = Literal["schedule", "manual", "backfill", "retry", "chain"]
 SkipReason = Literal["misfire", "overlap", "paused", "deleted", "edited"]
 QueueReason = Literal["retry", "lost", "interrupted", "released"]
 
 
-class Event:
-    """A fact. Subclasses are dataclasses; the class name is the event's type."""
+class Event(Value, frozen=True, kw_only=True):
+    """A fact. The class name is the event's type."""
 
-    __slots__ = ()
     VERSION: ClassVar[int] = 1
-    __pydantic_config__: ClassVar[dict[str, Any]] = {
-        "alias_generator": lambda name: name.rstrip("_"),
-        "populate_by_name": True,
-    }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
+class Failure(Value, frozen=True, kw_only=True):
     """What went wrong in a handler: the exception's class name and message (≤ 2,000 characters)."""
 
-    __pydantic_config__: ClassVar[dict[str, Any]] = Event.__pydantic_config__
     class_: str
     message: str
 
@@ -44,8 +37,7 @@ class Failure:
 # Jobs.
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobCreated(Event):
+class JobCreated(Event, frozen=True, kw_only=True):
     """A user defined a job. `anchor_at`: where its interval counts from. `next_for`: its first occurrence."""
 
     spec: JobSpec
@@ -56,8 +48,7 @@ class JobCreated(Event):
     next_for: datetime | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobUpdated(Event):
+class JobUpdated(Event, frozen=True, kw_only=True):
     """A user replaced the specification; runs already requested keep the old one."""
 
     spec: JobSpec
@@ -67,8 +58,7 @@ class JobUpdated(Event):
     next_for: datetime | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobPaused(Event):
+class JobPaused(Event, frozen=True, kw_only=True):
     """A user stopped the schedule. Triggers still work."""
 
     by: str
@@ -76,29 +66,25 @@ class JobPaused(Event):
     paused_at: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobResumed(Event):
+class JobResumed(Event, frozen=True, kw_only=True):
     """A user let the schedule go on; what fell due meanwhile was skipped by the events before this one."""
 
     by: str
     resumed_at: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobDeleted(Event):
+class JobDeleted(Event, frozen=True, kw_only=True):
     """A user deleted the job. Nothing is decided for it any more; started and queued runs go on."""
 
     by: str
     deleted_at: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobCompleted(Event):
+class JobCompleted(Event, frozen=True, kw_only=True):
     """The schedule has no occurrence left."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OccurrencesSkipped(Event):
+class OccurrencesSkipped(Event, frozen=True, kw_only=True):
     """`count` consecutive occurrences, from the first to the last, will not run.
 
     Attributes:
@@ -121,8 +107,7 @@ class OccurrencesSkipped(Event):
 # Runs.
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunRequested(Event):
+class RunRequested(Event, frozen=True, kw_only=True):
     """A run was asked for and, unless held, stands in its work stream from here on.
 
     Attributes:
@@ -153,8 +138,7 @@ class RunRequested(Event):
     next_for: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunQueued(Event):
+class RunQueued(Event, frozen=True, kw_only=True):
     """A run stands in the work stream of `queue` and `priority` again, under this event's position."""
 
     queue: str
@@ -162,24 +146,21 @@ class RunQueued(Event):
     reason: QueueReason
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunStarted(Event):
+class RunStarted(Event, frozen=True, kw_only=True):
     """A worker began attempt number `attempt`. The position of this event is the fence of that start."""
 
     attempt: int
     worker: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunSucceeded(Event):
+class RunSucceeded(Event, frozen=True, kw_only=True):
     """The handler returned `result` (JSON). Terminal."""
 
     attempt: int
     result: Any = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunRetryPlanned(Event):
+class RunRetryPlanned(Event, frozen=True, kw_only=True):
     """The attempt failed; the next one is queued at `wake_at`, `delay_seconds` (already drawn) after this."""
 
     attempt: int
@@ -188,24 +169,21 @@ class RunRetryPlanned(Event):
     wake_at: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunLost(Event):
+class RunLost(Event, frozen=True, kw_only=True):
     """The lease of the attempt ran out: its worker is dead, or cut off. Its result will be refused."""
 
     attempt: int
     worker: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunInterrupted(Event):
+class RunInterrupted(Event, frozen=True, kw_only=True):
     """A worker that is stopping handed the run back before its handler had ended. Not a failure."""
 
     attempt: int
     worker: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunFailed(Event):
+class RunFailed(Event, frozen=True, kw_only=True):
     """No attempt is left: a dead letter. Terminal."""
 
     attempt: int
@@ -218,8 +196,7 @@ TERMINAL: tuple[type[Event], ...] = (RunSucceeded, RunFailed)
 # The log itself.
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogOpened(Event):
+class LogOpened(Event, frozen=True, kw_only=True):
     """A partition's log was compared with the archive and opened for a new epoch.
 
     Attributes:
@@ -242,8 +219,7 @@ ALL: tuple[type[Event], ...] = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
+class Change(Value, frozen=True, kw_only=True):
     """An event, and what it is about.
 
     Attributes:
@@ -263,8 +239,7 @@ class Change:
         return (self.subject, f"job:{self.job}") if self.both else (self.subject,)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decision:
+class Decision(Value, frozen=True, kw_only=True):
     """What a command leads to.
 
     Attributes:

@@ -14,10 +14,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from shared.domain import ids
 from shared.domain.commands import (
@@ -49,6 +50,7 @@ from shared.domain.events import (
 from shared.domain.refusals import IllegalTransition, NeverFires, NoSuchJob, Overlaps
 from shared.domain.schedule import next_after
 from shared.domain.spec import JobSpec, run_spec
+from shared.domain.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,8 +69,7 @@ class Status(StrEnum):
     DELETED = "deleted"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pause:
+class Pause(Value, frozen=True, kw_only=True):
     """Who paused the job, when and why."""
 
     by: str
@@ -76,8 +77,7 @@ class Pause:
     at: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
+class Job(Value, frozen=True, kw_only=True):
     """The fold of a job's events.
 
     Attributes:

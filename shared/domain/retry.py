@@ -5,7 +5,6 @@ Nothing sleeps here and nothing is drawn: the answer becomes an event with a wak
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tenacity import (
@@ -18,12 +17,13 @@ from tenacity import (
     wait_exponential,
 )
 
+from shared.domain.value import Value
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RetryPolicy:
+class RetryPolicy(Value, frozen=True, kw_only=True):
     """What a job does about failures. The bounds of API.md are checked at the door.
 
     Attributes:
@@ -36,9 +36,9 @@ class RetryPolicy:
     """
 
     max_retries: int = 3
-    initial_seconds: float = 1
-    multiplier: float = 2
-    max_seconds: float = 300
+    initial_seconds: float = 1.0
+    multiplier: float = 2.0
+    max_seconds: float = 300.0
     jitter: float = 0.1
     retry_on: tuple[str, ...] = ()
     give_up_on: tuple[str, ...] = ()

@@ -13,10 +13,11 @@ is guarded by the fence: the position of the RunStarted it answers (DESIGN §6.2
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from shared.domain.commands import FailRun, InterruptRun, RunCommand, StartRun, SucceedRun, Wake
 from shared.domain.events import (
@@ -38,6 +39,7 @@ from shared.domain.events import (
 from shared.domain.refusals import IllegalTransition, LostLease, NoSuchRun
 from shared.domain.retry import backoff_s
 from shared.domain.spec import RunSpec  # noqa: TC001 - the snapshot's codec reads the annotation
+from shared.domain.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,8 +60,7 @@ class Status(StrEnum):
 ENDED = frozenset({Status.SUCCEEDED, Status.FAILED})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
+class Run(Value, frozen=True, kw_only=True):
     """The fold of a run's events.
 
     Attributes:

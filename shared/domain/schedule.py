@@ -21,6 +21,7 @@ from zoneinfo import ZoneInfo
 
 from shared.domain import ids
 from shared.domain.cron import YEARS_SEARCHED, BadCron, Cron, parse
+from shared.domain.value import Value
 
 INTERVAL_MAX_S = 31_536_000  # 365 days
 WALKS_KEPT = 1_024  # (expression, zone) pairs; with SPANS_KEPT at most 16 MB
@@ -44,8 +45,7 @@ class BadSchedule(ValueError):  # noqa: N818 - an answer to a client, like a ref
         self.field = field
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Schedule:
+class Schedule(Value, frozen=True, kw_only=True):
     """When a job runs: at most one of the first three; none means when triggered. `check` says if it can."""
 
     cron_expression: str | None = None

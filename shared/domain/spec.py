@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any, Literal
+
+from msgspec import field
 
 from shared.domain.retry import RetryPolicy
 from shared.domain.schedule import Schedule
+from shared.domain.value import Value
 
 MisfirePolicy = Literal["latest"]  # `skip` and `all` come with issue 7 of 8; the API refuses them until then
 OverlapPolicy = Literal["skip", "allow"]  # `queue_one`, `queue_all` and `replace` likewise
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobSpec:
+class JobSpec(Value, frozen=True, kw_only=True):
     """Everything a client may set; API.md has the bounds. Durations in seconds, priority 1…10 (10 first)."""
 
     name: str
@@ -21,9 +22,9 @@ class JobSpec:
     tags: tuple[str, ...] = ()
     job_type: str
     job_data: dict[str, Any] = field(default_factory=dict)
-    schedule: Schedule = field(default_factory=Schedule)
+    schedule: Schedule = Schedule()
     timeout_seconds: int = 3600
-    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    retry: RetryPolicy = RetryPolicy()
     priority: int = 5
     queue: str = "default"
     misfire_policy: MisfirePolicy = "latest"
@@ -31,8 +32,7 @@ class JobSpec:
     overlap_policy: OverlapPolicy = "skip"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunSpec:
+class RunSpec(Value, frozen=True, kw_only=True):
     """What an executor needs, as the job said it when the run was requested: later edits don't reach it."""
 
     job_name: str

@@ -166,7 +166,7 @@ class Server(ABC):
                 stdout=log,
                 stderr=log,
                 cwd=self.directory,
-                env=self._environment() | launch.environment,
+                env={**self._environment(), **launch.environment},
                 start_new_session=True,
             )
         self._endpoint = Endpoint(url=self._url(port), pid=self._process.pid, port=port)

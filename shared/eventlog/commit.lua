@@ -7,22 +7,24 @@
 --
 -- Arguments are read where they stand, without tables for them: building those took most of the script's time.
 --
--- KEYS  1 meta, 2 log, 3 due, 4 writer, 5 bell:timer, 6… whatever the units name by index
--- ARGV  seq, writer's ttl (ms), number of units, then unit after unit (lists are preceded by their length):
+-- KEYS  1 meta, 2 log, 3 due, 4 writer, 5 bell:timer. The others are named by the units: what they begin with, hash
+--       tag included, is an argument.
+-- ARGV  seq, writer's ttl (ms), base of all keys, number of units, then unit after unit (lists are preceded by their
+--       length):
 --         how many arguments of the unit follow
---         once      index of the key ('0' = none) [, fingerprint, answer, ttl (ms)]
+--         once      digest ('' = none) [, fingerprint, answer, ttl (ms)]
 --         woken     member of due, score (ms) it had when it was read
---         guards    index of the aggregate's key, expected version ('' = the key must not be there)
+--         advances  ref of an aggregate, expected version ('' = its key must not be there), number (1…) of the event
+--                   that is its version now, of the one that is its fence ('0' = as it is), JSON, ms to live ('' = as
+--                   it is, '0' = for ever)
 --         events    id type v subject job advances actor cause corr trace data
---         states    index of the aggregate's key, number (1…) of the event that is its version now, of the one
---                   that is its fence ('' = as it is), JSON, ms to live ('' = as it is, '0' = for ever)
 --         due       member, score (ms; '' = take it out)
---         enqueue   index of the work stream, of its bell, run id, number of the event that queued it
---         done      index of the work stream, entry id
+--         enqueue   queue, priority, run id, number of the event that queued it
+--         done      queue, priority, entry id
 --       All times in Unix ms; all numbers are strings, and stay so (a Lua number is a float).
--- Returns {'OK', now_ms, outcome of each unit…}:
---           {'committed', first position, last position}
---           {'conflict', index of the key, its version, its state, its fence}    ('' where there is none)
+-- Returns {'OK', now_ms, epoch, outcome of each unit…}:
+--           pos of its first event                it is written
+--           {'conflict', ref, its version, its state, its fence}    ('' where there is none)
 --           {'early', member}                     the due entry has moved, or its time has not come
 --           {'once', fingerprint, answer, position}     the key has had its answer
 --         or {'CLOSED'}: the server is not the incarnation that was opened; call open_log
@@ -32,7 +34,7 @@
 local KEYS, ARGV, call, tonumber, format = KEYS, ARGV, redis.call, tonumber, string.format
 local meta, log, due, writer, bell = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local RING_WITHIN_MS = 2000 -- twice a timer's longest sleep: what is due later, it sees by itself in time
-local seq, writer_ttl = ARGV[1], ARGV[2]
+local seq, writer_ttl, base = ARGV[1], ARGV[2], ARGV[3]
 
 local opened = call('HMGET', meta, 'incarnation', 'epoch', 'pos', 'last_ms')
 local incarnation = string.match(call('INFO', 'replication'), 'master_replid:(%x+)')
@@ -53,23 +55,20 @@ local now_text = format('%.0f', now)
 local epoch, pos, pos_before = opened[2] .. '-', tonumber(opened[3]), tonumber(opened[3])
 local head = call('ZRANGE', due, 0, 0, 'WITHSCORES')[2]
 head = head and tonumber(head)
-local at = 3 -- the argument read last
+local at = 4 -- the argument read last
 local positions = {} -- of the unit's events
+local advances_at = 0 -- where the unit's advances stand
 
 local function count()
   at = at + 1
   return tonumber(ARGV[at])
 end
 
-local function key(index)
-  return KEYS[tonumber(index)]
-end
-
 local function refusal()
-  local once = key(ARGV[at + 1])
+  local once = ARGV[at + 1]
   at = at + 1
-  if once then
-    local had = call('HMGET', once, 'fingerprint', 'answer', 'position')
+  if once ~= '' then
+    local had = call('HMGET', base .. 'once:' .. once, 'fingerprint', 'answer', 'position')
     if had[1] then return {'once', had[1], had[2], had[3]} end
     at = at + 3
   end
@@ -79,14 +78,15 @@ local function refusal()
     if score ~= tonumber(expected) or score > now then return {'early', member} end
     at = at + 2
   end
+  advances_at = at
   for _ = 1, count() do
-    local index, expected = ARGV[at + 1], ARGV[at + 2]
-    local version = call('HGET', key(index), 'version') or ''
+    local aggregate, expected = base .. ARGV[at + 1], ARGV[at + 2]
+    local version = call('HGET', aggregate, 'version') or ''
     if version ~= expected then
-      local held = call('HMGET', key(index), 'state', 'fence')
-      return {'conflict', index, version, held[1] or '', held[2] or ''}
+      local held = call('HMGET', aggregate, 'state', 'fence')
+      return {'conflict', ARGV[at + 1], version, held[1] or '', held[2] or ''}
     end
-    at = at + 2
+    at = at + 6
   end
 end
 
@@ -109,10 +109,11 @@ local function ring(list)
   if call('LLEN', list) == 0 then call('RPUSH', list, '1') end
 end
 
-local function write_states()
-  for _ = 1, count() do
-    local aggregate, version, fence, json, live = key(ARGV[at + 1]), positions[tonumber(ARGV[at + 2])],
-      positions[tonumber(ARGV[at + 3])], ARGV[at + 4], ARGV[at + 5]
+local function write_advances()
+  local from = advances_at + 1
+  for _ = 1, tonumber(ARGV[from]) do
+    local aggregate, version, fence, json, live = base .. ARGV[from + 1], positions[tonumber(ARGV[from + 3])],
+      positions[tonumber(ARGV[from + 4])], ARGV[from + 5], ARGV[from + 6]
     if fence then
       call('HSET', aggregate, 'version', version, 'state', json, 'fence', fence)
     else
@@ -123,7 +124,7 @@ local function write_states()
     elseif live ~= '' then
       call('PEXPIRE', aggregate, live)
     end
-    at = at + 5
+    from = from + 6
   end
 end
 
@@ -145,39 +146,41 @@ end
 
 local function write_work()
   for _ = 1, count() do
-    call('XADD', key(ARGV[at + 1]), positions[tonumber(ARGV[at + 4])], 'run', ARGV[at + 3])
-    ring(key(ARGV[at + 2]))
+    local queue = ARGV[at + 1]
+    call('XADD', base .. 'work:' .. queue .. ':' .. ARGV[at + 2], positions[tonumber(ARGV[at + 4])], 'run', ARGV[at + 3])
+    ring(base .. 'bell:' .. queue)
     at = at + 4
   end
   for _ = 1, count() do
-    local stream, entry = key(ARGV[at + 1]), ARGV[at + 2]
+    local stream, entry = base .. 'work:' .. ARGV[at + 1] .. ':' .. ARGV[at + 2], ARGV[at + 3]
     call('XACK', stream, 'executors', entry)
     call('XDEL', stream, entry)
-    at = at + 2
+    at = at + 3
   end
 end
 
 local function answer_once(from, position)
-  local once = key(ARGV[from])
-  if once then
-    call('HSET', once, 'fingerprint', ARGV[from + 1], 'answer', ARGV[from + 2], 'position', position)
-    call('PEXPIRE', once, ARGV[from + 3])
+  local once = ARGV[from]
+  if once ~= '' then
+    local name = base .. 'once:' .. once
+    call('HSET', name, 'fingerprint', ARGV[from + 1], 'answer', ARGV[from + 2], 'position', position)
+    call('PEXPIRE', name, ARGV[from + 3])
   end
 end
 
-local reply = {'OK', now_text}
-for i = 3, tonumber(ARGV[3]) + 2 do
+local reply = {'OK', now_text, opened[2]}
+for i = 4, tonumber(ARGV[4]) + 3 do
   local size = count()
   local start = at
   local outcome = refusal()
   if not outcome then
     local events = append()
     if not events then return {'CLOSED'} end -- the log is gone: only ever before the first write
-    write_states()
+    write_advances()
     write_due()
     write_work()
     answer_once(start + 1, positions[events])
-    outcome = {'committed', positions[1], positions[events]}
+    outcome = pos + 1
     pos = pos + events
   end
   reply[i] = outcome

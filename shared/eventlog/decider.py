@@ -6,27 +6,29 @@ events: those they advance. What it puts into the due index and the work streams
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, cast
 
+from msgspec import field
+
 from shared.domain import ids, job, run
-from shared.domain.events import Decision, JobCreated, JobUpdated, RunQueued, RunRequested, RunStarted
+from shared.domain.events import JobCreated, JobUpdated, RunQueued, RunRequested, RunStarted
 from shared.domain.job import Job
 from shared.domain.run import Run
+from shared.domain.value import Value
 from shared.eventlog import snapshot
 from shared.eventlog.envelope import encode
-from shared.eventlog.position import Position
 from shared.eventlog.snapshot import NOTHING, Snapshot
-from shared.eventlog.unit import FOR_EVER, Answered, Committed, Conflict, Draft, Early, Enqueue, Unit
+from shared.eventlog.unit import FOR_EVER, Advance, Answered, Committed, Conflict, Draft, Early, Enqueue, Unit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import datetime, timedelta
 
     from shared.domain.commands import JobCommand, RunCommand
-    from shared.domain.events import Change
+    from shared.domain.events import Change, Decision
     from shared.eventlog.envelope import Context
     from shared.eventlog.log import EventLog
+    from shared.eventlog.position import Position
     from shared.eventlog.unit import Done, Once
 
 RUN_EXPIRES_MS = 60_000  # after its end: long enough for a late reporter to be told what became of it
@@ -34,8 +36,7 @@ JOB_EXPIRES_MS = 24 * 3600 * 1000
 _ADDS_WORK = (JobCreated, JobUpdated, RunRequested)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decided:
+class Decided(Value, frozen=True, kw_only=True):
     """What became of a command.
 
     Attributes:
@@ -43,7 +44,7 @@ class Decided:
         after: as it is now; the same as `before` if there was nothing to do.
         first: position of the first event written, None if there is none.
         last: position of the last one.
-        at: commit time of those in the last commit, as their envelopes have it; None if there is none.
+        at_ms: commit time of those in the last commit, as their envelopes have it; None if there is none.
         changes: the events, in order; their ids stand in `event_ids`.
         answered: the answer an Idempotency-Key has had before; nothing was written.
         states: every aggregate the events advanced, as it is now.
@@ -55,19 +56,18 @@ class Decided:
     after: Snapshot
     first: Position | None = None
     last: Position | None = None
-    at: datetime | None = None
+    at_ms: int | None = None
     changes: tuple[Change, ...] = ()
     event_ids: tuple[str, ...] = ()
     answered: Answered | None = None
     states: Mapping[str, Snapshot] = field(default_factory=dict)
 
 
-class _Extras(NamedTuple):
-    """What a caller adds to the unit; fields as in Unit."""
+class _Plan(NamedTuple):
+    """A decision, folded: the unit that writes it, and every aggregate that it advances as it is then."""
 
-    woken: Mapping[str, str]
-    done: tuple[Done, ...]
-    once: Once | None
+    unit: Unit
+    after: Mapping[str, Job | Run]
 
 
 class Decider:
@@ -113,17 +113,25 @@ class Decider:
         partition = self._log.partition_of(ref)
         known = {ref: held} if held is not None else await self._log.load(ref)
         while True:
-            decision = _decide(ref, known, command, self._log.now())
+            now = self._log.now()
+            decision = _decide(ref, known, command, now)
             if not decision.changes:
                 return Decided(ref=ref, partition=partition, before=known[ref], after=known[ref])
             await self._load_advanced(decision, known)
-            extras = _Extras(woken={ref: woken} if woken else {}, done=(done,) if done else (), once=once)
-            unit, after = self._unit(decision, known, context, extras)
-            match await self._log.commit(partition, unit):
+            plan = self._planned(
+                decision,
+                known,
+                context,
+                now,
+                woken={ref: woken} if woken else {},
+                done=(done,) if done else (),
+                once=once,
+            )
+            match await self._log.commit(partition, plan.unit):
                 case Committed() as committed if decision.settled:
-                    return _decided(ref, partition, known, decision, unit, after, committed)
+                    return _decided(ref, partition, known[ref], decision, plan, committed, known)
                 case Committed() as committed:
-                    known |= _versioned(unit, after, known, committed)
+                    known |= _versioned(plan, committed, known)
                 case Conflict(ref=other, snapshot=newer):
                     known[other] = newer if newer is not NOTHING else (await self._log.load(other))[other]
                 case Early():
@@ -143,47 +151,70 @@ class Decider:
         if wanted:
             known |= await self._log.load(*wanted)
 
-    def _unit(
-        self, decision: Decision, known: Mapping[str, Snapshot], context: Context, extras: _Extras
-    ) -> tuple[Unit, dict[str, Job | Run]]:
-        now = self._log.now()
+    def _planned(
+        self,
+        decision: Decision,
+        known: Mapping[str, Snapshot],
+        context: Context,
+        now: datetime,
+        *,
+        woken: Mapping[str, str],
+        done: tuple[Done, ...],
+        once: Once | None,
+    ) -> _Plan:
+        now_ms = ids.to_ms(now)
         after: dict[str, Job | Run] = {}
-        for change in decision.changes:
+        versions: dict[str, int] = {}  # number of the event that advances it last
+        fences: dict[str, int] = {}
+        drafts: list[Draft] = []
+        entries: list[Enqueue] = []
+        for number, change in enumerate(decision.changes, 1):
             for ref in change.advances:
-                after[ref] = _evolve(ref, after.get(ref, known[ref].state), change)
-        return (
-            Unit(
-                guards={ref: known[ref].version for ref in after},
-                events=tuple(self._draft(change, context, now) for change in decision.changes),
-                states={ref: snapshot.dump(state) for ref, state in after.items()},
-                live_ms=_live_ms(known, after),
-                due=self._due(known, after, now),
-                enqueue=tuple(_enqueued(decision, after)),
-                woken=extras.woken,
-                done=extras.done,
-                once=extras.once,
-                adds_work=any(isinstance(change.event, _ADDS_WORK) for change in decision.changes),
+                before = after[ref] if ref in after else known[ref].state
+                after[ref] = _evolve(ref, before, change)
+                versions[ref] = number
+            drafts.append(self._draft(change, context, now_ms))
+            match change.event:
+                case RunStarted():
+                    fences[change.subject] = number
+                case RunQueued() | RunRequested(held=False):
+                    entries.append(_entry(change.subject, cast("Run", after[change.subject]), number))
+        unit = Unit(
+            events=tuple(drafts),
+            advances=tuple(
+                Advance(
+                    ref=ref,
+                    expected=known[ref].version or "",
+                    event=versions[ref],
+                    fence=fences.get(ref, 0),
+                    state=snapshot.dump(state),
+                    live_ms=_live_ms(known[ref].state, state),
+                )
+                for ref, state in after.items()
             ),
-            after,
+            due=self._due(known, after, now),
+            enqueue=tuple(entries),
+            woken=woken,
+            done=done,
+            once=once,
+            adds_work=any(isinstance(change.event, _ADDS_WORK) for change in decision.changes),
         )
+        return _Plan(unit, after)
 
-    def _draft(self, change: Change, context: Context, now: datetime) -> Draft:
+    def _draft(self, change: Change, context: Context, now_ms: int) -> Draft:
         event = change.event
-        corr = event.correlation_id if isinstance(event, RunRequested) else context.corr
         return Draft(
-            id=ids.event_id(ids.to_ms(now), self._chance()),
+            id=ids.event_id(now_ms, self._chance()),
             type=type(event).__name__,
-            v=event.VERSION,
+            v=str(event.VERSION),
             subject=change.subject.replace(":", "/", 1),
             job=change.job,
             advances="both" if change.both else "subject",
             actor=context.actor,
             cause=context.cause,
-            corr=corr,
+            corr=event.correlation_id if isinstance(event, RunRequested) else context.corr,
             trace=context.trace,
             data=encode(event),
-            aggregates=change.advances,
-            fences=isinstance(event, RunStarted),
         )
 
     def _due(
@@ -222,69 +253,54 @@ def _evolve(ref: str, state: Job | Run | None, change: Change) -> Job | Run:
     return run.evolve(cast("Run | None", state), change)
 
 
-def _live_ms(known: Mapping[str, Snapshot], after: Mapping[str, Job | Run]) -> dict[str, int]:
-    """What may leave Redis after a while, now that nothing will happen to it; and what may no longer."""
-    live_ms: dict[str, int] = {}
-    for ref, state in after.items():
-        if isinstance(state, Run):
-            if state.ended:
-                live_ms[ref] = RUN_EXPIRES_MS
-        elif state.over:
-            live_ms[ref] = JOB_EXPIRES_MS
-        elif known[ref].state is not None and cast("Job", known[ref].state).over:
-            live_ms[ref] = FOR_EVER
-    return live_ms
+def _live_ms(before: Job | Run | None, after: Job | Run) -> int | None:
+    """How long what nothing will happen to any more stays in Redis; and that what is alive again stays."""
+    if isinstance(after, Run):
+        return RUN_EXPIRES_MS if after.ended else None
+    if after.over:
+        return JOB_EXPIRES_MS
+    return FOR_EVER if isinstance(before, Job) and before.over else None
 
 
-def _enqueued(decision: Decision, after: Mapping[str, Job | Run]) -> list[Enqueue]:
-    entries = []
-    for index, change in enumerate(decision.changes, 1):
-        if isinstance(change.event, RunQueued) or (
-            isinstance(change.event, RunRequested) and not change.event.held
-        ):
-            spec = cast("Run", after[change.subject]).spec
-            run_id = change.subject.removeprefix("run:")
-            entries.append(Enqueue(queue=spec.queue, priority=spec.priority, run=run_id, event=index))
-    return entries
+def _entry(ref: str, queued: Run, number: int) -> Enqueue:
+    return Enqueue(queued.spec.queue, queued.spec.priority, ref.removeprefix("run:"), number)
 
 
-def _versioned(
-    unit: Unit, after: Mapping[str, Job | Run], known: Mapping[str, Snapshot], committed: Committed
-) -> dict[str, Snapshot]:
+def _versioned(plan: _Plan, committed: Committed, known: Mapping[str, Snapshot]) -> dict[str, Snapshot]:
     """The states with the versions that the commit gave them."""
-    versions: dict[str, str] = {}
-    fences: dict[str, str] = {}
-    for offset, event in enumerate(unit.events):
-        position = str(Position(committed.first.epoch, committed.first.pos + offset))
-        for ref in event.aggregates:
-            versions[ref] = position
-            if event.fences:
-                fences[ref] = position
+
+    def position(number: int) -> str:
+        return f"{committed.first.epoch}-{committed.first.pos + number - 1}"
+
     return {
-        ref: Snapshot(state=state, version=versions[ref], fence=fences.get(ref, known[ref].fence))
-        for ref, state in after.items()
+        each.ref: Snapshot(
+            state=plan.after[each.ref],
+            version=position(each.event),
+            fence=position(each.fence) if each.fence else known[each.ref].fence,
+        )
+        for each in plan.unit.advances
     }
 
 
 def _decided(
     ref: str,
     partition: int,
-    known: Mapping[str, Snapshot],
+    before: Snapshot,
     decision: Decision,
-    unit: Unit,
-    after: Mapping[str, Job | Run],
+    plan: _Plan,
     committed: Committed,
+    known: Mapping[str, Snapshot],
 ) -> Decided:
-    states = _versioned(unit, after, known, committed)
+    states = _versioned(plan, committed, known)
     return Decided(
         ref=ref,
         partition=partition,
-        before=known[ref],
-        after=states.get(ref, known[ref]),
+        before=before,
+        after=states.get(ref, before),
         first=committed.first,
         last=committed.last,
-        at=ids.from_ms(committed.now_ms),
+        at_ms=committed.now_ms,
         changes=decision.changes,
-        event_ids=tuple(event.id for event in unit.events),
+        event_ids=tuple([event.id for event in plan.unit.events]),
         states=states,
     )

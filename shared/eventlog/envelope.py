@@ -8,25 +8,26 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
 from datetime import UTC
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from pydantic import TypeAdapter
+import msgspec
 
 from shared.domain import events, ids
 from shared.domain.events import Change, Event
+from shared.domain.value import Value
 from shared.eventlog.position import Position
 from shared.eventlog.upcast import UPCASTERS, Upcasters, upcast
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from datetime import datetime
 
 FIELDS = ("id", "type", "v", "subject", "job", "advances", "at", "actor", "cause", "corr", "trace", "data")
 DATA_MAX = 256 * 1024  # bytes of `data`
 _TYPES: dict[str, type[Event]] = {event.__name__: event for event in events.ALL}
-_ADAPTERS: dict[type, TypeAdapter[Any]] = {}
+_json = msgspec.json.Encoder().encode
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")  # Postgres stores no NUL, UTF-8 has no lone surrogate
 _NUL = re.compile(
     r"(?<!\\)((?:\\\\)*)\\u0000"
@@ -42,8 +43,7 @@ class DataTooLarge(ValueError):  # noqa: N818 - named for what is wrong
     """An event's data is above 256 KB."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Context:
+class Context(Value, frozen=True, kw_only=True):
     """On whose behalf: the actor, the command or event behind it, correlation id and traceparent."""
 
     actor: str
@@ -52,8 +52,7 @@ class Context:
     trace: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recorded:
+class Recorded(Value, frozen=True, kw_only=True):
     """An event as it stands in the log and in the archive: position, and the FIELDS.
 
     `subject` is `job/<id>`, `run/<id>` or `log`; `job` the job a run belongs to, else ''; `advances` is `subject`,
@@ -101,12 +100,10 @@ def from_entry(partition: int, entry_id: bytes, fields: Mapping[bytes, bytes]) -
     return Recorded(partition=partition, position=Position.parse(entry_id.decode()), **text)
 
 
-def adapter(kind: type) -> TypeAdapter[Any]:
-    """The codec of a class, built once."""
-    made = _ADAPTERS.get(kind)
-    if made is None:
-        made = _ADAPTERS[kind] = TypeAdapter(kind)
-    return made
+@cache
+def decoder(kind: type) -> Callable[[str | bytes], Any]:
+    """What reads a value of the domain back from its JSON; raises `ValueError` for anything else."""
+    return msgspec.json.Decoder(kind).decode
 
 
 def encode(event: Event) -> str:
@@ -125,12 +122,10 @@ def encode(event: Event) -> str:
 
 def json_text(value: Any) -> str:
     """JSON of a domain value, with what no store takes replaced by U+FFFD."""
-    kind = adapter(type(value))
     try:
-        text = kind.serializer.to_json(value, by_alias=True).decode()  # dump_json takes 1 µs to call it
-    except (ValueError, UnicodeError):  # a lone surrogate somewhere inside: pydantic's JSON is UTF-8
-        clean = kind.validate_python(storable(kind.dump_python(value, by_alias=True)))
-        text = kind.dump_json(clean, by_alias=True).decode()
+        text = _json(value).decode()
+    except UnicodeEncodeError:  # a lone surrogate somewhere inside: JSON is UTF-8
+        text = _json(storable(msgspec.to_builtins(value))).decode()
     return _NUL.sub("\\1\ufffd", text) if "\\u0000" in text else text
 
 
@@ -158,7 +153,7 @@ def decode(kind: str, version: int, data: str, upcasters: Upcasters = UPCASTERS)
         raise UnknownEvent(f"{kind} version {version} is unknown to this build")
     if version < cls.VERSION:
         data = json.dumps(upcast(kind, version, cls.VERSION, json.loads(data), upcasters))
-    return adapter(cls).validator.validate_json(data)  # type: ignore[no-any-return]
+    return decoder(cls)(data)  # type: ignore[no-any-return]
 
 
 def cloudevent(event: Recorded, *, prefix: str) -> dict[str, Any]:

@@ -7,10 +7,10 @@ import time
 from typing import TYPE_CHECKING
 
 from shared.domain import ids
+from shared.eventlog import snapshot
 from shared.eventlog.keys import Keys
 from shared.eventlog.snapshot import NOTHING, Snapshot
-from shared.eventlog.unit import Committed, Conflict
-from shared.eventlog.writer import Writer, read_snapshot
+from shared.eventlog.writer import Writer
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -55,7 +55,7 @@ class EventLog:
         self.process = process
         self._archived = archived
         self._keys = [Keys(prefix, partition) for partition in range(partitions)]
-        self._writers = [Writer(redis, keys, process, reopen=reopen, metrics=metrics) for keys in self._keys]
+        self._writer = Writer(redis, self._keys, process, reopen=reopen, metrics=metrics, saw=self.saw)
         self._loaders = [_Loader(redis, keys, self.saw) for keys in self._keys]
         self._redis_ms = 0
         self._seen_at = 0.0
@@ -85,10 +85,7 @@ class EventLog:
         Raises:
             LogFull: it adds work and Redis is out of memory.
         """
-        outcome = await self._writers[partition].submit(unit)
-        if isinstance(outcome, Committed | Conflict):
-            self.saw(outcome.now_ms)
-        return outcome
+        return await self._writer.submit(partition, unit)
 
     def now(self) -> datetime:
         """Redis TIME as of the newest reply, plus what has passed here since. Local clocks only measure spans."""
@@ -113,7 +110,7 @@ class EventLog:
 
     async def close(self) -> None:
         """Let batches under way end."""
-        await asyncio.gather(*(writer.close() for writer in self._writers))
+        await self._writer.close()
 
     def saw(self, redis_ms: int) -> None:
         """Note what time (Unix ms) Redis has just said it is."""
@@ -169,7 +166,7 @@ def _resolve(future: asyncio.Future[Snapshot], ref: str, row: list[bytes | None]
     if future.done():
         return
     try:
-        version, state, fence = ((item or b"").decode() for item in row)
-        future.set_result(read_snapshot(ref, version, state, fence))
+        version, state, fence = row
+        future.set_result(snapshot.read(ref, version or b"", state or b"", fence or b""))
     except ValueError as error:
         future.set_exception(error)

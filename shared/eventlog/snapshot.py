@@ -6,15 +6,17 @@ newer replica does it); an older one is lifted when read, like events.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
 from typing import TypeVar
 
 from shared.domain.job import Job
 from shared.domain.run import Run
-from shared.eventlog.envelope import adapter, json_text
+from shared.domain.value import Value
+from shared.eventlog.envelope import decoder, json_text
 
 SHAPES: dict[type[Job | Run], int] = {Job: 1, Run: 1}
 _PREFIX = '{"shape":%d,'
+_SHAPE = re.compile(rb'\{"shape":(\d+),')
 State = TypeVar("State", Job, Run)
 
 
@@ -22,8 +24,7 @@ class NewerShape(ValueError):  # noqa: N818 - named for what is wrong
     """The snapshot was written by a newer Daybook; this build must leave it alone."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Snapshot:
+class Snapshot(Value, frozen=True, kw_only=True):
     """What a load returns.
 
     Attributes:
@@ -46,18 +47,26 @@ def dump(state: Job | Run) -> str:
     return _PREFIX % SHAPES[type(state)] + json_text(state)[1:]
 
 
-def load(kind: type[State], text: str) -> State:
+def load(kind: type[State], text: bytes) -> State:
     """The state of a snapshot's JSON.
 
     Raises:
         NewerShape: see there.
+        ValueError: it isn't one.
     """
-    shape, _, rest = text.removeprefix('{"shape":').partition(",")
-    if int(shape) > SHAPES[kind]:
-        raise NewerShape(f"{kind.__name__} snapshot of shape {shape}, this build writes {SHAPES[kind]}")
-    return adapter(kind).validator.validate_json("{" + rest)  # type: ignore[no-any-return]
+    found = _SHAPE.match(text)
+    if found is None:
+        raise ValueError(f"{text[:50]!r} is no snapshot")
+    if int(found[1]) > SHAPES[kind]:
+        raise NewerShape(
+            f"{kind.__name__} snapshot of shape {int(found[1])}, this build writes {SHAPES[kind]}"
+        )
+    return decoder(kind)(text)  # type: ignore[no-any-return]
 
 
-def load_ref(ref: str, text: str) -> Job | Run:
-    """The state of the snapshot of `job:<id>` or `run:<id>`; see `load`."""
-    return load(Job, text) if ref.startswith("job:") else load(Run, text)
+def read(ref: str, version: bytes, state: bytes, fence: bytes) -> Snapshot:
+    """The snapshot in the three fields of the hash of `job:<id>` or `run:<id>` (b'' = not there); see `load`."""
+    if not version:
+        return NOTHING
+    loaded = load(Job, state) if ref.startswith("job:") else load(Run, state)
+    return Snapshot(state=loaded, version=version.decode(), fence=fence.decode())

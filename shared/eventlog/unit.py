@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from msgspec import field
 
-    from shared.eventlog.keys import Keys
+from shared.domain.value import Value
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from shared.eventlog.position import Position
     from shared.eventlog.snapshot import Snapshot
 
@@ -17,16 +19,11 @@ FOR_EVER = 0
 
 
 class Draft(NamedTuple):
-    """An event before it has a position and a commit time; fields as in `envelope.Recorded`.
-
-    Attributes:
-        aggregates: refs (`job:<id>`, `run:<id>`) whose version becomes this event's position.
-        fences: whether that position becomes their fence too.
-    """
+    """An event before it has a position and a commit time; fields as in `envelope.Recorded`, `v` as text."""
 
     id: str
     type: str
-    v: int
+    v: str
     subject: str
     job: str
     advances: str
@@ -35,12 +32,29 @@ class Draft(NamedTuple):
     corr: str
     trace: str
     data: str
-    aggregates: tuple[str, ...]
-    fences: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Once:
+class Advance(NamedTuple):
+    """What a unit does to one aggregate.
+
+    Attributes:
+        ref: `job:<id>` or `run:<id>`.
+        expected: the version it must have; '' = it must not be there.
+        event: number (1…) of the unit's event whose position becomes its version.
+        fence: number of the event whose position becomes its fence; 0 leaves that as it is.
+        state: its snapshot's JSON.
+        live_ms: how long it is kept from now; FOR_EVER for one that was to go and is to stay, None as it is.
+    """
+
+    ref: str
+    expected: str
+    event: int
+    fence: int
+    state: str
+    live_ms: int | None = None
+
+
+class Once(Value, frozen=True, kw_only=True):
     """An answer to be given once: digest of an Idempotency-Key, fingerprint of its request, the answer's id."""
 
     digest: str
@@ -49,8 +63,7 @@ class Once:
     ttl_ms: int = 24 * 3600 * 1000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Enqueue:
+class Enqueue(NamedTuple):
     """A run to stand in a work stream; `event` (1…) is the unit's event that queues it and lends its position."""
 
     queue: str
@@ -59,8 +72,7 @@ class Enqueue:
     event: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Done:
+class Done(NamedTuple):
     """A work stream's entry to be acknowledged and deleted."""
 
     queue: str
@@ -68,26 +80,22 @@ class Done:
     entry: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unit:
+class Unit(Value, frozen=True, kw_only=True):
     """One decision's writes.
 
     Attributes:
-        guards: expected version of each aggregate, None = it must not be there.
+        events: what is appended to the log.
+        advances: every aggregate that these events advance.
         woken: score (ms, as text) that a member of the due index had when it was read; it must still have it,
             and its time must have come.
-        states: new snapshots' JSON, of every aggregate that the events advance.
-        live_ms: how long some of them are kept from now; FOR_EVER for one that was to go and is to stay.
         due: when (ms) to wake an aggregate; None takes it out.
         adds_work: refused when Redis is out of memory, as what ends work never is.
     """
 
-    guards: Mapping[str, str | None]
+    events: tuple[Draft, ...]
+    advances: tuple[Advance, ...]
     woken: Mapping[str, str] = field(default_factory=dict)
     once: Once | None = None
-    events: tuple[Draft, ...]
-    states: Mapping[str, str] = field(default_factory=dict)
-    live_ms: Mapping[str, int] = field(default_factory=dict)
     due: Mapping[str, int | None] = field(default_factory=dict)
     enqueue: tuple[Enqueue, ...] = ()
     done: tuple[Done, ...] = ()
@@ -96,11 +104,37 @@ class Unit:
     @property
     def size(self) -> int:
         """Roughly how many bytes it sends."""
-        return sum(len(e.data) + 300 for e in self.events) + sum(len(s) + 60 for s in self.states.values())
+        return sum([len(e.data) + 300 for e in self.events]) + sum([len(a.state) + 60 for a in self.advances])
+
+    def arguments(self) -> list[str]:
+        """What commit.lua is told of it; the script's header describes the order."""
+        args: list[str] = []
+        if self.once is None:
+            args.append("")
+        else:
+            args += (self.once.digest, self.once.fingerprint, self.once.answer, str(self.once.ttl_ms))
+        args.append(str(len(self.woken)))
+        for woken in self.woken.items():
+            args += woken
+        args.append(str(len(self.advances)))
+        for ref, expected, event, fence, state, live_ms in self.advances:
+            args += (ref, expected, str(event), str(fence), state, "" if live_ms is None else str(live_ms))
+        args.append(str(len(self.events)))
+        for draft in self.events:
+            args += draft
+        args.append(str(len(self.due)))
+        for ref, ms in self.due.items():
+            args += (ref, "" if ms is None else str(ms))
+        args.append(str(len(self.enqueue)))
+        for queue, priority, run, event in self.enqueue:
+            args += (queue, str(priority), run, str(event))
+        args.append(str(len(self.done)))
+        for queue, priority, entry in self.done:
+            args += (queue, str(priority), entry)
+        return args
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Committed:
+class Committed(Value, frozen=True, kw_only=True):
     """It is in the log: positions of the unit's first and last event; `now_ms` is the commit time."""
 
     first: Position
@@ -108,24 +142,20 @@ class Committed:
     now_ms: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Conflict:
+class Conflict(Value, frozen=True, kw_only=True):
     """A guard failed: nothing was written. The aggregate as it stands, to decide again from."""
 
     ref: str
     snapshot: Snapshot
-    now_ms: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Early:
+class Early(Value, frozen=True, kw_only=True):
     """The due entry of `ref` has moved since it was read, or its time has not come: nothing was written."""
 
     ref: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answered:
+class Answered(Value, frozen=True, kw_only=True):
     """The Idempotency-Key has had this answer before: nothing was written."""
 
     fingerprint: str
@@ -136,81 +166,18 @@ class Answered:
 Outcome = Committed | Conflict | Early | Answered
 
 
-class Layout:
-    """The KEYS and ARGV of one commit.lua call."""
+def batch_arguments(seq: int, *, base: str, ttl_ms: int, units: Sequence[Unit]) -> list[str]:
+    """The ARGV of one commit.lua call.
 
-    def __init__(self, keys: Keys, process: str) -> None:
-        self._keys = keys
-        self.keys = [keys.meta, keys.log, keys.due, keys.writer(process), keys.timer_bell]
-        self._index = {name: str(at) for at, name in enumerate(self.keys, 1)}
-        self.refs: dict[str, str] = {}  # index of a key → the aggregate it is of
-        self.args: list[str] = []
-
-    def add(self, unit: Unit) -> None:
-        """Append one unit; commit.lua's header describes the order."""
-        args = self.args
-        start = len(args)
-        args.append("")
-        self._once(unit.once)
-        args.append(str(len(unit.woken)))
-        for member, score in unit.woken.items():
-            args += (member, score)
-        args.append(str(len(unit.guards)))
-        for ref, version in unit.guards.items():
-            args += (self._aggregate(ref), version or "")
-        self._events(unit.events)
-        self._states(unit)
-        args.append(str(len(unit.due)))
-        for ref, ms in unit.due.items():
-            args += (ref, "" if ms is None else str(ms))
-        self._work(unit)
-        args[start] = str(len(args) - start - 1)
-
-    def _once(self, once: Once | None) -> None:
-        if once is None:
-            self.args.append("0")
-        else:
-            key = self._key(self._keys.once(once.digest))
-            self.args += (key, once.fingerprint, once.answer, str(once.ttl_ms))
-
-    def _events(self, events: tuple[Draft, ...]) -> None:
-        self.args.append(str(len(events)))
-        for e in events:
-            self.args += (
-                e.id, e.type, str(e.v), e.subject, e.job, e.advances, e.actor, e.cause, e.corr, e.trace, e.data,
-            )  # fmt: skip
-
-    def _states(self, unit: Unit) -> None:
-        versions: dict[str, str] = {}
-        fences: dict[str, str] = {}
-        for number, event in enumerate(unit.events, 1):
-            for ref in event.aggregates:
-                versions[ref] = str(number)
-                if event.fences:
-                    fences[ref] = str(number)
-        self.args.append(str(len(versions)))
-        for ref, version in versions.items():
-            live_ms = unit.live_ms.get(ref, "")
-            self.args += (self._aggregate(ref), version, fences.get(ref, ""), unit.states[ref], str(live_ms))
-
-    def _work(self, unit: Unit) -> None:
-        keys = self._keys
-        self.args.append(str(len(unit.enqueue)))
-        for e in unit.enqueue:
-            stream, bell = self._key(keys.work(e.queue, e.priority)), self._key(keys.bell(e.queue))
-            self.args += (stream, bell, e.run, str(e.event))
-        self.args.append(str(len(unit.done)))
-        for d in unit.done:
-            self.args += (self._key(keys.work(d.queue, d.priority)), d.entry)
-
-    def _aggregate(self, ref: str) -> str:
-        index = self._key(self._keys.aggregate(ref))
-        self.refs[index] = ref
-        return index
-
-    def _key(self, name: str) -> str:
-        index = self._index.get(name)
-        if index is None:
-            self.keys.append(name)
-            index = self._index[name] = str(len(self.keys))
-        return index
+    Args:
+        seq: the batch's number, above those of the writer's batches before it.
+        base: what all keys of the partition begin with (`Keys.base`).
+        ttl_ms: how long the number and the reply are remembered.
+        units: of one flavour.
+    """
+    args = [str(seq), str(ttl_ms), f"{base}:", str(len(units))]
+    for unit in units:
+        told = unit.arguments()
+        args.append(str(len(told)))
+        args += told
+    return args

@@ -2,16 +2,18 @@
 
 One batch is in flight for each (process, partition) and carries a number. A batch whose reply was lost is sent
 again with the same number and applies at most once, whoever wrote in between: commit.lua keeps the last reply.
+Batches of several partitions that are ready at one moment share a round trip.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+import time
 from collections import deque
 from functools import cache
 from importlib import resources
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, OutOfMemoryError, ReadOnlyError, ResponseError
@@ -19,10 +21,10 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from shared.eventlog import snapshot
 from shared.eventlog.position import Position
-from shared.eventlog.unit import Answered, Committed, Conflict, Early, Layout, Outcome, Unit
+from shared.eventlog.unit import Answered, Committed, Conflict, Early, Outcome, Unit, batch_arguments
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from redis.asyncio import Redis
 
@@ -34,6 +36,13 @@ BYTES_MAX = 1_000_000
 WRITER_TTL_MS = 24 * 3600 * 1000
 RESEND_AFTER_S = (0.05, 0.1, 0.2, 0.4, 0.8)  # then every 0.8 s
 BROKEN = (RedisConnectionError, RedisTimeoutError, ReadOnlyError, OSError)
+PASSING = (
+    "LOADING",
+    "BUSY",
+    "MISCONF",
+    "MASTERDOWN",
+    "TRYAGAIN",
+)  # what a server says that will be well again
 
 
 class LogFull(Exception):  # noqa: N818 - said to clients as a 503
@@ -62,125 +71,207 @@ def _flavours() -> dict[bool, Script]:
     return {True: Script("#!lua\n" + body), False: Script("#!lua flags=allow-oom\n" + body)}
 
 
+class _Submitted(NamedTuple):
+    unit: Unit
+    future: asyncio.Future[Outcome]
+
+
+class _Batch(NamedTuple):
+    """What goes to a partition in one call of the script."""
+
+    line: _Line
+    script: Script
+    submitted: list[_Submitted]
+    args: list[str]
+    began_at: float
+
+
+class _Line:
+    """One partition's queue of units; at most one batch of it is under way."""
+
+    def __init__(self, keys: Keys, process: str) -> None:
+        self.partition = keys.partition
+        self.keys = [keys.meta, keys.log, keys.due, keys.writer(process), keys.timer_bell]
+        self.is_busy = False
+        self._base = keys.base
+        self._seq = 0
+        self._scripts = _flavours()
+        self._waiting: dict[bool, deque[_Submitted]] = {True: deque(), False: deque()}
+
+    def add(self, submitted: _Submitted) -> None:
+        self._waiting[submitted.unit.adds_work].append(submitted)
+
+    def next_batch(self) -> _Batch | None:
+        """What goes next, if nothing is under way; what ends work goes before what adds some."""
+        if self.is_busy:
+            return None
+        adds_work = not self._waiting[False]
+        taken = self._taken(self._waiting[adds_work])
+        if not taken:
+            return None
+        self.is_busy = True
+        self._seq += 1
+        units = [each.unit for each in taken]
+        args = batch_arguments(self._seq, base=self._base, ttl_ms=WRITER_TTL_MS, units=units)
+        return _Batch(self, self._scripts[adds_work], taken, args, time.monotonic())
+
+    def _taken(self, waiting: deque[_Submitted]) -> list[_Submitted]:
+        taken: list[_Submitted] = []
+        size = 0
+        while waiting and len(taken) < UNITS_MAX:
+            size += waiting[0].unit.size
+            if taken and size > BYTES_MAX:
+                break
+            taken.append(waiting.popleft())
+        return taken
+
+
 class Writer:
-    """One process's hand on one partition's log."""
+    """One process's hand on the logs of all partitions.
+
+    Args:
+        redis: a client from `connection.connect`.
+        keys: of each partition, in their order.
+        process: a name nobody else has, and nobody has had.
+        reopen: called with a partition that answered CLOSED; returns when it has been opened.
+        metrics: counts commits.
+        saw: told what time (Unix ms) Redis has, with each reply.
+    """
 
     def __init__(
         self,
         redis: Redis,
-        keys: Keys,
+        keys: Sequence[Keys],
         process: str,
         *,
         reopen: Callable[[int], Awaitable[None]],
         metrics: Metrics,
+        saw: Callable[[int], None],
     ) -> None:
         self._redis = redis
-        self._keys = keys
         self._process = process
         self._reopen = reopen
         self._metrics = metrics
+        self._saw = saw
         self._committed = cache(
             metrics.events_committed_total.labels
         )  # finding a series costs more than counting
-        self._scripts = _flavours()
-        self._waiting: dict[bool, deque[tuple[Unit, asyncio.Future[Outcome]]]] = {
-            True: deque(),
-            False: deque(),
-        }
-        self._seq = 0
-        self._task: asyncio.Task[None] | None = None
+        self._lines = [_Line(each, process) for each in keys]
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._flush_is_due = False
 
-    async def submit(self, unit: Unit) -> Outcome:
-        """Commit `unit` with whatever else is waiting; returns when its script has.
+    def submit(self, partition: int, unit: Unit) -> asyncio.Future[Outcome]:
+        """Commit `unit` with whatever else is waiting; what is returned is done when its script is.
 
-        The unit is written even if the caller is cancelled meanwhile.
-
-        Raises:
-            LogFull: it adds work and Redis is out of memory.
+        The unit is written even if nobody waits for it any more. It fails with LogFull if it adds work and Redis is
+        out of memory.
         """
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        self._waiting[unit.adds_work].append((unit, future))
-        if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._drain(), name=f"writer {self._keys.partition}")
-        return await future
+        self._lines[partition].add(_Submitted(unit, future))
+        self._flush_soon()
+        return future
 
     async def close(self) -> None:
         """Wait for the batches under way, up to a second, then let go."""
-        if self._task is not None and not self._task.done():
-            await asyncio.wait({self._task}, timeout=1)
-            self._task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=1)
+        for task in self._tasks:
+            task.cancel()
 
-    async def _drain(self) -> None:
-        while self._waiting[True] or self._waiting[False]:
-            for adds_work in (False, True):  # what ends work goes first
-                if batch := self._next_batch(self._waiting[adds_work]):
-                    await self._send(batch, self._scripts[adds_work])
+    # The way of a batch.
 
-    def _next_batch(
-        self, waiting: deque[tuple[Unit, asyncio.Future[Outcome]]]
-    ) -> list[tuple[Unit, asyncio.Future[Outcome]]]:
-        batch: list[tuple[Unit, asyncio.Future[Outcome]]] = []
-        size = 0
-        while waiting and len(batch) < UNITS_MAX:
-            size += waiting[0][0].size
-            if batch and size > BYTES_MAX:
-                break
-            batch.append(waiting.popleft())
-        return batch
+    def _flush_soon(self) -> None:
+        """Let the tasks that are about to run submit theirs, too."""
+        if not self._flush_is_due:
+            self._flush_is_due = True
+            asyncio.get_running_loop().call_soon(self._flush)
 
-    async def _send(self, batch: list[tuple[Unit, asyncio.Future[Outcome]]], script: Script) -> None:
-        layout = Layout(self._keys, self._process)
-        for unit, _ in batch:
-            layout.add(unit)
-        self._seq += 1
-        head = [str(self._seq), str(WRITER_TTL_MS), str(len(batch))]
+    def _flush(self) -> None:
+        self._flush_is_due = False
+        if batches := [batch for line in self._lines if (batch := line.next_batch())]:
+            self._begin(self._deliver(batches), "commit")
+
+    def _begin(self, work: Any, name: str) -> None:
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _deliver(self, batches: list[_Batch]) -> None:
+        """Send batches of several partitions in one round trip; one that fails goes on by itself."""
         try:
-            with self._metrics.commit_duration_seconds.time():
-                reply = await self._until_applied(script, layout.keys, head + layout.args)
+            findings = await self._sent(batches)
         except BaseException as error:
-            for _, future in batch:
-                if not future.done():
-                    future.set_exception(
-                        error if isinstance(error, Exception) else ConnectionError("closing")
-                    )
+            for batch in batches:
+                _fail(batch, error)
+            raise
+        for batch, finding in zip(batches, findings, strict=True):
+            if isinstance(finding, list) and finding[0] == b"OK":
+                self._settle(batch, finding)
+            else:
+                self._begin(self._insist(batch, finding), f"commit {batch.line.partition}")
+
+    async def _sent(self, batches: list[_Batch]) -> list[Any]:
+        """For each batch its reply, or the exception instead."""
+        try:
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for batch in batches:
+                    keys = batch.line.keys
+                    pipe.evalsha(batch.script.sha, len(keys), *keys, *batch.args)
+                return await pipe.execute(raise_on_error=False)
+        except Exception as error:  # noqa: BLE001 - the connection, for all of them
+            return [error] * len(batches)
+
+    async def _insist(self, batch: _Batch, finding: Any) -> None:
+        """Send a batch until a reply says what became of it; its number makes repeating safe."""
+        tries = 0
+        try:
+            while not (isinstance(finding, list) and finding[0] == b"OK"):
+                tries = await self._prepared(batch, finding, tries)
+                (finding,) = await self._sent([batch])
+        except BaseException as error:
+            _fail(batch, error)
+            self._flush_soon()
             if not isinstance(error, Exception):
                 raise
             return
-        self._metrics.commit_batch_size.observe(len(batch))
-        self._settle(batch, layout, reply)
+        self._settle(batch, finding)
 
-    async def _until_applied(self, script: Script, keys: list[str], args: list[str]) -> list[Any]:
-        """Send the batch until a reply says what became of it; its number makes repeating safe."""
-        tries = 0
-        while True:
-            try:
-                reply = await script(self._redis, keys, args)
-            except OutOfMemoryError as error:
-                raise LogFull("Redis is out of memory; new work is refused until runs have ended") from error
-            except BROKEN:
+    async def _prepared(self, batch: _Batch, finding: Any, tries: int) -> int:
+        """Do what lets the next try go well; returns how many there were in a row for want of a server.
+
+        Raises:
+            Exception: no other try would.
+        """
+        match finding:
+            case OutOfMemoryError():
+                raise LogFull(
+                    "Redis is out of memory; new work is refused until runs have ended"
+                ) from finding
+            case NoScriptError():
+                await self._redis.script_load(batch.script.body)
+            case _ if isinstance(finding, BROKEN):
                 await asyncio.sleep(RESEND_AFTER_S[min(tries, len(RESEND_AFTER_S) - 1)])
-                tries += 1
-                continue
-            except ResponseError as error:
-                if not str(error).startswith(("LOADING", "BUSY", "MISCONF", "MASTERDOWN", "TRYAGAIN")):
-                    raise
+                return tries + 1
+            case ResponseError() if str(finding).startswith(PASSING):
                 await asyncio.sleep(RESEND_AFTER_S[-1])
-                continue
-            match reply[0]:
-                case b"OK":
-                    return reply  # type: ignore[no-any-return]
-                case b"CLOSED":
-                    await self._reopen(self._keys.partition)
-                case _:
-                    raise RuntimeError(f"writer {self._process}: batch {args[0]} answered {reply!r}")
+            case [b"CLOSED"]:
+                await self._reopen(batch.line.partition)
+            case Exception():
+                raise finding
+            case _:
+                raise RuntimeError(f"writer {self._process}: batch {batch.args[0]} answered {finding!r}")
+        return tries
 
-    def _settle(
-        self, batch: list[tuple[Unit, asyncio.Future[Outcome]]], layout: Layout, reply: list[Any]
-    ) -> None:
-        now_ms = int(reply[1])
-        for (unit, future), row in zip(batch, reply[2:], strict=True):
+    def _settle(self, batch: _Batch, reply: list[Any]) -> None:
+        batch.line.is_busy = False
+        self._flush_soon()
+        self._metrics.commit_duration_seconds.observe(time.monotonic() - batch.began_at)
+        self._metrics.commit_batch_size.observe(len(batch.submitted))
+        now_ms, epoch = int(reply[1]), int(reply[2])
+        self._saw(now_ms)
+        for (unit, future), row in zip(batch.submitted, reply[3:], strict=True):
             try:
-                outcome = _outcome(row, layout, now_ms)
+                outcome = _outcome(unit, row, epoch, now_ms)
             except (
                 ValueError
             ) as error:  # a conflicting snapshot of a newer shape: this caller's trouble alone
@@ -199,23 +290,28 @@ class Writer:
             self._metrics.commit_conflicts_total.inc()
 
 
-def _outcome(row: list[bytes], layout: Layout, now_ms: int) -> Outcome:
-    match [item.decode() for item in row]:
-        case ["committed", first, last]:
-            return Committed(first=Position.parse(first), last=Position.parse(last), now_ms=now_ms)
-        case ["conflict", index, version, state, fence]:
-            ref = layout.refs[index]
-            return Conflict(ref=ref, snapshot=read_snapshot(ref, version, state, fence), now_ms=now_ms)
-        case ["early", ref]:
-            return Early(ref=ref)
-        case ["once", fingerprint, answer, position]:
-            return Answered(fingerprint=fingerprint, answer=answer, position=Position.parse(position))
+def _fail(batch: _Batch, error: BaseException) -> None:
+    batch.line.is_busy = False
+    for _, future in batch.submitted:
+        if not future.done():
+            future.set_exception(error if isinstance(error, Exception) else ConnectionError("closing"))
+
+
+def _outcome(unit: Unit, row: Any, epoch: int, now_ms: int) -> Outcome:
+    if isinstance(row, int):
+        last = row + len(unit.events) - 1
+        return Committed(first=Position(epoch, row), last=Position(epoch, last), now_ms=now_ms)
+    match row:
+        case [b"conflict", ref, *held]:
+            conflicting = ref.decode()
+            return Conflict(ref=conflicting, snapshot=snapshot.read(conflicting, *held))
+        case [b"early", ref]:
+            return Early(ref=ref.decode())
+        case [b"once", fingerprint, answer, position]:
+            return Answered(
+                fingerprint=fingerprint.decode(),
+                answer=answer.decode(),
+                position=Position.parse(position.decode()),
+            )
         case other:
             raise RuntimeError(f"commit.lua answered {other!r}")
-
-
-def read_snapshot(ref: str, version: str, state: str, fence: str) -> snapshot.Snapshot:
-    """The snapshot of a hash's three fields ('' = not there)."""
-    if not version:
-        return snapshot.NOTHING
-    return snapshot.Snapshot(state=snapshot.load_ref(ref, state), version=version, fence=fence)

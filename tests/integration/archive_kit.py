@@ -43,9 +43,7 @@ class Office:
         self.redis = self.bench.redis
         self.blocking = connect(valkey_url, blocking=True)
         self.log = self.bench.another_log("office")
-        self.log._writers = [  # the bench opens blindly; here the archive is asked
-            _reopening(writer, self.open) for writer in self.log._writers
-        ]
+        self.log._writer._reopen = self.open  # the bench opens blindly; here the archive is asked
         self.bench.log = self.log
         self.bench.decider._log = self.log
         self.decider = self.bench.decider
@@ -143,11 +141,6 @@ async def an_office(postgres, valkey):
         finally:
             await office.close()
             await pool.close()
-
-
-def _reopening(writer, reopen):
-    writer._reopen = reopen
-    return writer
 
 
 async def all_of(projector, partition=0):

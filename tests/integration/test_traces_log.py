@@ -1,9 +1,9 @@
 """Traces of the log: numbers are never given out twice, a repeat is exact, nothing moves without an event."""
 
 import asyncio
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from shared.domain import ids
 from shared.domain.commands import (
@@ -23,7 +23,7 @@ from shared.eventlog.unit import Answered, Committed, Once
 from shared.eventlog.writer import BYTES_MAX, UNITS_MAX, LogFull
 from shared.testing import TESTER, a_job_id, a_spec, wait_until
 from tests.integration.archive_kit import all_of
-from tests.integration.test_commit import a_job, a_run, a_unit
+from tests.integration.test_commit import a_job, a_run, a_unit, losing_the_first_reply
 from tests.integration.trace_kit import a_rewindable_office, another_process, back, kinds, newer
 
 
@@ -65,22 +65,6 @@ async def test_a_finish_that_was_decided_before_a_rollback_meets_another_version
     with pytest.raises(LostLease):
         await office.decider.decide(f"run:{run_id}", SucceedRun(fence=gone), TESTER, held=held)
     assert "RunSucceeded" not in await kinds(office.redis, office.keys(0))
-
-
-def losing_the_first_reply(bench, monkeypatch, meanwhile):
-    """The first script's reply is lost; `meanwhile()` happens before the batch is sent again."""
-    real = bench.redis.evalsha
-    sent = []
-
-    async def evalsha(*args):
-        reply = await real(*args)
-        sent.append(args)
-        if len(sent) == 1:
-            await meanwhile()
-            raise ConnectionResetError("the reply is lost")
-        return reply
-
-    monkeypatch.setattr(bench.redis, "evalsha", evalsha)
 
 
 async def test_a_pause_sent_again_does_not_undo_the_resume_that_came_in_between(bench, monkeypatch):
@@ -182,18 +166,17 @@ async def test_a_run_is_found_by_its_id_alone(bench):
 @pytest.mark.parametrize(("units", "size"), [(450, 10), (40, 60_000)])
 async def test_a_batch_is_never_longer_than_a_script_may_take(bench, monkeypatch, units, size):
     """Trace 19: 200 units and a megabyte at most, whatever is submitted at once."""
-    real = bench.redis.evalsha
+    real = bench.log._writer._sent
     batches = []
 
-    async def evalsha(*args):
-        reply = await real(*args)
-        argv = args[2 + args[1] :]
-        batches.append((int(argv[2]), sum(len(text) for text in argv)))
-        return reply
+    async def counting(sent):
+        batches.extend((len(each.submitted), sum(len(text) for text in each.args)) for each in sent)
+        return await real(sent)
 
-    monkeypatch.setattr(bench.redis, "evalsha", evalsha)
-    refs = ["job:" + a_job_id() for _ in range(units)]
-    made = [a_unit(ref, states={ref: "x" * size}) for ref in refs]
+    monkeypatch.setattr(bench.log._writer, "_sent", counting)
+    await bench.log.commit(0, a_unit("job:" + a_job_id()))  # loads the script
+    batches.clear()
+    made = [a_unit("job:" + a_job_id(), state="x" * size) for _ in range(units)]
     outcomes = await asyncio.gather(*(bench.log.commit(0, unit) for unit in made))
     assert {type(outcome) for outcome in outcomes} == {Committed}
     assert sum(count for count, _ in batches) == units

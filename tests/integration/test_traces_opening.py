@@ -7,12 +7,11 @@ import pytest
 from shared import recovery
 from shared.domain.commands import TriggerJob
 from shared.eventlog import opening
-from shared.eventlog.unit import Layout
 from shared.eventlog.writer import Script, _flavours
 from shared.faults import Fatal
 from shared.testing import TESTER, Bench, a_job_id, wait_until
 from tests.integration.archive_kit import all_of
-from tests.integration.test_commit import a_job, a_unit
+from tests.integration.test_commit import a_batch, a_job, a_unit
 from tests.integration.trace_kit import (
     Rewindable,
     a_rewindable_office,
@@ -92,9 +91,8 @@ async def test_scripts_loaded_by_anyone_at_any_time_open_nothing(set_back):
 
 
 async def call(office, script, process):
-    layout = Layout(office.keys(0), process)
-    layout.add(a_unit("job:" + a_job_id()))
-    return (await script(office.redis, layout.keys, ["1", "60000", "1", *layout.args]))[0]
+    keys, args = a_batch(office.log, process, a_unit("job:" + a_job_id()))
+    return (await script(office.redis, keys, args))[0]
 
 
 async def test_a_log_that_was_made_without_its_meta_is_opened_behind_its_tail(set_back):

@@ -1,10 +1,10 @@
 """Traces of the projector: one history in log and archive, and no row, month or neighbour that stops it."""
 
 import asyncio
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from services.projector import committer, partition, projections
 from services.projector.rows import statement

@@ -99,8 +99,7 @@ def another_process(bench, name, *, reopen=None):
 
 def opened_by(log, reopen):
     if reopen is not None:
-        for writer in log._writers:
-            writer._reopen = reopen
+        log._writer._reopen = reopen
     return log
 
 

@@ -192,7 +192,7 @@ GUARDS = (
         name="newer-shape",
         protects="trace 26: a snapshot written by a newer version is left to the newer version",
         file="shared/eventlog/snapshot.py",
-        text="if int(shape) > SHAPES[kind]:",
+        text="if int(found[1]) > SHAPES[kind]:",
         instead="if False:",
         tests=_in("test_traces_log", "test_a_snapshot_of_a_newer_version_is_left_as_it_is"),
     ),

@@ -1,11 +1,11 @@
 """The job: given events, when a command, then events."""
 
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from shared.domain import ids, job
 from shared.domain.commands import (

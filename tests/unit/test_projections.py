@@ -1,13 +1,13 @@
 """Rows are a function of the events, and of nothing else."""
 
 import json
-from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from services.projector import hours, job_rows, projections, run_rows
 from services.projector.trimming import Tail
