@@ -15,6 +15,7 @@ from functools import lru_cache, partial
 from threading import Lock
 from typing import TextIO
 
+import msgspec
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
 
@@ -30,6 +31,7 @@ QUIET = (
 _WEB_PASSWORD = re.compile(r"(?i)(https?://[^\s:@/]*:)[^\s/@]*@")
 _PASSWORD = re.compile(r"(?i)((?!https?:)\b[a-z][a-z0-9+.-]*://[^\s:@/]*:)\S*@")
 _PARAMETER = re.compile(r"(?i)([?&](?:\w*password|\w*secret|\w*token|api_?key)=)[^\s&#\"']*")
+_PLAIN = frozenset({str, int, float, bool, type(None)})
 _SECRET_FIELD = re.compile(r"(?i)(password|passwd|secret|secret_?key|token|api_?key|authorization|cookie)$")
 
 
@@ -99,15 +101,27 @@ def _for_people() -> list[Processor]:
 
 def _for_machines() -> list[Processor]:
     # "event" means something else in this system.
-    encode = json.JSONEncoder(default=str).encode  # json.dumps would make one for each line
-    return [
-        structlog.processors.EventRenamer("message"),
-        structlog.processors.JSONRenderer(lambda line, **_: encode(line)),
-    ]
+    encode = msgspec.json.Encoder(enc_hook=str).encode
+
+    def render(line: EventDict, **_: object) -> str:
+        try:
+            return encode(line).decode()
+        except UnicodeEncodeError:  # a lone surrogate, which JSON may have in ASCII only
+            return json.dumps(line, default=str)
+
+    return [structlog.processors.EventRenamer("message"), structlog.processors.JSONRenderer(render)]
 
 
 def _mask_secrets(_logger: WrappedLogger, _method: str, line: EventDict) -> EventDict:
-    return {key: _mask_field(key, value) for key, value in line.items()}
+    for key, value in line.items():
+        # Nearly all lines need nothing done, and this is how to see it quickly.
+        if (
+            value.__class__ not in _PLAIN
+            or (value.__class__ is str and "://" in value)
+            or _names_a_secret(key)
+        ):
+            return {key: _mask_field(key, value) for key, value in line.items()}
+    return line
 
 
 @lru_cache(maxsize=1024)

@@ -51,15 +51,25 @@ class Attempt:
     Args:
         worker: on whose behalf.
         claim: the entry that was taken.
-        release: called once, when this attempt no longer needs its slot.
+        vacate: called once, when this attempt no longer needs its slot: its handler has ended, or was left behind.
+        end: called once after that, when nothing of it is to be recorded any more.
     """
 
-    def __init__(self, worker: Worker, claim: Claim, *, release: Callable[[Attempt], None]) -> None:
+    def __init__(
+        self,
+        worker: Worker,
+        claim: Claim,
+        *,
+        vacate: Callable[[], None],
+        end: Callable[[Attempt], None],
+    ) -> None:
         self.claim = claim
         self.task: asyncio.Task[None] | None = None
         self.handing_back = False  # once a stop is under way, what hasn't started is handed back instead
         self._worker = worker
-        self._release = release
+        self._vacate = vacate
+        self._ended = end
+        self._in_slot = True
         self._started: Started | None = None
         self._call: Call | None = None
         self._left_behind = False
@@ -81,6 +91,7 @@ class Attempt:
             if self._started is not None:
                 outcome = await self._called(self._started)
                 if not self._left_behind:
+                    self._leave_slot()
                     await self._record(self._started, outcome)
         except Exception as error:  # noqa: BLE001 - not a handler's: ours or infrastructure's, and one run's only
             broken = is_broken(error)
@@ -191,6 +202,7 @@ class Attempt:
             return
         self._left_behind = True
         self._log.error("handler ignores its cancel, left behind", why=call.why)
+        self._leave_slot()
         try:
             await self._record(started, None)
         finally:
@@ -239,17 +251,27 @@ class Attempt:
         while True:
             try:
                 return await self._worker.decider.decide(
-                    started.decided.ref, report, context, held=started.decided.after
+                    started.decided.ref,
+                    report,
+                    context,
+                    held=started.decided.after,
+                    beside=self.claim.beside(),
                 )
             except Exception as error:
                 if not is_broken(error):
                     raise
             await asyncio.sleep(REPORT_AGAIN_S)
 
+    def _leave_slot(self) -> None:
+        if self._in_slot:
+            self._in_slot = False
+            self._vacate()
+
     def _end(self) -> None:
+        self._leave_slot()
         if self.held is not None:
             self._worker.heartbeat.release(*self.held)
-        self._release(self)
+        self._ended(self)
 
 
 def _run_of(decided: Decided) -> Run:

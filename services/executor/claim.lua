@@ -6,14 +6,15 @@
 -- can't be started never end.
 --
 -- KEYS  the bell of each queue, then the work streams by falling priority, of each priority one for each queue
--- ARGV  1 the consumer group, 2 this consumer, 3 what the key of a run begins with, 4 number of queues, 5 how many
---       to take at most in all, 6… how many at most of each work stream
--- Returns {index of the work stream, counted from 1 without the bells, entry id, run id, version, state, fence} for
---       each run taken: its snapshot saves the start a round trip ('' for what isn't there). The keys of runs can't
---       be named beforehand; they carry the same hash tag as all others
+-- ARGV  1 the consumer group, 2 this consumer, 3 what the key of an aggregate begins with, 4 number of queues, 5 how
+--       many to take at most in all, 6… how many at most of each work stream
+-- Returns {index of the work stream, counted from 1 without the bells, entry id, run id, version, state, fence [, job id,
+--       version, state]} for each run taken: its snapshot saves the start a round trip, and that of the job which
+--       follows it, if one does, the finish ('' for what isn't there). The keys of runs can't be named beforehand; they
+--       carry the same hash tag as all others
 -- Called by services/executor/claims.py.
 
-local group, consumer, runs, queues, room = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
+local group, consumer, base, queues, room = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
 local taken, left = {}, {}
 
 local function read(stream, count)
@@ -30,8 +31,14 @@ local function take(at, stream, count)
   if not reply then return nil end
   if reply.err then return reply end
   for _, entry in ipairs(reply[1][2]) do
-    local held = redis.call('HMGET', runs .. entry[2][2], 'version', 'state', 'fence')
-    taken[#taken + 1] = {at, entry[1], entry[2][2], held[1] or '', held[2] or '', held[3] or ''}
+    local run, job = entry[2][2], entry[2][4]
+    local held = redis.call('HMGET', base .. 'run:' .. run, 'version', 'state', 'fence')
+    local row = {at, entry[1], run, held[1] or '', held[2] or '', held[3] or ''}
+    if job then
+      local follower = redis.call('HMGET', base .. 'job:' .. job, 'version', 'state')
+      row[7], row[8], row[9] = job, follower[1] or '', follower[2] or ''
+    end
+    taken[#taken + 1] = row
   end
 end
 

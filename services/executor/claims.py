@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from dataclasses import dataclass, field
 from importlib import resources
 from typing import TYPE_CHECKING, Any
@@ -10,6 +12,7 @@ from redis.exceptions import NoScriptError
 
 from shared.eventlog import snapshot
 from shared.eventlog.keys import GROUP, PRIORITIES
+from shared.eventlog.snapshot import NOTHING
 from shared.eventlog.unit import Done
 from shared.eventlog.writer import Script
 
@@ -23,14 +26,19 @@ ADOPT_IDLE_MS = 5_000  # far above the time from claim to start, a few ms; far b
 FORGOTTEN_MS = 24 * 3600 * 1000
 HANDED_BACK_MS = 3600 * 1000
 
+SEEN_S = 0.05  # so old may be what was seen: a run of high priority that came since is overtaken by one claim
+
 Waiting = dict[int, list[int]]  # partition → how many wait in each of its work streams, see `_streams`
+_Calls = dict[int, tuple[list[str], list[str]]]  # partition → KEYS and ARGV of a script
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
     """A run that is this consumer's to start: the entry stays pending until the start deletes it.
 
-    `held` has version, state and fence of the run's snapshot as they were at the claim.
+    Attributes:
+        held: version, state and fence of the run's snapshot as they were at the claim.
+        follower: id of the job that follows the run, version and state of its snapshot then; empty if none does.
     """
 
     partition: int
@@ -39,6 +47,7 @@ class Claim:
     entry: str
     run: str
     held: tuple[bytes, bytes, bytes] = field(compare=False)
+    follower: Sequence[bytes] = field(compare=False, default=())
 
     def snapshot(self) -> Snapshot:
         """The run as it was at the claim.
@@ -47,6 +56,18 @@ class Claim:
             NewerShape: a newer Daybook wrote it.
         """
         return snapshot.read(f"run:{self.run}", *self.held)
+
+    def beside(self) -> dict[str, Snapshot]:
+        """The job that follows the run, as it was at the claim; empty if none does, or it isn't for us to read."""
+        if not self.follower:
+            return {}
+        job, version, state = self.follower
+        ref = f"job:{job.decode()}"
+        try:
+            found = snapshot.read(ref, version, state, b"")
+        except ValueError:
+            return {}
+        return {} if found is NOTHING else {ref: found}
 
     @property
     def done(self) -> Done:
@@ -73,6 +94,8 @@ class Claims:
         self._cursors = {p: ["0-0"] * len(self._streams) for p in range(log.partitions)}
         self._scripts = {name: _script(name) for name in ("waiting", "claim", "adopt", "leave")}
         self._turn = 0
+        self._seen: Waiting = {}  # as of `_seen_at`, just after the claims before
+        self._seen_at = -math.inf
 
     async def waiting(self) -> Waiting:
         """How many runs wait in each work stream."""
@@ -89,7 +112,9 @@ class Claims:
 
     async def take(self, free: int) -> list[Claim]:
         """Claim up to `free` runs; with 0, only pass on the bells that were rung for us."""
-        waiting = {p: counts for p, counts in (await self.waiting()).items() if any(counts)}
+        waiting = self._just_seen() or {
+            p: counts for p, counts in (await self.waiting()).items() if any(counts)
+        }
         if not waiting:
             return []
         self._turn += 1
@@ -97,7 +122,8 @@ class Claims:
         chosen = [
             p for p in waiting if free == 0 or any(counts[p])
         ]  # with no slot free, the bells are passed on
-        return await self._claimed({p: self._claim_arguments(p, free, counts[p]) for p in chosen})
+        calls = {p: self._claim_arguments(p, free, counts[p]) for p in chosen}
+        return await self._claimed(calls, looking=True)
 
     async def take_from(self, partitions: Collection[int], most: int) -> list[Claim]:
         """Claim up to `most` runs from each of the partitions that have just rung, without asking the others.
@@ -142,8 +168,18 @@ class Claims:
         replies = await self._call("leave", {p: (keys, arguments) for p, keys in self._keys.items()})
         return sum(replies.values())
 
-    async def _claimed(self, calls: dict[int, tuple[list[str], list[str]]]) -> list[Claim]:
-        replies = await self._call("claim", calls)
+    def _just_seen(self) -> Waiting:
+        """What waits, if somebody has looked a moment ago and seen something."""
+        seen, self._seen = self._seen, {}
+        return seen if time.monotonic() - self._seen_at < SEEN_S else {}
+
+    async def _claimed(self, calls: _Calls, *, looking: bool = False) -> list[Claim]:
+        """The claims of `calls`; `looking` sees in the same round trip what is left, for whoever takes next."""
+        look = {p: (keys, [GROUP]) for p, keys in self._keys.items()} if looking else {}
+        replies, left = await self._called(("claim", calls), ("waiting", look))
+        if looking:
+            self._seen = {p: counts for p, counts in left.items() if any(counts)}
+            self._seen_at = time.monotonic()
         return [self._claim(p, *row) for p, rows in replies.items() for row in rows]
 
     def _claim_arguments(
@@ -151,12 +187,21 @@ class Claims:
     ) -> tuple[list[str], list[str]]:
         keys = self._log.keys(partition)
         bells = [keys.bell(queue) for queue in self._queues]
-        head = [GROUP, self._consumer, keys.aggregate("run:"), str(len(bells)), str(most)]
+        head = [GROUP, self._consumer, keys.aggregate(""), str(len(bells)), str(most)]
         return bells + self._keys[partition], [*head, *map(str, counts)]
 
-    def _claim(self, partition: int, stream: int, entry: bytes, run: bytes, *held: bytes) -> Claim:
+    def _claim(
+        self,
+        partition: int,
+        stream: int,
+        entry: bytes,
+        run: bytes,
+        version: bytes,
+        state: bytes,
+        fence: bytes,
+        *follower: bytes,
+    ) -> Claim:
         queue, priority = self._streams[stream - 1]
-        version, state, fence = held
         return Claim(
             partition=partition,
             queue=queue,
@@ -164,24 +209,30 @@ class Claims:
             entry=entry.decode(),
             run=run.decode(),
             held=(version, state, fence),
+            follower=follower,
         )
 
-    async def _call(self, name: str, calls: dict[int, tuple[list[str], list[str]]]) -> dict[int, Any]:
+    async def _call(self, name: str, calls: _Calls) -> dict[int, Any]:
         """One script on several partitions, in one pipeline."""
-        script = self._scripts[name]
-        try:
-            return await self._pipelined(script, calls)
-        except NoScriptError:
-            await self._redis.script_load(script.body)
-            return await self._pipelined(script, calls)
+        (replies,) = await self._called((name, calls))
+        return replies
 
-    async def _pipelined(
-        self, script: Script, calls: dict[int, tuple[list[str], list[str]]]
-    ) -> dict[int, Any]:
+    async def _called(self, *scripts: tuple[str, _Calls]) -> list[dict[int, Any]]:
+        """Some scripts one after the other, each on several partitions, all in one pipeline."""
+        try:
+            return await self._pipelined(*scripts)
+        except NoScriptError:
+            for name, _ in scripts:
+                await self._redis.script_load(self._scripts[name].body)
+            return await self._pipelined(*scripts)
+
+    async def _pipelined(self, *scripts: tuple[str, _Calls]) -> list[dict[int, Any]]:
         async with self._redis.pipeline(transaction=False) as pipe:
-            for keys, arguments in calls.values():
-                pipe.evalsha(script.sha, len(keys), *keys, *arguments)
-            return dict(zip(calls, await pipe.execute(), strict=True))
+            for name, calls in scripts:
+                for keys, arguments in calls.values():
+                    pipe.evalsha(self._scripts[name].sha, len(keys), *keys, *arguments)
+            replies = iter(await pipe.execute())
+        return [{partition: next(replies) for partition in calls} for _, calls in scripts]
 
 
 def plan(waiting: Waiting, free: int, *, queues: int, turn: int) -> dict[int, list[int]]:

@@ -109,7 +109,8 @@ class Executor:
             tally=Tally(metrics, job_types=known.types.keys()),
             draw=draw,
         )
-        self._attempts: dict[Claim, Attempt] = {}
+        self._attempts: dict[Claim, Attempt] = {}  # until they are recorded
+        self._busy = 0  # slots: of attempts whose handler hasn't ended
         self._left_behind: set[asyncio.Task[None]] = set()
         self._all_ended = asyncio.Event()
         self._flock = -(-settings.concurrency // 3)
@@ -120,8 +121,9 @@ class Executor:
 
     @property
     def free(self) -> int:
-        """How many more runs it could take."""
-        return self._settings.concurrency - len(self._attempts)
+        """How many more runs it could take: as many again as have a slot may be on their way into the log."""
+        slots = self._settings.concurrency
+        return min(slots - self._busy, 2 * slots - len(self._attempts))
 
     async def run(self, stop: Stop) -> None:
         """Serve until `stop` is set; then drain, hand back what hasn't ended, and leave."""
@@ -189,19 +191,28 @@ class Executor:
     def begin(self, claim: Claim) -> None:
         """Give a claim its slot. One that is being started already (adopted from ourselves) is left alone."""
         if claim not in self._attempts:
-            self._attempts[claim] = attempt = Attempt(self._worker, claim, release=self._released)
+            attempt = Attempt(self._worker, claim, vacate=self._vacated, end=self._ended)
+            self._attempts[claim] = attempt
+            self._busy += 1
             self._all_ended.clear()
             attempt.begin()
 
-    def _released(self, attempt: Attempt) -> None:
-        if self.free == 0:
-            self._bells.wake()
+    def _vacated(self) -> None:
+        self._wake_if_full()
+        self._busy -= 1
+
+    def _ended(self, attempt: Attempt) -> None:
+        self._wake_if_full()
         del self._attempts[attempt.claim]
         if attempt.task is not None and attempt.task is not asyncio.current_task():
             self._left_behind.add(attempt.task)
             attempt.task.add_done_callback(self._left_behind.discard)
         if not self._attempts:
             self._all_ended.set()
+
+    def _wake_if_full(self) -> None:
+        if self.free == 0:
+            self._bells.wake()
 
     # Lost leases.
 
@@ -220,8 +231,8 @@ class Executor:
         self._loop = asyncio.get_running_loop()
         self._health.check("heartbeat", lambda: self._heartbeat.trouble)
         self._metrics.collect_from("runs_active", lambda: len(self._heartbeat))
-        self._metrics.slots.labels("busy").set_function(lambda: len(self._attempts))
-        self._metrics.slots.labels("free").set_function(lambda: self.free)
+        self._metrics.slots.labels("busy").set_function(lambda: self._busy)
+        self._metrics.slots.labels("free").set_function(lambda: self._settings.concurrency - self._busy)
         self._heartbeat.start()
 
     async def _repeat(self, once: Callable[[], Any], stop: Stop, name: str) -> None:

@@ -19,7 +19,7 @@
 --                   it is, '0' = for ever)
 --         events    id type v subject job advances actor cause corr trace data
 --         due       member, score (ms; '' = take it out)
---         enqueue   queue, priority, run id, number of the event that queued it
+--         enqueue   queue, priority, run id, number of the event that queued it, id of the job that follows it ('' = none)
 --         done      queue, priority, entry id
 --       All times in Unix ms; all numbers are strings, and stay so (a Lua number is a float).
 -- Returns {'OK', now_ms, epoch, outcome of each unit…}:
@@ -146,10 +146,15 @@ end
 
 local function write_work()
   for _ = 1, count() do
-    local queue = ARGV[at + 1]
-    call('XADD', base .. 'work:' .. queue .. ':' .. ARGV[at + 2], positions[tonumber(ARGV[at + 4])], 'run', ARGV[at + 3])
+    local queue, run, id, job = ARGV[at + 1], ARGV[at + 3], positions[tonumber(ARGV[at + 4])], ARGV[at + 5]
+    local stream = base .. 'work:' .. queue .. ':' .. ARGV[at + 2]
+    if job == '' then
+      call('XADD', stream, id, 'run', run)
+    else
+      call('XADD', stream, id, 'run', run, 'job', job)
+    end
     ring(base .. 'bell:' .. queue)
-    at = at + 4
+    at = at + 5
   end
   for _ = 1, count() do
     local stream, entry = base .. 'work:' .. ARGV[at + 1] .. ':' .. ARGV[at + 2], ARGV[at + 3]

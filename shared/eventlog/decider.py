@@ -6,6 +6,7 @@ events: those they advance. What it puts into the due index and the work streams
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 from msgspec import field
@@ -91,6 +92,7 @@ class Decider:
         context: Context,
         *,
         held: Snapshot | None = None,
+        beside: Mapping[str, Snapshot] = MappingProxyType({}),
         woken: str | None = None,
         done: Done | None = None,
         once: Once | None = None,
@@ -102,6 +104,7 @@ class Decider:
             command: the wish.
             context: on whose behalf.
             held: its snapshot, if the caller has it; NOTHING for an id just made.
+            beside: those of others that its events may advance too, if the caller has them. None need be the newest.
             woken: the score its entry in the due index had; if that has moved, nothing is done.
             done: the work stream's entry that this takes care of.
             once: the answer to give only once.
@@ -111,7 +114,7 @@ class Decider:
             LogFull: Redis takes no new work.
         """
         partition = self._log.partition_of(ref)
-        known = {ref: held} if held is not None else await self._log.load(ref)
+        known = {**beside, **({ref: held} if held is not None else await self._log.load(ref))}
         while True:
             now = self._log.now()
             decision = _decide(ref, known, command, now)
@@ -263,7 +266,13 @@ def _live_ms(before: Job | Run | None, after: Job | Run) -> int | None:
 
 
 def _entry(ref: str, queued: Run, number: int) -> Enqueue:
-    return Enqueue(queued.spec.queue, queued.spec.priority, ref.removeprefix("run:"), number)
+    return Enqueue(
+        queue=queued.spec.queue,
+        priority=queued.spec.priority,
+        run=ref.removeprefix("run:"),
+        event=number,
+        job=queued.job_id if queued.follows else "",
+    )
 
 
 def _versioned(plan: _Plan, committed: Committed, known: Mapping[str, Snapshot]) -> dict[str, Snapshot]:

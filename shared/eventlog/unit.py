@@ -64,12 +64,18 @@ class Once(Value, frozen=True, kw_only=True):
 
 
 class Enqueue(NamedTuple):
-    """A run to stand in a work stream; `event` (1…) is the unit's event that queues it and lends its position."""
+    """A run to stand in a work stream.
+
+    Attributes:
+        event: number (1…) of the unit's event that queues it and lends its position.
+        job: id of its job, if that follows the run; '' else.
+    """
 
     queue: str
     priority: int
     run: str
     event: int
+    job: str
 
 
 class Done(NamedTuple):
@@ -126,8 +132,8 @@ class Unit(Value, frozen=True, kw_only=True):
         for ref, ms in self.due.items():
             args += (ref, "" if ms is None else str(ms))
         args.append(str(len(self.enqueue)))
-        for queue, priority, run, event in self.enqueue:
-            args += (queue, str(priority), run, str(event))
+        for queue, priority, run, event, job in self.enqueue:
+            args += (queue, str(priority), run, str(event), job)
         args.append(str(len(self.done)))
         for queue, priority, entry in self.done:
             args += (queue, str(priority), entry)
