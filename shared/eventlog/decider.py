@@ -1,25 +1,22 @@
 """The one way to change anything: load, decide, evolve, commit, and again from the newer state on conflict.
 
-API, timer and executor differ only in what makes them decide. Which aggregates a unit guards follows from the
-events: those they advance. What it puts into the due index and the work streams follows from the states.
+API, timer and executor differ only in what makes them decide. What a decision writes follows from its events: see
+`plan`.
 """
 
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, cast
 
 from msgspec import field
 
-from shared.domain import ids, job, run
-from shared.domain.events import JobCreated, JobUpdated, RunQueued, RunRequested, RunStarted
-from shared.domain.job import Job
-from shared.domain.run import Run
+from shared.domain import job, run
+from shared.domain.events import RunRequested
 from shared.domain.value import Value
-from shared.eventlog import snapshot
-from shared.eventlog.envelope import encode
+from shared.eventlog.plan import planned
 from shared.eventlog.snapshot import NOTHING, Snapshot
-from shared.eventlog.unit import FOR_EVER, Advance, Answered, Committed, Conflict, Draft, Early, Enqueue, Unit
+from shared.eventlog.unit import Answered, Committed, Conflict, Early
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -27,14 +24,15 @@ if TYPE_CHECKING:
 
     from shared.domain.commands import JobCommand, RunCommand
     from shared.domain.events import Change, Decision
+    from shared.domain.job import Job
+    from shared.domain.run import Run
     from shared.eventlog.envelope import Context
     from shared.eventlog.log import EventLog
+    from shared.eventlog.plan import Plan
     from shared.eventlog.position import Position
     from shared.eventlog.unit import Done, Once
 
-RUN_EXPIRES_MS = 60_000  # after its end: long enough for a late reporter to be told what became of it
-JOB_EXPIRES_MS = 24 * 3600 * 1000
-_ADDS_WORK = (JobCreated, JobUpdated, RunRequested)
+_NOTHING_WOKEN: Mapping[str, str] = MappingProxyType({})
 
 
 class Decided(Value, frozen=True, kw_only=True):
@@ -62,13 +60,6 @@ class Decided(Value, frozen=True, kw_only=True):
     event_ids: tuple[str, ...] = ()
     answered: Answered | None = None
     states: Mapping[str, Snapshot] = field(default_factory=dict)
-
-
-class _Plan(NamedTuple):
-    """A decision, folded: the unit that writes it, and every aggregate that it advances as it is then."""
-
-    unit: Unit
-    after: Mapping[str, Job | Run]
 
 
 class Decider:
@@ -114,27 +105,29 @@ class Decider:
             LogFull: Redis takes no new work.
         """
         partition = self._log.partition_of(ref)
-        known = {**beside, **({ref: held} if held is not None else await self._log.load(ref))}
+        known = {**beside, ref: held if held is not None else (await self._log.load(ref))[ref]}
         while True:
             now = self._log.now()
-            decision = _decide(ref, known, command, now)
+            decision = _decide(ref, known[ref], command, now)
             if not decision.changes:
                 return Decided(ref=ref, partition=partition, before=known[ref], after=known[ref])
             await self._load_advanced(decision, known)
-            plan = self._planned(
+            plan = planned(
                 decision,
                 known,
                 context,
-                now,
-                woken={ref: woken} if woken else {},
+                now=now,
+                lease=self._lease,
+                chance=self._chance,
+                woken={ref: woken} if woken else _NOTHING_WOKEN,
                 done=(done,) if done else (),
                 once=once,
             )
             match await self._log.commit(partition, plan.unit):
                 case Committed() as committed if decision.settled:
-                    return _decided(ref, partition, known[ref], decision, plan, committed, known)
+                    return _decided(ref, partition, known, decision, plan, committed)
                 case Committed() as committed:
-                    known |= _versioned(plan, committed, known)
+                    known |= plan.snapshots(known, committed)
                 case Conflict(ref=other, snapshot=newer):
                     known[other] = newer if newer is not NOTHING else (await self._log.load(other))[other]
                 case Early():
@@ -148,164 +141,36 @@ class Decider:
         """Snapshots of what the events advance beside the aggregate commanded; a requested run is new."""
         wanted: list[str] = []
         for change in decision.changes:
-            if isinstance(change.event, RunRequested):
-                known.setdefault(change.subject, NOTHING)
-            wanted += [ref for ref in change.advances if ref not in known and ref not in wanted]
+            for ref in change.advances:
+                if ref not in known:
+                    if ref == change.subject and isinstance(change.event, RunRequested):
+                        known[ref] = NOTHING
+                    elif ref not in wanted:
+                        wanted.append(ref)
         if wanted:
             known |= await self._log.load(*wanted)
 
-    def _planned(
-        self,
-        decision: Decision,
-        known: Mapping[str, Snapshot],
-        context: Context,
-        now: datetime,
-        *,
-        woken: Mapping[str, str],
-        done: tuple[Done, ...],
-        once: Once | None,
-    ) -> _Plan:
-        now_ms = ids.to_ms(now)
-        after: dict[str, Job | Run] = {}
-        versions: dict[str, int] = {}  # number of the event that advances it last
-        fences: dict[str, int] = {}
-        drafts: list[Draft] = []
-        entries: list[Enqueue] = []
-        for number, change in enumerate(decision.changes, 1):
-            for ref in change.advances:
-                before = after[ref] if ref in after else known[ref].state
-                after[ref] = _evolve(ref, before, change)
-                versions[ref] = number
-            drafts.append(self._draft(change, context, now_ms))
-            match change.event:
-                case RunStarted():
-                    fences[change.subject] = number
-                case RunQueued() | RunRequested(held=False):
-                    entries.append(_entry(change.subject, cast("Run", after[change.subject]), number))
-        unit = Unit(
-            events=tuple(drafts),
-            advances=tuple(
-                Advance(
-                    ref=ref,
-                    expected=known[ref].version or "",
-                    event=versions[ref],
-                    fence=fences.get(ref, 0),
-                    state=snapshot.dump(state),
-                    live_ms=_live_ms(known[ref].state, state),
-                )
-                for ref, state in after.items()
-            ),
-            due=self._due(known, after, now),
-            enqueue=tuple(entries),
-            woken=woken,
-            done=done,
-            once=once,
-            adds_work=any(isinstance(change.event, _ADDS_WORK) for change in decision.changes),
-        )
-        return _Plan(unit, after)
 
-    def _draft(self, change: Change, context: Context, now_ms: int) -> Draft:
-        event = change.event
-        return Draft(
-            id=ids.event_id(now_ms, self._chance()),
-            type=type(event).__name__,
-            v=str(event.VERSION),
-            subject=change.subject.replace(":", "/", 1),
-            job=change.job,
-            advances="both" if change.both else "subject",
-            actor=context.actor,
-            cause=context.cause,
-            corr=event.correlation_id if isinstance(event, RunRequested) else context.corr,
-            trace=context.trace,
-            data=encode(event),
-        )
-
-    def _due(
-        self, known: Mapping[str, Snapshot], after: Mapping[str, Job | Run], now: datetime
-    ) -> dict[str, int | None]:
-        """Where each state stands in the due index, if that has changed; heartbeats move a running run's."""
-        due: dict[str, int | None] = {}
-        for ref, state in after.items():
-            old, new = self._due_at(known[ref].state, now), self._due_at(state, now)
-            if new != old:
-                due[ref] = None if new is None else ids.to_ms(new)
-        return due
-
-    def _due_at(self, state: Job | Run | None, now: datetime) -> datetime | None:
-        match state:
-            case Job():
-                return state.due_at
-            case Run():
-                return run.due_at(state, now=now, lease=self._lease)
-            case None:
-                return None
-
-
-def _decide(
-    ref: str, known: Mapping[str, Snapshot], command: JobCommand | RunCommand, now: datetime
-) -> Decision:
-    held = known[ref]
+def _decide(ref: str, held: Snapshot, command: JobCommand | RunCommand, now: datetime) -> Decision:
     if ref.startswith("job:"):
         return job.decide(cast("Job | None", held.state), cast("JobCommand", command), now)
     return run.decide(cast("Run | None", held.state), cast("RunCommand", command), now, fence=held.fence)
 
 
-def _evolve(ref: str, state: Job | Run | None, change: Change) -> Job | Run:
-    if ref.startswith("job:"):
-        return job.evolve(cast("Job | None", state), change)
-    return run.evolve(cast("Run | None", state), change)
-
-
-def _live_ms(before: Job | Run | None, after: Job | Run) -> int | None:
-    """How long what nothing will happen to any more stays in Redis; and that what is alive again stays."""
-    if isinstance(after, Run):
-        return RUN_EXPIRES_MS if after.ended else None
-    if after.over:
-        return JOB_EXPIRES_MS
-    return FOR_EVER if isinstance(before, Job) and before.over else None
-
-
-def _entry(ref: str, queued: Run, number: int) -> Enqueue:
-    return Enqueue(
-        queue=queued.spec.queue,
-        priority=queued.spec.priority,
-        run=ref.removeprefix("run:"),
-        event=number,
-        job=queued.job_id if queued.follows else "",
-    )
-
-
-def _versioned(plan: _Plan, committed: Committed, known: Mapping[str, Snapshot]) -> dict[str, Snapshot]:
-    """The states with the versions that the commit gave them."""
-
-    def position(number: int) -> str:
-        return f"{committed.first.epoch}-{committed.first.pos + number - 1}"
-
-    return {
-        each.ref: Snapshot(
-            state=plan.after[each.ref],
-            version=position(each.event),
-            fence=position(each.fence) if each.fence else known[each.ref].fence,
-        )
-        for each in plan.unit.advances
-    }
-
-
 def _decided(
     ref: str,
     partition: int,
-    before: Snapshot,
-    decision: Decision,
-    plan: _Plan,
-    committed: Committed,
     known: Mapping[str, Snapshot],
+    decision: Decision,
+    plan: Plan,
+    committed: Committed,
 ) -> Decided:
-    states = _versioned(plan, committed, known)
+    states = plan.snapshots(known, committed)
     return Decided(
         ref=ref,
         partition=partition,
-        before=before,
-        after=states.get(ref, before),
+        before=known[ref],
+        after=states.get(ref, known[ref]),
         first=committed.first,
         last=committed.last,
         at_ms=committed.now_ms,

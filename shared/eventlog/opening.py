@@ -139,7 +139,7 @@ async def open_as(
         epoch=epoch, reason="restart" if previous else "first", previous=previous, partitions=partitions
     )
     at_ms = max(state.last_ms, state.tail.at if state.tail else 0)
-    args = [
+    args: list[str | bytes] = [
         "" if state.tail is None else str(state.tail_at),
         str(epoch),
         str(state.tail_at.pos + 1),

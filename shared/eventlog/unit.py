@@ -19,7 +19,7 @@ FOR_EVER = 0
 
 
 class Draft(NamedTuple):
-    """An event before it has a position and a commit time; fields as in `envelope.Recorded`, `v` as text."""
+    """An event before it has a position and a commit time; fields as in `envelope.Recorded`, but for their types."""
 
     id: str
     type: str
@@ -31,7 +31,7 @@ class Draft(NamedTuple):
     cause: str
     corr: str
     trace: str
-    data: str
+    data: bytes
 
 
 class Advance(NamedTuple):
@@ -50,7 +50,7 @@ class Advance(NamedTuple):
     expected: str
     event: int
     fence: int
-    state: str
+    state: bytes
     live_ms: int | None = None
 
 
@@ -112,9 +112,9 @@ class Unit(Value, frozen=True, kw_only=True):
         """Roughly how many bytes it sends."""
         return sum([len(e.data) + 300 for e in self.events]) + sum([len(a.state) + 60 for a in self.advances])
 
-    def arguments(self) -> list[str]:
+    def arguments(self) -> list[str | bytes]:
         """What commit.lua is told of it; the script's header describes the order."""
-        args: list[str] = []
+        args: list[str | bytes] = []
         if self.once is None:
             args.append("")
         else:
@@ -172,7 +172,7 @@ class Answered(Value, frozen=True, kw_only=True):
 Outcome = Committed | Conflict | Early | Answered
 
 
-def batch_arguments(seq: int, *, base: str, ttl_ms: int, units: Sequence[Unit]) -> list[str]:
+def batch_arguments(seq: int, *, base: str, ttl_ms: int, units: Sequence[Unit]) -> list[str | bytes]:
     """The ARGV of one commit.lua call.
 
     Args:
@@ -181,7 +181,7 @@ def batch_arguments(seq: int, *, base: str, ttl_ms: int, units: Sequence[Unit]) 
         ttl_ms: how long the number and the reply are remembered.
         units: of one flavour.
     """
-    args = [str(seq), str(ttl_ms), f"{base}:", str(len(units))]
+    args: list[str | bytes] = [str(seq), str(ttl_ms), f"{base}:", str(len(units))]
     for unit in units:
         told = unit.arguments()
         args.append(str(len(told)))

@@ -56,7 +56,7 @@ class Script:
         self.body = body
         self.sha = hashlib.sha1(body.encode(), usedforsecurity=False).hexdigest()
 
-    async def __call__(self, redis: Redis, keys: list[str], args: list[str]) -> Any:
+    async def __call__(self, redis: Redis, keys: list[str], args: Sequence[str | bytes]) -> Any:
         """EVALSHA; SCRIPT LOAD and once more where the server doesn't know it."""
         try:
             return await redis.evalsha(self.sha, len(keys), *keys, *args)
@@ -82,7 +82,7 @@ class _Batch(NamedTuple):
     line: _Line
     script: Script
     submitted: list[_Submitted]
-    args: list[str]
+    args: list[str | bytes]
     began_at: float
 
 
@@ -259,7 +259,7 @@ class Writer:
             case Exception():
                 raise finding
             case _:
-                raise RuntimeError(f"writer {self._process}: batch {batch.args[0]} answered {finding!r}")
+                raise RuntimeError(f"writer {self._process}: batch {batch.args[0]!r} answered {finding!r}")
         return tries
 
     def _settle(self, batch: _Batch, reply: list[Any]) -> None:

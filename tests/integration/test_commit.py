@@ -35,7 +35,7 @@ from shared.testing import LEASE, NOON, TESTER, a_job_id, a_spec, chance, wait_u
 JOB = "job:" + a_job_id()
 
 
-def a_draft(ref=JOB, kind="JobCompleted", data="{}"):
+def a_draft(ref=JOB, kind="JobCompleted", data=b"{}"):
     return Draft(
         id=ids.event_id(1, chance()), type=kind, v="1", subject=ref.replace(":", "/"), job="", advances="subject",
         actor="t", cause="", corr="", trace="", data=data,
@@ -127,7 +127,7 @@ async def test_a_version_is_the_position_of_the_aggregates_last_event(bench):
 async def test_a_failed_guard_writes_nothing_and_answers_with_the_state(bench, version):
     made = await a_job(bench, every=10)
     before = await everything(bench)
-    outcome = await bench.log.commit(0, a_unit(made.ref, version, due={made.ref: 5}, state="{}"))
+    outcome = await bench.log.commit(0, a_unit(made.ref, version, due={made.ref: 5}, state=b"{}"))
     assert isinstance(outcome, Conflict)
     assert (outcome.ref, outcome.snapshot) == (made.ref, made.after)
     assert await everything(bench) == before

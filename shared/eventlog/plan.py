@@ -1,0 +1,168 @@
+"""What a decision writes: its events folded into the states it was made from, and laid down as one unit.
+
+Which aggregates the unit guards follows from the events: those they advance. What it puts into the due index and the
+work streams follows from the states.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, cast
+
+from shared.domain import ids, job, run
+from shared.domain.events import JobCreated, JobUpdated, RunQueued, RunRequested, RunStarted
+from shared.domain.job import Job
+from shared.domain.run import Run
+from shared.eventlog import snapshot
+from shared.eventlog.envelope import encode
+from shared.eventlog.snapshot import Snapshot
+from shared.eventlog.unit import FOR_EVER, Advance, Draft, Enqueue, Unit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from datetime import datetime, timedelta
+
+    from shared.domain.events import Change, Decision
+    from shared.eventlog.envelope import Context
+    from shared.eventlog.unit import Committed, Done, Once
+
+RUN_EXPIRES_MS = 60_000  # after its end: long enough for a late reporter to be told what became of it
+JOB_EXPIRES_MS = 24 * 3600 * 1000
+_ADDS_WORK = frozenset({JobCreated, JobUpdated, RunRequested})
+
+
+class Plan(NamedTuple):
+    """A decision's unit, and every aggregate that its events advance as it is then."""
+
+    unit: Unit
+    after: Mapping[str, Job | Run]
+
+    def snapshots(self, known: Mapping[str, Snapshot], committed: Committed) -> dict[str, Snapshot]:
+        """The states with the versions that the commit gave them; `known` is what they were planned from."""
+        epoch, pos = committed.first
+        snapshots = {}
+        for ref, _, event, fence, _, _ in self.unit.advances:
+            snapshots[ref] = Snapshot(
+                state=self.after[ref],
+                version=f"{epoch}-{pos + event - 1}",
+                fence=f"{epoch}-{pos + fence - 1}" if fence else known[ref].fence,
+            )
+        return snapshots
+
+
+def planned(
+    decision: Decision,
+    known: Mapping[str, Snapshot],
+    context: Context,
+    *,
+    now: datetime,
+    lease: timedelta,
+    chance: Callable[[], int],
+    woken: Mapping[str, str],
+    done: tuple[Done, ...],
+    once: Once | None,
+) -> Plan:
+    """The plan of a decision that changes something.
+
+    Args:
+        decision: made from the states in `known`.
+        known: snapshots of all that its events advance.
+        context: on whose behalf.
+        now: when it was decided.
+        lease: how long a start holds its run without a heartbeat.
+        chance: bits for the events' ids.
+        woken: see Unit, as `done` and `once`.
+        done: likewise.
+        once: likewise.
+    """
+    now_ms = ids.to_ms(now)
+    after: dict[str, Job | Run] = {}
+    versions: dict[str, int] = {}  # number of the event that advances it last
+    fences: dict[str, int] = {}
+    drafts: list[Draft] = []
+    entries: list[Enqueue] = []
+    adds_work = False
+    for number, change in enumerate(decision.changes, 1):
+        for ref in change.advances:
+            after[ref] = _evolve(ref, after[ref] if ref in after else known[ref].state, change)
+            versions[ref] = number
+        drafts.append(_draft(change, context, now_ms, chance()))
+        match change.event:
+            case RunStarted():
+                fences[change.subject] = number
+            case RunQueued() | RunRequested(held=False):
+                entries.append(_entry(cast("Run", after[change.subject]), number))
+        adds_work = adds_work or type(change.event) in _ADDS_WORK
+    advances: list[Advance] = []
+    due: dict[str, int | None] = {}
+    for ref, state in after.items():
+        before = known[ref]
+        advances.append(
+            Advance(
+                ref,
+                before.version or "",
+                versions[ref],
+                fences.get(ref, 0),
+                snapshot.dump(state),
+                _live_ms(before.state, state),
+            )
+        )
+        woken_at = _due_at(state, now, lease)
+        if woken_at != _due_at(before.state, now, lease):  # heartbeats move a running run's
+            due[ref] = None if woken_at is None else ids.to_ms(woken_at)
+    unit = Unit(
+        events=tuple(drafts),
+        advances=tuple(advances),
+        woken=woken,
+        once=once,
+        due=due,
+        enqueue=tuple(entries),
+        done=done,
+        adds_work=adds_work,
+    )
+    return Plan(unit, after)
+
+
+def _evolve(ref: str, state: Job | Run | None, change: Change) -> Job | Run:
+    if ref.startswith("job:"):
+        return job.evolve(cast("Job | None", state), change)
+    return run.evolve(cast("Run | None", state), change)
+
+
+def _draft(change: Change, context: Context, now_ms: int, chance: int) -> Draft:
+    event = change.event
+    return Draft(
+        ids.event_id(now_ms, chance),
+        type(event).__name__,
+        str(event.VERSION),
+        change.subject.replace(":", "/", 1),
+        change.job,
+        "both" if change.both else "subject",
+        context.actor,
+        context.cause,
+        event.correlation_id if isinstance(event, RunRequested) else context.corr,
+        context.trace,
+        encode(event),
+    )
+
+
+def _entry(queued: Run, number: int) -> Enqueue:
+    spec = queued.spec
+    return Enqueue(
+        spec.queue, spec.priority, queued.id, event=number, job=queued.job_id if queued.follows else ""
+    )
+
+
+def _due_at(state: Job | Run | None, now: datetime, lease: timedelta) -> datetime | None:
+    """When it is to be woken; a running run's lease counts from now."""
+    if isinstance(state, Run):
+        return run.due_at(state, now=now, lease=lease)
+    return None if state is None else state.due_at
+
+
+def _live_ms(before: Job | Run | None, after: Job | Run) -> int | None:
+    """How long what nothing will happen to any more stays in Redis; and that what is alive again stays."""
+    if isinstance(after, Run):
+        return RUN_EXPIRES_MS if after.ended else None
+    if after.over:
+        return JOB_EXPIRES_MS
+    return FOR_EVER if isinstance(before, Job) and before.over else None
