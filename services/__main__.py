@@ -40,7 +40,9 @@ if TYPE_CHECKING:
     from shared.settings import Settings
 
 
-PROJECTOR_NICE = 10  # where cores are short, what must be on time goes first: the log keeps what isn't archived yet
+PROJECTOR_NICE = (
+    10  # where cores are short, what must be on time goes first: the log keeps what isn't archived yet
+)
 SPARE_CONNECTIONS = 4  # to Postgres, beside the one that each partition of a projector may take
 
 

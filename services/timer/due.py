@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from importlib import resources
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from redis.exceptions import NoScriptError
 
@@ -23,8 +22,7 @@ WAKES_MAX = 200  # a partition and round; the most that one batch takes
 BYTES_MAX = 1_000_000  # of snapshots, likewise: one that is past it is the round's last
 
 
-@dataclass(frozen=True, slots=True)
-class Due:
+class Due(NamedTuple):
     """An entry of the due index: a ref, and its score (ms) as text.
 
     `held` has version, state and fence of the aggregate's snapshot as they were when the score was read.
@@ -33,7 +31,7 @@ class Due:
     partition: int
     ref: str
     score: str
-    held: tuple[bytes, bytes, bytes] = field(default=(b"", b"", b""), compare=False)
+    held: tuple[bytes, bytes, bytes] = (b"", b"", b"")
 
     def snapshot(self) -> Snapshot | None:
         """The aggregate as it was then; None if it wasn't in Redis (it may still be in the archive).
@@ -45,18 +43,17 @@ class Due:
         return None if found is NOTHING else found
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sight:
+class Sight(NamedTuple):
     """One look at the due index of some partitions.
 
     Attributes:
-        due: entries whose time has come, the most pressing of each partition.
-        overdue: how many there are, taken or not.
+        due: entries whose time has come, the most pressing of each partition; by partition, empty ones left out.
+        overdue: how many there are in each, taken or not.
         head_ms: when the first entry of all is due (Unix ms), or None.
     """
 
-    due: list[Due]
-    overdue: int
+    due: dict[int, list[Due]]
+    overdue: dict[int, int]
     head_ms: int | None
 
 
@@ -72,19 +69,20 @@ class DueIndex:
         """What is due in `partitions`: one round trip."""
         if not partitions:
             await self._log.sync()
-            return Sight(due=[], overdue=0, head_ms=None)
-        due: list[Due] = []
+            return Sight(due={}, overdue={}, head_ms=None)
+        due: dict[int, list[Due]] = {}
         heads: list[int] = []
-        overdue = 0
+        overdue: dict[int, int] = {}
         for partition, row in zip(partitions, await self._called(partitions), strict=True):
             seconds, micros, head, count, *entries = row
-            overdue += count
+            overdue[partition] = count
             if head:
                 heads.append(int(float(head)))
-            due += [
-                Due(partition, ref.decode(), score.decode(), (version, state, fence))
-                for ref, score, version, state, fence in entries
-            ]
+            if entries:
+                due[partition] = [
+                    Due(partition, ref.decode(), score.decode(), (version, state, fence))
+                    for ref, score, version, state, fence in entries
+                ]
         self._log.saw(int(seconds) * 1000 + int(micros) // 1000)
         return Sight(due=due, overdue=overdue, head_ms=min(heads, default=None))
 

@@ -1,4 +1,9 @@
-"""The timer's loop: sleep until the head of the due index, take what is due, decide it, commit it."""
+"""The timer's loop: sleep until the head of the due index, take what is due, decide it, commit it.
+
+What is due in several partitions at one moment is taken, and committed, in one round trip each. Where there is more
+than a round takes, the partitions fall out of step by themselves: while one's batch is being written, the next one's
+is decided.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +13,7 @@ from collections import Counter
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from services.timer.due import Due, DueIndex
+from services.timer.due import DueIndex
 from shared import logs
 from shared.domain import ids
 from shared.domain.commands import SuspendJob, Wake
@@ -24,6 +29,7 @@ from shared.loop import repeat
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
+    from services.timer.due import Due, Sight
     from shared.clock import Clock
     from shared.eventlog.decider import Decided, Decider
     from shared.eventlog.log import EventLog
@@ -34,6 +40,7 @@ if TYPE_CHECKING:
 
 IDLE_MAX_S = 1.0  # a lost ring of the bell costs at most this
 PACE_S = 0.003  # small rounds cost the most; this much they may add to a delay
+MANY = 50  # wakes of a partition, a few ms to decide: they are sent on their way before the next one's
 RENEW_EVERY_S = 1 / 3  # a third of a lease: two renewals may fail before it is lost
 SKEW_MAX = timedelta(seconds=2)
 POSTPONE_MS = 60_000
@@ -73,6 +80,8 @@ class Timer:
         self._metrics = metrics
         self._health = health
         self._rung = asyncio.Event()
+        self._deciding: dict[int, asyncio.Task[None]] = {}  # partitions that are not looked at meanwhile
+        self._overdue: dict[int, int] = {}
         self._troubles: Counter[str] = Counter()
         self._skew = timedelta()
         self._words = logs.get("daybook.timer")
@@ -89,28 +98,68 @@ class Timer:
             )
             await stop.wait()
             self._rung.set()
+        await asyncio.gather(*self._deciding.values(), return_exceptions=True)
         with contextlib.suppress(Exception):  # they run out by themselves
             await self._share.release_all()
 
     async def run_once(self) -> float | None:
         """Take and decide what is due now; where nothing is, sleep until something will be, or the bell rings.
 
+        It returns when one partition's has been decided; those that are still being decided rest in the next round.
+
         Returns the seconds to pause, so that rounds with work begin PACE_S apart: what falls due one by one is then
         decided together. What falls due after a quiet spell is not kept waiting.
+
+        Raises:
+            Exception: broken infrastructure, in this round or the rest of an earlier one.
         """
         self._rung.clear()
         began = self._clock.monotonic()
-        owned = sorted(self._share.owned)
-        sight = await self._index.look(owned)
-        now = self._log.now()
-        self._skew = self._clock.now() - now
-        self._metrics.jobs_overdue.set(sight.overdue)
-        self._metrics.timer_last_tick_timestamp_seconds.set(now.timestamp())
+        owned = self._share.owned
+        sight = await self._index.look(sorted(owned - self._deciding.keys()))
+        self._tell_time(owned, sight)
         if sight.due and not self._clock_trouble():
-            await asyncio.gather(*(self._wake(entry) for entry in sight.due))
+            for partition, entries in sight.due.items():
+                self._deciding[partition] = self._begin(partition, entries)
+                if len(entries) >= MANY:
+                    await asyncio.sleep(0)
+            await asyncio.wait(self._deciding.values(), return_when=asyncio.FIRST_COMPLETED)
+            self._rest()
             return max(0.0, PACE_S - (self._clock.monotonic() - began))
         await self._sleep_until(sight.head_ms)
+        self._rest()
         return None
+
+    def _tell_time(self, owned: frozenset[int], sight: Sight) -> None:
+        now = self._log.now()
+        self._skew = self._clock.now() - now
+        self._overdue |= sight.overdue
+        self._metrics.jobs_overdue.set(sum(self._overdue[p] for p in owned if p in self._overdue))
+        self._metrics.timer_last_tick_timestamp_seconds.set(now.timestamp())
+
+    def _begin(self, partition: int, entries: list[Due]) -> asyncio.Task[None]:
+        """Decide entries in a task that ends with all of them, and with the first error."""
+
+        async def decide() -> None:
+            findings = await asyncio.gather(*map(self._wake, entries), return_exceptions=True)
+            for finding in findings:
+                if finding is not None:
+                    raise finding
+
+        task = asyncio.create_task(decide(), name=f"timer wakes {partition}")
+        task.add_done_callback(lambda _: self._rung.set())
+        return task
+
+    def _rest(self) -> None:
+        """Let the partitions that have been decided be looked at again.
+
+        Raises:
+            Exception: the first one's error; the others' are the same weather.
+        """
+        ended = [partition for partition, task in self._deciding.items() if task.done()]
+        errors = [error for partition in ended if (error := self._deciding.pop(partition).exception())]
+        if errors:
+            raise errors[0]
 
     async def _sleep_until(self, head_ms: int | None) -> None:
         idle_s = IDLE_MAX_S

@@ -254,7 +254,10 @@ async def test_a_run_goes_through_its_work_stream_and_leaves_nothing_behind(benc
     keys = bench.log.keys(0)
     ((entry, fields),) = await bench.redis.xrange(keys.work("default", 7))
     queued = await bench.log.load(ref)
-    assert fields == {b"run": ref.removeprefix("run:").encode(), b"job": made.ref.removeprefix("job:").encode()}
+    assert fields == {
+        b"run": ref.removeprefix("run:").encode(),
+        b"job": made.ref.removeprefix("job:").encode(),
+    }
     assert entry.decode() == queued[ref].version
     assert await bench.redis.llen(keys.bell("default")) == 1
     done = Done(queue="default", priority=7, entry=entry.decode())

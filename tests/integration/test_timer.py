@@ -268,13 +268,13 @@ async def test_a_look_brings_the_snapshots_of_what_is_due_and_the_time_of_the_fi
     due = await a_job(bench, once=bench.log.now())
     later = await a_job(bench, 1, every=100)
     sight = await DueIndex(bench.log).look([0, 1])
-    (entry,) = sight.due
+    ((entry,),) = sight.due.values()
     assert (entry.partition, entry.ref) == (0, due.ref)
     assert entry.snapshot() == due.after
     assert int(entry.score) == ids.to_ms(due.after.state.next_for) == sight.head_ms
-    assert sight.overdue == 1
+    assert sight.overdue == {0: 1, 1: 0}
     assert (await DueIndex(bench.log).look([1])).head_ms == ids.to_ms(later.after.state.next_for)
-    assert await DueIndex(bench.log).look([]) == Sight(due=[], overdue=0, head_ms=None)
+    assert await DueIndex(bench.log).look([]) == Sight(due={}, overdue={}, head_ms=None)
 
 
 async def test_a_look_takes_what_one_batch_does_and_counts_the_rest(bench, monkeypatch):
@@ -282,7 +282,7 @@ async def test_a_look_takes_what_one_batch_does_and_counts_the_rest(bench, monke
     for _ in range(5):
         await a_job(bench, once=bench.log.now())
     sight = await DueIndex(bench.log).look([0, 1])
-    assert (len(sight.due), sight.overdue) == (2, 5)
+    assert (len(sight.due[0]), sight.overdue[0]) == (2, 5)
 
 
 async def test_snapshots_too_large_for_one_round_are_left_for_the_next(bench, url, monkeypatch):
@@ -300,7 +300,7 @@ async def test_a_server_that_has_lost_its_scripts_is_given_them_again(bench):
     due = await a_job(bench, once=bench.log.now())
     await bench.redis.script_flush()
     sight = await DueIndex(bench.log).look([0])
-    assert [entry.ref for entry in sight.due] == [due.ref]
+    assert [entry.ref for entry in sight.due[0]] == [due.ref]
 
 
 async def test_an_entry_whose_snapshot_is_gone_is_put_off_and_does_not_stop_the_others(bench, url):
@@ -308,7 +308,7 @@ async def test_an_entry_whose_snapshot_is_gone_is_put_off_and_does_not_stop_the_
     good = await a_job(bench, once=bench.log.now())
     keys = bench.log.keys(0)
     await bench.redis.delete(keys.aggregate(gone.ref))
-    unknown = next(entry for entry in (await DueIndex(bench.log).look([0])).due if entry.ref == gone.ref)
+    unknown = next(entry for entry in (await DueIndex(bench.log).look([0])).due[0] if entry.ref == gone.ref)
     assert unknown.snapshot() is None, "so the decider looks for it in the archive"
     async with a_timer(bench, url, clock=Stopped()) as service:
         await service.run_once()
