@@ -5,7 +5,8 @@
 -- each unit is checked in full before its first write. Loaded twice, under two first lines: `#!lua` for units
 -- that add work, `#!lua flags=allow-oom` for those that end it (a full queue must be able to drain).
 --
--- Arguments are read where they stand, without tables for them: building those took most of the script's time.
+-- Arguments are read where they stand, without tables for them: building those took most of the script's time. What
+-- units do to the due index, and entries of work streams that they have done with, is written once for the batch.
 --
 -- KEYS  1 meta, 2 log, 3 due, 4 writer, 5 bell:timer. The others are named by the units: what they begin with, hash
 --       tag included, is an argument.
@@ -53,15 +54,20 @@ local time = call('TIME')
 local now = math.max(time[1] * 1000 + math.floor(time[2] / 1000), tonumber(opened[4]))
 local now_text = format('%.0f', now)
 local epoch, pos, pos_before = opened[2] .. '-', tonumber(opened[3]), tonumber(opened[3])
-local head = call('ZRANGE', due, 0, 0, 'WITHSCORES')[2]
-head = head and tonumber(head)
 local at = 4 -- the argument read last
-local positions = {} -- of the unit's events
+local positions = {} -- of the unit's events, by their number as text
 local advances_at = 0 -- where the unit's advances stand
+local SMALL = {['0'] = 0, ['1'] = 1, ['2'] = 2, ['3'] = 3} -- spares reading nearly every number
+local NUMBERS = {'1', '2', '3', '4', '5', '6', '7', '8', '9'}
+
+-- What the batch does in the end: scores that members of due have from now on ('' = none), entries done with by work
+-- stream, bells to be rung.
+local moved, done, rung = {}, {}, {}
 
 local function count()
   at = at + 1
-  return tonumber(ARGV[at])
+  local text = ARGV[at]
+  return SMALL[text] or tonumber(text)
 end
 
 local function refusal()
@@ -74,7 +80,7 @@ local function refusal()
   end
   for _ = 1, count() do
     local member, expected = ARGV[at + 1], ARGV[at + 2]
-    local score = tonumber(call('ZSCORE', due, member) or nil)
+    local score = tonumber(moved[member] or call('ZSCORE', due, member) or nil)
     if score ~= tonumber(expected) or score > now then return {'early', member} end
     at = at + 2
   end
@@ -99,21 +105,17 @@ local function append()
       'advances', ARGV[at + 6], 'at', now_text, 'actor', ARGV[at + 7], 'cause', ARGV[at + 8], 'corr', ARGV[at + 9],
       'trace', ARGV[at + 10], 'data', ARGV[at + 11])
     if not added then return nil end
-    positions[i] = id
+    positions[NUMBERS[i] or tostring(i)] = id
     at = at + 11
   end
   return events
 end
 
-local function ring(list)
-  if call('LLEN', list) == 0 then call('RPUSH', list, '1') end
-end
-
 local function write_advances()
   local from = advances_at + 1
-  for _ = 1, tonumber(ARGV[from]) do
-    local aggregate, version, fence, json, live = base .. ARGV[from + 1], positions[tonumber(ARGV[from + 3])],
-      positions[tonumber(ARGV[from + 4])], ARGV[from + 5], ARGV[from + 6]
+  for _ = 1, SMALL[ARGV[from]] or tonumber(ARGV[from]) do
+    local aggregate, version, fence, json, live = base .. ARGV[from + 1], positions[ARGV[from + 3]],
+      positions[ARGV[from + 4]], ARGV[from + 5], ARGV[from + 6]
     if fence then
       call('HSET', aggregate, 'version', version, 'state', json, 'fence', fence)
     else
@@ -130,36 +132,27 @@ end
 
 local function write_due()
   for _ = 1, count() do
-    local member, score = ARGV[at + 1], ARGV[at + 2]
-    if score == '' then
-      call('ZREM', due, member)
-    else
-      call('ZADD', due, score, member)
-      if not head or tonumber(score) < head then
-        head = tonumber(score)
-        if head < now + RING_WITHIN_MS then ring(bell) end
-      end
-    end
+    moved[ARGV[at + 1]] = ARGV[at + 2]
     at = at + 2
   end
 end
 
 local function write_work()
   for _ = 1, count() do
-    local queue, run, id, job = ARGV[at + 1], ARGV[at + 3], positions[tonumber(ARGV[at + 4])], ARGV[at + 5]
+    local queue, run, id, job = ARGV[at + 1], ARGV[at + 3], positions[ARGV[at + 4]], ARGV[at + 5]
     local stream = base .. 'work:' .. queue .. ':' .. ARGV[at + 2]
     if job == '' then
       call('XADD', stream, id, 'run', run)
     else
       call('XADD', stream, id, 'run', run, 'job', job)
     end
-    ring(base .. 'bell:' .. queue)
+    rung[base .. 'bell:' .. queue] = true
     at = at + 5
   end
   for _ = 1, count() do
-    local stream, entry = base .. 'work:' .. ARGV[at + 1] .. ':' .. ARGV[at + 2], ARGV[at + 3]
-    call('XACK', stream, 'executors', entry)
-    call('XDEL', stream, entry)
+    local stream = base .. 'work:' .. ARGV[at + 1] .. ':' .. ARGV[at + 2]
+    done[stream] = done[stream] or {}
+    table.insert(done[stream], ARGV[at + 3])
     at = at + 3
   end
 end
@@ -170,6 +163,38 @@ local function answer_once(from, position)
     local name = base .. 'once:' .. once
     call('HSET', name, 'fingerprint', ARGV[from + 1], 'answer', ARGV[from + 2], 'position', position)
     call('PEXPIRE', name, ARGV[from + 3])
+  end
+end
+
+local function write_moved()
+  local head = call('ZRANGE', due, 0, 0, 'WITHSCORES')[2]
+  local earliest = nil
+  local added, removed = {}, {}
+  for member, score in pairs(moved) do
+    if score == '' then
+      removed[#removed + 1] = member
+    else
+      added[#added + 1] = score
+      added[#added + 1] = member
+      local ms = tonumber(score)
+      if not earliest or ms < earliest then earliest = ms end
+    end
+  end
+  if removed[1] then call('ZREM', due, unpack(removed)) end
+  if added[1] then call('ZADD', due, unpack(added)) end
+  if earliest and earliest < now + RING_WITHIN_MS and (not head or earliest < tonumber(head)) then rung[bell] = true end
+end
+
+local function write_done()
+  for stream, entries in pairs(done) do
+    call('XACK', stream, 'executors', unpack(entries))
+    call('XDEL', stream, unpack(entries))
+  end
+end
+
+local function ring()
+  for list in pairs(rung) do
+    if call('LLEN', list) == 0 then call('RPUSH', list, '1') end
   end
 end
 
@@ -184,7 +209,7 @@ for i = 4, tonumber(ARGV[4]) + 3 do
     write_advances()
     write_due()
     write_work()
-    answer_once(start + 1, positions[events])
+    answer_once(start + 1, positions[NUMBERS[events] or tostring(events)])
     outcome = pos + 1
     pos = pos + events
   end
@@ -193,6 +218,9 @@ for i = 4, tonumber(ARGV[4]) + 3 do
 end
 
 if pos > pos_before then
+  write_moved()
+  write_done()
+  ring()
   call('HSET', meta, 'pos', format('%.0f', pos), 'last_ms', now_text)
 end
 call('HSET', writer, 'seq', seq, 'reply', cmsgpack.pack(reply))
