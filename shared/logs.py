@@ -1,8 +1,8 @@
 """Logs: one structured line for an event of interest, on stderr; for machines as JSON, for people in colours.
 
-What libraries log through `logging` (Hypercorn, Quart, asyncio) passes the same processors. Fields bound with
-`structlog.contextvars` (`correlation_id`) stand in every line of their task. Passwords in addresses and
-fields named as secrets are masked on the way out, tracebacks included.
+What libraries log through `logging` (Hypercorn, Quart, asyncio) passes the same processors. Fields bound with `bind`
+(`correlation_id`) stand in every line of their task. Passwords in addresses and fields named as secrets are masked on
+the way out, tracebacks included.
 """
 
 import contextlib
@@ -10,9 +10,12 @@ import json
 import logging
 import re
 import sys
+import time
 from collections.abc import Mapping
+from contextvars import ContextVar
 from functools import lru_cache, partial
 from threading import Lock
+from types import MappingProxyType
 from typing import TextIO
 
 import msgspec
@@ -31,8 +34,10 @@ QUIET = (
 _WEB_PASSWORD = re.compile(r"(?i)(https?://[^\s:@/]*:)[^\s/@]*@")
 _PASSWORD = re.compile(r"(?i)((?!https?:)\b[a-z][a-z0-9+.-]*://[^\s:@/]*:)\S*@")
 _PARAMETER = re.compile(r"(?i)([?&](?:\w*password|\w*secret|\w*token|api_?key)=)[^\s&#\"']*")
+_LEVELS = {"warn": "warning", "exception": "error"}  # what a logger's methods mean
 _PLAIN = frozenset({str, int, float, bool, type(None)})
 _SECRET_FIELD = re.compile(r"(?i)(password|passwd|secret|secret_?key|token|api_?key|authorization|cookie)$")
+_bound: ContextVar[Mapping[str, object]] = ContextVar("fields of log lines", default=MappingProxyType({}))
 
 
 def configure(level: str, fmt: str, service: str) -> None:
@@ -43,13 +48,7 @@ def configure(level: str, fmt: str, service: str) -> None:
         fmt: `json`, `console`, or `auto`: console when stderr is a terminal.
         service: stands in each line as `service`.
     """
-    before: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_log_level,
-        structlog.stdlib.add_logger_name,
-        structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
-        _naming(service),
-    ]
+    before: list[Processor] = [_framing(service)]
     after: list[Processor] = [structlog.processors.format_exc_info, _mask_secrets, *_rendering(fmt)]
     out = _Out(sys.stderr)
     structlog.configure(
@@ -71,6 +70,16 @@ def get(name: str) -> FilteringBoundLogger:
     return logger
 
 
+def bind(**fields: object) -> None:
+    """Have `fields` stand in every line of this task, and of those that it begins, from now on."""
+    _bound.set({**_bound.get(), **fields})
+
+
+def bound() -> Mapping[str, object]:
+    """What `bind` has been told in this task."""
+    return _bound.get()
+
+
 def masked(text: str) -> str:
     """Return `text` with the passwords of all addresses in it masked."""
     if "://" not in text:
@@ -80,12 +89,31 @@ def masked(text: str) -> str:
     return _PARAMETER.sub(rf"\g<1>{MASK}", text)
 
 
-def _naming(service: str) -> Processor:
-    def name_service(_logger: WrappedLogger, _method: str, line: EventDict) -> EventDict:
-        line.setdefault("service", service)
-        return line
+def _framing(service: str) -> Processor:
+    """Level, logger, time, service and bound fields in one step: a line of five processors takes twice as long."""
 
-    return name_service
+    def frame(logger: WrappedLogger, method: str, line: EventDict) -> EventDict:
+        foreign: logging.LogRecord | None = line.get("_record")
+        return {
+            **_bound.get(),
+            "service": service,
+            **line,
+            "level": _LEVELS.get(method, method),
+            "logger": logger.name if foreign is None else foreign.name,
+            "at": _now(),
+        }
+
+    return frame
+
+
+def _now() -> str:
+    seconds, rest_ns = divmod(time.time_ns(), 1_000_000_000)
+    return f"{_second(seconds)}.{rest_ns // 1000:06d}Z"
+
+
+@lru_cache(maxsize=2)
+def _second(seconds: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
 
 
 def _rendering(fmt: str) -> list[Processor]:

@@ -9,6 +9,7 @@ type, never a job's id.
 import importlib.metadata
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
+from functools import cache
 
 import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
@@ -103,10 +104,10 @@ class Metrics:
         for change in changes:
             match change.event:
                 case RunRequested(trigger="schedule", scheduled_for=scheduled_for):
-                    self.occurrences_decided_total.labels("run").inc()
+                    self._decided("run").inc()
                     self.fire_delay_seconds.observe((now - scheduled_for).total_seconds())
                 case OccurrencesSkipped(count=count, reason=reason):
-                    self.occurrences_decided_total.labels(f"skip_{reason}").inc(count)
+                    self._decided(f"skip_{reason}").inc(count)
 
     def _declare_http(self) -> None:
         self.http_requests_total = self._counter(
@@ -120,6 +121,9 @@ class Metrics:
         self.occurrences_decided_total = self._counter(
             "occurrences_decided_total", "How many occurrences were decided, to run or to skip?", "decision"
         )
+        self._decided = cache(
+            self.occurrences_decided_total.labels
+        )  # finding a series costs more than counting
         self.fire_delay_seconds = self._histogram(
             "fire_delay_seconds", "How late was the decision, after the occurrence's time?", DELAYS_S
         )

@@ -6,7 +6,6 @@ import asyncio
 import json
 from typing import TYPE_CHECKING
 
-import structlog
 from quart import Quart, Response, g, request
 from werkzeug.exceptions import HTTPException
 
@@ -64,7 +63,7 @@ class _Frame:
         g.began_s = self._deps.clock.monotonic()
         made = ids.event_id(ids.to_ms(self._deps.clock.now()), self._deps.chance())
         g.correlation_id = door.correlation_id(request.headers, made)
-        structlog.contextvars.bind_contextvars(correlation_id=g.correlation_id)
+        logs.bind(correlation_id=g.correlation_id)
         g.body = await self._body()
 
     async def _body(self) -> bytes:

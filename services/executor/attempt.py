@@ -17,8 +17,6 @@ import time
 from logging import ERROR, WARNING
 from typing import TYPE_CHECKING, cast
 
-import structlog
-
 from services.executor.outcome import Raised, Returned, raised, returned, timed_out
 from services.executor.worker import Call, Started, Why
 from shared import logs
@@ -30,6 +28,8 @@ from shared.faults import is_broken
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from structlog.typing import FilteringBoundLogger
 
     from services.executor.claims import Claim
     from services.executor.heartbeat import Held
@@ -73,7 +73,6 @@ class Attempt:
         self._started: Started | None = None
         self._call: Call | None = None
         self._left_behind = False
-        self._log = logs.get("daybook.executor")
 
     @property
     def held(self) -> Held | None:
@@ -95,7 +94,7 @@ class Attempt:
                     await self._record(self._started, outcome)
         except Exception as error:  # noqa: BLE001 - not a handler's: ours or infrastructure's, and one run's only
             broken = is_broken(error)
-            self._log.log(
+            _log().log(
                 WARNING if broken else ERROR,
                 "attempt broke off",
                 run_id=self.claim.run,
@@ -143,9 +142,7 @@ class Attempt:
 
     def _tell(self, run: Run) -> None:
         """Have each line of this task's log say what it is about."""
-        structlog.contextvars.bind_contextvars(
-            job_id=run.job_id, run_id=run.id, attempt=run.attempt, correlation_id=run.correlation_id
-        )
+        logs.bind(job_id=run.job_id, run_id=run.id, attempt=run.attempt, correlation_id=run.correlation_id)
         self._worker.tally.started(run, self._worker.log.now())
 
     # Call.
@@ -187,7 +184,7 @@ class Attempt:
             handler.call,
             started.told(self._worker.log.now()),
             timeout_s=started.run.spec.timeout_seconds,
-            context=structlog.contextvars.get_contextvars(),
+            context=logs.bound(),
         )
 
     async def _leave_behind_after(self, patience_s: float) -> None:
@@ -201,7 +198,7 @@ class Attempt:
         if call.over.is_set():
             return
         self._left_behind = True
-        self._log.error("handler ignores its cancel, left behind", why=call.why)
+        _log().error("handler ignores its cancel, left behind", why=call.why)
         self._leave_slot()
         try:
             await self._record(started, None)
@@ -272,6 +269,10 @@ class Attempt:
         if self.held is not None:
             self._worker.heartbeat.release(*self.held)
         self._ended(self)
+
+
+def _log() -> FilteringBoundLogger:
+    return logs.get("daybook.executor")
 
 
 def _run_of(decided: Decided) -> Run:

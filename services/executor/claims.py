@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass, field
 from importlib import resources
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from redis.exceptions import NoScriptError
 
@@ -32,8 +31,7 @@ Waiting = dict[int, list[int]]  # partition → how many wait in each of its wor
 _Calls = dict[int, tuple[list[str], list[str]]]  # partition → KEYS and ARGV of a script
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
+class Claim(NamedTuple):
     """A run that is this consumer's to start: the entry stays pending until the start deletes it.
 
     Attributes:
@@ -42,12 +40,17 @@ class Claim:
     """
 
     partition: int
-    queue: str = field(compare=False)
-    priority: int = field(compare=False)
+    queue: str
+    priority: int
     entry: str
     run: str
-    held: tuple[bytes, bytes, bytes] = field(compare=False)
-    follower: Sequence[bytes] = field(compare=False, default=())
+    held: tuple[bytes, bytes, bytes]
+    follower: tuple[bytes, ...] = ()
+
+    @property
+    def key(self) -> tuple[int, str]:
+        """What tells it from all others: one entry is one claim, however often it is taken."""
+        return self.partition, self.entry
 
     def snapshot(self) -> Snapshot:
         """The run as it was at the claim.
@@ -72,7 +75,7 @@ class Claim:
     @property
     def done(self) -> Done:
         """The entry, for the commit that takes care of it."""
-        return Done(queue=self.queue, priority=self.priority, entry=self.entry)
+        return Done(self.queue, self.priority, self.entry)
 
 
 class Claims:
@@ -202,15 +205,8 @@ class Claims:
         *follower: bytes,
     ) -> Claim:
         queue, priority = self._streams[stream - 1]
-        return Claim(
-            partition=partition,
-            queue=queue,
-            priority=priority,
-            entry=entry.decode(),
-            run=run.decode(),
-            held=(version, state, fence),
-            follower=follower,
-        )
+        held = (version, state, fence)
+        return Claim(partition, queue, priority, entry.decode(), run.decode(), held, follower)
 
     async def _call(self, name: str, calls: _Calls) -> dict[int, Any]:
         """One script on several partitions, in one pipeline."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import multiprocessing
 import os
 import signal
 from concurrent.futures.process import BrokenProcessPool
 from typing import TYPE_CHECKING
 
-import structlog
 from pebble import ProcessExpired, ProcessPool
 
 from services.executor.outcome import Outcome, raised, returned, timed_out
@@ -92,8 +92,12 @@ def _prepare(parent: int, log_level: str, log_format: str) -> None:
 
 def _work(function: Callable[[Run], Any], run: Run, context: dict[str, Any]) -> Outcome:
     """The call, in its process. What comes back is plain data: not every exception survives the journey."""
-    with structlog.contextvars.bound_contextvars(**context):
-        try:
-            return returned(function(run))
-        except BaseException as error:  # noqa: BLE001 - failed work is a fact; sys.exit() too, out here
-            return raised(error)
+    return contextvars.copy_context().run(_called, function, run, context)
+
+
+def _called(function: Callable[[Run], Any], run: Run, context: dict[str, Any]) -> Outcome:
+    logs.bind(**context)
+    try:
+        return returned(function(run))
+    except BaseException as error:  # noqa: BLE001 - failed work is a fact; sys.exit() too, out here
+        return raised(error)

@@ -109,7 +109,7 @@ class Executor:
             tally=Tally(metrics, job_types=known.types.keys()),
             draw=draw,
         )
-        self._attempts: dict[Claim, Attempt] = {}  # until they are recorded
+        self._attempts: dict[tuple[int, str], Attempt] = {}  # by key of the claim, until they are recorded
         self._busy = 0  # slots: of attempts whose handler hasn't ended
         self._left_behind: set[asyncio.Task[None]] = set()
         self._all_ended = asyncio.Event()
@@ -190,9 +190,9 @@ class Executor:
 
     def begin(self, claim: Claim) -> None:
         """Give a claim its slot. One that is being started already (adopted from ourselves) is left alone."""
-        if claim not in self._attempts:
+        if claim.key not in self._attempts:
             attempt = Attempt(self._worker, claim, vacate=self._vacated, end=self._ended)
-            self._attempts[claim] = attempt
+            self._attempts[claim.key] = attempt
             self._busy += 1
             self._all_ended.clear()
             attempt.begin()
@@ -203,7 +203,7 @@ class Executor:
 
     def _ended(self, attempt: Attempt) -> None:
         self._wake_if_full()
-        del self._attempts[attempt.claim]
+        del self._attempts[attempt.claim.key]
         if attempt.task is not None and attempt.task is not asyncio.current_task():
             self._left_behind.add(attempt.task)
             attempt.task.add_done_callback(self._left_behind.discard)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections import deque
+from collections import Counter, deque
 from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -269,6 +269,7 @@ class Writer:
         self._metrics.commit_batch_size.observe(len(batch.submitted))
         now_ms, epoch = int(reply[1]), int(reply[2])
         self._saw(now_ms)
+        written: Counter[str] = Counter()
         for (unit, future), row in zip(batch.submitted, reply[3:], strict=True):
             try:
                 outcome = _outcome(unit, row, epoch, now_ms)
@@ -278,16 +279,14 @@ class Writer:
                 if not future.done():
                     future.set_exception(error)
                 continue
-            self._count(unit, outcome)
+            if isinstance(outcome, Committed):
+                written.update([event.type for event in unit.events])
+            elif isinstance(outcome, Conflict):
+                self._metrics.commit_conflicts_total.inc()
             if not future.done():
                 future.set_result(outcome)
-
-    def _count(self, unit: Unit, outcome: Outcome) -> None:
-        if isinstance(outcome, Committed):
-            for event in unit.events:
-                self._committed(event.type).inc()
-        elif isinstance(outcome, Conflict):
-            self._metrics.commit_conflicts_total.inc()
+        for kind, count in written.items():
+            self._committed(kind).inc(count)
 
 
 def _fail(batch: _Batch, error: BaseException) -> None:

@@ -1,3 +1,5 @@
+import asyncio
+import contextvars
 import io
 import json
 import logging
@@ -22,7 +24,6 @@ def as_before():
     handlers, level = list(root.handlers), root.level
     yield
     structlog.reset_defaults()
-    structlog.contextvars.clear_contextvars()
     logging.captureWarnings(capture=False)
     root.handlers[:] = handlers
     root.setLevel(level)
@@ -51,9 +52,13 @@ def test_a_line_is_one_json_object_with_message_and_ids(capsys):
 
 def test_what_libraries_log_looks_the_same(capsys):
     logs.configure("INFO", "json", "api")
-    structlog.contextvars.bind_contextvars(correlation_id="c1")
-    logging.getLogger("asyncio").warning("slow %s", "callback")
-    warnings.warn("old", stacklevel=1)
+
+    def within():
+        logs.bind(correlation_id="c1")
+        logging.getLogger("asyncio").warning("slow %s", "callback")
+        warnings.warn("old", stacklevel=1)
+
+    contextvars.copy_context().run(within)
     first, second = lines(capsys.readouterr().err)
     assert {
         "message": "slow callback",
@@ -66,10 +71,20 @@ def test_what_libraries_log_looks_the_same(capsys):
 
 def test_the_correlation_id_stands_in_every_line_of_its_task(capsys):
     logs.configure("INFO", "json", "api")
-    with structlog.contextvars.bound_contextvars(correlation_id="c1"):
+
+    async def one():
+        logs.bind(correlation_id="c1")
+        logs.bind(run_id="r1")
         logs.get("a").info("one")
-    logs.get("a").info("two")
-    assert [line.get("correlation_id") for line in lines(capsys.readouterr().err)] == ["c1", None]
+
+    async def both():
+        await asyncio.create_task(one())
+        logs.get("a").info("two")
+
+    asyncio.run(both())
+    first, second = lines(capsys.readouterr().err)
+    assert (first["correlation_id"], first["run_id"]) == ("c1", "r1")
+    assert "correlation_id" not in second
 
 
 def test_less_important_lines_are_left_out(capsys):
