@@ -40,9 +40,6 @@ if TYPE_CHECKING:
     from shared.settings import Settings
 
 
-PROJECTOR_NICE = (
-    10  # where cores are short, what must be on time goes first: the log keeps what isn't archived yet
-)
 SPARE_CONNECTIONS = 4  # to Postgres, beside the one that each partition of a projector may take
 
 
@@ -171,7 +168,6 @@ def executor(**options: Any) -> None:
 @main.command()
 def projector() -> None:
     """Archive the log and keep the read models."""
-    os.nice(PROJECTOR_NICE)
 
     async def serve(frame: Frame, stop: Stop) -> None:
         from services.projector.service import Projector  # noqa: PLC0415

@@ -113,7 +113,7 @@ class Executor:
         self._busy = 0  # slots: of attempts whose handler hasn't ended
         self._left_behind: set[asyncio.Task[None]] = set()
         self._all_ended = asyncio.Event()
-        self._flock = -(-settings.concurrency // 3)
+        self._flock = -(-settings.concurrency // 2)
         self._filling = asyncio.Lock()  # two who count the free slots at once would give them away twice
         self._all_taken = False  # when last looked: what comes now rings
         self._loop: asyncio.AbstractEventLoop | None = None

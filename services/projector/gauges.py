@@ -20,8 +20,11 @@ if TYPE_CHECKING:
 
 async def measure_lag(
     metrics: Metrics, redis: Redis, keys: Mapping[int, Keys], checkpoints: Mapping[int, Checkpoint]
-) -> None:
-    """Set the gauges about the log of the partitions that have a checkpoint here; one round trip to each."""
+) -> int:
+    """Set the gauges about the log of the partitions that have a checkpoint here; one round trip to each.
+
+    Returns how many events of theirs aren't archived yet.
+    """
     behind, oldest_s, archived, length = 0, 0.0, 0, 0
     for partition, checkpoint in checkpoints.items():
         name = keys[partition].log
@@ -43,6 +46,7 @@ async def measure_lag(
     metrics.projection_lag_seconds.set(max(0.0, oldest_s))
     metrics.archive_position.set(archived)
     metrics.log_length.set(length)
+    return behind
 
 
 async def count_ledgers(metrics: Metrics, pool: asyncpg.Pool, partitions: Collection[int]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from services.projector.batch import Batch
     from services.projector.committer import Committer
+    from services.projector.manners import Manners
     from services.projector.projections import Folded
     from services.projector.rows import Refusal
     from shared.eventlog.envelope import Recorded
@@ -54,6 +56,7 @@ class PartitionProjector:
         redis: a client for commands.
         pool: of the archive's database; one connection is taken at a time.
         committer: writes small batches, and announces all.
+        manners: of the process.
         metrics: counts refusals.
         reopen: opens the log (`recovery.open_log`); raises Fatal if archive and log disagree.
     """
@@ -67,6 +70,7 @@ class PartitionProjector:
         redis: Redis,
         pool: asyncpg.Pool,
         committer: Committer,
+        manners: Manners,
         metrics: Metrics,
         reopen: Callable[[int], Awaitable[None]],
     ) -> None:
@@ -76,6 +80,7 @@ class PartitionProjector:
         self._redis = redis
         self._pool = pool
         self._committer = committer
+        self._manners = manners
         self._metrics = metrics
         self._reopen = reopen
         self._log = logs.get("daybook.projector")
@@ -129,9 +134,17 @@ class PartitionProjector:
         if not events:
             return 0
         self._holes = 0
-        if len(events) >= SMALL:
-            self._read_ahead(events[-1], block_ms)
-        batch = batch_of(self.checkpoint, events, await self._fold(events))
+        if len(events) < SMALL:
+            return await self._project(self.checkpoint, events)
+        self._read_ahead(events[-1], block_ms)
+        async with (
+            self._manners.flood() if block_ms is not None else contextlib.nullcontext()
+        ):  # not when it ends
+            return await self._project(self.checkpoint, events)
+
+    async def _project(self, checkpoint: Checkpoint, events: Sequence[Recorded]) -> int:
+        """Fold and commit events that follow the checkpoint; returns how many there were."""
+        batch = batch_of(checkpoint, events, await self._fold(events))
         together = self._may_join(batch) and await self._committer.commit(batch)
         refused = [] if together else await self._commit_alone(batch)
         self.checkpoint = self.reached = batch.after

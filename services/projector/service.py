@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from services.projector import gauges
 from services.projector.committer import Committer
+from services.projector.manners import Manners
 from services.projector.partition import PartitionProjector
 from shared.eventlog.keys import Keys
 from shared.lifecycle import repeat
@@ -75,6 +76,7 @@ class Projector:
         self._health = health
         self._keys = {partition: Keys(prefix, partition) for partition in range(partitions)}
         self._committer = Committer(pool, redis, self._keys)
+        self._manners = Manners()
         self._lines = {
             partition: PartitionProjector(
                 partition,
@@ -83,6 +85,7 @@ class Projector:
                 redis=redis,
                 pool=pool,
                 committer=self._committer,
+                manners=self._manners,
                 metrics=metrics,
                 reopen=reopen,
             )
@@ -151,7 +154,7 @@ class Projector:
         checkpoints = {
             partition: line.reached for partition, line in self._lines.items() if line.reached is not None
         }
-        await gauges.measure_lag(self._metrics, self._redis, self._keys, checkpoints)
+        self._manners.behind = await gauges.measure_lag(self._metrics, self._redis, self._keys, checkpoints)
         if checkpoints and self._measured % COUNT_EVERY == 0:
             await gauges.count_ledgers(self._metrics, self._pool, checkpoints)
         self._measured += bool(checkpoints)
