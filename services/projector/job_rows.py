@@ -13,7 +13,7 @@ from shared.domain import ids
 from shared.domain import job as jobs
 from shared.domain.events import Change, Event, JobCreated, RunFailed, RunRequested, RunSucceeded
 from shared.eventlog import snapshot
-from shared.eventlog.envelope import json_bytes, rfc3339
+from shared.eventlog.envelope import json_text, rfc3339
 from shared.eventlog.position import Position
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def stored(entry: JobEntry, partition: int) -> tuple[Any, ...]:
         spec.job_type,
         spec.queue,
         spec.priority,
-        json_bytes(spec).decode(),
+        json_text(spec),
         job.revision,
         status_of(job, entry.active_runs, last),
         job.status.value,
@@ -118,7 +118,7 @@ def stored(entry: JobEntry, partition: int) -> tuple[Any, ...]:
 
 def snapshot_row(entry: JobEntry, partition: int) -> tuple[Any, ...]:
     """The row of `book.snapshots`, in the order of its columns."""
-    text = None if entry.job is None else snapshot.dump(entry.job).decode()
+    text = None if entry.job is None else snapshot.dump(entry.job)
     return (f"job:{entry.id}", partition, *entry.version, snapshot.SHAPES[jobs.Job], text)
 
 

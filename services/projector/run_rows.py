@@ -21,7 +21,7 @@ from shared.domain.events import (
     RunStarted,
     RunSucceeded,
 )
-from shared.eventlog.envelope import json_bytes, rfc3339
+from shared.eventlog.envelope import json_text, rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -171,7 +171,7 @@ def _on_started(row: RunRow, event: RunStarted, at: datetime) -> RunRow:
 
 
 def _on_succeeded(row: RunRow, event: RunSucceeded, at: datetime) -> RunRow:
-    result = None if event.result is None else json_bytes(event.result).decode()
+    result = None if event.result is None else json_text(event.result)
     row = row._replace(status="succeeded", result=result, error=None)
     return _ended(_attempt_over(row, "succeeded", at), at)
 

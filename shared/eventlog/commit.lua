@@ -5,24 +5,24 @@
 -- each unit is checked in full before its first write. Loaded twice, under two first lines: `#!lua` for units
 -- that add work, `#!lua flags=allow-oom` for those that end it (a full queue must be able to drain).
 --
--- Arguments are read where they stand, without tables for them: building those took most of the script's time. What
--- units do to the due index, and entries of work streams that they have done with, is written once for the batch.
+-- What units do to the due index, the entries of work streams that they have done with, and bells are written once for
+-- the batch: a call costs more than what it does.
 --
 -- KEYS  1 meta, 2 log, 3 due, 4 writer, 5 bell:timer. The others are named by the units: what they begin with, hash
 --       tag included, is an argument.
--- ARGV  seq, writer's ttl (ms), base of all keys, number of units, then unit after unit (lists are preceded by their
---       length):
---         how many arguments of the unit follow
---         once      digest ('' = none) [, fingerprint, answer, ttl (ms)]
---         woken     member of due, score (ms) it had when it was read
---         advances  ref of an aggregate, expected version ('' = its key must not be there), number (1…) of the event
---                   that is its version now, of the one that is its fence ('0' = as it is), JSON, ms to live ('' = as
---                   it is, '0' = for ever)
---         events    id type v subject job advances actor cause corr trace data
---         due       member, score (ms; '' = take it out)
---         enqueue   queue, priority, run id, number of the event that queued it, id of the job that follows it ('' = none)
---         done      queue, priority, entry id
---       All times in Unix ms; all numbers are strings, and stay so (a Lua number is a float).
+-- ARGV  1 seq, 2 writer's ttl (ms), 3 base of all keys, 4… a unit each, as MessagePack:
+--       [once, woken, advances, events, due, enqueue, done]
+--         once      nil, or [digest, fingerprint, answer, ttl (ms)]
+--         woken     [member of due, score (ms, as text) it had when it was read] each
+--         advances  [ref of an aggregate, expected version ('' = its key must not be there), number (1…) of the event
+--                   that is its version now, of the one that is its fence (0 = as it is), JSON, ms to live (nil = as it
+--                   is, 0 = for ever)] each
+--         events    [id, type, v, subject, job, advances, actor, cause, corr, trace, data] each
+--         due       [member, score (ms, as text; '' = take it out)] each
+--         enqueue   [queue, priority, run id, number of the event that queued it, id of the job that follows it ('' =
+--                   none)] each
+--         done      [queue, priority, entry id] each
+--       All times in Unix ms. Scores and positions stay text: a Lua number is a float.
 -- Returns {'OK', now_ms, epoch, outcome of each unit…}:
 --           pos of its first event                it is written
 --           {'conflict', ref, its version, its state, its fence}    ('' where there is none)
@@ -32,7 +32,7 @@
 --         or {'STALE', last seq}: a batch older than the writer's last
 -- Called by shared/eventlog/writer.py.
 
-local KEYS, ARGV, call, tonumber, format = KEYS, ARGV, redis.call, tonumber, string.format
+local call, tonumber, format, unpack = redis.call, tonumber, string.format, unpack
 local meta, log, due, writer, bell = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local RING_WITHIN_MS = 2000 -- twice a timer's longest sleep: what is due later, it sees by itself in time
 local seq, writer_ttl, base = ARGV[1], ARGV[2], ARGV[3]
@@ -54,122 +54,113 @@ local time = call('TIME')
 local now = math.max(time[1] * 1000 + math.floor(time[2] / 1000), tonumber(opened[4]))
 local now_text = format('%.0f', now)
 local epoch, pos, pos_before = opened[2] .. '-', tonumber(opened[3]), tonumber(opened[3])
-local at = 4 -- the argument read last
-local positions = {} -- of the unit's events, by their number as text
-local advances_at = 0 -- where the unit's advances stand
-local SMALL = {['0'] = 0, ['1'] = 1, ['2'] = 2, ['3'] = 3} -- spares reading nearly every number
-local NUMBERS = {'1', '2', '3', '4', '5', '6', '7', '8', '9'}
 
--- What the batch does in the end: scores that members of due have from now on ('' = none), entries done with by work
--- stream, bells to be rung.
+-- For the end of the batch: scores that members of due have from now on ('' = none), entries done with by work stream,
+-- bells to be rung.
 local moved, done, rung = {}, {}, {}
 
-local function count()
-  at = at + 1
-  local text = ARGV[at]
-  return SMALL[text] or tonumber(text)
-end
-
-local function refusal()
-  local once = ARGV[at + 1]
-  at = at + 1
-  if once ~= '' then
-    local had = call('HMGET', base .. 'once:' .. once, 'fingerprint', 'answer', 'position')
+local function refusal(once, woken, advances)
+  if once then
+    local had = call('HMGET', base .. 'once:' .. once[1], 'fingerprint', 'answer', 'position')
     if had[1] then return {'once', had[1], had[2], had[3]} end
-    at = at + 3
   end
-  for _ = 1, count() do
-    local member, expected = ARGV[at + 1], ARGV[at + 2]
+  for i = 1, #woken do
+    local member, expected = woken[i][1], woken[i][2]
     local score = tonumber(moved[member] or call('ZSCORE', due, member) or nil)
     if score ~= tonumber(expected) or score > now then return {'early', member} end
-    at = at + 2
   end
-  advances_at = at
-  for _ = 1, count() do
-    local aggregate, expected = base .. ARGV[at + 1], ARGV[at + 2]
-    local version = call('HGET', aggregate, 'version') or ''
+  for i = 1, #advances do
+    local ref, expected = advances[i][1], advances[i][2]
+    local version = call('HGET', base .. ref, 'version') or ''
     if version ~= expected then
-      local held = call('HMGET', aggregate, 'state', 'fence')
-      return {'conflict', ARGV[at + 1], version, held[1] or '', held[2] or ''}
+      local held = call('HMGET', base .. ref, 'state', 'fence')
+      return {'conflict', ref, version, held[1] or '', held[2] or ''}
     end
-    at = at + 6
   end
 end
 
-local function append()
-  local events = count()
-  for i = 1, events do
-    local id = epoch .. format('%.0f', pos + i)
+local function append(events)
+  local positions = {}
+  for i = 1, #events do
+    local event, id = events[i], epoch .. format('%.0f', pos + i)
     local added = call('XADD', log, 'NOMKSTREAM', id,
-      'id', ARGV[at + 1], 'type', ARGV[at + 2], 'v', ARGV[at + 3], 'subject', ARGV[at + 4], 'job', ARGV[at + 5],
-      'advances', ARGV[at + 6], 'at', now_text, 'actor', ARGV[at + 7], 'cause', ARGV[at + 8], 'corr', ARGV[at + 9],
-      'trace', ARGV[at + 10], 'data', ARGV[at + 11])
+      'id', event[1], 'type', event[2], 'v', event[3], 'subject', event[4], 'job', event[5], 'advances', event[6],
+      'at', now_text, 'actor', event[7], 'cause', event[8], 'corr', event[9], 'trace', event[10], 'data', event[11])
     if not added then return nil end
-    positions[NUMBERS[i] or tostring(i)] = id
-    at = at + 11
+    positions[i] = id
   end
-  return events
+  return positions
 end
 
-local function write_advances()
-  local from = advances_at + 1
-  for _ = 1, SMALL[ARGV[from]] or tonumber(ARGV[from]) do
-    local aggregate, version, fence, json, live = base .. ARGV[from + 1], positions[ARGV[from + 3]],
-      positions[ARGV[from + 4]], ARGV[from + 5], ARGV[from + 6]
+local function write_advances(advances, positions)
+  for i = 1, #advances do
+    local advance = advances[i]
+    local aggregate, version, fence, live = base .. advance[1], positions[advance[3]], positions[advance[4]], advance[6]
     if fence then
-      call('HSET', aggregate, 'version', version, 'state', json, 'fence', fence)
+      call('HSET', aggregate, 'version', version, 'state', advance[5], 'fence', fence)
     else
-      call('HSET', aggregate, 'version', version, 'state', json)
+      call('HSET', aggregate, 'version', version, 'state', advance[5])
     end
-    if live == '0' then
+    if live == 0 then
       call('PERSIST', aggregate)
-    elseif live ~= '' then
+    elseif live then
       call('PEXPIRE', aggregate, live)
     end
-    from = from + 6
   end
+end
+
+local function work(queue, priority)
+  return base .. 'work:' .. queue .. ':' .. priority
+end
+
+local function write_work(entries, positions)
+  for i = 1, #entries do
+    local queue, priority, run, number, job = unpack(entries[i])
+    if job == '' then
+      call('XADD', work(queue, priority), positions[number], 'run', run)
+    else
+      call('XADD', work(queue, priority), positions[number], 'run', run, 'job', job)
+    end
+    rung[base .. 'bell:' .. queue] = true
+  end
+end
+
+local function note(dues, entries)
+  for i = 1, #dues do
+    moved[dues[i][1]] = dues[i][2]
+  end
+  for i = 1, #entries do
+    local stream = work(entries[i][1], entries[i][2])
+    local ended = done[stream] or {}
+    ended[#ended + 1] = entries[i][3]
+    done[stream] = ended
+  end
+end
+
+local function answer(once, position)
+  local key = base .. 'once:' .. once[1]
+  call('HSET', key, 'fingerprint', once[2], 'answer', once[3], 'position', position)
+  call('PEXPIRE', key, once[4])
+end
+
+-- Returns nil if the log is gone: only ever before the first write.
+local function apply(unit)
+  local once, advances = unit[1], unit[3]
+  local refused = refusal(once, unit[2], advances)
+  if refused then return refused end
+  local positions = append(unit[4])
+  if not positions then return nil end
+  write_advances(advances, positions)
+  write_work(unit[6], positions)
+  note(unit[5], unit[7])
+  if once then answer(once, positions[#positions]) end
+  pos = pos + #positions
+  return pos - #positions + 1
 end
 
 local function write_due()
-  for _ = 1, count() do
-    moved[ARGV[at + 1]] = ARGV[at + 2]
-    at = at + 2
-  end
-end
-
-local function write_work()
-  for _ = 1, count() do
-    local queue, run, id, job = ARGV[at + 1], ARGV[at + 3], positions[ARGV[at + 4]], ARGV[at + 5]
-    local stream = base .. 'work:' .. queue .. ':' .. ARGV[at + 2]
-    if job == '' then
-      call('XADD', stream, id, 'run', run)
-    else
-      call('XADD', stream, id, 'run', run, 'job', job)
-    end
-    rung[base .. 'bell:' .. queue] = true
-    at = at + 5
-  end
-  for _ = 1, count() do
-    local stream = base .. 'work:' .. ARGV[at + 1] .. ':' .. ARGV[at + 2]
-    done[stream] = done[stream] or {}
-    table.insert(done[stream], ARGV[at + 3])
-    at = at + 3
-  end
-end
-
-local function answer_once(from, position)
-  local once = ARGV[from]
-  if once ~= '' then
-    local name = base .. 'once:' .. once
-    call('HSET', name, 'fingerprint', ARGV[from + 1], 'answer', ARGV[from + 2], 'position', position)
-    call('PEXPIRE', name, ARGV[from + 3])
-  end
-end
-
-local function write_moved()
   local head = call('ZRANGE', due, 0, 0, 'WITHSCORES')[2]
-  local earliest = nil
-  local added, removed = {}, {}
+  local added, removed, earliest = {}, {}, nil
   for member, score in pairs(moved) do
     if score == '' then
       removed[#removed + 1] = member
@@ -199,26 +190,14 @@ local function ring()
 end
 
 local reply = {'OK', now_text, opened[2]}
-for i = 4, tonumber(ARGV[4]) + 3 do
-  local size = count()
-  local start = at
-  local outcome = refusal()
-  if not outcome then
-    local events = append()
-    if not events then return {'CLOSED'} end -- the log is gone: only ever before the first write
-    write_advances()
-    write_due()
-    write_work()
-    answer_once(start + 1, positions[NUMBERS[events] or tostring(events)])
-    outcome = pos + 1
-    pos = pos + events
-  end
+for i = 4, #ARGV do
+  local outcome = apply(cmsgpack.unpack(ARGV[i]))
+  if not outcome then return {'CLOSED'} end
   reply[i] = outcome
-  at = start + size
 end
 
 if pos > pos_before then
-  write_moved()
+  write_due()
   write_done()
   ring()
   call('HSET', meta, 'pos', format('%.0f', pos), 'last_ms', now_text)

@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from shared.eventlog.position import Position
     from shared.eventlog.unit import Done, Once
 
-_NOTHING_WOKEN: Mapping[str, str] = MappingProxyType({})
-
 
 class Decided(Value, frozen=True, kw_only=True):
     """What became of a command.
@@ -119,7 +117,7 @@ class Decider:
                 now=now,
                 lease=self._lease,
                 chance=self._chance,
-                woken={ref: woken} if woken else _NOTHING_WOKEN,
+                woken=((ref, woken),) if woken else (),
                 done=(done,) if done else (),
                 once=once,
             )

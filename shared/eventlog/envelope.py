@@ -30,7 +30,7 @@ _TYPES: dict[str, type[Event]] = {event.__name__: event for event in events.ALL}
 _json = msgspec.json.Encoder().encode
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")  # Postgres stores no NUL, UTF-8 has no lone surrogate
 _NUL = re.compile(
-    rb"(?<!\\)((?:\\\\)*)\\u0000"
+    r"(?<!\\)((?:\\\\)*)\\u0000"
 )  # the escape, not a backslash that somebody wrote before "u0000"
 _WORDS = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
@@ -106,25 +106,27 @@ def decoder(kind: type) -> Callable[[str | bytes], Any]:
     return msgspec.json.Decoder(kind).decode
 
 
-def encode(event: Event) -> bytes:
+def encode(event: Event) -> str:
     """The event's JSON: field order of the class, no spaces, text that every store takes.
 
     Raises:
         DataTooLarge: above DATA_MAX bytes.
     """
-    data = json_bytes(event)
-    if len(data) > DATA_MAX:
-        raise DataTooLarge(f"{type(event).__name__} has {len(data)} bytes of data; {DATA_MAX} is the limit")
+    data = json_text(event)
+    if len(data) > DATA_MAX // 4 and len(data.encode()) > DATA_MAX:
+        raise DataTooLarge(
+            f"{type(event).__name__} has {len(data.encode())} bytes of data; {DATA_MAX} is the limit"
+        )
     return data
 
 
-def json_bytes(value: Any) -> bytes:
-    """JSON of a domain value, in UTF-8, with what no store takes replaced by U+FFFD."""
+def json_text(value: Any) -> str:
+    """JSON of a domain value, with what no store takes replaced by U+FFFD."""
     try:
-        text = _json(value)
-    except UnicodeEncodeError:  # a lone surrogate somewhere inside
-        text = _json(storable(msgspec.to_builtins(value)))
-    return _NUL.sub(rb"\1" + "\ufffd".encode(), text) if b"\\u0000" in text else text
+        text = _json(value).decode()
+    except UnicodeEncodeError:  # a lone surrogate somewhere inside: JSON is UTF-8
+        text = _json(storable(msgspec.to_builtins(value))).decode()
+    return _NUL.sub("\\1\ufffd", text) if "\\u0000" in text else text
 
 
 def storable(value: Any) -> Any:

@@ -57,7 +57,7 @@ def planned(
     now: datetime,
     lease: timedelta,
     chance: Callable[[], int],
-    woken: Mapping[str, str],
+    woken: tuple[tuple[str, str], ...],
     done: tuple[Done, ...],
     once: Once | None,
 ) -> Plan:
@@ -93,7 +93,7 @@ def planned(
                 entries.append(_entry(cast("Run", after[change.subject]), number))
         adds_work = adds_work or type(change.event) in _ADDS_WORK
     advances: list[Advance] = []
-    due: dict[str, int | None] = {}
+    due: list[tuple[str, str]] = []
     for ref, state in after.items():
         before = known[ref]
         advances.append(
@@ -108,13 +108,13 @@ def planned(
         )
         woken_at = _due_at(state, now, lease)
         if woken_at != _due_at(before.state, now, lease):  # heartbeats move a running run's
-            due[ref] = None if woken_at is None else ids.to_ms(woken_at)
+            due.append((ref, "" if woken_at is None else str(ids.to_ms(woken_at))))
     unit = Unit(
         events=tuple(drafts),
         advances=tuple(advances),
         woken=woken,
         once=once,
-        due=due,
+        due=tuple(due),
         enqueue=tuple(entries),
         done=done,
         adds_work=adds_work,

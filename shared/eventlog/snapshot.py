@@ -12,10 +12,10 @@ from typing import TypeVar
 from shared.domain.job import Job
 from shared.domain.run import Run
 from shared.domain.value import Value
-from shared.eventlog.envelope import decoder, json_bytes
+from shared.eventlog.envelope import decoder, json_text
 
 SHAPES: dict[type[Job | Run], int] = {Job: 1, Run: 1}
-_PREFIX = {kind: b'{"shape":%d,' % shape for kind, shape in SHAPES.items()}
+_PREFIX = {kind: f'{{"shape":{shape},' for kind, shape in SHAPES.items()}
 _SHAPE = re.compile(rb'\{"shape":(\d+),')
 State = TypeVar("State", Job, Run)
 
@@ -42,9 +42,9 @@ class Snapshot(Value, frozen=True, kw_only=True):
 NOTHING = Snapshot()
 
 
-def dump(state: Job | Run) -> bytes:
-    """The state as JSON in UTF-8, shape number first; equal states give equal text."""
-    return _PREFIX[type(state)] + json_bytes(state)[1:]
+def dump(state: Job | Run) -> str:
+    """The state as JSON, shape number first; equal states give equal text."""
+    return _PREFIX[type(state)] + json_text(state)[1:]
 
 
 def load(kind: type[State], text: bytes) -> State:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from msgspec import field
+import msgspec
 
 from shared.domain.value import Value
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from shared.eventlog.position import Position
     from shared.eventlog.snapshot import Snapshot
@@ -19,7 +19,7 @@ FOR_EVER = 0
 
 
 class Draft(NamedTuple):
-    """An event before it has a position and a commit time; fields as in `envelope.Recorded`, but for their types."""
+    """An event before it has a position and a commit time; fields as in `envelope.Recorded`, `v` as text."""
 
     id: str
     type: str
@@ -31,7 +31,7 @@ class Draft(NamedTuple):
     cause: str
     corr: str
     trace: str
-    data: bytes
+    data: str
 
 
 class Advance(NamedTuple):
@@ -50,11 +50,11 @@ class Advance(NamedTuple):
     expected: str
     event: int
     fence: int
-    state: bytes
+    state: str
     live_ms: int | None = None
 
 
-class Once(Value, frozen=True, kw_only=True):
+class Once(Value, frozen=True, kw_only=True, array_like=True):
     """An answer to be given once: digest of an Idempotency-Key, fingerprint of its request, the answer's id."""
 
     digest: str
@@ -86,58 +86,29 @@ class Done(NamedTuple):
     entry: str
 
 
-class Unit(Value, frozen=True, kw_only=True):
-    """One decision's writes.
+class Unit(Value, frozen=True, kw_only=True, array_like=True):
+    """One decision's writes; the header of commit.lua describes the same fields in the same order.
 
     Attributes:
+        once: the answer that this gives.
+        woken: members of the due index, with the score (ms, as text) that each had when it was read; it must
+            still have it, and its time must have come.
+        advances: every aggregate that the events advance.
         events: what is appended to the log.
-        advances: every aggregate that these events advance.
-        woken: score (ms, as text) that a member of the due index had when it was read; it must still have it,
-            and its time must have come.
-        due: when (ms) to wake an aggregate; None takes it out.
+        due: aggregates, with the time (ms, as text) at which to wake each; '' takes it out.
+        enqueue: runs that stand in a work stream from here on.
+        done: entries of work streams that this takes care of.
         adds_work: refused when Redis is out of memory, as what ends work never is.
     """
 
-    events: tuple[Draft, ...]
-    advances: tuple[Advance, ...]
-    woken: Mapping[str, str] = field(default_factory=dict)
     once: Once | None = None
-    due: Mapping[str, int | None] = field(default_factory=dict)
+    woken: tuple[tuple[str, str], ...] = ()
+    advances: tuple[Advance, ...]
+    events: tuple[Draft, ...]
+    due: tuple[tuple[str, str], ...] = ()
     enqueue: tuple[Enqueue, ...] = ()
     done: tuple[Done, ...] = ()
     adds_work: bool = False
-
-    @property
-    def size(self) -> int:
-        """Roughly how many bytes it sends."""
-        return sum([len(e.data) + 300 for e in self.events]) + sum([len(a.state) + 60 for a in self.advances])
-
-    def arguments(self) -> list[str | bytes]:
-        """What commit.lua is told of it; the script's header describes the order."""
-        args: list[str | bytes] = []
-        if self.once is None:
-            args.append("")
-        else:
-            args += (self.once.digest, self.once.fingerprint, self.once.answer, str(self.once.ttl_ms))
-        args.append(str(len(self.woken)))
-        for woken in self.woken.items():
-            args += woken
-        args.append(str(len(self.advances)))
-        for ref, expected, event, fence, state, live_ms in self.advances:
-            args += (ref, expected, str(event), str(fence), state, "" if live_ms is None else str(live_ms))
-        args.append(str(len(self.events)))
-        for draft in self.events:
-            args += draft
-        args.append(str(len(self.due)))
-        for ref, ms in self.due.items():
-            args += (ref, "" if ms is None else str(ms))
-        args.append(str(len(self.enqueue)))
-        for queue, priority, run, event, job in self.enqueue:
-            args += (queue, str(priority), run, str(event), job)
-        args.append(str(len(self.done)))
-        for queue, priority, entry in self.done:
-            args += (queue, str(priority), entry)
-        return args
 
 
 class Committed(Value, frozen=True, kw_only=True):
@@ -172,18 +143,16 @@ class Answered(Value, frozen=True, kw_only=True):
 Outcome = Committed | Conflict | Early | Answered
 
 
-def batch_arguments(seq: int, *, base: str, ttl_ms: int, units: Sequence[Unit]) -> list[str | bytes]:
+pack: Callable[[Unit], bytes] = msgspec.msgpack.Encoder().encode  # as commit.lua reads it
+
+
+def batch_arguments(seq: int, *, base: str, ttl_ms: int, units: Sequence[bytes]) -> list[str | bytes]:
     """The ARGV of one commit.lua call.
 
     Args:
         seq: the batch's number, above those of the writer's batches before it.
         base: what all keys of the partition begin with (`Keys.base`).
         ttl_ms: how long the number and the reply are remembered.
-        units: of one flavour.
+        units: packed, of one flavour.
     """
-    args: list[str | bytes] = [str(seq), str(ttl_ms), f"{base}:", str(len(units))]
-    for unit in units:
-        told = unit.arguments()
-        args.append(str(len(told)))
-        args += told
-    return args
+    return [str(seq), str(ttl_ms), f"{base}:", *units]

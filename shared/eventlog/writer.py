@@ -21,7 +21,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from shared.eventlog import snapshot
 from shared.eventlog.position import Position
-from shared.eventlog.unit import Answered, Committed, Conflict, Early, Outcome, Unit, batch_arguments
+from shared.eventlog.unit import Answered, Committed, Conflict, Early, Outcome, Unit, batch_arguments, pack
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -73,6 +73,7 @@ def _flavours() -> dict[bool, Script]:
 
 class _Submitted(NamedTuple):
     unit: Unit
+    packed: bytes
     future: asyncio.Future[Outcome]
 
 
@@ -111,7 +112,7 @@ class _Line:
             return None
         self.is_busy = True
         self._seq += 1
-        units = [each.unit for each in taken]
+        units = [each.packed for each in taken]
         args = batch_arguments(self._seq, base=self._base, ttl_ms=WRITER_TTL_MS, units=units)
         return _Batch(self, self._scripts[adds_work], taken, args, time.monotonic())
 
@@ -119,7 +120,7 @@ class _Line:
         taken: list[_Submitted] = []
         size = 0
         while waiting and len(taken) < UNITS_MAX:
-            size += waiting[0].unit.size
+            size += len(waiting[0].packed)
             if taken and size > BYTES_MAX:
                 break
             taken.append(waiting.popleft())
@@ -167,7 +168,7 @@ class Writer:
         out of memory.
         """
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        self._lines[partition].add(_Submitted(unit, future))
+        self._lines[partition].add(_Submitted(unit, pack(unit), future))
         self._flush_soon()
         return future
 
@@ -270,7 +271,7 @@ class Writer:
         now_ms, epoch = int(reply[1]), int(reply[2])
         self._saw(now_ms)
         written: Counter[str] = Counter()
-        for (unit, future), row in zip(batch.submitted, reply[3:], strict=True):
+        for (unit, _, future), row in zip(batch.submitted, reply[3:], strict=True):
             try:
                 outcome = _outcome(unit, row, epoch, now_ms)
             except (
@@ -291,7 +292,7 @@ class Writer:
 
 def _fail(batch: _Batch, error: BaseException) -> None:
     batch.line.is_busy = False
-    for _, future in batch.submitted:
+    for _, _, future in batch.submitted:
         if not future.done():
             future.set_exception(error if isinstance(error, Exception) else ConnectionError("closing"))
 

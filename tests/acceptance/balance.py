@@ -229,7 +229,7 @@ def _check_write_side(balance, book):
     for ref, state in states.items():
         over = state.ended if isinstance(state, Run) else False  # a deleted job's key stays for a day
         if ref in book.aggregates or not over:
-            alive[ref] = {"version": versions[ref], "state": snapshot.dump(state).decode()}
+            alive[ref] = {"version": versions[ref], "state": snapshot.dump(state)}
     for ref, told in book.aggregates.items():
         kept[ref] = {"version": told["version"], "state": told["state"]}
     balance.rows("snapshots in Redis = fold of the archive, to the byte", alive, kept)

@@ -28,6 +28,7 @@ from shared.eventlog.unit import (
     Once,
     Unit,
     batch_arguments,
+    pack,
 )
 from shared.eventlog.writer import LogFull
 from shared.testing import LEASE, NOON, TESTER, a_job_id, a_spec, chance, wait_until
@@ -35,7 +36,7 @@ from shared.testing import LEASE, NOON, TESTER, a_job_id, a_spec, chance, wait_u
 JOB = "job:" + a_job_id()
 
 
-def a_draft(ref=JOB, kind="JobCompleted", data=b"{}"):
+def a_draft(ref=JOB, kind="JobCompleted", data="{}"):
     return Draft(
         id=ids.event_id(1, chance()), type=kind, v="1", subject=ref.replace(":", "/"), job="", advances="subject",
         actor="t", cause="", corr="", trace="", data=data,
@@ -59,7 +60,7 @@ def a_batch(log, process, *units):
     """KEYS and ARGV of the first call that a process makes."""
     keys = log.keys(0)
     names = [keys.meta, keys.log, keys.due, keys.writer(process), keys.timer_bell]
-    return names, batch_arguments(1, base=keys.base, ttl_ms=60_000, units=units)
+    return names, batch_arguments(1, base=keys.base, ttl_ms=60_000, units=[pack(unit) for unit in units])
 
 
 def losing_the_first_reply(bench, monkeypatch, meanwhile=None):
@@ -127,7 +128,7 @@ async def test_a_version_is_the_position_of_the_aggregates_last_event(bench):
 async def test_a_failed_guard_writes_nothing_and_answers_with_the_state(bench, version):
     made = await a_job(bench, every=10)
     before = await everything(bench)
-    outcome = await bench.log.commit(0, a_unit(made.ref, version, due={made.ref: 5}, state=b"{}"))
+    outcome = await bench.log.commit(0, a_unit(made.ref, version, due=((made.ref, "5"),), state="{}"))
     assert isinstance(outcome, Conflict)
     assert (outcome.ref, outcome.snapshot) == (made.ref, made.after)
     assert await everything(bench) == before
@@ -150,13 +151,13 @@ async def test_units_submitted_while_a_script_is_in_flight_share_the_next_call(b
 async def test_a_due_entry_that_has_moved_or_is_not_yet_due_wakes_nobody(bench):
     keys = bench.log.keys(0)
     now_ms = ids.to_ms(await bench.log.sync())
-    unit = a_unit(woken={JOB: "1000"})
+    unit = a_unit(woken=((JOB, "1000"),))
     assert await bench.log.commit(0, unit) == Early(ref=JOB)
     await bench.redis.zadd(keys.due, {JOB: 1001})
     assert await bench.log.commit(0, unit) == Early(ref=JOB)
     later = str(now_ms + 60_000)
     await bench.redis.zadd(keys.due, {JOB: later})
-    assert await bench.log.commit(0, replace(unit, woken={JOB: later})) == Early(ref=JOB)
+    assert await bench.log.commit(0, replace(unit, woken=((JOB, later),))) == Early(ref=JOB)
     assert await bench.redis.xlen(keys.log) == 1
     await bench.redis.zadd(keys.due, {JOB: 1000})
     assert isinstance(await bench.log.commit(0, unit), Committed)

@@ -176,7 +176,7 @@ async def test_a_batch_is_never_longer_than_a_script_may_take(bench, monkeypatch
     monkeypatch.setattr(bench.log._writer, "_sent", counting)
     await bench.log.commit(0, a_unit("job:" + a_job_id()))  # loads the script
     batches.clear()
-    made = [a_unit("job:" + a_job_id(), state=b"x" * size) for _ in range(units)]
+    made = [a_unit("job:" + a_job_id(), state="x" * size) for _ in range(units)]
     outcomes = await asyncio.gather(*(bench.log.commit(0, unit) for unit in made))
     assert {type(outcome) for outcome in outcomes} == {Committed}
     assert sum(count for count, _ in batches) == units
