@@ -6,6 +6,8 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING
 
+from shared.eventlog.connection import BLOCKING_TIMEOUT_S
+from shared.eventlog.wire import Wire
 from shared.lifecycle import repeat
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ class Bells:
     """
 
     def __init__(self, redis: Redis, log: EventLog, *, queues: Sequence[str]) -> None:
-        self._redis = redis
+        self._wires = [Wire(redis, timeout_s=BLOCKING_TIMEOUT_S) for _ in range(log.partitions)]
         self._lists = [[log.keys(p).bell(queue) for queue in queues] for p in range(log.partitions)]
         self._wanted = asyncio.Event()
         self._awake = asyncio.Event()
@@ -46,9 +48,14 @@ class Bells:
 
     async def _listen_once(self, partition: int, lists: list[str]) -> None:
         await self._wanted.wait()
-        if await self._redis.blpop(lists, timeout=CAP_S) is not None:
+        if (await self._wires[partition].replies(("BLPOP", *lists, str(CAP_S))))[0] is not None:
             self.rung.add(partition)
             self._awake.set()
+
+    def close(self) -> None:
+        """Hang up."""
+        for wire in self._wires:
+            wire.close()
 
     def answer(self) -> set[int]:
         """The partitions that have rung since this was last asked."""

@@ -90,6 +90,7 @@ class Claims:
     def __init__(self, log: EventLog, *, queues: Sequence[str], consumer: str) -> None:
         self._log = log
         self._redis = log.redis
+        self._wire = log.wire
         self._queues = tuple(queues)
         self._consumer = consumer
         self._streams = tuple((queue, priority) for priority in PRIORITIES for queue in self._queues)
@@ -209,25 +210,20 @@ class Claims:
         return Claim(partition, queue, priority, entry.decode(), run.decode(), held, follower)
 
     async def _call(self, name: str, calls: _Calls) -> dict[int, Any]:
-        """One script on several partitions, in one pipeline."""
+        """One script on several partitions, in one round trip."""
         (replies,) = await self._called((name, calls))
         return replies
 
     async def _called(self, *scripts: tuple[str, _Calls]) -> list[dict[int, Any]]:
-        """Some scripts one after the other, each on several partitions, all in one pipeline."""
+        """Some scripts one after the other, each on several partitions, all in one round trip."""
+        commands = [
+            self._scripts[name].call(*arguments) for name, calls in scripts for arguments in calls.values()
+        ]
         try:
-            return await self._pipelined(*scripts)
+            replies = iter(await self._wire.replies(*commands))
         except NoScriptError:
-            for name, _ in scripts:
-                await self._redis.script_load(self._scripts[name].body)
-            return await self._pipelined(*scripts)
-
-    async def _pipelined(self, *scripts: tuple[str, _Calls]) -> list[dict[int, Any]]:
-        async with self._redis.pipeline(transaction=False) as pipe:
-            for name, calls in scripts:
-                for keys, arguments in calls.values():
-                    pipe.evalsha(self._scripts[name].sha, len(keys), *keys, *arguments)
-            replies = iter(await pipe.execute())
+            await self._wire.replies(*(self._scripts[name].load for name, _ in scripts))
+            replies = iter(await self._wire.replies(*commands))
         return [{partition: next(replies) for partition in calls} for _, calls in scripts]
 
 

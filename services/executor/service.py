@@ -282,6 +282,7 @@ class Executor:
         except Exception as error:  # noqa: BLE001 - others find out by themselves, a little later
             self._words.warning("left without a word", error=repr(error))
         await asyncio.to_thread(self._worker.pool.stop)
+        self._bells.close()
         await self._blocking.aclose()
 
 

@@ -93,18 +93,14 @@ class DueIndex:
         await self._postpone(self._log.redis, keys, [entry.ref, entry.score, later])
 
     async def _called(self, partitions: Sequence[int]) -> list[Any]:
+        wire, most = self._log.wire, [str(WAKES_MAX), str(BYTES_MAX)]
+        all_keys = [self._log.keys(partition) for partition in partitions]
+        takes = [self._take.call([keys.due], [keys.aggregate(""), *most]) for keys in all_keys]
         try:
-            return await self._pipelined(partitions)
+            return await wire.replies(*takes)
         except NoScriptError:
-            await self._log.redis.script_load(self._take.body)
-            return await self._pipelined(partitions)
-
-    async def _pipelined(self, partitions: Sequence[int]) -> list[Any]:
-        async with self._log.redis.pipeline(transaction=False) as pipe:
-            for partition in partitions:
-                keys = self._log.keys(partition)
-                pipe.evalsha(self._take.sha, 1, keys.due, keys.aggregate(""), str(WAKES_MAX), str(BYTES_MAX))
-            return await pipe.execute()
+            await wire.replies(self._take.load)
+            return await wire.replies(*takes)
 
 
 def _script(name: str) -> Script:

@@ -20,8 +20,10 @@ from shared.domain.commands import SuspendJob, Wake
 from shared.domain.events import JobPaused, RunFailed, RunLost
 from shared.domain.refusals import Refused
 from shared.domain.run import Run
+from shared.eventlog.connection import BLOCKING_TIMEOUT_S
 from shared.eventlog.envelope import Context
 from shared.eventlog.snapshot import NewerShape
+from shared.eventlog.wire import Wire
 from shared.eventlog.writer import LogFull
 from shared.faults import is_broken
 from shared.loop import repeat
@@ -74,7 +76,7 @@ class Timer:
         self._log = log
         self._index = DueIndex(log)
         self._decider = decider
-        self._bells = bells
+        self._bells = [Wire(bells, timeout_s=BLOCKING_TIMEOUT_S) for _ in range(log.partitions)]
         self._share = share
         self._clock = clock
         self._metrics = metrics
@@ -99,6 +101,8 @@ class Timer:
             await stop.wait()
             self._rung.set()
         await asyncio.gather(*self._deciding.values(), return_exceptions=True)
+        for wire in self._bells:
+            wire.close()
         with contextlib.suppress(Exception):  # they run out by themselves
             await self._share.release_all()
 
@@ -236,11 +240,13 @@ class Timer:
 
     async def _listen(self, partition: int, stop: Stop) -> None:
         """Have the partition's bell interrupt the sleep; only its owner takes the ring away."""
+        bell = self._log.keys(partition).timer_bell
 
         async def once() -> float | None:
             if partition not in self._share.owned:
                 return RENEW_EVERY_S
-            if await self._bells.blpop([self._log.keys(partition).timer_bell], timeout=IDLE_MAX_S):
+            (rung,) = await self._bells[partition].replies(("BLPOP", bell, str(IDLE_MAX_S)))
+            if rung is not None:
                 self._rung.set()
             return None
 

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 from shared.domain import ids
 from shared.eventlog import snapshot
+from shared.eventlog.connection import COMMAND_TIMEOUT_S
 from shared.eventlog.keys import Keys
 from shared.eventlog.snapshot import NOTHING, Snapshot
+from shared.eventlog.wire import Wire
 from shared.eventlog.writer import Writer
 
 if TYPE_CHECKING:
@@ -27,6 +29,10 @@ _FIELDS = ("version", "state", "fence")
 
 class EventLog:
     """The door to all partitions.
+
+    Attributes:
+        redis: the client.
+        wire: a connection for scripts, shared by all who call them.
 
     Args:
         redis: a client from `connection.connect`.
@@ -55,8 +61,9 @@ class EventLog:
         self.process = process
         self._archived = archived
         self._keys = [Keys(prefix, partition) for partition in range(partitions)]
-        self._writer = Writer(redis, self._keys, process, reopen=reopen, metrics=metrics, saw=self.saw)
-        self._loaders = [_Loader(redis, keys, self.saw) for keys in self._keys]
+        self.wire = Wire(redis, timeout_s=COMMAND_TIMEOUT_S)
+        self._writer = Writer(self.wire, self._keys, process, reopen=reopen, metrics=metrics, saw=self.saw)
+        self._loaders = [_Loader(self.wire, keys, self.saw) for keys in self._keys]
         self._redis_ms = 0
         self._seen_at = 0.0
 
@@ -109,8 +116,9 @@ class EventLog:
         return partition
 
     async def close(self) -> None:
-        """Let batches under way end."""
+        """Let batches under way end, and hang up."""
         await self._writer.close()
+        self.wire.close()
 
     def saw(self, redis_ms: int) -> None:
         """Note what time (Unix ms) Redis has just said it is."""
@@ -121,8 +129,8 @@ class EventLog:
 class _Loader:
     """Loads of one partition: what is asked for while a pipeline is under way goes into the next one."""
 
-    def __init__(self, redis: Redis, keys: Keys, saw: Callable[[int], None]) -> None:
-        self._redis = redis
+    def __init__(self, wire: Wire, keys: Keys, saw: Callable[[int], None]) -> None:
+        self._wire = wire
         self._keys = keys
         self._saw = saw
         self._waiting: list[tuple[str, asyncio.Future[Snapshot]]] = []
@@ -153,12 +161,9 @@ class _Loader:
                 _resolve(future, ref, row)
 
     async def _fetch(self, refs: list[str]) -> list[list[bytes | None]]:
-        async with self._redis.pipeline(transaction=False) as pipe:
-            pipe.time()
-            for ref in refs:
-                pipe.hmget(self._keys.aggregate(ref), _FIELDS)
-            (seconds, micros), *rows = await pipe.execute()
-        self._saw(seconds * 1000 + micros // 1000)
+        loads = [("HMGET", self._keys.aggregate(ref), *_FIELDS) for ref in refs]
+        (seconds, micros), *rows = await self._wire.replies(("TIME",), *loads)
+        self._saw(int(seconds) * 1000 + int(micros) // 1000)
         return rows
 
 

@@ -85,13 +85,13 @@ def planned(
         for ref in change.advances:
             after[ref] = _evolve(ref, after[ref] if ref in after else known[ref].state, change)
             versions[ref] = number
+        event = change.event
         drafts.append(_draft(change, context, now_ms, chance()))
-        match change.event:
-            case RunStarted():
-                fences[change.subject] = number
-            case RunQueued() | RunRequested(held=False):
-                entries.append(_entry(cast("Run", after[change.subject]), number))
-        adds_work = adds_work or type(change.event) in _ADDS_WORK
+        if isinstance(event, RunStarted):
+            fences[change.subject] = number
+        elif isinstance(event, RunQueued) or (isinstance(event, RunRequested) and not event.held):
+            entries.append(_entry(cast("Run", after[change.subject]), number))
+        adds_work = adds_work or type(event) in _ADDS_WORK
     advances: list[Advance] = []
     due: list[tuple[str, str]] = []
     for ref, state in after.items():

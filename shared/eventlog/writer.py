@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from shared.eventlog.keys import Keys
+    from shared.eventlog.wire import Command, Wire
     from shared.metrics import Metrics
 
 UNITS_MAX = 200  # about 3 ms of script; BYTES_MAX likewise (DESIGN §5.2: 5 ms)
@@ -56,7 +57,16 @@ class Script:
         self.body = body
         self.sha = hashlib.sha1(body.encode(), usedforsecurity=False).hexdigest()
 
-    async def __call__(self, redis: Redis, keys: list[str], args: Sequence[str | bytes]) -> Any:
+    @property
+    def load(self) -> Command:
+        """What makes it known to a server."""
+        return ("SCRIPT", "LOAD", self.body)
+
+    def call(self, keys: Sequence[str], args: Sequence[str | bytes]) -> Command:
+        """What calls it, for a `Wire`; NoScriptError where the server doesn't know it."""
+        return ("EVALSHA", self.sha, len(keys), *keys, *args)
+
+    async def __call__(self, redis: Redis, keys: Sequence[str], args: Sequence[str | bytes]) -> Any:
         """EVALSHA; SCRIPT LOAD and once more where the server doesn't know it."""
         try:
             return await redis.evalsha(self.sha, len(keys), *keys, *args)
@@ -131,7 +141,7 @@ class Writer:
     """One process's hand on the logs of all partitions.
 
     Args:
-        redis: a client from `connection.connect`.
+        wire: to Redis.
         keys: of each partition, in their order.
         process: a name nobody else has, and nobody has had.
         reopen: called with a partition that answered CLOSED; returns when it has been opened.
@@ -141,7 +151,7 @@ class Writer:
 
     def __init__(
         self,
-        redis: Redis,
+        wire: Wire,
         keys: Sequence[Keys],
         process: str,
         *,
@@ -149,7 +159,7 @@ class Writer:
         metrics: Metrics,
         saw: Callable[[int], None],
     ) -> None:
-        self._redis = redis
+        self._wire = wire
         self._process = process
         self._reopen = reopen
         self._metrics = metrics
@@ -214,11 +224,7 @@ class Writer:
     async def _sent(self, batches: list[_Batch]) -> list[Any]:
         """For each batch its reply, or the exception instead."""
         try:
-            async with self._redis.pipeline(transaction=False) as pipe:
-                for batch in batches:
-                    keys = batch.line.keys
-                    pipe.evalsha(batch.script.sha, len(keys), *keys, *batch.args)
-                return await pipe.execute(raise_on_error=False)
+            return await self._wire.call(*[each.script.call(each.line.keys, each.args) for each in batches])
         except Exception as error:  # noqa: BLE001 - the connection, for all of them
             return [error] * len(batches)
 
@@ -249,7 +255,7 @@ class Writer:
                     "Redis is out of memory; new work is refused until runs have ended"
                 ) from finding
             case NoScriptError():
-                await self._redis.script_load(batch.script.body)
+                await self._wire.replies(batch.script.load)
             case _ if isinstance(finding, BROKEN):
                 await asyncio.sleep(RESEND_AFTER_S[min(tries, len(RESEND_AFTER_S) - 1)])
                 return tries + 1

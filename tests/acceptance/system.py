@@ -106,7 +106,7 @@ class Service:
         """Its last lines, and the last of them that complain."""
         text = self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
         lines = text.splitlines()
-        calm = ('"level": "info"', '"run lost"')
+        calm = ('"level":"info"', '"run lost"')
         loud = [line for line in lines if not any(each in line for each in calm)]
         return "\n".join([f"--- {self.name}", *loud[-TAIL_LINES:], "…", *lines[-TAIL_LINES:]])
 

@@ -3,10 +3,10 @@
 import asyncio
 
 import pytest
-from redis.asyncio.client import Pipeline
 
 from services.api.archived import Fate
 from shared.eventlog.position import Position, parse_places
+from shared.eventlog.wire import Wire
 from shared.testing import wait_until
 
 from .api_stage import JOB, stage_on
@@ -152,7 +152,7 @@ async def test_without_redis_a_write_is_refused_within_seconds_and_reads_go_on(s
         raise ConnectionError("it was away")
 
     monkeypatch.setattr(type(stage.redis), "execute_command", hang)
-    monkeypatch.setattr(Pipeline, "execute", hang)
+    monkeypatch.setattr(Wire, "call", hang)
     answer = await stage.ask("POST", "jobs", json=JOB, status=503)
     assert (answer.json["type"], answer.headers["Retry-After"]) == ("/problems/unavailable", "1")
     await stage.ask("GET", f"jobs/{job['id']}", status=200)

@@ -238,7 +238,7 @@ def test_a_service_that_dies_five_times_before_anything_worked_ends_the_start(ma
 def test_a_service_that_keeps_dying_later_is_tried_with_growing_pauses(system):
     (system.data_dir / "die-timer").write_text("3")
     os.kill(system.pid_of("timer"), signal.SIGKILL)
-    system.wait_until(lambda: '"pause_s": 2.0' in system.said(), "a longer pause")
+    system.wait_until(lambda: '"pause_s":2.0' in system.said(), "a longer pause")
     (system.data_dir / "die-timer").unlink()
     system.wait_until(lambda: system.pid_of("timer") is not None, "the timer")
     deaths = [line for line in system.log() if line.get("name") == "timer"]

@@ -30,7 +30,7 @@ def timer(bench, valkey):
 @pytest.fixture
 def deaf(timer):
     """A timer to which no bell rings."""
-    timer.timer._bells = Deaf(timer.stop)
+    timer.timer._bells = [Deaf(timer.stop)] * 2
     return timer
 
 

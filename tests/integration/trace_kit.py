@@ -111,10 +111,14 @@ def a_timer(office, name="timer"):
 
 
 class Deaf:
-    """A client whose blocking reads never return before the end: what rings is lost, and no time-out comes."""
+    """A wire whose blocking reads never return before the end: what rings is lost, and no time-out comes."""
 
     def __init__(self, stop):
         self._stop = stop
 
-    async def blpop(self, *_args, **_options):
+    async def replies(self, *_commands):
         await self._stop.wait()
+        return [None]
+
+    def close(self):
+        pass
