@@ -40,10 +40,8 @@ TICK_S = 1.0
 ADOPT_EVERY_S = 2.0
 FLOCK_S = 0.002  # a busy executor's slots become free one by one, and are filled together, a third of them
 # at a time: while one is being committed, the others are worked on
-PACE_A_RUN_S = (
-    0.002  # work that trickles in is claimed by the handful: the next look waits for what the last took
-)
-PACE_MAX_S = 0.008
+PACE_A_RUN_S = 0.001  # what trickles in is claimed by the handful: the next look waits for what the last took
+PACE_MAX_S = 0.004
 DEPTH_EVERY_S = 5.0
 HAND_BACK_S = 3.0  # for handlers to heed the stop; below lifecycle.HAND_BACK_S, with time left to say goodbye
 LAST_WRITES_S = 1.0

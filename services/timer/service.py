@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from shared.ops import Health
 
 IDLE_MAX_S = 1.0  # a lost ring of the bell costs at most this
-PACE_S = 0.003  # small rounds cost the most; this much they may add to a delay
+PACE_S = 0.005  # small rounds cost the most; this much they may add to a delay
 MANY = 50  # wakes of a partition, a few ms to decide: they are sent on their way before the next one's
 RENEW_EVERY_S = 1 / 3  # a third of a lease: two renewals may fail before it is lost
 SKEW_MAX = timedelta(seconds=2)

@@ -43,11 +43,11 @@ if not opened[1] or opened[1] ~= incarnation then
   return {'CLOSED'}
 end
 
-local last = call('HMGET', writer, 'seq', 'reply')
-if last[1] == seq then
-  return cmsgpack.unpack(last[2])
-elseif last[1] and tonumber(last[1]) > tonumber(seq) then
-  return {'STALE', last[1]}
+local last_seq, last_reply = string.match(call('GET', writer) or '', '^(%d+) (.*)$')
+if last_seq == seq then
+  return cmsgpack.unpack(last_reply)
+elseif last_seq and tonumber(last_seq) > tonumber(seq) then
+  return {'STALE', last_seq}
 end
 
 local time = call('TIME')
@@ -202,6 +202,5 @@ if pos > pos_before then
   ring()
   call('HSET', meta, 'pos', format('%.0f', pos), 'last_ms', now_text)
 end
-call('HSET', writer, 'seq', seq, 'reply', cmsgpack.pack(reply))
-call('PEXPIRE', writer, writer_ttl)
+call('SET', writer, seq .. ' ' .. cmsgpack.pack(reply), 'PX', writer_ttl)
 return reply

@@ -74,7 +74,7 @@ class Keys:
         return f"{self.base}:once:{digest}"
 
     def writer(self, process: str) -> str:
-        """Hash: last batch number of a process and the reply to it."""
+        """String: last batch number of a process, and the reply to it."""
         return f"{self.base}:writer:{process}"
 
     def lease(self, role: str) -> str:

@@ -89,7 +89,7 @@ GUARDS = (
         name="exact-repeat",
         protects="trace 7: a batch sent again after a lost reply applies once, whoever wrote in between",
         file="shared/eventlog/commit.lua",
-        text="if last[1] == seq then",
+        text="if last_seq == seq then",
         instead="if false then",
         tests=_in(
             "test_traces_log",
