@@ -6,7 +6,6 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING
 
-from shared.eventlog.connection import BLOCKING_TIMEOUT_S
 from shared.eventlog.wire import Wire
 from shared.lifecycle import repeat
 
@@ -31,7 +30,7 @@ class Bells:
     """
 
     def __init__(self, redis: Redis, log: EventLog, *, queues: Sequence[str]) -> None:
-        self._wires = [Wire(redis, timeout_s=BLOCKING_TIMEOUT_S) for _ in range(log.partitions)]
+        self._wires = [Wire(redis, blocking=True) for _ in range(log.partitions)]
         self._lists = [[log.keys(p).bell(queue) for queue in queues] for p in range(log.partitions)]
         self._wanted = asyncio.Event()
         self._awake = asyncio.Event()

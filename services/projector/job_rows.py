@@ -6,12 +6,14 @@ keep of a job that doesn't follow its runs: how many are unfinished, and how the
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from msgspec.structs import replace
 
 from shared.domain import ids
 from shared.domain import job as jobs
 from shared.domain.events import Change, Event, JobCreated, RunFailed, RunRequested, RunSucceeded
+from shared.domain.value import Value
 from shared.eventlog import snapshot
 from shared.eventlog.envelope import json_text, rfc3339
 from shared.eventlog.position import Position
@@ -33,7 +35,7 @@ class LastRun(NamedTuple):
     finished_at: datetime
 
 
-class JobEntry(NamedTuple):
+class JobEntry(Value, frozen=True):
     """What is known of a job.
 
     Attributes:
@@ -66,13 +68,13 @@ def fold(entry: JobEntry | None, recorded: Recorded, change: Change) -> JobEntry
     if change.subject.startswith("run:"):
         entry = _run_counted(entry, recorded, change)
     if entry.job is not None and f"job:{entry.id}" in change.advances:
-        entry = entry._replace(job=jobs.evolve(entry.job, change), version=recorded.position)
-    return entry._replace(position=recorded.position)
+        entry = replace(entry, job=jobs.evolve(entry.job, change), version=recorded.position)
+    return replace(entry, position=recorded.position)
 
 
 def unreadable(entry: JobEntry, recorded: Recorded) -> JobEntry:
     """The entry after an event that can't be read: its state is unknown from here on."""
-    return entry._replace(job=None, version=recorded.position, position=recorded.position)
+    return replace(entry, job=None, version=recorded.position, position=recorded.position)
 
 
 def status_of(job: Job, active_runs: int, last_run: LastRun | None) -> str:
@@ -98,7 +100,7 @@ def stored(entry: JobEntry, partition: int) -> tuple[Any, ...]:
         job.tenant,
         spec.name,
         spec.description,
-        json.dumps(spec.tags),
+        json_text(spec.tags),
         spec.job_type,
         spec.queue,
         spec.priority,
@@ -152,16 +154,16 @@ def _created(recorded: Recorded, change: Change) -> JobEntry:
 
 def _run_counted(entry: JobEntry, recorded: Recorded, change: Change) -> JobEntry:
     if isinstance(change.event, RunRequested):
-        return entry._replace(active_runs=entry.active_runs + 1)
+        return replace(entry, active_runs=entry.active_runs + 1)
     outcome = OUTCOMES.get(type(change.event))
     if outcome is None:
         return entry
     ended = LastRun(change.subject.removeprefix("run:"), outcome, ids.from_ms(recorded.at))
-    return entry._replace(active_runs=max(0, entry.active_runs - 1), last_run=ended)
+    return replace(entry, active_runs=max(0, entry.active_runs - 1), last_run=ended)
 
 
 def _paused(job: Job) -> str | None:
     if job.paused is None or job.status is not jobs.Status.PAUSED:
         return None
     paused = job.paused
-    return json.dumps({"by": paused.by, "at": rfc3339(paused.at), "reason": paused.reason, "until": None})
+    return json_text({"by": paused.by, "at": rfc3339(paused.at), "reason": paused.reason, "until": None})

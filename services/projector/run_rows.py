@@ -6,7 +6,9 @@ Times are those of the envelope (`at`, the commit), so that a rebuild gives the 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import astuple, replace
 
 from shared.domain import ids
 from shared.domain.events import (
@@ -21,6 +23,7 @@ from shared.domain.events import (
     RunStarted,
     RunSucceeded,
 )
+from shared.domain.value import Value
 from shared.eventlog.envelope import json_text, rfc3339
 
 if TYPE_CHECKING:
@@ -32,8 +35,8 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 
-class RunRow(NamedTuple):
-    """A row of `ledger.runs`, in the order of its columns; a tuple, because that is what `unnest` takes.
+class RunRow(Value, frozen=True):
+    """A row of `ledger.runs`, in the order of its columns.
 
     Attributes:
         id_at: the time in the id.
@@ -91,21 +94,20 @@ def fold(row: RunRow | None, recorded: Recorded, event: Event) -> RunRow | None:
         return None
     step = _STEPS.get(type(event))
     row = step(row, event, at) if step else row
-    return row._replace(epoch=recorded.position.epoch, pos=recorded.position.pos)
+    return replace(row, epoch=recorded.position.epoch, pos=recorded.position.pos)
 
 
 def stored(row: RunRow) -> tuple[Any, ...]:
-    """The row with its JSON as text."""
-    return row._replace(
-        error=None if row.error is None else json.dumps(row.error),  # type: ignore[arg-type]
-        attempts=json.dumps(row.attempts),  # type: ignore[arg-type]
-    )
+    """The values of the row's columns, JSON as text."""
+    error = None if row.error is None else json_text(row.error)
+    return astuple(replace(row, error=error, attempts=json_text(row.attempts)))
 
 
 def loaded(record: tuple[Any, ...]) -> RunRow:
     """The row as it was stored."""
     row = RunRow(*record)
-    return row._replace(
+    return replace(
+        row,
         id=str(row.id),
         job_id=str(row.job_id),
         error=None if row.error is None else json.loads(row.error),  # type: ignore[arg-type]
@@ -148,7 +150,7 @@ def _requested(recorded: Recorded, event: RunRequested, at: datetime) -> RunRow:
 
 
 def _on_queued(row: RunRow, event: RunQueued, at: datetime) -> RunRow:
-    return row._replace(status="queued", queue=event.queue, priority=event.priority, queued_at=at)
+    return replace(row, status="queued", queue=event.queue, priority=event.priority, queued_at=at)
 
 
 def _on_started(row: RunRow, event: RunStarted, at: datetime) -> RunRow:
@@ -160,7 +162,8 @@ def _on_started(row: RunRow, event: RunStarted, at: datetime) -> RunRow:
         "outcome": None,
         "error": None,
     }
-    return row._replace(
+    return replace(
+        row,
         status="running",
         attempt=event.attempt,
         worker=event.worker,
@@ -172,17 +175,17 @@ def _on_started(row: RunRow, event: RunStarted, at: datetime) -> RunRow:
 
 def _on_succeeded(row: RunRow, event: RunSucceeded, at: datetime) -> RunRow:
     result = None if event.result is None else json_text(event.result)
-    row = row._replace(status="succeeded", result=result, error=None)
+    row = replace(row, status="succeeded", result=result, error=None)
     return _ended(_attempt_over(row, "succeeded", at), at)
 
 
 def _on_failed(row: RunRow, event: RunFailed, at: datetime) -> RunRow:
-    row = row._replace(status="failed", error=_told(event.error))
+    row = replace(row, status="failed", error=_told(event.error))
     return _ended(_attempt_over(row, "failed", at, event.error), at)
 
 
 def _on_retry_planned(row: RunRow, event: RunRetryPlanned, at: datetime) -> RunRow:
-    row = row._replace(status="retrying", error=_told(event.error))
+    row = replace(row, status="retrying", error=_told(event.error))
     return _attempt_over(row, "failed", at, event.error)
 
 
@@ -196,7 +199,7 @@ def _on_interrupted(row: RunRow, _: RunInterrupted, at: datetime) -> RunRow:
 
 def _ended(row: RunRow, at: datetime) -> RunRow:
     took_ms = None if row.started_at is None else _ms_between(row.started_at, at)
-    return row._replace(finished_at=at, duration_ms=took_ms)
+    return replace(row, finished_at=at, duration_ms=took_ms)
 
 
 def _attempt_over(row: RunRow, outcome: str, at: datetime, error: Failure | None = None) -> RunRow:
@@ -208,7 +211,7 @@ def _attempt_over(row: RunRow, outcome: str, at: datetime, error: Failure | None
         "outcome": outcome,
         "error": None if error is None else _told(error),
     }
-    return row._replace(attempts=(*row.attempts[:-1], last))
+    return replace(row, attempts=(*row.attempts[:-1], last))
 
 
 def _ms_between(start: datetime, end: datetime) -> int:

@@ -69,6 +69,7 @@ class Projector:
             raise ValueError(
                 f"{partitions} partitions need a pool of at least {partitions + SPARE} connections"
             )
+        self._reader = reader
         self._redis = redis
         self._pool = pool
         self._share = share
@@ -120,6 +121,7 @@ class Projector:
         for line in self._lines.values():
             await line.forget()
         await self._committer.close()
+        self._reader.close()
 
     def _start(
         self, group: asyncio.TaskGroup, name: str, round_: Callable[[], Awaitable[float | None]], stop: Stop

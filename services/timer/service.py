@@ -20,7 +20,6 @@ from shared.domain.commands import SuspendJob, Wake
 from shared.domain.events import JobPaused, RunFailed, RunLost
 from shared.domain.refusals import Refused
 from shared.domain.run import Run
-from shared.eventlog.connection import BLOCKING_TIMEOUT_S
 from shared.eventlog.envelope import Context
 from shared.eventlog.snapshot import NewerShape
 from shared.eventlog.wire import Wire
@@ -76,7 +75,7 @@ class Timer:
         self._log = log
         self._index = DueIndex(log)
         self._decider = decider
-        self._bells = [Wire(bells, timeout_s=BLOCKING_TIMEOUT_S) for _ in range(log.partitions)]
+        self._bells = [Wire(bells, blocking=True) for _ in range(log.partitions)]
         self._share = share
         self._clock = clock
         self._metrics = metrics

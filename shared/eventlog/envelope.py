@@ -21,10 +21,11 @@ from shared.eventlog.position import Position
 from shared.eventlog.upcast import UPCASTERS, Upcasters, upcast
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
 FIELDS = ("id", "type", "v", "subject", "job", "advances", "at", "actor", "cause", "corr", "trace", "data")
+_NAMES = [name.encode() for name in FIELDS]
 DATA_MAX = 256 * 1024  # bytes of `data`
 _TYPES: dict[str, type[Event]] = {event.__name__: event for event in events.ALL}
 _json = msgspec.json.Encoder().encode
@@ -52,7 +53,7 @@ class Context(Value, frozen=True, kw_only=True):
     trace: str = ""
 
 
-class Recorded(Value, frozen=True, kw_only=True):
+class Recorded(Value, frozen=True):
     """An event as it stands in the log and in the archive: position, and the FIELDS.
 
     `subject` is `job/<id>`, `run/<id>` or `log`; `job` the job a run belongs to, else ''; `advances` is `subject`,
@@ -95,9 +96,26 @@ class Recorded(Value, frozen=True, kw_only=True):
 
 def from_entry(partition: int, entry_id: bytes, fields: Mapping[bytes, bytes]) -> Recorded:
     """The recorded event of a stream entry (bytes, as redis-py returns it undecoded)."""
-    text: dict[str, Any] = {name.decode(): value.decode() for name, value in fields.items()}
-    text["v"], text["at"] = int(text["v"]), int(text["at"])
-    return Recorded(partition=partition, position=Position.parse(entry_id.decode()), **text)
+    return from_pairs(partition, entry_id, [each for pair in fields.items() for each in pair])
+
+
+def from_pairs(partition: int, entry_id: bytes, pairs: Sequence[bytes]) -> Recorded:
+    """The recorded event of a stream entry as Redis sends it: name and value in turn, in the order of FIELDS.
+
+    Raises:
+        ValueError: its fields are others.
+    """
+    if pairs[::2] != _NAMES:
+        raise ValueError(
+            f"{entry_id!r} in the log of partition {partition} is no entry of ours: {pairs[::2]!r}"
+        )
+    uuid, kind, v, subject, job, advances, at, actor, cause, corr, trace, data = [
+        value.decode() for value in pairs[1::2]
+    ]
+    return Recorded(
+        partition, Position.parse(entry_id.decode()), uuid, kind, int(v), subject, job, advances, int(at), actor, cause,
+        corr, trace, data,
+    )  # fmt: skip
 
 
 @cache

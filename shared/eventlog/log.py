@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from shared.domain import ids
 from shared.eventlog import snapshot
-from shared.eventlog.connection import COMMAND_TIMEOUT_S
 from shared.eventlog.keys import Keys
 from shared.eventlog.snapshot import NOTHING, Snapshot
 from shared.eventlog.wire import Wire
@@ -61,7 +60,7 @@ class EventLog:
         self.process = process
         self._archived = archived
         self._keys = [Keys(prefix, partition) for partition in range(partitions)]
-        self.wire = Wire(redis, timeout_s=COMMAND_TIMEOUT_S)
+        self.wire = Wire(redis)
         self._writer = Writer(self.wire, self._keys, process, reopen=reopen, metrics=metrics, saw=self.saw)
         self._loaders = [_Loader(self.wire, keys, self.saw) for keys in self._keys]
         self._redis_ms = 0

@@ -9,9 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from shared.domain.events import LogOpened
-from shared.eventlog.envelope import Recorded, decode, from_entry
+from shared.eventlog.envelope import Recorded, decode, from_entry, from_pairs
 from shared.eventlog.keys import Keys
 from shared.eventlog.position import START, Position
+from shared.eventlog.wire import Wire
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -42,6 +43,14 @@ class LogReader:
     def __init__(self, redis: Redis, *, prefix: str, partitions: int) -> None:
         self._redis = redis
         self._keys = [Keys(prefix, partition) for partition in range(partitions)]
+        self._wires = [
+            Wire(redis, blocking=True) for _ in self._keys
+        ]  # a read that blocks keeps no other waiting
+
+    def close(self) -> None:
+        """Hang up."""
+        for wire in self._wires:
+            wire.close()
 
     async def read(
         self,
@@ -65,12 +74,14 @@ class LogReader:
             Hole: the first of them doesn't follow `after`.
         """
         name = self._keys[partition].log
-        reply = await self._redis.execute_command(  # type: ignore[no-untyped-call]
-            "XREAD", "COUNT", count, *(("BLOCK", block_ms) if block_ms else ()), "STREAMS", name, str(after)
+        blocking = ("BLOCK", block_ms) if block_ms else ()
+        (reply,) = await self._wires[partition].replies(
+            ("XREAD", "COUNT", count, *blocking, "STREAMS", name, str(after))
         )
         if not reply:
             return []
-        entries = [from_entry(partition, *entry) for entry in _entries(reply)]
+        [[_, found]] = reply
+        entries = [from_pairs(partition, *entry) for entry in found]
         check_order(partition, after, after_id, entries)
         return entries
 
@@ -109,9 +120,3 @@ def _opens_after(entry: Recorded, after: Position, after_id: str) -> bool:
         return False
     previous = (after.epoch, after.pos, after_id) if after != START else None
     return opened.previous == previous
-
-
-def _entries(reply: Any) -> Iterable[tuple[bytes, dict[bytes, bytes]]]:
-    """The entries of the one stream asked for, in the shape that either protocol gives."""
-    streams = list(reply.values()) if isinstance(reply, dict) else [stream[1] for stream in reply]
-    return streams[0]  # type: ignore[no-any-return]

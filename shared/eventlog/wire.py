@@ -16,6 +16,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, OutOfMemoryError, ReadOnlyError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from shared.eventlog.connection import BLOCKING_TIMEOUT_S, COMMAND_TIMEOUT_S
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -35,12 +37,14 @@ class Wire:
 
     Args:
         redis: a client from `connection.connect`; its connections are made alike.
-        timeout_s: for the replies to one call; longer than any of its commands blocks.
+        blocking: for BLPOP and XREAD BLOCK of at most BLOCK_MAX_S, one at a time; else a call fails after
+            COMMAND_TIMEOUT_S.
     """
 
-    def __init__(self, redis: Redis, *, timeout_s: float) -> None:
+    def __init__(self, redis: Redis, *, blocking: bool = False) -> None:
         self._pool = redis.connection_pool
-        self._timeout_s = timeout_s
+        self._blocking = blocking
+        self._timeout_s = BLOCKING_TIMEOUT_S if blocking else COMMAND_TIMEOUT_S
         self._line: _Line | None = None
         self._opening = asyncio.Lock()
 
@@ -59,6 +63,10 @@ class Wire:
         except TimeoutError:
             line.close()  # what comes now would be taken for the replies to others
             raise RedisTimeoutError(f"no reply within {self._timeout_s} s") from None
+        except asyncio.CancelledError:
+            if self._blocking:
+                line.close()  # whoever is next would wait for what nobody waits for any more
+            raise
 
     async def replies(self, *commands: Command) -> list[Any]:
         """As `call`, but an error among the replies is raised."""

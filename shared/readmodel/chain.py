@@ -32,7 +32,6 @@ def link(previous: bytes, fields: Sequence[str | int]) -> bytes:
     """
     parts = [previous]
     for field in fields:
-        text = str(field).encode()
-        parts.append(_LENGTH(len(text)))
-        parts.append(text)
+        text = field.encode() if isinstance(field, str) else b"%d" % field
+        parts += (_LENGTH(len(text)), text)
     return sha256(b"".join(parts)).digest()
