@@ -76,8 +76,8 @@ class Projector:
         self._metrics = metrics
         self._health = health
         self._keys = {partition: Keys(prefix, partition) for partition in range(partitions)}
-        self._committer = Committer(pool, redis, self._keys)
         self._manners = Manners()
+        self._committer = Committer(pool, redis, self._keys, self._manners)
         self._lines = {
             partition: PartitionProjector(
                 partition,
