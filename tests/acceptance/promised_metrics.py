@@ -52,7 +52,7 @@ CONTRACT = {
         labels=("method", "route", "status"),
     ),
     "http_request_duration_seconds": histogram(DELAYS, at("last", "api")),
-    "jobs_created_total": counter(at("last", "api", equals(9))),
+    "jobs_created_total": counter(at("last", "api", equals(10))),
     # The timer. An interval of a second gives runs; those that the last one overlaps are skipped.
     "occurrences_decided_total": counter(
         at("last", "timer", decision="run"),
@@ -82,7 +82,8 @@ CONTRACT = {
     "attempts_total": counter(
         at("last", "executor", outcome="succeeded", **CUSTOM),
         at("last", "executor", equals(4), outcome="failed", **CUSTOM),  # one of them is tried again
-        at("last", "executor", equals(2), outcome="lost", **CUSTOM),
+        at("last", "executor", equals(1), outcome="lost", **CUSTOM),
+        at("last", "executor", equals(1), outcome="lost", job_type="block"),
         labels=("job_type", "outcome"),
     ),
     "runs_active": gauge(*from_0("executor", "busy", equals(SLOTS), to=1)),  # the longer one begins again
@@ -94,12 +95,12 @@ CONTRACT = {
     ),
     "queue_depth": gauge(*from_0("executor", "busy", above(0), queue="default"), labels=("queue",)),
     # The executor is stopped with two runs for longer than its lease: the timer takes them away; when it goes on,
-    # one handler has ended, and its result is refused; the other learns it from the heartbeat.
+    # one handler ends at once, and its result is refused; the other learns it from the heartbeat.
     "leases_lost_total": counter(at("last", "timer", equals(2)), at("last", "executor", equals(1))),
     "results_refused_total": counter(at("last", "executor", equals(1))),
     # The log. Each service commits, and counts what it did.
     "events_committed_total": counter(
-        at("last", "api", equals(9), type="JobCreated"),
+        at("last", "api", equals(10), type="JobCreated"),
         at("last", "timer", type="RunRequested"),
         at("last", "timer", equals(2), type="RunLost"),
         at("last", "executor", type="RunStarted"),

@@ -1,4 +1,4 @@
-"""Somebody else's package: two handlers, and nothing of Daybook imported."""
+"""Somebody else's package: some handlers, and nothing of Daybook imported."""
 
 import os
 import time
@@ -35,3 +35,15 @@ def nap(run):
     """Writes down which process it is, and sleeps."""
     Path(run.job_data["pid_file"]).write_text(str(os.getpid()))
     time.sleep(3600)
+
+
+async def block(run):
+    """Keeps the whole loop from turning until somebody allows it to go on."""
+    _wait_for(Path(run.job_data["go_on"]), here=Path(run.job_data["here"]))
+    return {}
+
+
+def _wait_for(go_on, *, here):
+    here.touch()
+    while not go_on.exists():
+        time.sleep(0.01)
