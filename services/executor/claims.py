@@ -35,8 +35,9 @@ class Claim(NamedTuple):
     """A run that is this consumer's to start: the entry stays pending until the start deletes it.
 
     Attributes:
-        held: version, state and fence of the run's snapshot as they were at the claim.
-        follower: id of the job that follows the run, version and state of its snapshot then; empty if none does.
+        held: the run's snapshot as it stood in Redis at the claim.
+        job: id of the job that follows the run; '' if none does, or it was not asked for.
+        follower: that job's snapshot then.
     """
 
     partition: int
@@ -44,8 +45,9 @@ class Claim(NamedTuple):
     priority: int
     entry: str
     run: str
-    held: tuple[bytes, bytes, bytes]
-    follower: tuple[bytes, ...] = ()
+    held: bytes
+    job: str = ""
+    follower: bytes = b""
 
     @property
     def key(self) -> tuple[int, str]:
@@ -58,16 +60,15 @@ class Claim(NamedTuple):
         Raises:
             NewerShape: a newer Daybook wrote it.
         """
-        return snapshot.read(f"run:{self.run}", *self.held)
+        return snapshot.read(f"run:{self.run}", self.held)
 
     def beside(self) -> dict[str, Snapshot]:
         """The job that follows the run, as it was at the claim; empty if none does, or it isn't for us to read."""
         if not self.follower:
             return {}
-        job, version, state = self.follower
-        ref = f"job:{job.decode()}"
+        ref = f"job:{self.job}"
         try:
-            found = snapshot.read(ref, version, state, b"")
+            found = snapshot.read(ref, self.follower)
         except ValueError:
             return {}
         return {} if found is NOTHING else {ref: found}
@@ -200,14 +201,12 @@ class Claims:
         stream: int,
         entry: bytes,
         run: bytes,
-        version: bytes,
-        state: bytes,
-        fence: bytes,
-        *follower: bytes,
+        held: bytes,
+        job: bytes = b"",
+        follower: bytes = b"",
     ) -> Claim:
         queue, priority = self._streams[stream - 1]
-        held = (version, state, fence)
-        return Claim(partition, queue, priority, entry.decode(), run.decode(), held, follower)
+        return Claim(partition, queue, priority, entry.decode(), run.decode(), held, job.decode(), follower)
 
     async def _call(self, name: str, calls: _Calls) -> dict[int, Any]:
         """One script on several partitions, in one round trip."""

@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from shared.eventlog.unit import Outcome, Unit
     from shared.metrics import Metrics
 
-LOADS_MAX = 500  # snapshots a pipeline
-_FIELDS = ("version", "state", "fence")
+LOADS_MAX = 500  # snapshots a command
 
 
 class EventLog:
@@ -126,7 +125,7 @@ class EventLog:
 
 
 class _Loader:
-    """Loads of one partition: what is asked for while a pipeline is under way goes into the next one."""
+    """Loads of one partition: what is asked for while others are under way is read together."""
 
     def __init__(self, wire: Wire, keys: Keys, saw: Callable[[int], None]) -> None:
         self._wire = wire
@@ -146,7 +145,7 @@ class _Loader:
         while self._waiting:
             batch, self._waiting = self._waiting[:LOADS_MAX], self._waiting[LOADS_MAX:]
             try:
-                rows = await self._fetch([ref for ref, _ in batch])
+                found = await self._fetch([ref for ref, _ in batch])
             except BaseException as error:
                 for _, future in batch:
                     if not future.done():
@@ -156,21 +155,20 @@ class _Loader:
                 if not isinstance(error, Exception):
                     raise
                 continue
-            for (ref, future), row in zip(batch, rows, strict=True):
-                _resolve(future, ref, row)
+            for (ref, future), held in zip(batch, found, strict=True):
+                _resolve(future, ref, held)
 
-    async def _fetch(self, refs: list[str]) -> list[list[bytes | None]]:
-        loads = [("HMGET", self._keys.aggregate(ref), *_FIELDS) for ref in refs]
-        (seconds, micros), *rows = await self._wire.replies(("TIME",), *loads)
+    async def _fetch(self, refs: list[str]) -> list[bytes | None]:
+        load = ("MGET", *map(self._keys.aggregate, refs))
+        (seconds, micros), found = await self._wire.replies(("TIME",), load)
         self._saw(int(seconds) * 1000 + int(micros) // 1000)
-        return rows
+        return found  # type: ignore[no-any-return]
 
 
-def _resolve(future: asyncio.Future[Snapshot], ref: str, row: list[bytes | None]) -> None:
+def _resolve(future: asyncio.Future[Snapshot], ref: str, held: bytes | None) -> None:
     if future.done():
         return
     try:
-        version, state, fence = row
-        future.set_result(snapshot.read(ref, version or b"", state or b"", fence or b""))
+        future.set_result(snapshot.read(ref, held or b""))
     except ValueError as error:
         future.set_exception(error)

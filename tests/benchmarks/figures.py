@@ -163,10 +163,10 @@ def _projector(raw: Raw) -> Result:
 
 
 def _memory(raw: Raw) -> Result:
-    jobs, hashes = raw["jobs"], raw["job_hashes"]
+    jobs, snapshots = raw["jobs"], raw["job_snapshots"]
     total = (raw["used_after"][-1] - raw["used_before"][-1]) / jobs
     each = {
-        "hash": sum(hashes) / len(hashes),
+        "snapshot": sum(snapshots) / len(snapshots),
         "due": sum(raw["due"]) / jobs,
         "log": sum(raw["logs"]) / jobs,
     }
