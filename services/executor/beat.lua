@@ -5,7 +5,7 @@
 -- A run is still ours if its fence is and it is running. Nothing but the start has happened to most (version =
 -- fence); of the others the state is read.
 --
--- KEYS  1 due, 2… snapshots of runs: version, fence, JSON, with spaces between
+-- KEYS  1 due, 2… hashes of runs
 -- ARGV  1 ms that a lease lasts from now, or '0' to extend none, 2… run id and fence for each run
 -- Returns the numbers (from 1) of the runs that are not ours any more
 -- Called by services/executor/heartbeat.py, from a thread of its own.
@@ -16,10 +16,10 @@ local until_ms = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 100
 local moved = {}
 
 local function is_ours(run, fence)
-  local version, started = string.match(redis.call('GETRANGE', run, 0, 99), '^(%S+) (%S*) ')
-  if started ~= fence then return false end
-  if version == fence then return true end
-  return cjson.decode(string.match(redis.call('GET', run), '{.*')).status == 'running'
+  local held = redis.call('HMGET', run, 'fence', 'version')
+  if held[1] ~= fence then return false end
+  if held[2] == fence then return true end
+  return cjson.decode(redis.call('HGET', run, 'state')).status == 'running'
 end
 
 for i = 1, #KEYS - 1 do

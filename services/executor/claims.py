@@ -35,9 +35,8 @@ class Claim(NamedTuple):
     """A run that is this consumer's to start: the entry stays pending until the start deletes it.
 
     Attributes:
-        held: the run's snapshot as it stood in Redis at the claim.
-        job: id of the job that follows the run; '' if none does, or it was not asked for.
-        follower: that job's snapshot then.
+        held: version, state and fence of the run's snapshot as they were at the claim.
+        follower: id of the job that follows the run, version and state of its snapshot then; empty if none does.
     """
 
     partition: int
@@ -45,9 +44,8 @@ class Claim(NamedTuple):
     priority: int
     entry: str
     run: str
-    held: bytes
-    job: str = ""
-    follower: bytes = b""
+    held: tuple[bytes, bytes, bytes]
+    follower: tuple[bytes, ...] = ()
 
     @property
     def key(self) -> tuple[int, str]:
@@ -60,15 +58,16 @@ class Claim(NamedTuple):
         Raises:
             NewerShape: a newer Daybook wrote it.
         """
-        return snapshot.read(f"run:{self.run}", self.held)
+        return snapshot.read(f"run:{self.run}", *self.held)
 
     def beside(self) -> dict[str, Snapshot]:
         """The job that follows the run, as it was at the claim; empty if none does, or it isn't for us to read."""
         if not self.follower:
             return {}
-        ref = f"job:{self.job}"
+        job, version, state = self.follower
+        ref = f"job:{job.decode()}"
         try:
-            found = snapshot.read(ref, self.follower)
+            found = snapshot.read(ref, version, state, b"")
         except ValueError:
             return {}
         return {} if found is NOTHING else {ref: found}
@@ -201,12 +200,14 @@ class Claims:
         stream: int,
         entry: bytes,
         run: bytes,
-        held: bytes,
-        job: bytes = b"",
-        follower: bytes = b"",
+        version: bytes,
+        state: bytes,
+        fence: bytes,
+        *follower: bytes,
     ) -> Claim:
         queue, priority = self._streams[stream - 1]
-        return Claim(partition, queue, priority, entry.decode(), run.decode(), held, job.decode(), follower)
+        held = (version, state, fence)
+        return Claim(partition, queue, priority, entry.decode(), run.decode(), held, follower)
 
     async def _call(self, name: str, calls: _Calls) -> dict[int, Any]:
         """One script on several partitions, in one round trip."""

@@ -25,13 +25,13 @@ BYTES_MAX = 1_000_000  # of snapshots, likewise: one that is past it is the roun
 class Due(NamedTuple):
     """An entry of the due index: a ref, and its score (ms) as text.
 
-    `held` is the aggregate's snapshot as it stood in Redis when the score was read, or empty.
+    `held` has version, state and fence of the aggregate's snapshot as they were when the score was read.
     """
 
     partition: int
     ref: str
     score: str
-    held: bytes = b""
+    held: tuple[bytes, bytes, bytes] = (b"", b"", b"")
 
     def snapshot(self) -> Snapshot | None:
         """The aggregate as it was then; None if it wasn't in Redis (it may still be in the archive).
@@ -39,7 +39,7 @@ class Due(NamedTuple):
         Raises:
             NewerShape: a newer Daybook wrote it.
         """
-        found = snapshot.read(self.ref, self.held)
+        found = snapshot.read(self.ref, *self.held)
         return None if found is NOTHING else found
 
 
@@ -80,7 +80,8 @@ class DueIndex:
                 heads.append(int(float(head)))
             if entries:
                 due[partition] = [
-                    Due(partition, ref.decode(), score.decode(), held) for ref, score, held in entries
+                    Due(partition, ref.decode(), score.decode(), (version, state, fence))
+                    for ref, score, version, state, fence in entries
                 ]
         self._log.saw(int(seconds) * 1000 + int(micros) // 1000)
         return Sight(due=due, overdue=overdue, head_ms=min(heads, default=None))

@@ -5,10 +5,8 @@
 -- each unit is checked in full before its first write. Loaded twice, under two first lines: `#!lua` for units
 -- that add work, `#!lua flags=allow-oom` for those that end it (a full queue must be able to drain).
 --
--- A call costs more than what it does. So what the units guard is read once for the batch, before the first of them; and
--- snapshots, the due index, entries of work streams that are done with, and bells are written once, after the last.
---
--- A snapshot is a string: version, a space, fence ('' = never started), a space, JSON.
+-- What units do to the due index, the entries of work streams that they have done with, and bells are written once for
+-- the batch: a call costs more than what it does.
 --
 -- KEYS  1 meta, 2 log, 3 due, 4 writer, 5 bell:timer. The others are named by the units: what they begin with, hash
 --       tag included, is an argument.
@@ -17,8 +15,8 @@
 --         once      nil, or [digest, fingerprint, answer, ttl (ms)]
 --         woken     [member of due, score (ms, as text) it had when it was read] each
 --         advances  [ref of an aggregate, expected version ('' = its key must not be there), number (1…) of the event
---                   that is its version now, of the one that is its fence (0 = as it is), JSON, ms to live (nil = for
---                   ever)] each
+--                   that is its version now, of the one that is its fence (0 = as it is), JSON, ms to live (nil = as it
+--                   is, 0 = for ever)] each
 --         events    [id, type, v, subject, job, advances, actor, cause, corr, trace, data] each
 --         due       [member, score (ms, as text; '' = take it out)] each
 --         enqueue   [queue, priority, run id, number of the event that queued it, id of the job that follows it ('' =
@@ -27,7 +25,7 @@
 --       All times in Unix ms. Scores and positions stay text: a Lua number is a float.
 -- Returns {'OK', now_ms, epoch, outcome of each unit…}:
 --           pos of its first event                it is written
---           {'conflict', ref, its snapshot}       ('' if there is none)
+--           {'conflict', ref, its version, its state, its fence}    ('' where there is none)
 --           {'early', member}                     the due entry has moved, or its time has not come
 --           {'once', fingerprint, answer, position}     the key has had its answer
 --         or {'CLOSED'}: the server is not the incarnation that was opened; call open_log
@@ -57,30 +55,9 @@ local now = math.max(time[1] * 1000 + math.floor(time[2] / 1000), tonumber(opene
 local now_text = format('%.0f', now)
 local epoch, pos, pos_before = opened[2] .. '-', tonumber(opened[3]), tonumber(opened[3])
 
--- What stands in Redis, as the units before have left it: snapshots by ref, scores by member of due ('' = not there).
-local held, scores = {}, {}
-
--- For the end of the batch: refs of snapshots that are new, with their ms to live (0 = for ever); members of due that have
--- another score now; entries done with, by work stream; bells to be rung.
-local advanced, moved, done, rung = {}, {}, {}, {}
-
-local function read(units)
-  local refs, keys, members = {}, {}, {}
-  for i = 1, #units do
-    local woken, advances = units[i][2], units[i][3]
-    for j = 1, #woken do members[#members + 1] = woken[j][1] end
-    for j = 1, #advances do
-      local ref = advances[j][1]
-      refs[#refs + 1], keys[#keys + 1] = ref, base .. ref
-    end
-  end
-  local found = call('MGET', unpack(keys))
-  for i = 1, #refs do held[refs[i]] = found[i] or '' end
-  if members[1] then
-    found = call('ZMSCORE', due, unpack(members))
-    for i = 1, #members do scores[members[i]] = found[i] or '' end
-  end
-end
+-- For the end of the batch: scores that members of due have from now on ('' = none), entries done with by work stream,
+-- bells to be rung.
+local moved, done, rung = {}, {}, {}
 
 local function refusal(once, woken, advances)
   if once then
@@ -89,12 +66,16 @@ local function refusal(once, woken, advances)
   end
   for i = 1, #woken do
     local member, expected = woken[i][1], woken[i][2]
-    local score = tonumber(scores[member])
+    local score = tonumber(moved[member] or call('ZSCORE', due, member) or nil)
     if score ~= tonumber(expected) or score > now then return {'early', member} end
   end
   for i = 1, #advances do
     local ref, expected = advances[i][1], advances[i][2]
-    if string.match(held[ref], '^%S*') ~= expected then return {'conflict', ref, held[ref]} end
+    local version = call('HGET', base .. ref, 'version') or ''
+    if version ~= expected then
+      local held = call('HMGET', base .. ref, 'state', 'fence')
+      return {'conflict', ref, version, held[1] or '', held[2] or ''}
+    end
   end
 end
 
@@ -111,13 +92,20 @@ local function append(events)
   return positions
 end
 
-local function note_advances(advances, positions)
+local function write_advances(advances, positions)
   for i = 1, #advances do
     local advance = advances[i]
-    local ref, version, fence = advance[1], positions[advance[3]], positions[advance[4]]
-    if not fence then fence = string.match(held[ref], '^%S* (%S*)') or '' end
-    held[ref] = version .. ' ' .. fence .. ' ' .. advance[5]
-    advanced[ref] = advance[6] or 0
+    local aggregate, version, fence, live = base .. advance[1], positions[advance[3]], positions[advance[4]], advance[6]
+    if fence then
+      call('HSET', aggregate, 'version', version, 'state', advance[5], 'fence', fence)
+    else
+      call('HSET', aggregate, 'version', version, 'state', advance[5])
+    end
+    if live == 0 then
+      call('PERSIST', aggregate)
+    elseif live then
+      call('PEXPIRE', aggregate, live)
+    end
   end
 end
 
@@ -139,7 +127,7 @@ end
 
 local function note(dues, entries)
   for i = 1, #dues do
-    moved[dues[i][1]], scores[dues[i][1]] = true, dues[i][2]
+    moved[dues[i][1]] = dues[i][2]
   end
   for i = 1, #entries do
     local stream = work(entries[i][1], entries[i][2])
@@ -162,7 +150,7 @@ local function apply(unit)
   if refused then return refused end
   local positions = append(unit[4])
   if not positions then return nil end
-  note_advances(advances, positions)
+  write_advances(advances, positions)
   write_work(unit[6], positions)
   note(unit[5], unit[7])
   if once then answer(once, positions[#positions]) end
@@ -170,23 +158,10 @@ local function apply(unit)
   return pos - #positions + 1
 end
 
-local function write_snapshots()
-  local lasting = {}
-  for ref, live in pairs(advanced) do
-    if live > 0 then
-      call('SET', base .. ref, held[ref], 'PX', live)
-    else
-      lasting[#lasting + 1], lasting[#lasting + 2] = base .. ref, held[ref]
-    end
-  end
-  if lasting[1] then call('MSET', unpack(lasting)) end
-end
-
 local function write_due()
   local head = call('ZRANGE', due, 0, 0, 'WITHSCORES')[2]
   local added, removed, earliest = {}, {}, nil
-  for member in pairs(moved) do
-    local score = scores[member]
+  for member, score in pairs(moved) do
     if score == '' then
       removed[#removed + 1] = member
     else
@@ -214,17 +189,14 @@ local function ring()
   end
 end
 
-local units, reply = {}, {'OK', now_text, opened[2]}
-for i = 4, #ARGV do units[i - 3] = cmsgpack.unpack(ARGV[i]) end
-read(units)
-for i = 1, #units do
-  local outcome = apply(units[i])
+local reply = {'OK', now_text, opened[2]}
+for i = 4, #ARGV do
+  local outcome = apply(cmsgpack.unpack(ARGV[i]))
   if not outcome then return {'CLOSED'} end
-  reply[i + 3] = outcome
+  reply[i] = outcome
 end
 
 if pos > pos_before then
-  write_snapshots()
   write_due()
   write_done()
   ring()

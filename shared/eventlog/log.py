@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from shared.eventlog.unit import Outcome, Unit
     from shared.metrics import Metrics
 
-LOADS_MAX = 500  # snapshots a command
+LOADS_MAX = 500  # snapshots a pipeline
+_FIELDS = ("version", "state", "fence")
 
 
 class EventLog:
@@ -125,7 +126,7 @@ class EventLog:
 
 
 class _Loader:
-    """Loads of one partition: what is asked for while others are under way is read together."""
+    """Loads of one partition: what is asked for while a pipeline is under way goes into the next one."""
 
     def __init__(self, wire: Wire, keys: Keys, saw: Callable[[int], None]) -> None:
         self._wire = wire
@@ -145,7 +146,7 @@ class _Loader:
         while self._waiting:
             batch, self._waiting = self._waiting[:LOADS_MAX], self._waiting[LOADS_MAX:]
             try:
-                found = await self._fetch([ref for ref, _ in batch])
+                rows = await self._fetch([ref for ref, _ in batch])
             except BaseException as error:
                 for _, future in batch:
                     if not future.done():
@@ -155,20 +156,21 @@ class _Loader:
                 if not isinstance(error, Exception):
                     raise
                 continue
-            for (ref, future), held in zip(batch, found, strict=True):
-                _resolve(future, ref, held)
+            for (ref, future), row in zip(batch, rows, strict=True):
+                _resolve(future, ref, row)
 
-    async def _fetch(self, refs: list[str]) -> list[bytes | None]:
-        load = ("MGET", *map(self._keys.aggregate, refs))
-        (seconds, micros), found = await self._wire.replies(("TIME",), load)
+    async def _fetch(self, refs: list[str]) -> list[list[bytes | None]]:
+        loads = [("HMGET", self._keys.aggregate(ref), *_FIELDS) for ref in refs]
+        (seconds, micros), *rows = await self._wire.replies(("TIME",), *loads)
         self._saw(int(seconds) * 1000 + int(micros) // 1000)
-        return found  # type: ignore[no-any-return]
+        return rows
 
 
-def _resolve(future: asyncio.Future[Snapshot], ref: str, held: bytes | None) -> None:
+def _resolve(future: asyncio.Future[Snapshot], ref: str, row: list[bytes | None]) -> None:
     if future.done():
         return
     try:
-        future.set_result(snapshot.read(ref, held or b""))
+        version, state, fence = row
+        future.set_result(snapshot.read(ref, version or b"", state or b"", fence or b""))
     except ValueError as error:
         future.set_exception(error)

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Literal, cast
 from shared.domain import ids
 from shared.domain.events import LogOpened
 from shared.domain.run import Status
-from shared.eventlog import snapshot
 from shared.eventlog.envelope import Recorded, encode, from_entry
 from shared.eventlog.position import START, Position
 from shared.eventlog.writer import Script
@@ -105,9 +104,9 @@ async def running(redis: Redis, keys: Keys) -> list[str]:
         if refs:
             async with redis.pipeline(transaction=False) as pipe:
                 for ref in refs:
-                    pipe.get(keys.aggregate(ref))
-                snapshots = await pipe.execute()
-            found += [ref for ref, held in zip(refs, snapshots, strict=True) if _is_running(held)]
+                    pipe.hget(keys.aggregate(ref), "state")
+                states = await pipe.execute()
+            found += [ref for ref, state in zip(refs, states, strict=True) if _is_running(state)]
         if cursor == 0:
             return list(dict.fromkeys(found))
 
@@ -164,8 +163,8 @@ async def open_as(
     return reply[0].decode()  # type: ignore[no-any-return]
 
 
-def _is_running(held: bytes | None) -> bool:
-    return held is not None and json.loads(snapshot.split(held)[2]).get("status") == Status.RUNNING
+def _is_running(state: bytes | None) -> bool:
+    return state is not None and json.loads(state).get("status") == Status.RUNNING
 
 
 @cache

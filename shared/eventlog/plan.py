@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 
 from shared.domain import ids, job, run
 from shared.domain.events import JobCreated, JobUpdated, RunQueued, RunRequested, RunStarted
+from shared.domain.job import Job
 from shared.domain.run import Run
 from shared.eventlog import snapshot
 from shared.eventlog.envelope import encode
 from shared.eventlog.snapshot import Snapshot
-from shared.eventlog.unit import Advance, Draft, Enqueue, Unit
+from shared.eventlog.unit import FOR_EVER, Advance, Draft, Enqueue, Unit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import datetime, timedelta
 
     from shared.domain.events import Change, Decision
-    from shared.domain.job import Job
     from shared.eventlog.envelope import Context
     from shared.eventlog.unit import Committed, Done, Once
 
@@ -103,7 +103,7 @@ def planned(
                 versions[ref],
                 fences.get(ref, 0),
                 snapshot.dump(state),
-                _live_ms(state),
+                _live_ms(before.state, state),
             )
         )
         woken_at = _due_at(state, now, lease)
@@ -159,8 +159,10 @@ def _due_at(state: Job | Run | None, now: datetime, lease: timedelta) -> datetim
     return None if state is None else state.due_at
 
 
-def _live_ms(state: Job | Run) -> int | None:
-    """How long it stays in Redis: what nothing will happen to any more goes."""
-    if isinstance(state, Run):
-        return RUN_EXPIRES_MS if state.ended else None
-    return JOB_EXPIRES_MS if state.over else None
+def _live_ms(before: Job | Run | None, after: Job | Run) -> int | None:
+    """How long what nothing will happen to any more stays in Redis; and that what is alive again stays."""
+    if isinstance(after, Run):
+        return RUN_EXPIRES_MS if after.ended else None
+    if after.over:
+        return JOB_EXPIRES_MS
+    return FOR_EVER if isinstance(before, Job) and before.over else None

@@ -1,8 +1,7 @@
 """Snapshots: an aggregate's present state in Redis, the fold of its events, kept for deciding quickly.
 
-One is a string, so that a script reads or writes hundreds with one command: version, a space, fence ('' if it has
-none), a space, JSON. The JSON carries a shape number. A shape newer than ours is not ours to write (a rolling upgrade
-is under way: the newer replica does it); an older one is lifted when read, like events.
+The JSON carries a shape number. A shape newer than ours is not ours to write (a rolling upgrade is under way: the
+newer replica does it); an older one is lifted when read, like events.
 """
 
 from __future__ import annotations
@@ -65,16 +64,9 @@ def load(kind: type[State], text: bytes) -> State:
     return decoder(kind)(text)  # type: ignore[no-any-return]
 
 
-def split(held: bytes) -> tuple[bytes, bytes, bytes]:
-    """Version, fence and JSON of what stands in Redis."""
-    version, fence, state = held.split(b" ", 2)
-    return version, fence, state
-
-
-def read(ref: str, held: bytes) -> Snapshot:
-    """The snapshot that stands under the key of `job:<id>` or `run:<id>` (b'' = nothing does); see `load`."""
-    if not held:
+def read(ref: str, version: bytes, state: bytes, fence: bytes) -> Snapshot:
+    """The snapshot in the three fields of the hash of `job:<id>` or `run:<id>` (b'' = not there); see `load`."""
+    if not version:
         return NOTHING
-    version, fence, state = split(held)
     loaded = load(Job, state) if ref.startswith("job:") else load(Run, state)
     return Snapshot(state=loaded, version=version.decode(), fence=fence.decode())

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from shared.eventlog.snapshot import Snapshot
 
 
+FOR_EVER = 0
+
+
 class Draft(NamedTuple):
     """An event before it has a position and a commit time; fields as in `envelope.Recorded`, `v` as text."""
 
@@ -40,7 +43,7 @@ class Advance(NamedTuple):
         event: number (1…) of the unit's event whose position becomes its version.
         fence: number of the event whose position becomes its fence; 0 leaves that as it is.
         state: its snapshot's JSON.
-        live_ms: how long it is kept from now; None = for ever.
+        live_ms: how long it is kept from now; FOR_EVER for one that was to go and is to stay, None as it is.
     """
 
     ref: str

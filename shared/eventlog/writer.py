@@ -308,9 +308,9 @@ def _outcome(unit: Unit, row: Any, epoch: int, now_ms: int) -> Outcome:
         last = row + len(unit.events) - 1
         return Committed(first=Position(epoch, row), last=Position(epoch, last), now_ms=now_ms)
     match row:
-        case [b"conflict", ref, held]:
+        case [b"conflict", ref, *held]:
             conflicting = ref.decode()
-            return Conflict(ref=conflicting, snapshot=snapshot.read(conflicting, held))
+            return Conflict(ref=conflicting, snapshot=snapshot.read(conflicting, *held))
         case [b"early", ref]:
             return Early(ref=ref.decode())
         case [b"once", fingerprint, answer, position]:

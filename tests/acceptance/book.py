@@ -111,11 +111,10 @@ async def _written(redis, system):
         ]
         for kind in ("job", "run"):
             async for name in redis.scan_iter(match=keys.aggregate(f"{kind}:*"), count=1000):
-                held = await redis.get(name)
-                if held:  # else it has expired since it was seen
-                    version, fence, state = held.decode().split(" ", 2)
+                told = await redis.hgetall(name)
+                if told:  # else it has expired since it was seen
                     ref = name.decode().removeprefix(f"{keys.base}:")
-                    aggregates[ref] = {"version": version, "fence": fence, "state": state}
+                    aggregates[ref] = {field.decode(): value.decode() for field, value in told.items()}
         due |= {ref.decode(): int(ms) for ref, ms in await redis.zrange(keys.due, 0, -1, withscores=True)}
         for priority in PRIORITIES:
             name = keys.work("default", priority)

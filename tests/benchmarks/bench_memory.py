@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 JOBS = 100_000
 NEVER = "0 3 1 1 *"  # once a year
-WEIGHED = 200  # snapshots of jobs looked at singly
+WEIGHED = 200  # hashes of jobs looked at singly
 TELL_EVERY = 20_000
 ALIKE = 3  # readings in a row that must differ by less than a thousandth
 READ_EVERY_S = 0.5
@@ -54,7 +54,7 @@ async def _measure(stand: Stand, hand: Hand, *, sizes: Sizes) -> Raw:
         "jobs": count,
         "used_before": before,
         "used_after": after,
-        "job_snapshots": [
+        "job_hashes": [
             await _weight(hand, hand.log.keys(job.partition).aggregate(job.ref)) for job in sample
         ],
         "due": [await _weight(hand, hand.log.keys(each).due) for each in partitions],

@@ -163,10 +163,10 @@ def _projector(raw: Raw) -> Result:
 
 
 def _memory(raw: Raw) -> Result:
-    jobs, snapshots = raw["jobs"], raw["job_snapshots"]
+    jobs, hashes = raw["jobs"], raw["job_hashes"]
     total = (raw["used_after"][-1] - raw["used_before"][-1]) / jobs
     each = {
-        "snapshot": sum(snapshots) / len(snapshots),
+        "hash": sum(hashes) / len(hashes),
         "due": sum(raw["due"]) / jobs,
         "log": sum(raw["logs"]) / jobs,
     }

@@ -100,7 +100,7 @@ LINES: dict[str, dict[str, Line]] = {
     },
     "memory": {
         "job": Line("Redis a job, log included", "B", 0, "≤", 2048, 1024),
-        "snapshot": Line("… its snapshot", "B"),
+        "hash": Line("… its hash", "B"),
         "due": Line("… its entry in due", "B"),
         "log": Line("… its part of the log kept", "B"),
         "rest": Line("… key tables, buffers, rest", "B"),

@@ -70,7 +70,7 @@ RAW = {
         "jobs": 10,
         "used_before": [900, 1_000],
         "used_after": [30_000, 21_000],
-        "job_snapshots": [1_000, 1_200],
+        "job_hashes": [1_000, 1_200],
         "due": [500, 500],
         "logs": [2_000, 3_000],
         "log_entries": [5, 5],
@@ -92,7 +92,7 @@ FIGURES = {
         "started_p99": 101, "answer_p50": 31.0, "answer_p99": 33.0, "sender_p99": 0.1,
     },
     "projector": {"events": 1000.0, "from_start": 1.5},
-    "memory": {"job": 2000.0, "snapshot": 1100.0, "due": 100.0, "log": 500.0, "rest": 300.0},
+    "memory": {"job": 2000.0, "hash": 1100.0, "due": 100.0, "log": 500.0, "rest": 300.0},
     "overload": {
         "expected": 4, "delivered": 100.0, "missing": 0, "skipped": 0, "duplicates": 0, "p50": 1.5, "p99": 90.5,
         "max": 90.5,

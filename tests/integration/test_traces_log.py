@@ -195,7 +195,7 @@ async def test_a_snapshot_of_a_newer_version_is_left_as_it_is(bench):
         await bench.decider.decide(
             made.ref, PauseJob(by="ann"), TESTER, held=replace(made.after, version="1-1")
         )
-    assert await bench.redis.get(bench.log.keys(0).aggregate(made.ref)) == text
+    assert await bench.redis.hget(bench.log.keys(0).aggregate(made.ref), "state") == text
     assert (await kinds(bench.redis, bench.log.keys(0))) == ["LogOpened", "JobCreated"]
 
 

@@ -118,7 +118,7 @@ async def test_a_job_that_a_newer_version_has_written_is_left_to_the_newer_timer
             return await bench.redis.zscore(keys.due, theirs.ref) > ids.to_ms(bench.log.now()) + 50_000
 
         await wait_until(put_off, "theirs comes again in a minute")
-    assert await bench.redis.get(keys.aggregate(theirs.ref)) == text
+    assert await bench.redis.hget(keys.aggregate(theirs.ref), "state") == text
     (requested,) = [e for e in await logged(bench.redis, keys) if e.type == "RunRequested"]
     assert f"job:{requested.job}" == ours.ref
 

@@ -87,8 +87,8 @@ async def scripts_of(redis):
 async def newer(bench, ref):
     """Make a snapshot look like one that the next version has written, and return it."""
     key = bench.log.keys(0).aggregate(ref)
-    text = (await bench.redis.get(key)).replace(b'{"shape":1,', b'{"shape":2,"new":"field",')
-    await bench.redis.set(key, text)
+    text = (await bench.redis.hget(key, "state")).replace(b'{"shape":1,', b'{"shape":2,"new":"field",')
+    await bench.redis.hset(key, "state", text)
     return text
 
 
