@@ -1,6 +1,7 @@
 """Many share one connection for scripts: each gets its own replies, whatever happens to the others or to the line."""
 
 import asyncio
+import contextlib
 
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -9,7 +10,6 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from shared.eventlog.connection import connect
 from shared.eventlog.wire import Wire
-from shared.testing import wait_until
 
 PING = ("PING",)
 NOBODY_PUSHES = ("BLPOP", "wire:nobody-pushes", 2)
@@ -133,19 +133,24 @@ async def test_whoever_waits_when_it_is_closed_is_told(redis, blocking):
 
 async def test_what_does_not_speak_redis_is_hung_up_on():
     async def serve(reader, writer):
-        while await reader.read(1000):
-            writer.write(b"+OK\r\n" if not asked.is_set() else b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        with contextlib.suppress(ConnectionError):
+            while asked := await reader.read(1000):
+                writer.write(
+                    b"HTTP/1.1 400 Bad Request\r\n\r\n" if spoiled else b"+OK\r\n" * asked.count(b"*")
+                )
+        writer.close()
+        hung_up.set()
 
-    asked = asyncio.Event()
+    spoiled, hung_up = [], asyncio.Event()
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     host, port = server.sockets[0].getsockname()
     client = connect(f"redis://{host}:{port}")
     wire = Wire(client)
     assert (await wire.call(PING))[0] == b"OK"
-    asked.set()
+    spoiled.append(True)
     with pytest.raises(RedisConnectionError):
         await wire.call(PING)
-    wire.close()
+    await asyncio.wait_for(hung_up.wait(), 5)
     await client.aclose()
     server.close()
 

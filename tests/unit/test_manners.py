@@ -60,11 +60,11 @@ def test_processors_are_short_while_this_process_waits_for_one(kernel):
 
 def test_too_little_to_judge_by_leaves_the_judgement_as_it_was(kernel):
     manners = Manners(count=kernel)
-    kernel.pass_by(ran_s=0.01, waited_s=5.0)
+    kernel.pass_by(ran_s=0.015, waited_s=5.0)
     assert not manners.short()
-    kernel.pass_by(ran_s=0.01, waited_s=0.0)
+    kernel.pass_by(ran_s=0.015, waited_s=0.0)
     assert manners.short(), "little by little it is enough"
-    kernel.pass_by(ran_s=0.01, waited_s=0.0)
+    kernel.pass_by(ran_s=0.015, waited_s=0.0)
     assert manners.short()
 
 
