@@ -8,10 +8,10 @@
 -- KEYS  the bell of each queue, then the work streams by falling priority, of each priority one for each queue
 -- ARGV  1 the consumer group, 2 this consumer, 3 what the key of an aggregate begins with, 4 number of queues, 5 how
 --       many to take at most in all, 6… how many at most of each work stream
--- Returns {index of the work stream, counted from 1 without the bells, entry id, run id, version, state, fence [, job id,
---       version, state]} for each run taken: its snapshot saves the start a round trip, and that of the job which
---       follows it, if one does, the finish ('' for what isn't there). The keys of runs can't be named beforehand; they
---       carry the same hash tag as all others
+-- Returns {index of the work stream, counted from 1 without the bells, entry id, run id, version, state, spec, fence [,
+--       job id, version, state, spec]} for each run taken: its snapshot saves the start a round trip, and that of the job
+--       which follows it, if one does, the finish ('' for what isn't there). The keys of runs can't be named beforehand;
+--       they carry the same hash tag as all others
 -- Called by services/executor/claims.py.
 
 local group, consumer, base, queues, room = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
@@ -32,11 +32,11 @@ local function take(at, stream, count)
   if reply.err then return reply end
   for _, entry in ipairs(reply[1][2]) do
     local run, job = entry[2][2], entry[2][4]
-    local held = redis.call('HMGET', base .. 'run:' .. run, 'version', 'state', 'fence')
-    local row = {at, entry[1], run, held[1] or '', held[2] or '', held[3] or ''}
+    local held = redis.call('HMGET', base .. 'run:' .. run, 'version', 'state', 'spec', 'fence')
+    local row = {at, entry[1], run, held[1] or '', held[2] or '', held[3] or '', held[4] or ''}
     if job then
-      local follower = redis.call('HMGET', base .. 'job:' .. job, 'version', 'state')
-      row[7], row[8], row[9] = job, follower[1] or '', follower[2] or ''
+      local follower = redis.call('HMGET', base .. 'job:' .. job, 'version', 'state', 'spec')
+      row[8], row[9], row[10], row[11] = job, follower[1] or '', follower[2] or '', follower[3] or ''
     end
     taken[#taken + 1] = row
   end

@@ -35,8 +35,8 @@ class Claim(NamedTuple):
     """A run that is this consumer's to start: the entry stays pending until the start deletes it.
 
     Attributes:
-        held: version, state and fence of the run's snapshot as they were at the claim.
-        follower: id of the job that follows the run, version and state of its snapshot then; empty if none does.
+        held: version, state, spec and fence of the run's snapshot as they were at the claim.
+        follower: id of the job that follows the run, version, state and spec of its snapshot then; empty if none does.
     """
 
     partition: int
@@ -44,7 +44,7 @@ class Claim(NamedTuple):
     priority: int
     entry: str
     run: str
-    held: tuple[bytes, bytes, bytes]
+    held: tuple[bytes, bytes, bytes, bytes]
     follower: tuple[bytes, ...] = ()
 
     @property
@@ -64,10 +64,10 @@ class Claim(NamedTuple):
         """The job that follows the run, as it was at the claim; empty if none does, or it isn't for us to read."""
         if not self.follower:
             return {}
-        job, version, state = self.follower
+        job, version, state, spec = self.follower
         ref = f"job:{job.decode()}"
         try:
-            found = snapshot.read(ref, version, state, b"")
+            found = snapshot.read(ref, version, state, spec, b"")
         except ValueError:
             return {}
         return {} if found is NOTHING else {ref: found}
@@ -202,11 +202,12 @@ class Claims:
         run: bytes,
         version: bytes,
         state: bytes,
+        spec: bytes,
         fence: bytes,
         *follower: bytes,
     ) -> Claim:
         queue, priority = self._streams[stream - 1]
-        held = (version, state, fence)
+        held = (version, state, spec, fence)
         return Claim(partition, queue, priority, entry.decode(), run.decode(), held, follower)
 
     async def _call(self, name: str, calls: _Calls) -> dict[int, Any]:

@@ -25,13 +25,13 @@ BYTES_MAX = 1_000_000  # of snapshots, likewise: one that is past it is the roun
 class Due(NamedTuple):
     """An entry of the due index: a ref, and its score (ms) as text.
 
-    `held` has version, state and fence of the aggregate's snapshot as they were when the score was read.
+    `held` has version, state, spec and fence of the aggregate's snapshot as they were when the score was read.
     """
 
     partition: int
     ref: str
     score: str
-    held: tuple[bytes, bytes, bytes] = (b"", b"", b"")
+    held: tuple[bytes, bytes, bytes, bytes] = (b"", b"", b"", b"")
 
     def snapshot(self) -> Snapshot | None:
         """The aggregate as it was then; None if it wasn't in Redis (it may still be in the archive).
@@ -80,8 +80,8 @@ class DueIndex:
                 heads.append(int(float(head)))
             if entries:
                 due[partition] = [
-                    Due(partition, ref.decode(), score.decode(), (version, state, fence))
-                    for ref, score, version, state, fence in entries
+                    Due(partition, ref.decode(), score.decode(), (version, state, spec, fence))
+                    for ref, score, version, state, spec, fence in entries
                 ]
         self._log.saw(int(seconds) * 1000 + int(micros) // 1000)
         return Sight(due=due, overdue=overdue, head_ms=min(heads, default=None))

@@ -6,7 +6,8 @@
 -- that add work, `#!lua flags=allow-oom` for those that end it (a full queue must be able to drain).
 --
 -- What units do to the due index, the entries of work streams that they have done with, and bells are written once for
--- the batch: a call costs more than what it does.
+-- the batch, and the scores they were woken by are read once: a call costs more than what it does. What costs most are the
+-- strings that Lua makes of all it touches, so a specification, half of a snapshot, is sent only where it is new.
 --
 -- KEYS  1 meta, 2 log, 3 due, 4 writer, 5 bell:timer. The others are named by the units: what they begin with, hash
 --       tag included, is an argument.
@@ -15,8 +16,8 @@
 --         once      nil, or [digest, fingerprint, answer, ttl (ms)]
 --         woken     [member of due, score (ms, as text) it had when it was read] each
 --         advances  [ref of an aggregate, expected version ('' = its key must not be there), number (1…) of the event
---                   that is its version now, of the one that is its fence (0 = as it is), JSON, ms to live (nil = as it
---                   is, 0 = for ever)] each
+--                   that is its version now, of the one that is its fence (0 = as it is), JSON of its state, of its spec
+--                   ('' = as it is), ms to live (nil = as it is, 0 = for ever)] each
 --         events    [id, type, v, subject, job, advances, actor, cause, corr, trace, data] each
 --         due       [member, score (ms, as text; '' = take it out)] each
 --         enqueue   [queue, priority, run id, number of the event that queued it, id of the job that follows it ('' =
@@ -25,7 +26,7 @@
 --       All times in Unix ms. Scores and positions stay text: a Lua number is a float.
 -- Returns {'OK', now_ms, epoch, outcome of each unit…}:
 --           pos of its first event                it is written
---           {'conflict', ref, its version, its state, its fence}    ('' where there is none)
+--           {'conflict', ref, its version, its state, its spec, its fence}    ('' where there is none)
 --           {'early', member}                     the due entry has moved, or its time has not come
 --           {'once', fingerprint, answer, position}     the key has had its answer
 --         or {'CLOSED'}: the server is not the incarnation that was opened; call open_log
@@ -55,9 +56,22 @@ local now = math.max(time[1] * 1000 + math.floor(time[2] / 1000), tonumber(opene
 local now_text = format('%.0f', now)
 local epoch, pos, pos_before = opened[2] .. '-', tonumber(opened[3]), tonumber(opened[3])
 
--- For the end of the batch: scores that members of due have from now on ('' = none), entries done with by work stream,
--- bells to be rung.
+-- Scores of members of due as the units before have left them ('' = it isn't there).
+local scores = {}
+
+-- For the end of the batch: members of due that have another score now, entries done with by work stream, bells to be rung.
 local moved, done, rung = {}, {}, {}
+
+local function read_scores(units)
+  local members = {}
+  for i = 1, #units do
+    local woken = units[i][2]
+    for j = 1, #woken do members[#members + 1] = woken[j][1] end
+  end
+  if not members[1] then return end
+  local found = call('ZMSCORE', due, unpack(members))
+  for i = 1, #members do scores[members[i]] = found[i] or '' end
+end
 
 local function refusal(once, woken, advances)
   if once then
@@ -66,15 +80,15 @@ local function refusal(once, woken, advances)
   end
   for i = 1, #woken do
     local member, expected = woken[i][1], woken[i][2]
-    local score = tonumber(moved[member] or call('ZSCORE', due, member) or nil)
+    local score = tonumber(scores[member])
     if score ~= tonumber(expected) or score > now then return {'early', member} end
   end
   for i = 1, #advances do
     local ref, expected = advances[i][1], advances[i][2]
     local version = call('HGET', base .. ref, 'version') or ''
     if version ~= expected then
-      local held = call('HMGET', base .. ref, 'state', 'fence')
-      return {'conflict', ref, version, held[1] or '', held[2] or ''}
+      local held = call('HMGET', base .. ref, 'state', 'spec', 'fence')
+      return {'conflict', ref, version, held[1] or '', held[2] or '', held[3] or ''}
     end
   end
 end
@@ -95,11 +109,15 @@ end
 local function write_advances(advances, positions)
   for i = 1, #advances do
     local advance = advances[i]
-    local aggregate, version, fence, live = base .. advance[1], positions[advance[3]], positions[advance[4]], advance[6]
-    if fence then
-      call('HSET', aggregate, 'version', version, 'state', advance[5], 'fence', fence)
+    local aggregate, version, fence = base .. advance[1], positions[advance[3]], positions[advance[4]]
+    local state, spec, live = advance[5], advance[6], advance[7]
+    if spec ~= '' then
+      call('HSET', aggregate, 'version', version, 'state', state, 'spec', spec)
+      if fence then call('HSET', aggregate, 'fence', fence) end
+    elseif fence then
+      call('HSET', aggregate, 'version', version, 'state', state, 'fence', fence)
     else
-      call('HSET', aggregate, 'version', version, 'state', advance[5])
+      call('HSET', aggregate, 'version', version, 'state', state)
     end
     if live == 0 then
       call('PERSIST', aggregate)
@@ -127,7 +145,7 @@ end
 
 local function note(dues, entries)
   for i = 1, #dues do
-    moved[dues[i][1]] = dues[i][2]
+    moved[dues[i][1]], scores[dues[i][1]] = true, dues[i][2]
   end
   for i = 1, #entries do
     local stream = work(entries[i][1], entries[i][2])
@@ -161,7 +179,8 @@ end
 local function write_due()
   local head = call('ZRANGE', due, 0, 0, 'WITHSCORES')[2]
   local added, removed, earliest = {}, {}, nil
-  for member, score in pairs(moved) do
+  for member in pairs(moved) do
+    local score = scores[member]
     if score == '' then
       removed[#removed + 1] = member
     else
@@ -189,11 +208,13 @@ local function ring()
   end
 end
 
-local reply = {'OK', now_text, opened[2]}
-for i = 4, #ARGV do
-  local outcome = apply(cmsgpack.unpack(ARGV[i]))
+local units, reply = {}, {'OK', now_text, opened[2]}
+for i = 4, #ARGV do units[i - 3] = cmsgpack.unpack(ARGV[i]) end
+read_scores(units)
+for i = 1, #units do
+  local outcome = apply(units[i])
   if not outcome then return {'CLOSED'} end
-  reply[i] = outcome
+  reply[i + 3] = outcome
 end
 
 if pos > pos_before then

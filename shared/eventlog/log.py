@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from shared.metrics import Metrics
 
 LOADS_MAX = 500  # snapshots a pipeline
-_FIELDS = ("version", "state", "fence")
 
 
 class EventLog:
@@ -160,7 +159,7 @@ class _Loader:
                 _resolve(future, ref, row)
 
     async def _fetch(self, refs: list[str]) -> list[list[bytes | None]]:
-        loads = [("HMGET", self._keys.aggregate(ref), *_FIELDS) for ref in refs]
+        loads = [("HMGET", self._keys.aggregate(ref), *snapshot.FIELDS) for ref in refs]
         (seconds, micros), *rows = await self._wire.replies(("TIME",), *loads)
         self._saw(int(seconds) * 1000 + int(micros) // 1000)
         return rows
@@ -170,7 +169,7 @@ def _resolve(future: asyncio.Future[Snapshot], ref: str, row: list[bytes | None]
     if future.done():
         return
     try:
-        version, state, fence = row
-        future.set_result(snapshot.read(ref, version or b"", state or b"", fence or b""))
+        version, state, spec, fence = [value or b"" for value in row]
+        future.set_result(snapshot.read(ref, version, state, spec, fence))
     except ValueError as error:
         future.set_exception(error)

@@ -40,7 +40,7 @@ class Plan(NamedTuple):
         """The states with the versions that the commit gave them; `known` is what they were planned from."""
         epoch, pos = committed.first
         snapshots = {}
-        for ref, _, event, fence, _, _ in self.unit.advances:
+        for ref, _, event, fence, *_ in self.unit.advances:
             snapshots[ref] = Snapshot(
                 state=self.after[ref],
                 version=f"{epoch}-{pos + event - 1}",
@@ -102,7 +102,8 @@ def planned(
                 before.version or "",
                 versions[ref],
                 fences.get(ref, 0),
-                snapshot.dump(state),
+                snapshot.dump_apart(state),
+                "" if _has_spec_of(before, state) else snapshot.dump_spec(state),
                 _live_ms(before.state, state),
             )
         )
@@ -157,6 +158,11 @@ def _due_at(state: Job | Run | None, now: datetime, lease: timedelta) -> datetim
     if isinstance(state, Run):
         return run.due_at(state, now=now, lease=lease)
     return None if state is None else state.due_at
+
+
+def _has_spec_of(before: Snapshot, state: Job | Run) -> bool:
+    """Whether the hash in Redis has it already; what left Redis and came from the archive has no hash."""
+    return before.version is not None and before.state is not None and before.state.spec is state.spec
 
 
 def _live_ms(before: Job | Run | None, after: Job | Run) -> int | None:

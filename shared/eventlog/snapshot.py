@@ -1,7 +1,8 @@
 """Snapshots: an aggregate's present state in Redis, the fold of its events, kept for deciding quickly.
 
-The JSON carries a shape number. A shape newer than ours is not ours to write (a rolling upgrade is under way: the
-newer replica does it); an older one is lifted when read, like events.
+The JSON carries a shape number. In Redis the specification, which is half of it and hardly ever changes, stands beside
+the rest, so that it isn't written with every event. A shape newer than ours is not ours to write (a rolling upgrade is
+under way: the newer replica does it); an older one is lifted when read, like events.
 """
 
 from __future__ import annotations
@@ -9,12 +10,16 @@ from __future__ import annotations
 import re
 from typing import TypeVar
 
+from msgspec import UNSET
+from msgspec.structs import replace
+
 from shared.domain.job import Job
 from shared.domain.run import Run
 from shared.domain.value import Value
 from shared.eventlog.envelope import decoder, json_text
 
 SHAPES: dict[type[Job | Run], int] = {Job: 1, Run: 1}
+FIELDS = ("version", "state", "spec", "fence")  # of a hash in Redis
 _PREFIX = {kind: f'{{"shape":{shape},' for kind, shape in SHAPES.items()}
 _SHAPE = re.compile(rb'\{"shape":(\d+),')
 State = TypeVar("State", Job, Run)
@@ -47,6 +52,16 @@ def dump(state: Job | Run) -> str:
     return _PREFIX[type(state)] + json_text(state)[1:]
 
 
+def dump_apart(state: Job | Run) -> str:
+    """As `dump`, without the specification."""
+    return _PREFIX[type(state)] + json_text(replace(state, spec=UNSET))[1:]
+
+
+def dump_spec(state: Job | Run) -> str:
+    """The specification as JSON."""
+    return json_text(state.spec)
+
+
 def load(kind: type[State], text: bytes) -> State:
     """The state of a snapshot's JSON.
 
@@ -64,9 +79,10 @@ def load(kind: type[State], text: bytes) -> State:
     return decoder(kind)(text)  # type: ignore[no-any-return]
 
 
-def read(ref: str, version: bytes, state: bytes, fence: bytes) -> Snapshot:
-    """The snapshot in the three fields of the hash of `job:<id>` or `run:<id>` (b'' = not there); see `load`."""
+def read(ref: str, version: bytes, state: bytes, spec: bytes, fence: bytes) -> Snapshot:
+    """The snapshot in the FIELDS of the hash of `job:<id>` or `run:<id>` (b'' = not there); see `load`."""
     if not version:
         return NOTHING
-    loaded = load(Job, state) if ref.startswith("job:") else load(Run, state)
+    text = b'%b,"spec":%b}' % (state[:-1], spec)
+    loaded = load(Job, text) if ref.startswith("job:") else load(Run, text)
     return Snapshot(state=loaded, version=version.decode(), fence=fence.decode())

@@ -42,7 +42,8 @@ class Advance(NamedTuple):
         expected: the version it must have; '' = it must not be there.
         event: number (1…) of the unit's event whose position becomes its version.
         fence: number of the event whose position becomes its fence; 0 leaves that as it is.
-        state: its snapshot's JSON.
+        state: its snapshot's JSON, without the specification.
+        spec: JSON of that, if it is new; '' leaves it as it is.
         live_ms: how long it is kept from now; FOR_EVER for one that was to go and is to stay, None as it is.
     """
 
@@ -51,6 +52,7 @@ class Advance(NamedTuple):
     event: int
     fence: int
     state: str
+    spec: str
     live_ms: int | None = None
 
 

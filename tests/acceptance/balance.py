@@ -229,9 +229,10 @@ def _check_write_side(balance, book):
     for ref, state in states.items():
         over = state.ended if isinstance(state, Run) else False  # a deleted job's key stays for a day
         if ref in book.aggregates or not over:
-            alive[ref] = {"version": versions[ref], "state": snapshot.dump(state)}
+            parts = {"state": snapshot.dump_apart(state), "spec": snapshot.dump_spec(state)}
+            alive[ref] = {"version": versions[ref], **parts}
     for ref, told in book.aggregates.items():
-        kept[ref] = {"version": told["version"], "state": told["state"]}
+        kept[ref] = {"version": told["version"], "state": told["state"], "spec": told["spec"]}
     balance.rows("snapshots in Redis = fold of the archive, to the byte", alive, kept)
     due = {
         ref: ids.to_ms(state.due_at)

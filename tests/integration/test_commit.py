@@ -43,12 +43,13 @@ def a_draft(ref=JOB, kind="JobCompleted", data="{}"):
     )  # fmt: skip
 
 
-STATE = snapshot.dump(job.evolve(None, job.decide(None, CreateJob(
-    job_id=JOB.removeprefix("job:"), spec=a_spec(), owner="ann", tenant="t"), NOON).changes[0]))  # fmt: skip
+A_JOB = job.evolve(None, job.decide(None, CreateJob(
+    job_id=JOB.removeprefix("job:"), spec=a_spec(), owner="ann", tenant="t"), NOON).changes[0])  # fmt: skip
+STATE, SPEC = snapshot.dump_apart(A_JOB), snapshot.dump_spec(A_JOB)
 
 
-def an_advance(ref=JOB, expected="", event=1, state=STATE):
-    return Advance(ref=ref, expected=expected, event=event, fence=0, state=state)
+def an_advance(ref=JOB, expected="", event=1, state=STATE, spec=SPEC):
+    return Advance(ref=ref, expected=expected, event=event, fence=0, state=state, spec=spec)
 
 
 def a_unit(ref=JOB, version=None, *, state=STATE, **changes):

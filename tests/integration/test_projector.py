@@ -11,7 +11,7 @@ from services.projector import gauges, hours, job_rows, partition, projections, 
 from services.projector.batch import COPY_FROM
 from services.projector.rows import statement
 from shared.domain.commands import DeleteJob, PauseJob
-from shared.eventlog import opening
+from shared.eventlog import opening, snapshot
 from shared.eventlog.position import START
 from shared.faults import BROKEN, Fatal
 from shared.lifecycle import Stop
@@ -55,10 +55,11 @@ async def test_a_snapshot_in_the_archive_is_the_one_in_redis_to_the_byte(office)
     await office.decider.decide(f"job:{job_id}", PauseJob(by="ann"), TESTER)
     await all_of(office.projector())
     row = await office.pool.fetchrow("select * from book.snapshots")
-    held = await office.redis.hgetall(office.keys(0).aggregate(f"job:{job_id}"))
-    assert row["ref"] == f"job:{job_id}"
-    assert row["state"] == held[b"state"].decode()
-    assert f"{row['epoch']}-{row['pos']}" == held[b"version"].decode()
+    ref = f"job:{job_id}"
+    held = (await office.log.load(ref))[ref]
+    assert row["ref"] == ref
+    assert row["state"] == snapshot.dump(held.state)
+    assert f"{row['epoch']}-{row['pos']}" == held.version
 
 
 @pytest.mark.parametrize("jobs", [2, COPY_FROM])
