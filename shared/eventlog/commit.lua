@@ -6,8 +6,8 @@
 -- that add work, `#!lua flags=allow-oom` for those that end it (a full queue must be able to drain).
 --
 -- What units do to the due index, the entries of work streams that they have done with, and bells are written once for
--- the batch, and the scores they were woken by are read once: a call costs more than what it does. What costs most are the
--- strings that Lua makes of all it touches, so a specification, half of a snapshot, is sent only where it is new.
+-- the batch: a call costs more than what it does. What costs most are the strings that Lua makes of all it touches, and
+-- throws away: so units are unpacked one by one, and a specification, half of a snapshot, is sent only where it is new.
 --
 -- KEYS  1 meta, 2 log, 3 due, 4 writer, 5 bell:timer. The others are named by the units: what they begin with, hash
 --       tag included, is an argument.
@@ -56,22 +56,9 @@ local now = math.max(time[1] * 1000 + math.floor(time[2] / 1000), tonumber(opene
 local now_text = format('%.0f', now)
 local epoch, pos, pos_before = opened[2] .. '-', tonumber(opened[3]), tonumber(opened[3])
 
--- Scores of members of due as the units before have left them ('' = it isn't there).
-local scores = {}
-
--- For the end of the batch: members of due that have another score now, entries done with by work stream, bells to be rung.
+-- For the end of the batch: scores that members of due have from now on ('' = none), entries done with by work stream,
+-- bells to be rung.
 local moved, done, rung = {}, {}, {}
-
-local function read_scores(units)
-  local members = {}
-  for i = 1, #units do
-    local woken = units[i][2]
-    for j = 1, #woken do members[#members + 1] = woken[j][1] end
-  end
-  if not members[1] then return end
-  local found = call('ZMSCORE', due, unpack(members))
-  for i = 1, #members do scores[members[i]] = found[i] or '' end
-end
 
 local function refusal(once, woken, advances)
   if once then
@@ -80,7 +67,7 @@ local function refusal(once, woken, advances)
   end
   for i = 1, #woken do
     local member, expected = woken[i][1], woken[i][2]
-    local score = tonumber(scores[member])
+    local score = tonumber(moved[member] or call('ZSCORE', due, member) or nil)
     if score ~= tonumber(expected) or score > now then return {'early', member} end
   end
   for i = 1, #advances do
@@ -145,7 +132,7 @@ end
 
 local function note(dues, entries)
   for i = 1, #dues do
-    moved[dues[i][1]], scores[dues[i][1]] = true, dues[i][2]
+    moved[dues[i][1]] = dues[i][2]
   end
   for i = 1, #entries do
     local stream = work(entries[i][1], entries[i][2])
@@ -179,8 +166,7 @@ end
 local function write_due()
   local head = call('ZRANGE', due, 0, 0, 'WITHSCORES')[2]
   local added, removed, earliest = {}, {}, nil
-  for member in pairs(moved) do
-    local score = scores[member]
+  for member, score in pairs(moved) do
     if score == '' then
       removed[#removed + 1] = member
     else
@@ -208,13 +194,11 @@ local function ring()
   end
 end
 
-local units, reply = {}, {'OK', now_text, opened[2]}
-for i = 4, #ARGV do units[i - 3] = cmsgpack.unpack(ARGV[i]) end
-read_scores(units)
-for i = 1, #units do
-  local outcome = apply(units[i])
+local reply = {'OK', now_text, opened[2]}
+for i = 4, #ARGV do
+  local outcome = apply(cmsgpack.unpack(ARGV[i]))
   if not outcome then return {'CLOSED'} end
-  reply[i + 3] = outcome
+  reply[i] = outcome
 end
 
 if pos > pos_before then
