@@ -94,6 +94,15 @@ def test_valkey_writes_before_it_answers_and_never_evicts(tmp_path):
         assert int(client(server).info("server")["redis_version"].split(".")[0]) >= 7
 
 
+@linux_only
+def test_valkey_allocates_by_mimalloc_and_does_without(tmp_path, monkeypatch):
+    with Valkey(tmp_path / "with") as server:
+        assert "libmimalloc" in Path(f"/proc/{server.endpoint.pid}/maps").read_text()
+    monkeypatch.setattr(valkey, "MALLOC", "no-such-distribution")
+    with Valkey(tmp_path / "without") as server:
+        assert "libmimalloc" not in Path(f"/proc/{server.endpoint.pid}/maps").read_text()
+
+
 async def test_postgres_keeps_what_it_committed_over_a_kill_and_a_stop(tmp_path):
     with Postgres(tmp_path) as postgres:
         await ask(postgres, "CREATE TABLE t (n int)")
