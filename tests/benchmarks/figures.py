@@ -48,6 +48,12 @@ def cpu_seconds(cpu: Raw) -> dict[str, float]:
     }
 
 
+def pace(yardstick: Raw) -> tuple[Value, Value]:
+    """How quick the machine was: ms of a piece of Python (median), and of an append to the disk (p99)."""
+    loop_us, append_us = (percentile(yardstick[key], p) for key, p in (("loop_us", 50), ("append_us", 99)))
+    return tuple(None if each is None else each / 1000 for each in (loop_us, append_us))  # type: ignore[return-value]
+
+
 def _api(raw: Raw) -> Result:
     begin, end = raw["warm_up_us"], raw["warm_up_us"] + raw["window_us"]
     rows = list(zip(raw["sent_us"], raw["took_us"], raw["status"], strict=True))

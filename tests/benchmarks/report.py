@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
     from .figures import Result
 
-FORMAT = 1
+FORMAT = 2
 Document = dict[str, Any]
-"""`format`, `machine`, `scale`, `command`, and `benches`: by name `what`, and `raw` and `cpu`, or `broken`."""
+"""`format`, `machine`, `scale`, `command`, and `benches`: by name `what`, and `raw`, `cpu` and `yardstick`, or `broken`."""
 
 
 class BadDocumentError(Exception):

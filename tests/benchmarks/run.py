@@ -25,7 +25,7 @@ import click
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # run as a script: `tests` isn't installed
 
-from tests.benchmarks import figures, machine, report, table
+from tests.benchmarks import figures, machine, report, table, yardstick
 from tests.benchmarks.benches import BENCHES
 from tests.benchmarks.sizes import Sizes
 
@@ -67,7 +67,9 @@ def _measured(name: str, sizes: Sizes, facts: dict[str, Any]) -> dict[str, Any]:
     began = time.monotonic()
     directory = Path(tempfile.mkdtemp(prefix=f"daybook-bench-{name}-"))
     try:
+        before = yardstick.taken(directory)
         measured = bench.measure(directory, sizes)
+        after = yardstick.taken(directory)
     except Exception as error:  # noqa: BLE001 - the others are still worth running; this one is told as broken
         click.echo(traceback.format_exc(), err=True)
         return {"what": bench.what, "broken": f"{type(error).__name__}: {error}"}
@@ -76,7 +78,13 @@ def _measured(name: str, sizes: Sizes, facts: dict[str, Any]) -> dict[str, Any]:
     facts.update(measured.servers)
     click.echo(f"[{name}] {time.monotonic() - began:.0f} s", err=True)
     result = figures.of(name, measured.raw)
-    return {"what": bench.what, "raw": measured.raw, "cpu": measured.cpu, "figures": result.figures}
+    return {
+        "what": bench.what,
+        "raw": measured.raw,
+        "cpu": measured.cpu,
+        "yardstick": {"before": before, "after": after},
+        "figures": result.figures,
+    }
 
 
 def _ended(document: Document, output: Path, *, strict: bool) -> int:

@@ -61,16 +61,24 @@ def _row(document: Document, line: Line, value: figures.Value) -> tuple[str, ...
 
 
 def _cpu(document: Document) -> Table:
-    table = Table("bench", title="CPU seconds (user + system) within the measured window")
-    for title in ("window s", *ROLES):
+    table = Table(
+        "bench", title="CPU seconds (user + system) within the measured window; and how quick the machine was"
+    )
+    for title in ("window s", *ROLES, "Python ms", "fsync ms"):
         table.add_column(title, justify="right")
     for name, bench in document["benches"].items():
         if "cpu" not in bench:
             continue
         spent = figures.cpu_seconds(bench["cpu"])
         cells = [f"{spent[role]:.2f}" if role in spent else "-" for role in ROLES]
-        table.add_row(name, f"{bench['cpu']['window_us'] / 1e6:.2f}", *cells)
+        table.add_row(name, f"{bench['cpu']['window_us'] / 1e6:.2f}", *cells, *_paces(bench["yardstick"]))
     return table
+
+
+def _paces(yardstick: dict[str, Any]) -> list[str]:
+    """Of a piece of Python (median) and of an append (p99), before and after the bench."""
+    before, after = figures.pace(yardstick["before"]), figures.pace(yardstick["after"])
+    return [f"{was:.1f} → {now:.1f}" for was, now in zip(before, after, strict=True)]
 
 
 def _wrong(document: Document) -> list[tuple[str, str]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from . import figures, recompute, report
+from . import figures, recompute, report, yardstick
 from .floors import LINES
 from .sizes import Sizes
 
@@ -105,12 +105,22 @@ CPU = {
     "before": {"timer": 50, "bench": 10},
     "after": {"timer": 80, "bench": 30, "executor": 120},
 }
+YARDSTICK = {
+    "before": {"loop_us": [9_000, 11_000, 10_000], "append_us": [*range(1_000, 1_099), 70_000]},
+    "after": {"loop_us": [20_000], "append_us": [2_000, 3_000]},
+}
 
 
 def a_document(**changes):
     """What a run with exactly these rows would have written."""
     benches = {
-        name: {"what": name, "raw": copy.deepcopy(raw), "cpu": CPU, "figures": figures.of(name, raw).figures}
+        name: {
+            "what": name,
+            "raw": copy.deepcopy(raw),
+            "cpu": CPU,
+            "yardstick": YARDSTICK,
+            "figures": figures.of(name, raw).figures,
+        }
         for name, raw in RAW.items()
     }
     return {
@@ -193,6 +203,20 @@ def test_what_is_lost_or_doubled_is_a_fault_and_fails_the_run(name, changes, fau
     document["benches"][name]["raw"] |= changes
     assert fault in report.results(document)[name].faults
     assert report.status(document) == 1
+
+
+def test_the_machine_s_own_pace_is_told_before_and_after_each_bench(tmp_path):
+    assert figures.pace(YARDSTICK["before"]) == (10.0, 1.098)
+    told = recomputed(a_document(), tmp_path).output
+    assert "10.0 → 20.0" in told
+    assert "1.1 → 3.0" in told
+
+
+def test_the_yardstick_leaves_nothing_behind(tmp_path):
+    taken = yardstick.taken(tmp_path)
+    assert [len(taken[key]) for key in ("loop_us", "append_us")] == [yardstick.LOOPS, yardstick.APPENDS]
+    assert min(map(min, taken.values())) > 0
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_occurrence_that_was_skipped_by_its_policy_is_not_delivered_but_not_lost():
