@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 FORMAT = 2
 Document = dict[str, Any]
-"""`format`, `machine`, `scale`, `command`, and `benches`: by name `what`, and `raw`, `cpu` and `yardstick`, or `broken`."""
+"""`format`, `machine`, `scale`, `command`, and `benches`: by name `what`; `raw`, `cpu` and `yardstick`, or `broken`."""
 
 
 class BadDocumentError(Exception):

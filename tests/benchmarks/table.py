@@ -62,7 +62,7 @@ def _row(document: Document, line: Line, value: figures.Value) -> tuple[str, ...
 
 def _cpu(document: Document) -> Table:
     table = Table(
-        "bench", title="CPU seconds (user + system) within the measured window; and how quick the machine was"
+        "bench", title="CPU seconds (user + system) within the measured window; how quick the machine was"
     )
     for title in ("window s", *ROLES, "Python ms", "fsync ms"):
         table.add_column(title, justify="right")
