@@ -115,9 +115,9 @@ class Body(BaseModel):
 class Backoff(Body):
     """How long to wait: `initial_seconds · multiplier^n`, at most `max_seconds`, ± `jitter`."""
 
-    initial_seconds: float = Field(default=1, ge=0, le=86_400)
-    multiplier: float = Field(default=2, ge=1, le=100)
-    max_seconds: float = Field(default=300, ge=0, le=86_400)
+    initial_seconds: float = Field(default=1.0, ge=0, le=86_400)
+    multiplier: float = Field(default=2.0, ge=1, le=100)
+    max_seconds: float = Field(default=300.0, ge=0, le=86_400)
     jitter: float = Field(default=0.1, ge=0, le=1, description="a fraction of the delay")
 
 

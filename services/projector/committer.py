@@ -31,8 +31,9 @@ if TYPE_CHECKING:
 
 PACE_S = 0.040  # from the beginning of one group to that of the next, at least
 PACE_MAX_S = 0.200
-PACE_SHORT_S = 0.500  # where processors are short: what comes meanwhile is written by the thousand
 EVENT_S = 0.0003  # a large group is followed later, so that a flood is written by the hundred
+PACE_SHORT_MAX_S = 0.500  # the same where processors are short: a flood is written by the thousand
+EVENT_SHORT_S = 0.001
 HASTE_S = 0.005  # the pace if a client may be waiting; with 10 ms a third fewer were answered a second
 OURS = frozenset({"timer", "executor"})  # actors whose events nobody waits for; when in doubt somebody does
 GROUP = 4_000  # events a transaction, about
@@ -140,7 +141,7 @@ class Committer:
         if any(each.hurries for each in self._waiting):
             pace_s = self._haste_s
         elif self._manners.short():
-            pace_s = PACE_SHORT_S
+            pace_s = max(self._pace_s, min(self._events * EVENT_SHORT_S, PACE_SHORT_MAX_S))
         else:
             pace_s = max(self._pace_s, min(self._events * EVENT_S, PACE_MAX_S))
         return self._began_at + pace_s - time.monotonic()

@@ -219,6 +219,28 @@ async def test_a_large_group_is_followed_later_unless_somebody_waits(office, gro
     assert await after == 1
 
 
+async def test_where_processors_are_short_a_large_group_is_followed_later_still(office, groups, monkeypatch):
+    executor = Context(actor="executor")
+    run_id = await office.trigger(await office.create())
+    projector = await a_settled_projector(office, haste_s=0.0)
+    projector._committer._pace_s = 0.0
+    monkeypatch.setattr(projector._manners, "short", lambda: True)
+    monkeypatch.setattr(committing, "EVENT_SHORT_S", NEVER_S)
+    monkeypatch.setattr(committing, "PACE_SHORT_MAX_S", NEVER_S)
+    started = await office.decider.decide(f"run:{run_id}", StartRun(worker="w"), executor)
+    time_passes(projector)
+    assert await projector.run_once(0) == 1
+    groups.clear()
+    command = SucceedRun(fence=started.after.fence, result=None)
+    await office.decider.decide(f"run:{run_id}", command, executor)
+    after = asyncio.create_task(projector.run_once(0))
+    await wait_until(lambda: waiting(projector) == 1, "the batch waits")
+    assert groups == []
+    await office.create(1)
+    assert await projector.run_once(1) == 1, "what a client may wait for is not kept back"
+    assert await after == 1
+
+
 async def test_a_batch_that_gives_up_waiting_is_not_written_and_comes_again(office, groups):
     projector = await a_settled_projector(office)
     await a_life_in_each_partition(office)

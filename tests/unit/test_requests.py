@@ -10,6 +10,8 @@ from services.api.problems import Problem
 from services.api.requests import JobBody, PauseBody, TriggerBody, read
 from services.api.specs import merged_data, spec_of
 from shared import job_types
+from shared.domain.spec import JobSpec
+from shared.eventlog.envelope import decoder, json_text
 
 KNOWN = job_types.Known()
 JOB = {"name": "a job", "job_type": "custom", "job_data": {"operation": "echo", "parameters": {}}}
@@ -29,6 +31,13 @@ def test_a_specification_says_what_the_body_says():
     spec = _spec(cron_expression="0 9 * * 1", timezone="Europe/Berlin", max_retries=7, tags=["x"])
     assert (spec.schedule.cron_expression, spec.schedule.timezone) == ("0 9 * * 1", "Europe/Berlin")
     assert (spec.retry.max_retries, spec.tags, spec.priority) == (7, ("x",), 5)
+
+
+@pytest.mark.parametrize("backoff", [{}, {"initial_seconds": 5, "max_seconds": 60}])
+def test_a_specification_is_written_as_it_will_be_read(backoff):
+    """What Redis holds is the fold of the archive, to the byte: 1 and 1.0 are two texts."""
+    spec = _spec(interval_seconds=60, retry_backoff=backoff)
+    assert json_text(decoder(JobSpec)(json_text(spec))) == json_text(spec)
 
 
 @pytest.mark.parametrize(
