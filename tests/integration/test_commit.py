@@ -11,7 +11,16 @@ from redis.exceptions import NoScriptError
 
 from services.timer import service as timer
 from shared.domain import ids, job
-from shared.domain.commands import CreateJob, FailRun, PauseJob, StartRun, SucceedRun, TriggerJob, Wake
+from shared.domain.commands import (
+    CreateJob,
+    FailRun,
+    PauseJob,
+    StartRun,
+    SucceedRun,
+    TriggerJob,
+    UpdateJob,
+    Wake,
+)
 from shared.domain.events import Failure
 from shared.domain.refusals import LostLease
 from shared.eventlog import snapshot, writer
@@ -352,3 +361,23 @@ async def test_a_cancelled_caller_does_not_break_the_writer(bench):
     with contextlib.suppress(asyncio.CancelledError):
         await waiting
     assert isinstance(await bench.log.commit(0, a_unit("job:" + a_job_id())), Committed)
+
+
+async def test_a_specification_is_written_when_it_is_new_and_only_then(bench):
+    made = await a_job(bench, every=3600)
+    edited = a_spec(every=3600, description="edited")
+    await bench.decider.decide(made.ref, UpdateJob(spec=edited), TESTER)
+    assert (await bench.log.load(made.ref))[made.ref].state.spec == edited
+    held = (await bench.log.load(made.ref))[made.ref]
+    key = bench.log.keys(0).aggregate(made.ref)
+    await bench.redis.hdel(key, "spec")
+    await bench.decider.decide(made.ref, PauseJob(by="ann"), TESTER, held=held)
+    assert not await bench.redis.hexists(key, "spec")
+
+
+async def test_a_job_that_had_left_redis_comes_back_whole(bench):
+    made = await a_job(bench, every=3600)
+    await bench.redis.delete(bench.log.keys(0).aggregate(made.ref))
+    archived = replace(made.after, version=None)
+    paused = await bench.decider.decide(made.ref, PauseJob(by="ann"), TESTER, held=archived)
+    assert (await bench.log.load(made.ref))[made.ref].state == paused.after.state
