@@ -198,13 +198,20 @@ async def test_what_nobody_waits_for_is_written_at_a_pace_and_with_the_next_that
     assert await projector.run_once(0) == 1, "after a quiet spell nobody waits"
 
 
-async def test_a_large_group_is_followed_later_unless_somebody_waits(office, groups, monkeypatch):
+@pytest.mark.parametrize(
+    ("short", "event_s", "most_s"),
+    [(False, "EVENT_S", "PACE_MAX_S"), (True, "EVENT_SHORT_S", "PACE_SHORT_MAX_S")],
+)
+async def test_a_large_group_is_followed_later_unless_somebody_waits(
+    office, groups, monkeypatch, short, event_s, most_s
+):
     executor = Context(actor="executor")
     run_id = await office.trigger(await office.create())
     projector = await a_settled_projector(office, haste_s=0.0)
     projector._committer._pace_s = 0.0
-    monkeypatch.setattr(committing, "EVENT_S", NEVER_S)
-    monkeypatch.setattr(committing, "PACE_MAX_S", NEVER_S)
+    monkeypatch.setattr(projector._manners, "short", lambda: short)
+    monkeypatch.setattr(committing, event_s, NEVER_S)
+    monkeypatch.setattr(committing, most_s, NEVER_S)
     started = await office.decider.decide(f"run:{run_id}", StartRun(worker="w"), executor)
     time_passes(projector)
     assert await projector.run_once(0) == 1
@@ -216,28 +223,6 @@ async def test_a_large_group_is_followed_later_unless_somebody_waits(office, gro
     assert groups == []
     await office.create(1)
     assert await projector.run_once(1) == 1
-    assert await after == 1
-
-
-async def test_where_processors_are_short_a_large_group_is_followed_later_still(office, groups, monkeypatch):
-    executor = Context(actor="executor")
-    run_id = await office.trigger(await office.create())
-    projector = await a_settled_projector(office, haste_s=0.0)
-    projector._committer._pace_s = 0.0
-    monkeypatch.setattr(projector._manners, "short", lambda: True)
-    monkeypatch.setattr(committing, "EVENT_SHORT_S", NEVER_S)
-    monkeypatch.setattr(committing, "PACE_SHORT_MAX_S", NEVER_S)
-    started = await office.decider.decide(f"run:{run_id}", StartRun(worker="w"), executor)
-    time_passes(projector)
-    assert await projector.run_once(0) == 1
-    groups.clear()
-    command = SucceedRun(fence=started.after.fence, result=None)
-    await office.decider.decide(f"run:{run_id}", command, executor)
-    after = asyncio.create_task(projector.run_once(0))
-    await wait_until(lambda: waiting(projector) == 1, "the batch waits")
-    assert groups == []
-    await office.create(1)
-    assert await projector.run_once(1) == 1, "what a client may wait for is not kept back"
     assert await after == 1
 
 
