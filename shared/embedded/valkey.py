@@ -122,7 +122,7 @@ def _quick_malloc() -> Mapping[str, str]:
     """What has the wheel's server allocate by mimalloc, where that is installed.
 
     It is built with the C library's malloc. A batch of units makes tens of thousands of strings and
-    throws them away, and under load that malloc took a third of the server's time, and more as time went on.
+    throws them away, and under load that malloc took a quarter of the server's time, and more as time went on.
     """
     try:
         files = importlib.metadata.files(MALLOC) or []
