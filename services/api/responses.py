@@ -74,6 +74,8 @@ class JobView(Answer):
     misfire_policy: str
     misfire_grace_seconds: int
     overlap_policy: str
+    start_deadline_seconds: int | None
+    max_lost: int
     owner: str
     tenant: str
     status: JobStatus
@@ -97,6 +99,14 @@ class ProgressView(Answer):
 
     ratio: float
     message: str
+
+
+class CancelView(Answer):
+    """Who wanted an execution ended, when and why."""
+
+    by: str
+    at: Time
+    reason: str
 
 
 class AttemptView(Answer):
@@ -136,5 +146,6 @@ class ExecutionView(Answer):
     error: ErrorView | None
     worker: str | None
     progress: ProgressView | None
+    cancel: CancelView | None
     correlation_id: str
     attempts: list[AttemptView]

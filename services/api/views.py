@@ -97,6 +97,7 @@ def execution_of_row(row: asyncpg.Record) -> ExecutionView:
             "result": _json(row["result"]),
             "error": _json(row["error"]),
             "attempts": _json(row["attempts"]),
+            "cancel": _json(row["cancel"]),
             "progress": None,
         }
     )
@@ -128,6 +129,7 @@ def execution_of_state(run: Run, *, queued_at: datetime) -> ExecutionView:
         error=None,
         worker=None,
         progress=None,
+        cancel=None,
         correlation_id=run.correlation_id,
         attempts=[],
     )
@@ -161,6 +163,8 @@ def _specified(spec: JobSpec) -> dict[str, Any]:
         "misfire_policy": spec.misfire_policy,
         "misfire_grace_seconds": spec.misfire_grace_seconds,
         "overlap_policy": spec.overlap_policy,
+        "start_deadline_seconds": spec.start_deadline_seconds,
+        "max_lost": spec.max_lost,
     }
 
 

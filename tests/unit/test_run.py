@@ -9,7 +9,7 @@ from shared.domain.commands import FailRun, InterruptRun, StartRun, SucceedRun, 
 from shared.domain.events import Change, Failure, RunRequested
 from shared.domain.refusals import IllegalTransition, LostLease, NoSuchRun
 from shared.domain.retry import RetryPolicy
-from shared.domain.spec import run_spec
+from shared.domain.spec import LOST_MAX, run_spec
 from shared.testing import LEASE, NOON, a_job_id, a_spec, at
 
 RUN, JOB = a_job_id(), a_job_id()
@@ -78,7 +78,7 @@ def test_a_lost_run_is_queued_again_at_once_and_keeps_its_retries():
 
 def test_a_run_that_loses_three_workers_is_poison():
     state = a_run()
-    for _ in range(run.LOST_MAX - 1):
+    for _ in range(LOST_MAX - 1):
         _, state = when(started(state), Wake())
     kinds, state = when(started(state), Wake())
     assert (kinds, state.status) == (["RunLost", "RunFailed"], "failed")
