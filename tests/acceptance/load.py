@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import time
 from dataclasses import dataclass
 
 import httpx
@@ -15,7 +16,10 @@ FOREVER_S = 86_400  # an interval of which no occurrence comes within the test
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ack:
-    """An answer that promised something: at `place` stands what was asked for."""
+    """An answer that promised something: at `place` stands what was asked for.
+
+    It was asked for at `began` and answered at `ended`, by the machine's clock.
+    """
 
     what: str
     job_id: str
@@ -23,6 +27,8 @@ class Ack:
     said: str
     request_id: str
     status: int
+    began: float
+    ended: float
 
 
 def job_body(rng, name):
@@ -42,15 +48,15 @@ def job_body(rng, name):
 class Clients:
     """What clients do and are told. `acks` holds each acknowledgement; answers that never came are nobody's."""
 
-    def __init__(self, http, rng):
-        self._http, self._rng = http, rng
+    def __init__(self, http, rng, *, body=job_body):
+        self._http, self._rng, self._body = http, rng, body
         self._numbers = itertools.count(1)
         self.acks, self.bodies = [], {}
         self.unanswered = 0
 
     async def create(self):
         """Return the new job's id; None if no answer came."""
-        body = job_body(self._rng, f"job {next(self._numbers)}")
+        body = self._body(self._rng, f"job {next(self._numbers)}")
         answer = await self._send("create", "POST", "", said=body["name"], json=body)
         if answer is None:
             return None
@@ -103,6 +109,26 @@ class Clients:
                 break
         return found
 
+    async def calm(self, at_a_time=8):
+        """Leave a third of the jobs paused, a third deleted, and a third with an interval of a day."""
+        known = list(self.bodies)
+        strangers = set(await self.find_all()) - set(known)
+        shares = [
+            (self.pause, known[0::3]),
+            (self.delete, [*known[1::3], *strangers]),
+            (self._slow_down, known[2::3]),
+        ]
+        work = iter([(way, job_id) for way, share in shares for job_id in share])
+
+        async def end():
+            for way, job_id in work:
+                await self.insist(way, job_id)
+
+        await asyncio.gather(*(end() for _ in range(at_a_time)))
+
+    async def _slow_down(self, job_id):
+        return await self.update(job_id, interval_seconds=FOREVER_S)
+
     async def insist(self, does, *args, **kwargs):
         """Do it again until it is acknowledged, or there is no such job."""
         while not (done := await does(*args, **kwargs)):
@@ -112,6 +138,7 @@ class Clients:
     async def _send(self, what, method, path, *, said="", **kwargs):
         """Return the answer's body (True if it has none) if it was acknowledged; note it."""
         request_id = f"{what}-{next(self._numbers)}"
+        began = time.time()
         try:
             response = await self._http.request(
                 method, f"/api/v1/jobs{path}", headers={"X-Request-ID": request_id}, **kwargs
@@ -135,6 +162,8 @@ class Clients:
                 said=said or body["id"],
                 request_id=request_id,
                 status=status,
+                began=began,
+                ended=time.time(),
             )
         )
         return body

@@ -135,11 +135,9 @@ class System:
         self.postgres.start()
         self._socket.bind(("127.0.0.1", 0))
         self._socket.listen(512)
-        environment = self._environment()
-        subprocess.run(
-            [*_daybook(), "migrate"], env=environment, check=True, timeout=READY_S, capture_output=True
-        )
+        self.command("migrate", check=True)
         for name in self._names:
+            environment = self._environment_of(name)
             self.services[name] = Service(name, environment, self.directory, self._socket.fileno())
             self.services[name].spawn()
         eventually(self.is_healthy, "the system is healthy")
@@ -149,10 +147,21 @@ class System:
     def url(self):
         return f"http://127.0.0.1:{self._socket.getsockname()[1]}"
 
-    def client(self, **options):
+    def client(self, *, timeout_s=20, **options):
         """An HTTP client for the API."""
         limits = httpx.Limits(max_connections=64, max_keepalive_connections=64)
-        return httpx.AsyncClient(base_url=self.url, timeout=20, limits=limits, **options)
+        return httpx.AsyncClient(base_url=self.url, timeout=timeout_s, limits=limits, **options)
+
+    def command(self, *words, check=False, timeout_s=READY_S):
+        """Run `daybook …` to its end, with the settings of the services."""
+        return subprocess.run(
+            [*_daybook(), *words],
+            env=self._environment(),
+            check=check,
+            timeout=timeout_s,
+            capture_output=True,
+            text=True,
+        )
 
     def of(self, role):
         """The services of a role."""
@@ -197,6 +206,10 @@ class System:
     def tails(self):
         """The last lines of every service."""
         return "\n".join(service.tail() for service in self.services.values())
+
+    def _environment_of(self, name):
+        """What the service `name` is started with."""
+        return self._environment()
 
     def _environment(self):
         ours = {name: value for name, value in os.environ.items() if not name.startswith("DAYBOOK_")}

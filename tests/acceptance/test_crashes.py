@@ -12,7 +12,7 @@ from shared.testing import wait_until
 
 from . import book
 from .balance import audit
-from .load import FOREVER_S, Clients
+from .load import Clients
 from .system import ROLES, System
 
 JOBS = 300
@@ -50,7 +50,7 @@ async def test_the_books_balance_after_every_service_was_killed_five_times(syste
         killed = await _kill_while_writing(system, clients, rng)
         written = await book.tails(system)
         await wait_until(lambda: book.has_archived(system, written), "all jobs are listed", timeout_s=QUIET_S)
-        await _calm(clients)
+        await clients.calm()
     await wait_until(lambda: book.is_at_rest(system), "all is at rest", timeout_s=QUIET_S, every_s=0.2)
 
     found = await book.read(system)
@@ -86,25 +86,3 @@ async def _kill_while_writing(system, clients, rng):
     stop.set()
     await asyncio.gather(*writers)
     return killed
-
-
-async def _calm(clients):
-    """Leave a third of the jobs paused, a third deleted, and a third with an interval of a day."""
-    known = list(clients.bodies)
-    strangers = set(await clients.find_all()) - set(known)
-    shares = [
-        (clients.pause, known[0::3]),
-        (clients.delete, [*known[1::3], *strangers]),
-        (_slow_down(clients), known[2::3]),
-    ]
-    work = [(way, job_id) for way, share in shares for job_id in share]
-
-    async def end(part):
-        for way, job_id in part:
-            await clients.insist(way, job_id)
-
-    await asyncio.gather(*(end(work[first::8]) for first in range(8)))
-
-
-def _slow_down(clients):
-    return lambda job_id: clients.update(job_id, interval_seconds=FOREVER_S)

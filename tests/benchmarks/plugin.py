@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from pathlib import Path
 from typing import NamedTuple
 from uuid import UUID
+
+from tests.plugins.site import lay_out
 
 from . import noting
 
@@ -23,15 +23,10 @@ class Note(NamedTuple):
 
 def install(directory: Path) -> dict[str, str]:
     """Install it under `directory`; return the environment in which services find it."""
-    site, notes = directory / "site", directory / "notes"
-    dist = site / "daybook_bench-1.0.dist-info"
-    dist.mkdir(parents=True)
+    notes = directory / "notes"
     notes.mkdir()
-    shutil.copy(Path(noting.__file__), site / "daybook_bench_noting.py")
-    (dist / "METADATA").write_text("Metadata-Version: 2.1\nName: daybook-bench\nVersion: 1.0\n")
-    (dist / "entry_points.txt").write_text(f"[daybook.handlers]\n{JOB_TYPE} = daybook_bench_noting:noted\n")
-    path = os.pathsep.join(filter(None, (str(site), os.environ.get("PYTHONPATH"))))
-    return {"PYTHONPATH": path, noting.DIRECTORY: str(notes)}
+    found = lay_out(directory / "site", "daybook_bench", Path(noting.__file__), {JOB_TYPE: "noted"})
+    return found | {noting.DIRECTORY: str(notes)}
 
 
 def read(directory: Path) -> list[Note]:

@@ -1,0 +1,131 @@
+"""One run of the suite: a crowd at work, faults by plan, then quiet; and all that was seen of it."""
+
+import asyncio
+import random
+from dataclasses import dataclass
+
+import asyncpg
+import httpx
+import redis.exceptions
+
+from shared.testing import wait_until
+from tests.acceptance import book
+
+from . import crowd
+from .crowd import Crowd, now
+from .kinds import DO, Scene, Strike
+from .stage import Stage
+
+JOBS = 500
+WRITERS = 10
+CLIENT_S = 6.0  # longer than the API itself waits for Redis
+HEARD_S = 60.0  # from the end of a fault to a write that is acknowledged
+QUIET_S = 120.0
+AWAY = (OSError, httpx.HTTPError, redis.exceptions.RedisError, asyncpg.PostgresError, asyncpg.InterfaceError)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Story:
+    """What happened. `troubles`: what went wrong beside the books; `verified`: status and text of the audit."""
+
+    plan: object
+    strikes: list
+    set_backs: list
+    troubles: list
+    acks: list
+    unanswered: int
+    found: object
+    notes: list
+    verified: object
+    quiet_s: float
+
+
+async def played(directory, plan, *, jobs=JOBS, say=print):
+    """Play the plan on a system of its own under `directory`."""
+    async with Stage(directory).running() as stage, stage.client(timeout_s=CLIENT_S) as http:
+        clients = Crowd(http, random.Random(plan.seed), jobs)
+        await clients.make(jobs)
+        director = _Director(stage, clients, plan, say)
+        await director.play()
+        over = now()
+        await _rest(stage, clients, say)
+        quiet_s = now() - over
+        verified = await asyncio.to_thread(stage.command, "audit", "verify", timeout_s=300)
+        found = await book.read(stage)
+        notes = crowd.read_notes(directory)
+        await stage.hand(stage.stop)
+        return Story(
+            plan=plan,
+            strikes=director.strikes,
+            set_backs=director.set_backs,
+            troubles=[*director.troubles, *stage.ended_alone],
+            acks=clients.acks,
+            unanswered=clients.unanswered,
+            found=found,
+            notes=notes,
+            verified=verified,
+            quiet_s=quiet_s,
+        )
+
+
+class _Director:
+    """Strikes by the plan while the clients write."""
+
+    def __init__(self, stage, clients, plan, say):
+        self._stage, self._clients, self._plan, self._say = stage, clients, plan, say
+        self.strikes, self.set_backs, self.troubles = [], [], []
+        self._began = 0.0
+
+    async def play(self):
+        stop = asyncio.Event()
+        writers = [asyncio.create_task(self._clients.write_until(stop)) for _ in range(WRITERS)]
+        self._began = now()
+        await asyncio.gather(*(self._lane(planned) for planned in self._plan.lanes.values()))
+        for service in self._stage.services.values():
+            await self._stage.is_up(service)
+        await self._heard(now(), "all faults")
+        stop.set()
+        for ended in await asyncio.gather(*writers, return_exceptions=True):
+            if ended is not None:
+                self.troubles.append(f"a client was told what it can't believe: {ended!r}")
+
+    async def _lane(self, planned):
+        for each in planned:
+            await asyncio.sleep(max(0.0, self._began + each.at - now()))  # the plan's moment
+            await self._strike(each)
+
+    async def _strike(self, planned):
+        strike = Strike(kind=planned.kind, began=now())
+        scene = Scene(
+            stage=self._stage,
+            rng=random.Random(planned.seed),
+            strike=strike,
+            longest_s=self._plan.longest_s,
+            behind_s=self._plan.behind_s,
+        )
+        try:
+            await DO[planned.kind](scene)
+        except (AssertionError, *AWAY) as error:
+            self.troubles.append(f"{planned.kind} ({strike.how}) could not be done: {error!r}")
+        strike.over()
+        self.strikes.append(strike)
+        self.set_backs += scene.set_backs
+        self._say(f"  {strike.began - self._began:6.1f} s  {strike.kind} {strike.how}".rstrip())
+        await self._heard(strike.ended, f"{strike.kind} ({strike.how})")
+
+    async def _heard(self, moment, what):
+        try:
+            await wait_until(
+                lambda: self._clients.heard_since(moment), "heard", timeout_s=HEARD_S, every_s=0.05
+            )
+        except AssertionError:
+            self.troubles.append(f"no write was acknowledged within {HEARD_S:.0f} s after {what}")
+
+
+async def _rest(stage, clients, say):
+    """Calm the jobs and wait until nothing is left to do."""
+    say("  calming")
+    written = await book.tails(stage)
+    await wait_until(lambda: book.has_archived(stage, written), "all is archived", timeout_s=QUIET_S)
+    await clients.calm(at_a_time=16)
+    await wait_until(lambda: book.is_at_rest(stage), "all is at rest", timeout_s=QUIET_S, every_s=0.2)
