@@ -201,13 +201,13 @@ class LogOpened(Event, frozen=True, kw_only=True):
 
     Attributes:
         epoch: the incarnation that begins with this event.
-        reason: `first` or `restart`.
-        previous: (epoch, pos, event id) of the entry before it, or None at the very first.
+        reason: `first`, `restart`, or `heal`: the log had lost events that the archive holds.
+        previous: (epoch, pos, event id) of the event before it, or None at the very first.
         partitions: of the deployment.
     """
 
     epoch: int
-    reason: Literal["first", "restart"]
+    reason: Literal["first", "restart", "heal"]
     previous: tuple[int, int, str] | None
     partitions: int
 

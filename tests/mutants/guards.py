@@ -149,9 +149,9 @@ GUARDS = (
     Guard(
         name="fence-first",
         protects="trace 4: the archive's tail is read after the fence was raised, not before",
-        file="shared/recovery.py",
-        text="await _compare(connection, redis, keys, state, now)",
-        instead="await _compare(connection, redis, keys, state, before or now)",
+        file="shared/recovery/opener.py",
+        text="found = await compare(connection, redis, keys, state, now)",
+        instead="found = await compare(connection, redis, keys, state, before or now)",
         tests=_in(
             "test_recovery", "test_opening_waits_for_a_projector_that_is_writing_and_sees_what_it_wrote"
         ),
