@@ -28,13 +28,14 @@ from shared.ops import Health
 from shared.parent import die_with_parent
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     import asyncpg
     from redis.asyncio import Redis
 
     from shared.eventlog.decider import Decider
     from shared.eventlog.log import EventLog
+    from shared.eventlog.unit import Committed, Unit
     from shared.lease import Share
     from shared.loop import Stop
     from shared.settings import Settings
@@ -265,7 +266,7 @@ async def _frame(
     from shared.eventlog.decider import Decider  # noqa: PLC0415
     from shared.eventlog.log import EventLog  # noqa: PLC0415
     from shared.readmodel.database import connect_pool  # noqa: PLC0415
-    from shared.recovery import archived_job  # noqa: PLC0415
+    from shared.recovery import archived_job, archived_units  # noqa: PLC0415
 
     redis_url = _needed(told.redis_url, "DAYBOOK_REDIS_URL")
     database_url = _needed(told.database_url, "DAYBOOK_DATABASE_URL")
@@ -281,6 +282,11 @@ async def _frame(
     async def reopen(partition: int) -> None:
         await insist(lambda: _open(told, pool, redis, partition), stop=stop, name="opening", health=health)
 
+    async def settled(partition: int, units: Sequence[Unit]) -> list[Committed | None]:
+        return await insist(
+            lambda: archived_units(pool, partition, units), stop=stop, name="settling", health=health
+        )
+
     log = EventLog(
         redis,
         prefix=told.prefix,
@@ -289,6 +295,7 @@ async def _frame(
         metrics=metrics,
         reopen=reopen,
         archived=lambda ref: archived_job(pool, ref),
+        settled=settled,
     )
     try:
         await insist(lambda: _ready(told, pool, redis), stop=stop, name="deployment", health=health)

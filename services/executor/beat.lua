@@ -5,7 +5,10 @@
 -- A run is still ours if its fence is and it is running. Nothing but the start has happened to most (version =
 -- fence); of the others the state is read.
 --
--- KEYS  1 due, 2… hashes of runs
+-- A log that isn't open may have been wiped, and its runs be on their way back from the archive: then nobody can
+-- tell, and none is told.
+--
+-- KEYS  1 due, 2… hashes of runs, the last one meta
 -- ARGV  1 ms that a lease lasts from now, or '0' to extend none, 2… run id and fence for each run
 -- Returns the numbers (from 1) of the runs that are not ours any more
 -- Called by services/executor/heartbeat.py, from a thread of its own.
@@ -22,11 +25,15 @@ local function is_ours(run, fence)
   return cjson.decode(redis.call('HGET', run, 'state')).status == 'running'
 end
 
-for i = 1, #KEYS - 1 do
+for i = 1, #KEYS - 2 do
   if not is_ours(KEYS[i + 1], ARGV[2 * i + 1]) then
     moved[#moved + 1] = i
   elseif lease_ms > 0 then
     redis.call('ZADD', due, 'XX', 'GT', until_ms, 'run:' .. ARGV[2 * i])
   end
+end
+if moved[1] then
+  local incarnation = string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
+  if redis.call('HGET', KEYS[#KEYS], 'incarnation') ~= incarnation then return {} end
 end
 return moved

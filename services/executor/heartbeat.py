@@ -122,7 +122,7 @@ class Heartbeat:
     def _beat_some(self, partition: int, runs: list[Held], *, extend: bool) -> list[Held]:
         keys = self._log.keys(partition)
         moved = self._script(
-            keys=[keys.due, *(keys.aggregate(f"run:{run}") for run, _ in runs)],
+            keys=[keys.due, *(keys.aggregate(f"run:{run}") for run, _ in runs), keys.meta],
             args=[self._lease_ms if extend else 0, *(text for held in runs for text in held)],
         )
         return [runs[number - 1] for number in moved]

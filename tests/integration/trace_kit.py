@@ -99,7 +99,7 @@ def another_process(bench, name, *, reopen=None):
 
 def opened_by(log, reopen):
     if reopen is not None:
-        log._writer._reopen = reopen
+        log._reopen = log._writer._reopen = reopen
     return log
 
 

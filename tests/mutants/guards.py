@@ -107,6 +107,38 @@ GUARDS = (
         ),
     ),
     Guard(
+        name="rebuilt-token",
+        protects="a server that has lost what was made anew is not opened on it",
+        file="shared/eventlog/open.lua",
+        text=" or redis.call('HGET', meta, 'rebuilding') ~= incarnation .. ' ' .. token",
+        instead="",
+        tests=_in("test_heal", "test_a_server_that_loses_what_was_made_anew_is_not_opened_on_it"),
+    ),
+    Guard(
+        name="rebuilding-ours",
+        protects="an opener that was stopped writes nothing over what another has opened",
+        file="shared/recovery/rebuild.lua",
+        text="'rebuilding') ~= incarnation .. ' ' .. ARGV[1]",
+        instead="'pos') == 'never'",
+        tests=_in("test_heal", "test_an_opener_that_was_stopped_writes_nothing_over_what_another_has_opened"),
+    ),
+    Guard(
+        name="archived-in-doubt",
+        protects="trace 7: what was archived before its reply was lost is not done twice after a heal",
+        file="shared/eventlog/writer.py",
+        text='if in_doubt and finding == [b"CLOSED"]:',
+        instead="if False:",
+        tests=_in("test_heal", "test_what_was_archived_before_its_reply_was_lost_is_not_done_twice"),
+    ),
+    Guard(
+        name="closed-beat",
+        protects="a worker is not told that its run has moved by a log that is being healed",
+        file="services/executor/beat.lua",
+        text="if moved[1] then",
+        instead="if false then",
+        tests=_in("test_heal", "test_no_worker_is_told_that_a_run_has_moved_by_a_log_that_is_not_open"),
+    ),
+    Guard(
         name="fresh-lease",
         protects="trace 15: an outage longer than the lease loses no run whose worker lives",
         file="shared/eventlog/open.lua",
@@ -149,9 +181,9 @@ GUARDS = (
     Guard(
         name="fence-first",
         protects="trace 4: the archive's tail is read after the fence was raised, not before",
-        file="shared/recovery.py",
-        text="await _compare(connection, redis, keys, state, now)",
-        instead="await _compare(connection, redis, keys, state, before or now)",
+        file="shared/recovery/opener.py",
+        text="found = await compare(connection, redis, keys, state, now)",
+        instead="found = await compare(connection, redis, keys, state, before or now)",
         tests=_in(
             "test_recovery", "test_opening_waits_for_a_projector_that_is_writing_and_sees_what_it_wrote"
         ),
