@@ -12,8 +12,18 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import hiredis
+from redis.exceptions import (
+    BusyLoadingError,
+    ClusterDownError,
+    MasterDownError,
+    NoScriptError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+    TryAgainError,
+)
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError, OutOfMemoryError, ReadOnlyError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from shared.eventlog.connection import BLOCKING_TIMEOUT_S, COMMAND_TIMEOUT_S
@@ -25,10 +35,14 @@ if TYPE_CHECKING:
 
 Command = tuple[str | bytes | int, ...]
 
-_ERRORS: dict[str, type[ResponseError]] = {
+_ERRORS: dict[str, type[RedisError]] = {
+    "CLUSTERDOWN": ClusterDownError,
+    "LOADING": BusyLoadingError,
+    "MASTERDOWN": MasterDownError,
     "NOSCRIPT": NoScriptError,
     "OOM": OutOfMemoryError,
     "READONLY": ReadOnlyError,
+    "TRYAGAIN": TryAgainError,
 }
 
 
@@ -159,6 +173,6 @@ def _packed(command: Command) -> bytes:
     return packed
 
 
-def _error(text: str) -> ResponseError:
+def _error(text: str) -> RedisError:
     """The exception that redis-py has for an error of the server, with all of its words."""
     return _ERRORS.get(text.partition(" ")[0], ResponseError)(text)

@@ -5,11 +5,12 @@ import contextlib
 
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError, ResponseError
+from redis.exceptions import NoScriptError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from shared.eventlog.connection import connect
 from shared.eventlog.wire import Wire
+from shared.faults import is_broken
 
 PING = ("PING",)
 NOBODY_PUSHES = ("BLPOP", "wire:nobody-pushes", 2)
@@ -151,6 +152,30 @@ async def test_what_does_not_speak_redis_is_hung_up_on():
     with pytest.raises(RedisConnectionError):
         await wire.call(PING)
     await asyncio.wait_for(hung_up.wait(), 5)
+    await client.aclose()
+    server.close()
+
+
+@pytest.mark.parametrize("word", ["LOADING", "MASTERDOWN", "TRYAGAIN", "CLUSTERDOWN", "READONLY", "MISCONF"])
+async def test_a_server_that_is_not_ready_yet_is_waited_for(word):
+    """Found by the fault suite: a killed server that was loading again ended the executors that had a line to it."""
+
+    async def serve(reader, writer):
+        while asked := await reader.read(1000):
+            writer.write(b"-%s it passes\r\n" % word.encode() if ready else b"+OK\r\n" * asked.count(b"*"))
+        writer.close()
+
+    ready = []
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    host, port = server.sockets[0].getsockname()
+    client = connect(f"redis://{host}:{port}")
+    wire = Wire(client)
+    await wire.replies(PING)
+    ready.append(True)
+    with pytest.raises(RedisError) as raised:
+        await wire.replies(PING)
+    assert is_broken(raised.value)
+    wire.close()
     await client.aclose()
     server.close()
 
