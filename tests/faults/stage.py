@@ -43,6 +43,7 @@ class Stage(System):
         self.ended_alone = []
         self._hand = ThreadPoolExecutor(1, thread_name_prefix="hand")
         self._ours = set()
+        self._keeper = None
 
     async def hand(self, does, *args):
         """Call `does` in the thread that everything is started from."""
@@ -53,17 +54,24 @@ class Stage(System):
         """The stage, started; gone afterwards, whatever happened."""
         self.network.start()
         self.clock_file.write_text("+0\n")
-        keeper = None
         try:
             await self.hand(self.start)
-            keeper = asyncio.create_task(self._keep(), name="keeper")
+            self._keeper = asyncio.create_task(self._keep(), name="keeper")
             yield self
         finally:
-            if keeper is not None:
-                keeper.cancel()
+            self._dismiss_keeper()
             await self.hand(self.destroy)
             self.network.stop()
             self._hand.shutdown()
+
+    async def stop_cleanly(self):
+        """SIGTERM to everything; each must end with status 0."""
+        self._dismiss_keeper()
+        await self.hand(self.stop)
+
+    def _dismiss_keeper(self):
+        if self._keeper is not None:
+            self._keeper.cancel()
 
     @contextlib.contextmanager
     def handling(self, *services):
@@ -96,7 +104,7 @@ class Stage(System):
             await asyncio.sleep(LOOK_S)
             for service in self.services.values():
                 if service.name not in self._ours and service.process.poll() is not None:
-                    self.ended_alone.append(f"{service.name} ended by itself\n{service.tail()}")
+                    self.ended_alone.append(_last_words(service))
                     await self.hand(service.spawn)
 
     def lines_of(self, names, servers):
@@ -140,6 +148,15 @@ class Stage(System):
             "DONT_FAKE_MONOTONIC": "1",
             "FAKETIME_DONT_RESET": "1",
         }
+
+
+def _last_words(service):
+    """Why it ended, as it said itself."""
+    crashes = [line for line in service.lines if line["level"] in ("error", "critical")]
+    said = crashes[-1] if crashes else {}
+    where = [line.strip(" |+-") for line in said.get("exception", "").splitlines()]
+    told = " / ".join([said.get("message", ""), *[line for line in where if line][-6:]])
+    return f"{service.name} ended by itself with {service.process.returncode}: {told}"
 
 
 def _serves(service):

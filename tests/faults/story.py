@@ -53,7 +53,7 @@ async def played(directory, plan, *, jobs=JOBS, say=print):
         verified = await asyncio.to_thread(stage.command, "audit", "verify", timeout_s=300)
         found = await book.read(stage)
         notes = crowd.read_notes(directory)
-        await stage.hand(stage.stop)
+        await stage.stop_cleanly()
         return Story(
             plan=plan,
             strikes=director.strikes,
