@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from services.cli.audit import audit
 from shared import environment, logs, settings
 from shared.clock import SystemClock
 from shared.faults import Fatal
@@ -79,6 +80,9 @@ class Frame:
 @click.version_option(package_name="daybook")
 def main() -> None:
     """Daybook, an event-sourced job scheduler over Redis Streams."""
+
+
+main.add_command(audit)
 
 
 @main.command()

@@ -1,0 +1,127 @@
+"""The decisions of the schedule, event by event: each occurrence once, in order, and only while the job goes on.
+
+Each decision announces the job's next occurrence (`next_for`). So the decisions of a job form a chain, and one that is
+left out or made twice shows without a search in the schedule.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec import field
+
+from services.projector.audit.lines import Invariant
+from shared.domain.events import (
+    JobCompleted,
+    JobDeleted,
+    JobResumed,
+    JobUpdated,
+    OccurrencesSkipped,
+    RunRequested,
+)
+from shared.domain.job import Status
+from shared.domain.value import Value
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from services.projector.audit.lines import Findings
+    from shared.domain.events import Change, Event
+    from shared.domain.job import Job
+
+
+class Decided(Value, frozen=True, kw_only=True):
+    """How far the schedules of a partition's jobs were decided: job id → the latest occurrence."""
+
+    last: dict[str, datetime] = field(default_factory=dict)
+
+
+def check(findings: Findings, decided: Decided, job: Job, change: Change, place: str) -> None:
+    """Look at an event of a job or of one of its runs.
+
+    Args:
+        findings: where to tell.
+        decided: how far this was; updated.
+        job: as it was before the event.
+        change: the event.
+        place: where it stands.
+    """
+    match change.event:
+        case RunRequested(trigger="schedule", scheduled_for=at):
+            _check_decision(findings, decided, job, (at, at), place, skipped=None)
+            _check_overlap(findings, job, place)
+        case OccurrencesSkipped(from_=first, to=last, reason=reason):
+            _check_decision(findings, decided, job, (first, last), place, skipped=reason)
+        case JobUpdated() | JobResumed() | JobDeleted() | JobCompleted() as event:
+            _check_nothing_is_swallowed(findings, job, event, place)
+            if isinstance(event, JobUpdated):
+                _allow_what_is_announced(decided, job, event)
+        case _:
+            pass
+
+
+def _check_decision(
+    findings: Findings,
+    decided: Decided,
+    job: Job,
+    span: tuple[datetime, datetime],
+    place: str,
+    *,
+    skipped: str | None,
+) -> None:
+    """A firing, or a range of occurrences skipped for a reason."""
+    first, last = span
+    findings.checked(Invariant.FIRINGS)
+    is_ours = job.status is Status.PENDING or (job.status is Status.PAUSED and skipped == "paused")
+    if not is_ours:
+        what = "fires" if skipped is None else "skips"
+        findings.wrong(Invariant.FIRINGS, f"{place} {what} {first} of job {job.id}, which is {job.status}")
+        return
+    findings.expect(
+        Invariant.OCCURRENCES,
+        first == job.next_for,
+        f"{place} decides {first} of job {job.id}, which had announced {job.next_for}",
+    )
+    before = decided.last.get(job.id)
+    findings.expect(
+        Invariant.ORDER,
+        first <= last and (before is None or first > before),
+        f"{place} decides {first} of job {job.id} after {before}",
+    )
+    decided.last[job.id] = last
+
+
+def _check_overlap(findings: Findings, job: Job, place: str) -> None:
+    if job.spec.overlap_policy == "skip":
+        findings.expect(
+            Invariant.OVERLAPS,
+            not job.active,
+            f"{place} starts a run of job {job.id} beside {', '.join(job.active)}",
+        )
+
+
+def _check_nothing_is_swallowed(findings: Findings, job: Job, event: Event, place: str) -> None:
+    """What was announced and due when somebody changed the job must have been decided before that."""
+    if job.next_for is None or job.status not in {Status.PENDING, Status.PAUSED}:
+        return
+    now = _time_of(event)
+    findings.expect(
+        Invariant.OCCURRENCES,
+        now is not None and job.next_for > now,
+        f"{place} {type(event).__name__}: {job.next_for} of job {job.id} was never decided",
+    )
+
+
+def _time_of(event: Event) -> datetime | None:
+    """When a user changed the job; None for its completion, before which all must have been decided."""
+    match event:
+        case JobUpdated(updated_at=at) | JobResumed(resumed_at=at) | JobDeleted(deleted_at=at):
+            return at
+        case _:
+            return None
+
+
+def _allow_what_is_announced(decided: Decided, job: Job, event: JobUpdated) -> None:
+    """A new schedule may begin at a `run_at` just gone by, before what the old one has decided last."""
+    if event.spec.schedule != job.spec.schedule:
+        decided.last.pop(job.id, None)
