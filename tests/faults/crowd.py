@@ -10,6 +10,7 @@ from tests.plugins.site import lay_out
 from . import noting
 
 PACE_S = 0.08  # a client's pause between two requests, at most
+AT_A_TIME = 32  # that many create the first jobs
 JOBS_MAX = 1.1  # so many times the jobs at first: beyond, another one is made only when one has gone
 INTERVALS_S = (4, 25)
 QUICK = {"initial_seconds": 0.2, "multiplier": 2.0, "max_seconds": 2.0, "jitter": 0.5}
@@ -100,11 +101,12 @@ class Crowd(Clients):
     async def make(self, count):
         """Create so many, each acknowledged."""
 
-        async def some(share):
-            for _ in range(share):
+        async def some(left):
+            for _ in left:
                 self._alive.append(await self.insist(self.create))
 
-        await asyncio.gather(*(some(count // 10) for _ in range(10)))
+        left = iter(range(count))
+        await asyncio.gather(*(some(left) for _ in range(AT_A_TIME)))
 
     def heard_since(self, moment):
         """Whether a write that was sent after `moment` has been acknowledged."""

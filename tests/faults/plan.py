@@ -1,7 +1,7 @@
 """When which fault comes: drawn from a seed, the same for the same seed.
 
-Three lanes go on beside each other, so that faults of services, of servers and lines, and a projector that is
-behind meet in all combinations. In each lane one fault follows the other.
+Four lanes go on beside each other, so that killed and stopped services, broken servers and lines, and a projector
+that is behind meet in all combinations. In each lane one fault follows the other.
 """
 
 import itertools
@@ -14,15 +14,8 @@ LONG_S = 900.0
 
 # Kind → its share of the lane's time.
 LANES = {
-    "services": {
-        "kill api": 1,
-        "kill timer": 1,
-        "kill executor": 1,
-        "stop api": 1,
-        "stop timer": 1,
-        "stop executor": 1.5,
-        "clock": 1.5,
-    },
+    "killed": {"kill api": 1, "kill timer": 1, "kill executor": 1, "clock": 1.5},
+    "stopped": {"stop api": 1, "stop timer": 1, "stop executor": 1},
     "servers": {
         "valkey killed": 1,
         "valkey set back": 1.3,
@@ -70,7 +63,7 @@ def draw(seed, seconds, kinds=KINDS):
         seconds=seconds,
         rounds=rounds,
         lanes=lanes,
-        longest_s=2.5 if is_short else 5.0,
+        longest_s=2.0 if is_short else 5.0,
         behind_s=6.0 if is_short else 60.0,
     )
 

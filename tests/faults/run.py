@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))  # run as a script: `tests` i
 
 from tests.faults import kinds, plan, story, verdict
 
-SHORT_S = 27.0  # with starting, calming and judging: a minute
+SHORT_S = 20.0  # with starting, calming and judging: a minute
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})

@@ -45,12 +45,15 @@ async def played(directory, plan, *, jobs=JOBS, say=print):
     async with Stage(directory).running() as stage, stage.client(timeout_s=CLIENT_S) as http:
         clients = Crowd(http, random.Random(plan.seed), jobs)
         await clients.make(jobs)
+        say(f"{jobs} jobs on {len(stage.services)} services")
         director = _Director(stage, clients, plan, say)
         await director.play()
         over = now()
         await _rest(stage, clients, say)
         quiet_s = now() - over
+        say("verifying")
         verified = await asyncio.to_thread(stage.command, "audit", "verify", timeout_s=300)
+        say("reading the books")
         found = await book.read(stage)
         notes = crowd.read_notes(directory)
         await stage.stop_cleanly()
@@ -124,8 +127,8 @@ class _Director:
 
 async def _rest(stage, clients, say):
     """Calm the jobs and wait until nothing is left to do."""
-    say("  calming")
+    say("calming the jobs")
     written = await book.tails(stage)
     await wait_until(lambda: book.has_archived(stage, written), "all is archived", timeout_s=QUIET_S)
-    await clients.calm(at_a_time=16)
+    await clients.calm(at_a_time=32)
     await wait_until(lambda: book.is_at_rest(stage), "all is at rest", timeout_s=QUIET_S, every_s=0.2)
