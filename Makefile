@@ -13,7 +13,7 @@ export PIP_USER := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help up test test-long mutants check bench coverage
+.PHONY: help up test test-long faults mutants check bench coverage
 
 help: ## Show this help
 	@echo "Daybook, an event-sourced job scheduler. What make does here:"
@@ -29,9 +29,13 @@ test: $(READY) ## Run all tests but the long ones, the unit tests first
 	@$(BIN)/python -m pytest -q tests/unit tests/benchmarks tests/test_architecture.py
 	@$(BIN)/python -m pytest -q -n 2 --dist loadgroup tests/integration
 	@$(BIN)/python -m pytest -q -n 2 --dist loadgroup tests/acceptance
+	@$(BIN)/python -m pytest -q tests/faults
 
-test-long: $(READY) ## Run the tests that take minutes: installing on each Python, long crash runs
+test-long: $(READY) ## Run the tests that take minutes: installing on each Python, long crash and fault runs
 	@$(BIN)/python -m pytest -q -m long tests
+
+faults: $(READY) ## Break everything while it works, and audit it: a minute (ARGS="--minutes 15 --seed 1": the long form)
+	@$(BIN)/python tests/faults/run.py $(ARGS)
 
 mutants: $(READY) ## Take ten guards out of the code, one at a time: each must be missed by a test
 	@$(BIN)/python tests/mutants/run.py $(ARGS)

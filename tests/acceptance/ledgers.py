@@ -173,6 +173,10 @@ def _on_run(runs, event):
         case "RunCancelRequested" | "RunCancelled":
             at = time(told.get("requested_at") or told["cancelled_at"])
             run["cancel"] = {"by": told["by"], "at": _shown(at), "reason": told["reason"]}
+    _end_run(run, event)
+
+
+def _end_run(run, event):
     if event.type in TERMINAL:
         run |= {"status": TERMINAL[event.type], "finished_at": event.at}
         run["duration_ms"] = None if run["started_at"] is None else (event.at - run["started_at"]) // _MS

@@ -207,7 +207,7 @@ class System:
         """The last lines of every service."""
         return "\n".join(service.tail() for service in self.services.values())
 
-    def _environment_of(self, name):
+    def _environment_of(self, name):  # noqa: ARG002 - for those who tell services apart
         """What the service `name` is started with."""
         return self._environment()
 

@@ -228,4 +228,6 @@ DO = {
 
 def missing():
     """Kinds that this machine can't do, and why."""
-    return {} if faketime() else {"clock": "libfaketime is not installed (Debian: apt-get install libfaketime)"}
+    return (
+        {} if faketime() else {"clock": "libfaketime is not installed (Debian: apt-get install libfaketime)"}
+    )

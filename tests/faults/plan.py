@@ -76,6 +76,10 @@ def _drawn(rng, shares, kinds, seconds, rounds):
     for kind in order:
         slot = shares[kind] * scale
         # Late enough to be anybody's moment, early enough to be over before the next one.
-        drawn.append(Planned(at=begins + rng.uniform(0, 0.3) * slot / shares[kind], kind=kind, seed=rng.getrandbits(32)))
+        drawn.append(
+            Planned(
+                at=begins + rng.uniform(0, 0.3) * slot / shares[kind], kind=kind, seed=rng.getrandbits(32)
+            )
+        )
         begins += slot
     return drawn

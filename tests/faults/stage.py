@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -10,6 +11,7 @@ import asyncpg
 from redis.asyncio import Redis
 
 from shared.eventlog.position import Position
+from shared.testing import wait_until
 from tests.acceptance.system import ROLES, System
 
 from . import crowd
@@ -24,7 +26,9 @@ UP_S = 90.0
 
 def faketime():
     """The library that fakes a process's time of day; None where it isn't installed."""
-    found = [path for root in ("/usr/lib", "/usr/local/lib") for path in Path(root).glob(f"**/faketime/{FAKETIME}")]
+    found = [
+        path for root in ("/usr/lib", "/usr/local/lib") for path in Path(root).glob(f"**/faketime/{FAKETIME}")
+    ]
     return str(found[0]) if found else None
 
 
@@ -94,9 +98,8 @@ class Stage(System):
         Raises:
             AssertionError: it doesn't.
         """
-        async with _within(UP_S, f"{service.name} is up"):
-            while not await asyncio.to_thread(_serves, service):
-                await asyncio.sleep(LOOK_S)
+        serves = partial(asyncio.to_thread, _serves, service)
+        await wait_until(serves, f"{service.name} is up", timeout_s=UP_S, every_s=LOOK_S)
 
     async def _keep(self):
         """Start again what ended by itself, as whoever runs services does; and note it."""
@@ -161,12 +164,3 @@ def _last_words(service):
 
 def _serves(service):
     return service.process.poll() is None and service.is_up()
-
-
-@contextlib.asynccontextmanager
-async def _within(seconds, what):
-    try:
-        async with asyncio.timeout(seconds):
-            yield
-    except TimeoutError:
-        raise AssertionError(f"not within {seconds:.0f} s: {what}") from None

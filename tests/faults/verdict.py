@@ -11,7 +11,12 @@ from tests.acceptance.balance import TERMINAL, audit
 
 from .plan import ENOUGH, LONG_S
 
-WRITTEN_AS = {"create": "JobCreated", "update": "JobUpdated", "trigger": "RunRequested", "delete": "JobDeleted"}
+WRITTEN_AS = {
+    "create": "JobCreated",
+    "update": "JobUpdated",
+    "trigger": "RunRequested",
+    "delete": "JobDeleted",
+}
 LATER = 202  # in the log, not yet in the archive: what Redis loses before that is no broken promise
 ACKNOWLEDGED_MIN = 1_000
 RECOVERY_MAX_S = 60.0
@@ -42,7 +47,12 @@ def of(story):
     return Verdict(
         losses=list(_losses(events, kept, story.notes)),
         duplicates=list(_duplicates(events)),
-        wrong=[*story.troubles, *balance.wrong, *_unverified(story.verified), *_too_little(story, kept, recovery)],
+        wrong=[
+            *story.troubles,
+            *balance.wrong,
+            *_unverified(story.verified),
+            *_too_little(story, kept, recovery),
+        ],
         recovery=recovery,
         facts=_facts(story, kept),
     )
@@ -69,7 +79,9 @@ def _losses(events, acks, notes):
     yield from (f"occurrence never decided: {key}" for key in sorted(expected - decided.keys())[:SHOWN])
     ended = {event.run_id for event in events if event.type in TERMINAL}
     runs = {event.run_id: event for event in events if event.type == "RunRequested"}
-    yield from (f"run never ended: {event.place} {run_id}" for run_id, event in runs.items() if run_id not in ended)
+    yield from (
+        f"run never ended: {event.place} {run_id}" for run_id, event in runs.items() if run_id not in ended
+    )
     yield from _made_up(events, runs, notes)
 
 
