@@ -232,7 +232,8 @@ def _check_write_side(balance, book):
     states, versions = _states(book.events)
     kept, alive = {}, {}
     for ref, state in states.items():
-        over = state.ended if isinstance(state, Run) else False  # a deleted job's key stays for a day
+        # Keys of what is over stay for a while: a run's for a minute, a job's for a day, unless the log was healed.
+        over = state.ended if isinstance(state, Run) else state.over
         if ref in book.aggregates or not over:
             parts = {"state": snapshot.dump_apart(state), "spec": snapshot.dump_spec(state)}
             alive[ref] = {"version": versions[ref], **parts}

@@ -15,6 +15,7 @@ from . import crowd
 from .crowd import Crowd, now
 from .kinds import DO, Scene, Strike
 from .stage import Stage
+from .watch import RunEnds
 
 JOBS = 500
 WRITERS = 10
@@ -26,7 +27,11 @@ AWAY = (OSError, httpx.HTTPError, redis.exceptions.RedisError, asyncpg.PostgresE
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Story:
-    """What happened. `troubles`: what went wrong beside the books; `verified`: status and text of the audit."""
+    """What happened.
+
+    `troubles`: what went wrong beside the books; `verified`: status and text of the audit; `run_ends`: when runs
+    were seen to end, those that Redis lost afterwards among them.
+    """
 
     plan: object
     strikes: list
@@ -38,6 +43,7 @@ class Story:
     notes: list
     verified: object
     quiet_s: float
+    run_ends: list
 
 
 async def played(directory, plan, *, jobs=JOBS, say=print):
@@ -46,8 +52,11 @@ async def played(directory, plan, *, jobs=JOBS, say=print):
         clients = Crowd(http, random.Random(plan.seed), jobs)
         await clients.make(jobs)
         say(f"{jobs} jobs on {len(stage.services)} services")
-        director = _Director(stage, clients, plan, say)
+        ends = RunEnds(stage.valkey.endpoint.url, stage.prefix, stage.partitions)
+        watching = asyncio.create_task(ends.watch(), name="bystander")
+        director = _Director(stage, clients, ends, plan, say)
         await director.play()
+        watching.cancel()
         over = now()
         await _rest(stage, clients, say)
         quiet_s = now() - over
@@ -68,14 +77,16 @@ async def played(directory, plan, *, jobs=JOBS, say=print):
             notes=notes,
             verified=verified,
             quiet_s=quiet_s,
+            run_ends=sorted(ends.times),
         )
 
 
 class _Director:
     """Strikes by the plan while the clients write."""
 
-    def __init__(self, stage, clients, plan, say):
+    def __init__(self, stage, clients, ends, plan, say):
         self._stage, self._clients, self._plan, self._say = stage, clients, plan, say
+        self._ended_since = lambda moment: bool(ends.times) and max(ends.times[-100:]) >= moment
         self.strikes, self.set_backs, self.troubles = [], [], []
         self._began = 0.0
 
@@ -86,7 +97,9 @@ class _Director:
         await asyncio.gather(*(self._lane(planned) for planned in self._plan.lanes.values()))
         for service in self._stage.services.values():
             await self._stage.is_up(service)
-        await self._heard(now(), "all faults")
+        over = now()
+        await self._heard(over, "all faults")
+        await wait_until(lambda: self._ended_since(over), "a run has ended", timeout_s=HEARD_S)
         stop.set()
         for ended in await asyncio.gather(*writers, return_exceptions=True):
             if ended is not None:
