@@ -227,7 +227,8 @@ def _check_write_side(balance, book):
     states, versions = _states(book.events)
     kept, alive = {}, {}
     for ref, state in states.items():
-        over = state.ended if isinstance(state, Run) else False  # a deleted job's key stays for a day
+        # A deleted job's key stays for a day; one that was over when the log was healed has none.
+        over = state.ended if isinstance(state, Run) else state.over
         if ref in book.aggregates or not over:
             parts = {"state": snapshot.dump_apart(state), "spec": snapshot.dump_spec(state)}
             alive[ref] = {"version": versions[ref], **parts}
