@@ -10,10 +10,11 @@ from services.projector import partition as projecting
 from shared.domain.commands import SucceedRun, TriggerJob
 from shared.domain.events import LogOpened
 from shared.domain.refusals import LostLease, Refused
+from shared.embedded import Postgres
 from shared.eventlog import opening
 from shared.eventlog.envelope import decode
 from shared.eventlog.position import Position
-from shared.faults import Fatal
+from shared.faults import BROKEN, Fatal
 from shared.loop import Stop
 from shared.readmodel import archive
 from shared.recovery import Behind, Forked, comparing, rebuilding
@@ -457,6 +458,24 @@ async def test_no_worker_is_told_that_a_run_has_moved_by_a_log_that_is_not_open(
         (await look(office)).last_ms + LEASE.total_seconds() * 1000
     )
     beat.stop()
+
+
+async def test_a_wiped_log_stays_closed_until_the_archive_is_back(tmp_path, valkey):
+    with Postgres(tmp_path) as server:
+        async with an_office(server, valkey) as office:
+            job_id = await office.create()
+            await all_of(office.projector())
+            before = await write_side(office)
+            await wipe(office)
+            await asyncio.to_thread(server.stop)
+            with pytest.raises(BROKEN):
+                await office.create()
+            with pytest.raises(BROKEN):
+                await office.trigger(job_id)
+            assert await office.redis.exists(office.keys(0).log) == 0
+            await asyncio.to_thread(server.start)
+            await office.open(0)
+            assert await write_side(office) == before
 
 
 @pytest.mark.parametrize("ended", [False, True], ids=["it goes on", "its run has ended"])
