@@ -7,8 +7,9 @@ import pytest
 
 from services.executor.heartbeat import Heartbeat
 from services.projector import partition as projecting
-from shared.domain.commands import SucceedRun, TriggerJob
+from shared.domain.commands import SucceedRun, TriggerJob, Wake
 from shared.domain.events import LogOpened
+from shared.domain.ids import from_ms
 from shared.domain.refusals import LostLease, Refused
 from shared.embedded import Postgres
 from shared.eventlog import opening
@@ -511,6 +512,22 @@ async def test_what_was_archived_before_its_reply_was_lost_is_not_done_twice(set
     await all_of(office.projectors[0])
     types = [event.type for event in await office.archived() if event.subject == f"run/{run_id}"]
     assert types == ["RunRequested", *(["RunStarted", "RunSucceeded"] if ended else [])]
+
+
+async def test_the_archive_never_ends_within_a_unit_so_none_is_healed_by_half(office, monkeypatch):
+    """A full read cuts a unit of two events; Redis is wiped before the next one."""
+    run_id = await office.trigger(await office.create())
+    await office.start(run_id)
+    await office.redis.zadd(office.keys(0).due, {f"run:{run_id}": 5})
+    await wait_until(lambda: office.log.now() > from_ms((office.log._redis_ms or 0) + 2), "a later commit")
+    await office.decider.decide(f"run:{run_id}", Wake(), TESTER, woken="5")
+    assert (await kinds(office.redis, office.keys(0)))[4:] == ["RunLost", "RunQueued"]
+    monkeypatch.setattr(projecting, "BATCH", 5)
+    assert await office.projector().run_once(0) == 4
+    await wipe(office)
+    await office.open(0)
+    held = (await office.log.load(f"run:{run_id}"))[f"run:{run_id}"].state
+    assert (held.status, held.lost) == ("running", 0)
 
 
 async def test_the_last_common_event_is_found_without_reading_the_whole_log(office, monkeypatch):
