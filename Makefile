@@ -37,7 +37,7 @@ test-long: $(READY) ## Run the tests that take minutes: installing on each Pytho
 faults: $(READY) ## Break everything while it works, and audit it: a minute (ARGS="--minutes 15 --seed 1": the long form)
 	@$(BIN)/python tests/faults/run.py $(ARGS)
 
-mutants: $(READY) ## Take ten guards out of the code, one at a time: each must be missed by a test
+mutants: $(READY) ## Take guards out of the code, one at a time: each must be missed by a test
 	@$(BIN)/python tests/mutants/run.py $(ARGS)
 
 check: $(READY) ## Lint, format, types, import contracts, unit tests: before every commit

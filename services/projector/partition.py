@@ -61,7 +61,7 @@ class PartitionProjector:
         committer: writes small batches, and announces all.
         manners: of the process.
         metrics: counts refusals.
-        reopen: opens the log (`recovery.open_log`); raises Fatal if archive and log disagree.
+        reopen: opens the log, healed where it must be (`recovery.open_log`); raises Fatal if it isn't to be.
     """
 
     def __init__(

@@ -21,7 +21,7 @@ and the next opener finds the archive ahead and starts over.
 """
 
 from shared.recovery.comparing import Behind, Forked, Level
-from shared.recovery.opener import OPENING_LOCK, Opening, Survey, open_log, survey
+from shared.recovery.opener import OPENING_LOCK, Opening, open_log, survey
 from shared.recovery.rows import archived_job, archived_units, recorded
 
 __all__ = [
@@ -30,7 +30,6 @@ __all__ = [
     "Forked",
     "Level",
     "Opening",
-    "Survey",
     "archived_job",
     "archived_units",
     "open_log",

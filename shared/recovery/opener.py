@@ -47,14 +47,6 @@ class Opening:
     quarantined: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Survey:
-    """What an opener would find; `found` is None if the log is open."""
-
-    found: Finding | None
-    tail: str
-
-
 async def open_log(
     pool: asyncpg.Pool,
     redis: Redis,
@@ -99,8 +91,8 @@ async def open_log(
     raise Fatal(f"The log of partition {partition} keeps changing while it is opened. {UNCHANGED}")
 
 
-async def survey(pool: asyncpg.Pool, redis: Redis, *, prefix: str, partition: int) -> Survey:
-    """How a partition's log stands to the archive now; writes nothing, and others may be writing.
+async def survey(pool: asyncpg.Pool, redis: Redis, *, prefix: str, partition: int) -> Finding | None:
+    """How a partition's log stands to the archive now, None if it is open; writes nothing, others may be writing.
 
     Raises:
         Fatal: as `open_log` would.
@@ -108,13 +100,10 @@ async def survey(pool: asyncpg.Pool, redis: Redis, *, prefix: str, partition: in
     keys = Keys(prefix, partition)
     async with pool.acquire() as connection:
         state = await opening.look(redis, keys)
-        tail = str(state.tail_at)
         if await _is_open(connection, partition, state):
-            return Survey(found=None, tail=tail)
+            return None
         archived = await archive.checkpoint(connection, partition)
-        if archived is None:
-            return Survey(found=Level(), tail=tail)
-        return Survey(found=await compare(connection, redis, keys, state, archived), tail=tail)
+        return Level() if archived is None else await compare(connection, redis, keys, state, archived)
 
 
 class _Opener:

@@ -49,7 +49,7 @@ def of(story):
         duplicates=list(_duplicates(events)),
         wrong=[
             *story.troubles,
-            *balance.wrong,
+            *_unbalanced(story.found, kept),
             *_unverified(story.verified),
             *_too_little(story, kept, recovery),
         ],

@@ -30,6 +30,8 @@ async def a_database(postgres, *, migrated=True):
     try:
         yield url
     finally:
+        if server.is_closed():  # it was stopped in between
+            server = await asyncpg.connect(postgres.endpoint.url)
         await server.execute(f"drop database {name} with (force)")
         await server.close()
 

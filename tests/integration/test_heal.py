@@ -7,13 +7,15 @@ import pytest
 
 from services.executor.heartbeat import Heartbeat
 from services.projector import partition as projecting
-from shared.domain.commands import SucceedRun, TriggerJob
+from shared.domain.commands import SucceedRun, TriggerJob, Wake
 from shared.domain.events import LogOpened
+from shared.domain.ids import from_ms
 from shared.domain.refusals import LostLease, Refused
+from shared.embedded import Postgres
 from shared.eventlog import opening
 from shared.eventlog.envelope import decode
 from shared.eventlog.position import Position
-from shared.faults import Fatal
+from shared.faults import BROKEN, Fatal
 from shared.loop import Stop
 from shared.readmodel import archive
 from shared.recovery import Behind, Forked, comparing, rebuilding
@@ -286,7 +288,7 @@ async def test_an_opener_that_was_stopped_writes_nothing_over_what_another_has_o
     monkeypatch.setattr(rebuilding, "COMMANDS_MAX", 1)
 
     async def sleeper(self, chunk):
-        if not asleep.is_set():
+        if not asleep.is_set() and b"HSET" in chunk[0] and made["queued"].encode() in chunk[0]:
             asleep.set()
             await office.pool.execute("select pg_terminate_backend($1)", self._connection.get_server_pid())
             await wake.wait()
@@ -459,6 +461,24 @@ async def test_no_worker_is_told_that_a_run_has_moved_by_a_log_that_is_not_open(
     beat.stop()
 
 
+async def test_a_wiped_log_stays_closed_until_the_archive_is_back(tmp_path, valkey):
+    with Postgres(tmp_path) as server:
+        async with an_office(server, valkey) as office:
+            job_id = await office.create()
+            await all_of(office.projector())
+            before = await write_side(office)
+            await wipe(office)
+            await asyncio.to_thread(server.stop)
+            with pytest.raises(BROKEN):
+                await office.create()
+            with pytest.raises(BROKEN):
+                await office.trigger(job_id)
+            assert await office.redis.exists(office.keys(0).log) == 0
+            await asyncio.to_thread(server.start)
+            await office.open(0)
+            assert await write_side(office) == before
+
+
 @pytest.mark.parametrize("ended", [False, True], ids=["it goes on", "its run has ended"])
 async def test_what_was_archived_before_its_reply_was_lost_is_not_done_twice(set_back, monkeypatch, ended):
     """After the heal no guard need know: the run's key has gone with its end, and a job that follows none stands."""
@@ -492,6 +512,22 @@ async def test_what_was_archived_before_its_reply_was_lost_is_not_done_twice(set
     await all_of(office.projectors[0])
     types = [event.type for event in await office.archived() if event.subject == f"run/{run_id}"]
     assert types == ["RunRequested", *(["RunStarted", "RunSucceeded"] if ended else [])]
+
+
+async def test_the_archive_never_ends_within_a_unit_so_none_is_healed_by_half(office, monkeypatch):
+    """A full read cuts a unit of two events; Redis is wiped before the next one."""
+    run_id = await office.trigger(await office.create())
+    await office.start(run_id)
+    await office.redis.zadd(office.keys(0).due, {f"run:{run_id}": 5})
+    await wait_until(lambda: office.log.now() > from_ms((office.log._redis_ms or 0) + 2), "a later commit")
+    await office.decider.decide(f"run:{run_id}", Wake(), TESTER, woken="5")
+    assert (await kinds(office.redis, office.keys(0)))[4:] == ["RunLost", "RunQueued"]
+    monkeypatch.setattr(projecting, "BATCH", 5)
+    assert await office.projector().run_once(0) == 4
+    await wipe(office)
+    await office.open(0)
+    held = (await office.log.load(f"run:{run_id}"))[f"run:{run_id}"].state
+    assert (held.status, held.lost) == ("running", 0)
 
 
 async def test_the_last_common_event_is_found_without_reading_the_whole_log(office, monkeypatch):

@@ -131,6 +131,22 @@ GUARDS = (
         tests=_in("test_heal", "test_what_was_archived_before_its_reply_was_lost_is_not_done_twice"),
     ),
     Guard(
+        name="whole-units",
+        protects="the archive never ends within a unit, so that none is healed by half",
+        file="services/projector/partition.py",
+        text="return events[:end] if end else events",
+        instead="return events",
+        tests=_in("test_heal", "test_the_archive_never_ends_within_a_unit_so_none_is_healed_by_half"),
+    ),
+    Guard(
+        name="quiet-log",
+        protects="a log that is wiped while nobody commits is healed all the same",
+        file="services/projector/partition.py",
+        text="await self._watch()",
+        instead="pass",
+        tests=_in("test_heal", "test_a_log_that_is_wiped_while_all_is_quiet_is_healed_by_its_projector"),
+    ),
+    Guard(
         name="closed-beat",
         protects="a worker is not told that its run has moved by a log that is being healed",
         file="services/executor/beat.lua",
