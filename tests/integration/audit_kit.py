@@ -1,5 +1,8 @@
 """A little book with some of everything, copies of it to tamper with, and the means to do so consistently."""
 
+import asyncio
+import contextlib
+import itertools
 import json
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -26,17 +29,20 @@ from shared.domain.commands import (
     Wake,
 )
 from shared.domain.events import Failure
+from shared.domain.refusals import Refused
 from shared.domain.retry import RetryPolicy
 from shared.domain.run import Status
 from shared.eventlog import snapshot
 from shared.eventlog.envelope import Context, from_entry
 from shared.eventlog.keys import Keys
 from shared.eventlog.position import Position
+from shared.loop import Stop
 from shared.readmodel import archive
 from shared.readmodel.chain import GENESIS, link
 from shared.recovery import recorded
 from shared.testing import TESTER, a_job_id, a_spec
 from tests.integration.archive_kit import all_of, an_office
+from tests.integration.trace_kit import a_timer
 
 QUICK = RetryPolicy(max_retries=2, initial_seconds=1.0, jitter=0.0)
 NO_RETRY = RetryPolicy(max_retries=0)
@@ -263,48 +269,48 @@ class Copy:
 
     async def relink(self):
         """Make the hash chain anew, as if the archive had been written like this."""
-        chain = GENESIS
+        chain, rows = GENESIS, []
         for event in await self.archived():
             chain = link(chain, fields(event))
-            await self.sql(
-                "update book.events set chain = $1 where partition = 0 and pos = $2 and at = $3",
-                chain, event.position.pos, ids.from_ms(event.at),
-            )  # fmt: skip
+            rows.append((chain, event.position.pos, ids.from_ms(event.at)))
             last = event
+        await self.pool.executemany(
+            "update book.events set chain = $1 where partition = 0 and pos = $2 and at = $3", rows
+        )
         await self.sql("update book.checkpoints set chain = $1, id = $2 where partition = 0", chain, last.id)
 
     async def in_log(self, event, **changes):
         """Change an entry of the log, or drop it if there are no changes."""
         entries = await self.redis.xrange(self.keys.log)
-        await self.redis.delete(self.keys.log)
-        for entry_id, pairs in entries:
-            if entry_id.decode() == str(event.position):
-                if not changes:
-                    continue
-                pairs |= {name.encode(): value for name, value in changes.items()}
-            await self.redis.xadd(self.keys.log, pairs, id=entry_id)
+        async with self.redis.pipeline() as pipe:
+            pipe.delete(self.keys.log)
+            for entry_id, pairs in entries:
+                is_meant = entry_id.decode() == str(event.position)
+                if not is_meant or changes:
+                    fresh = {name.encode(): value for name, value in changes.items()} if is_meant else {}
+                    pipe.xadd(self.keys.log, pairs | fresh, id=entry_id)
+            await pipe.execute()
 
     async def rewrites(self, event, **changes):
         """Change an event in archive and log alike."""
         for name, value in changes.items():
-            await self.sql(
-                f"update book.events set {name} = $1 where partition = 0 and pos = $2",
-                value,
-                event.position.pos,  # noqa: S608
-            )
+            statement = f"update book.events set {name} = $1 where partition = 0 and pos = $2"  # noqa: S608
+            await self.sql(statement, value, event.position.pos)
         await self.relink()
         await self.in_log(event, **changes)
 
     async def retells(self, edit):
-        """Write partition 0 again from its edited events: log, archive, ledgers and write side all tell the new story."""
+        """Write partition 0 again from its edited events: log, archive, ledgers and write side tell the new story."""
         rows = await self.redis.xrange(self.keys.log)
         events = numbered(edit([from_entry(0, *row) for row in rows]))
         await self._burn()
-        for event in events:
-            pairs = dict(zip(FIELDS, map(str, fields(event)[3:]), strict=True))
-            await self.redis.xadd(self.keys.log, pairs, id=str(event.position))
-        await self._fold(events)
-        await self.redis.hset(self.keys.meta, "pos", events[-1].position.pos)
+        async with self.redis.pipeline() as pipe:  # one write to the disk
+            for event in events:
+                pairs = dict(zip(FIELDS, map(str, fields(event)[3:]), strict=True))
+                pipe.xadd(self.keys.log, pairs, id=str(event.position))
+            self._fold(pipe, events)
+            pipe.hset(self.keys.meta, "pos", events[-1].position.pos)
+            await pipe.execute()
         office = self.office
         prefix, office.bench.prefix, office.keys = (
             office.bench.prefix,
@@ -317,6 +323,27 @@ class Copy:
             office.bench.prefix = prefix
             del office.keys
 
+    async def goes_on(self):
+        """Some more happens in partition 0, and is archived."""
+        office = self.office
+        prefix, office.bench.prefix, office.keys = (
+            office.bench.prefix,
+            self.prefix,
+            partial(Keys, self.prefix),
+        )
+        log = office.decider._log
+        office.decider._log = office.bench.another_log(f"more {self.prefix}")
+        try:
+            await office.decider._log.sync()
+            job_id = await office.create(overlap_policy="allow")
+            for end in (SucceedRun, FailRun, CancelRun):
+                await _carry_out(office, await office.trigger(job_id), end)
+            await all_of(office.projector("more"))
+        finally:
+            office.bench.prefix = prefix
+            office.decider._log = log
+            del office.keys
+
     async def _burn(self):
         await self.sql("delete from book.events where partition = 0")
         for table in ("book.snapshots", "ledger.jobs", "ledger.runs", "ledger.run_hourly"):
@@ -325,11 +352,10 @@ class Copy:
             "update book.checkpoints set epoch = 0, pos = 0, id = '', at = null, chain = $1 where partition = 0",
             GENESIS,
         )
-        async for name in self.redis.scan_iter(match=f"{self.keys.base}:*"):
-            if name.decode() != self.keys.meta:
-                await self.redis.delete(name)
+        names = [name async for name in self.redis.scan_iter(match=f"{self.keys.base}:*", count=1000)]
+        await self.redis.delete(*(name for name in names if name.decode() != self.keys.meta))
 
-    async def _fold(self, events):
+    def _fold(self, pipe, events):
         states, versions, fences = {}, {}, {}
         for event in events:
             if event.subject == "log" or event.v != 1:
@@ -342,24 +368,22 @@ class Copy:
                 if event.type == "RunStarted":
                     fences[change.subject] = str(event.position)
         for ref, state in states.items():
-            await self._put(ref, state, versions[ref], fences.get(ref))
+            self._put(pipe, ref, state, versions[ref], fences.get(ref))
 
-    async def _put(self, ref, state, version, fence):
+    def _put(self, pipe, ref, state, version, fence):
         if isinstance(state, run.Run):
             if state.ended:
                 return
             due = run.due_at(state, now=ids.time_of(state.id), lease=timedelta(seconds=15))
             if state.status is Status.QUEUED:
                 pairs = {"run": state.id} | ({"job": state.job_id} if state.follows else {})
-                await self.redis.xadd(
-                    self.keys.work(state.spec.queue, state.spec.priority), pairs, id=version
-                )
+                pipe.xadd(self.keys.work(state.spec.queue, state.spec.priority), pairs, id=version)
         else:
             due = state.due_at
         told = {"version": version, "state": snapshot.dump_apart(state), "spec": snapshot.dump_spec(state)}
-        await self.redis.hset(self.keys.aggregate(ref), mapping=told | ({"fence": fence} if fence else {}))
+        pipe.hset(self.keys.aggregate(ref), mapping=told | ({"fence": fence} if fence else {}))
         if due is not None:
-            await self.redis.zadd(self.keys.due, {ref: ids.to_ms(due)})
+            pipe.zadd(self.keys.due, {ref: ids.to_ms(due)})
 
 
 @asynccontextmanager
@@ -367,23 +391,95 @@ async def a_copy(original, number):
     """A copy of the book under a prefix of its own; its tables are as they were written."""
     office, told = original
     copy = Copy(office, f"{office.bench.prefix}-{number}", told)
-    await copy.sql(
-        ";".join([*map(_restored, TABLES), f"update book.deployment set prefix = '{copy.prefix}'"])
-    )
-    async for key in office.redis.scan_iter(match=f"{office.bench.prefix}:*"):
-        dump, ttl = await office.redis.dump(key), await office.redis.pttl(key)
-        if dump is not None:
-            to = copy.prefix.encode() + key.removeprefix(office.bench.prefix.encode())
-            await office.redis.restore(to, max(0, ttl), dump)
+    await copy.sql(";".join(map(_restored, TABLES)))
+    await copy.sql("update book.deployment set prefix = $1", copy.prefix)
+    await _copy_keys(office.redis, office.bench.prefix, copy.prefix)
     yield copy
-    async for key in office.redis.scan_iter(match=f"{copy.prefix}:*"):
-        await office.redis.delete(key)
+    await office.redis.delete(
+        *[key async for key in office.redis.scan_iter(match=f"{copy.prefix}:*", count=1000)]
+    )
+
+
+async def _copy_keys(redis, prefix, to):
+    keys = [key async for key in redis.scan_iter(match=f"{prefix}:*", count=1000)]
+    async with redis.pipeline() as pipe:
+        for key in keys:
+            pipe.copy(key, to.encode() + key.removeprefix(prefix.encode()))
+        await pipe.execute()
 
 
 def _restored(table):
     columns = ", ".join(ARCHIVED) if table == "book.events" else "*"
     into = f"({columns})" if table == "book.events" else ""
-    return f"delete from {table}; insert into {table} {into} select {columns} from kept.{table.split('.')[1]}"
+    kept = f"kept.{table.split('.')[1]}"
+    return f"delete from {table}; insert into {table} {into} select {columns} from {kept}"  # noqa: S608
+
+
+# A system at work.
+
+
+@asynccontextmanager
+async def at_work(office):
+    """Timer and projector at work over an office, and clients and workers that don't rest."""
+    stop, projector = Stop(), office.projector()
+    projecting = asyncio.create_task(projector.run(stop))
+    async with a_timer(office):
+        hands = [asyncio.create_task(_client(office, stop, n)) for n in range(3)]
+        hands += [
+            asyncio.create_task(_worker(office, stop, partition)) for partition in range(office.partitions)
+        ]
+        try:
+            yield
+        finally:
+            stop.set()
+            await asyncio.gather(*hands)
+            await asyncio.wait_for(projecting, 20)
+
+
+async def _client(office, stop, number):
+    """Jobs that fire each second, are triggered, changed, paused, resumed and deleted."""
+    partition = number % office.partitions
+    while not stop.is_set():
+        job_id = await office.create(
+            partition, every=1, retry=QUICK, overlap_policy="skip" if number else "allow"
+        )
+        ref = f"job:{job_id}"
+        for command in (
+            UpdateJob(spec=a_spec(every=2, retry=QUICK)),
+            PauseJob(by="ann"),
+            ResumeJob(by="ann"),
+            TriggerJob(run_id=a_job_id(partition, office.log.now()), correlation_id="c"),
+            TriggerJob(run_id=a_job_id(partition, office.log.now()), correlation_id="c"),
+        ):
+            with contextlib.suppress(Refused):
+                await office.decider.decide(ref, command, TESTER)
+            await asyncio.sleep(0.02)
+        if number == 1:
+            await office.decider.decide(ref, DeleteJob(by="ann"), TESTER)
+
+
+async def _worker(office, stop, partition):
+    """Starts what is queued and lets it succeed, fail, be interrupted or cancelled, in turn."""
+    stream = office.keys(partition).work("default", 5)
+    ends = itertools.cycle((SucceedRun, FailRun, InterruptRun, CancelRun))
+    while not stop.is_set():
+        for _, pairs in await office.redis.xrange(stream, count=20):
+            with contextlib.suppress(Refused):
+                await _carry_out(office, pairs[b"run"].decode(), next(ends))
+        await asyncio.sleep(0.01)
+
+
+async def _carry_out(office, run_id, end):
+    ref = f"run:{run_id}"
+    started = await office.decider.decide(ref, StartRun(worker="w"), Context(actor="executor"))
+    more = {}
+    if end is CancelRun:
+        await office.decider.decide(ref, CancelRun(by="ann"), TESTER)
+        end = InterruptRun
+    if end is FailRun:
+        more = {"error": Failure(class_="ValueError", message="ouch"), "names": ("ValueError",), "draw": 0.5}
+    context = Context(actor="executor", cause=started.event_ids[-1])
+    await office.decider.decide(ref, end(fence=started.after.fence, output=Output(text="."), **more), context)
 
 
 # Events.

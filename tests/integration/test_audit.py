@@ -12,11 +12,13 @@ import pytest
 import pytest_asyncio
 from msgspec.structs import replace
 
-from services.projector.audit import Invariant
+from services.projector.audit import Invariant, archive, verify
 from shared.domain import ids
 from shared.embedded import DataDir, Endpoints
-from shared.testing import chance
-from tests.integration.audit_kit import a_copy, an_original, says, tells
+from shared.readmodel import archive as deployment
+from shared.testing import chance, wait_until
+from tests.integration.archive_kit import an_office
+from tests.integration.audit_kit import a_copy, an_original, at_work, says, tells
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("audit")]
 DAY_MS = 24 * 3600 * 1000
@@ -70,6 +72,7 @@ def _edited(kind, *, nth=0, where=None, **data):
 
         await copy.retells(edit)
 
+    plant.__name__ = f"another {kind}"
     return plant
 
 
@@ -243,7 +246,8 @@ async def two_events_have_one_position(copy):
     await copy.sql(
         "insert into book.events (partition, epoch, pos, id, type, v, subject, job, advances, at, actor, cause, corr, "
         "trace, data, chain) select partition, epoch, pos, 'another', type, v, subject, job, advances, "
-        "at - interval '1 ms', actor, cause, corr, trace, data, chain from book.events where partition = 0 and pos = $1",
+        "at - interval '1 ms', actor, cause, corr, trace, data, chain from book.events "
+        "where partition = 0 and pos = $1",
         output.position.pos,
     )
     await copy.relink()
@@ -279,6 +283,7 @@ def _redis(command, key, *values):
         told = [value(copy) if callable(value) else value for value in values]
         await copy.redis.execute_command(command, key(copy), *told)
 
+    plant.__name__ = f"{command} {key.__name__}"
     return plant
 
 
@@ -287,7 +292,10 @@ def _due(copy):
 
 
 def _hash(kind, name):
-    return lambda copy: copy.keys.aggregate(copy.ref(kind, name))
+    def key(copy):
+        return copy.keys.aggregate(copy.ref(kind, name))
+
+    return key
 
 
 def _ref(kind, name):
@@ -329,6 +337,7 @@ def _sql(statement):
         else:
             await copy.sql(statement)
 
+    plant.__name__ = statement[:60]
     return plant
 
 
@@ -384,7 +393,7 @@ PLANTED = [
     (a_snapshot_says_something_else, {"snapshots"}),
     (_redis("HSET", _hash("run", "queued"), "spec", "{}"), {"snapshots"}),
     (_redis("DEL", _hash("job", "paused")), {"snapshots"}),
-    (_redis("COPY", _hash("job", "paused"), lambda copy: copy.keys.aggregate(f"job:{ids.event_id(1, 1)}")), {"snapshots"}),
+    (_redis("COPY", _hash("job", "paused"), lambda copy: copy.keys.aggregate("job:nobody")), {"snapshots"}),
     (_sql("update book.snapshots set pos = pos - 1 where ref = 'job:' || $1 /* regular */"), {"book_snapshots"}),
     (_sql("delete from book.snapshots where ref = 'job:' || $1 /* regular */"), {"book_snapshots"}),
     (_sql("update ledger.jobs set revision = revision + 1 where id = $1 /* regular */"), {"jobs"}),
@@ -402,7 +411,7 @@ PLANTED = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("plant", "lines"), PLANTED)
+@pytest.mark.parametrize(("plant", "lines"), PLANTED, ids=[plant.__name__ for plant, _ in PLANTED])
 async def test_a_violation_is_seen_by_its_own_line(copy, plant, lines):
     await plant(copy)
     wrong = await copy.wrong()
@@ -412,3 +421,136 @@ async def test_a_violation_is_seen_by_its_own_line(copy, plant, lines):
 
 async def test_every_line_is_seen_to_fail():
     assert set().union(*(lines for _, lines in PLANTED)) == {each.name.lower() for each in Invariant}
+
+
+# A system at work.
+
+
+async def test_what_the_log_has_trimmed_meanwhile_is_read_from_the_archive(copy, monkeypatch):
+    seen = archive.checkpoint
+
+    async def seen_and_gone_by(connection, partition):
+        found = await seen(connection, partition)
+        if partition == 0:
+            await copy.goes_on()
+            await copy.redis.xtrim(copy.keys.log, maxlen=1, approximate=False)
+        return found
+
+    monkeypatch.setattr(archive, "checkpoint", seen_and_gone_by)
+    before = await copy.pool.fetchval("select pos from book.checkpoints where partition = 0")
+    report = await copy.audit(0)
+    assert {line.name: line.first for line in report.lines if line.violations} == {}
+    assert (
+        report.events
+        == await copy.pool.fetchval("select pos from book.checkpoints where partition = 0")
+        > before
+    )
+    (entry,) = await copy.redis.xrange(copy.keys.log)
+    assert entry[0].decode().endswith(f"-{report.events}")
+
+
+async def test_events_that_are_nowhere_are_missed(copy):
+    """The log was trimmed before it was archived."""
+    await copy.redis.xtrim(copy.keys.log, maxlen=1, approximate=False)
+    assert (await copy.wrong()).keys() == {"positions"}
+
+
+async def test_a_system_at_work_balances(postgres, valkey):
+    async with an_office(postgres, valkey) as office:
+        await deployment.record_deployment(office.pool, partitions=2, prefix=office.bench.prefix)
+        async with at_work(office):
+            await wait_until(lambda: _archived(office, 300), "300 events are archived", timeout_s=40)
+            seen = []
+            while len(seen) < 4 or seen[-1] < seen[0] + 300:
+                report = await verify(office.pool, office.redis)
+                assert {line.name: line.first for line in report.lines if line.violations} == {}
+                seen.append(report.events)
+        assert {line.name for line in report.lines if line.checked == 0} <= {"refused"}
+
+
+async def _archived(office, count):
+    return await office.pool.fetchval("select sum(pos) from book.checkpoints") >= count
+
+
+# The command.
+
+
+async def _daybook(*args, **environment):
+    """Status, output and errors of `daybook audit verify`."""
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("DAYBOOK_")}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "services", "audit", "verify", *args,
+        cwd=Path(__file__).parents[2], env=ours | environment,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    out, err = await asyncio.wait_for(process.communicate(), 60)
+    return process.returncode, out.decode(), err.decode()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def servers(copy, valkey, postgres):
+    """The addresses of the copy's servers, as the environment tells them."""
+    name = await copy.pool.fetchval("select current_database()")
+    database = postgres.endpoint.url.rsplit("/", 1)[0] + "/" + name
+    return {"DAYBOOK_REDIS_URL": valkey.endpoint.url, "DAYBOOK_DATABASE_URL": database}
+
+
+async def test_the_command_prints_a_line_for_each_invariant(servers):
+    status, out, err = await _daybook(**servers)
+    assert (status, err) == (0, "")
+    *lines, last = out.splitlines()
+    assert [line.partition(": ")[0] for line in lines] == [f"ok    {each}" for each in Invariant]
+    assert last.endswith("events of partitions 0, 1: holds")
+
+
+async def test_a_violation_is_status_1_and_shown(copy, servers):
+    await copy.redis.zrem(copy.keys.due, copy.ref("job", "regular"))
+    status, out, _ = await _daybook(**servers)
+    (wrong,) = [line for line in out.splitlines() if not line.startswith("ok ")][:-1]
+    assert status == 1
+    assert wrong.startswith(f"WRONG {Invariant.STANDING}: ")
+    assert f"1 violations; the first: due hasn't {copy.ref('job', 'regular')}" in wrong
+    assert out.splitlines()[-1].endswith("of partitions 0, 1: 1 violations")
+
+
+async def test_machines_are_told_in_json(copy, servers):
+    await copy.sql("update ledger.run_hourly set started = started + 1 where partition = 0")
+    status, out, _ = await _daybook("--json", **servers)
+    told = json.loads(out)
+    assert (status, told["holds"], told["partitions"]) == (1, False, [0, 1])
+    assert [line["name"] for line in told["lines"]] == [each.name.lower() for each in Invariant]
+    (wrong,) = [line for line in told["lines"] if line["violations"]]
+    assert wrong["name"] == "hours"
+    assert wrong["violations"] == told["violations"] > 0
+    assert "started should be" in wrong["first"]
+    status, out, _ = await _daybook("--json", "--partition", "1", **servers)
+    assert (status, json.loads(out)["partitions"]) == (0, [1])
+
+
+async def test_the_servers_of_a_running_system_are_found(servers, tmp_path):
+    DataDir(tmp_path).write_endpoints(
+        Endpoints(pid=1, api="", redis=servers["DAYBOOK_REDIS_URL"], postgres=servers["DAYBOOK_DATABASE_URL"])
+    )
+    status, out, err = await _daybook(DAYBOOK_DATA_DIR=str(tmp_path))
+    assert (status, err) == (0, "")
+    assert out.splitlines()[-1].endswith("holds")
+
+
+async def test_what_cannot_be_read_is_status_2_and_a_sentence(copy, servers, postgres, tmp_path):
+    nowhere = {"DAYBOOK_REDIS_URL": "redis://127.0.0.1:1/0"}
+    empty = {"DAYBOOK_DATABASE_URL": postgres.endpoint.url}
+    for args, environment, sentence in [
+        ((), {"DAYBOOK_DATA_DIR": str(tmp_path)}, "DAYBOOK_REDIS_URL is not set"),
+        ((), servers | nowhere, "could not be read"),
+        ((), servers | empty, "holds no Daybook"),
+        (("--partition", "7"), servers, "no partition 7"),
+        ((), servers | {"DAYBOOK_PORT": "many"}, "DAYBOOK_PORT=many is refused"),
+    ]:
+        status, out, err = await _daybook(*args, **environment)
+        assert (status, out) == (2, ""), err
+        assert sentence in err
+        assert "Traceback" not in err
+    await copy.redis.delete(copy.keys.log)
+    status, out, err = await _daybook(**servers)
+    assert (status, out) == (2, ""), err
+    assert "Redis holds no log of partition 0" in err
