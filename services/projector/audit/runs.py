@@ -58,7 +58,7 @@ def has_ended(stories: Stories, run_id: str) -> bool:
 
 
 def check(findings: Findings, stories: Stories, recorded: Recorded, event: Event) -> bool:
-    """Look at an event about a run; return whether it belongs to its story: not before its beginning or after its end."""
+    """Look at an event about a run; return whether it lies between the run's beginning and its end."""
     run_id, place = recorded.subject.removeprefix("run/"), recorded.place
     findings.checked(Invariant.ENDS)
     if has_ended(stories, run_id):

@@ -67,9 +67,19 @@ class Sequence:
         """An entry of the log that stands before the archive's end."""
         self._findings.expect(
             Invariant.LOG,
-            self.recent.get(recorded.position) == link(GENESIS, _fields(recorded)),
+            self.recent.pop(recorded.position, None) == link(GENESIS, _fields(recorded)),
             f"{recorded.place}: the log holds another event {recorded.type} {recorded.id} than the archive",
         )
+
+    def was_logged(self, partition: int, first: Position) -> None:
+        """The log has been read up to the archive's end; it begins at `first`, as what lies before was trimmed."""
+        for position in self.recent:
+            if position.pos >= first.pos:
+                self._findings.wrong(
+                    Invariant.LOG,
+                    f"{partition}:{position}: the archive has it, the log hasn't, but goes on after it",
+                )
+        self.recent.clear()
 
     def ends_at(self, checkpoint: Checkpoint) -> None:
         """The archive has been read; `checkpoint` is what Postgres says of its end."""

@@ -152,8 +152,7 @@ class _Audit:
             self.order.ends_at(end)
             await self._check_ledgers(connection, refusals)
         await self._compare_log(first)
-        if await self._goes_on(end):
-            await self._check_aggregates()
+        if await self._goes_on(end) and await self._check_aggregates():
             await self._check_work()
 
     # Postgres.
@@ -195,19 +194,11 @@ class _Audit:
     async def _compare_log(self, first: Position) -> None:
         """Compare the log with the archive, where both hold an entry."""
         end, before = self.order.at, Position(first.epoch, first.pos - 1)
-        while before < end:
-            entries = await self._log(before, end)
-            if not entries:
-                break
-            oldest = await self._redis.first() or first
+        while before < end and (entries := await self._log(before, end)):
             for recorded in entries:
-                if recorded.position.pos != before.pos + 1 and before.pos + 1 >= oldest.pos:
-                    self._findings.wrong(
-                        Invariant.LOG, f"{recorded.place}: the log hasn't what stands before it"
-                    )
                 self.order.logged(recorded)
-                before = recorded.position
-        self.order.recent.clear()
+            before = entries[-1].position
+        self.order.was_logged(self._partition, await self._redis.first() or end)
 
     async def _goes_on(self, end: Checkpoint) -> bool:
         """Whether the log goes on from the archive's end, so that what Redis holds can be compared with a fold."""
@@ -234,32 +225,32 @@ class _Audit:
                 "read: wait until it is healed, and audit again."
             )
         while self.order.at.pos < upto.pos:
-            before = self.order.at
-            await self._go_on(upto)
-            if self.order.at == before:
+            if not await self._go_on(upto):
                 self._findings.wrong(
-                    Invariant.POSITIONS, f"partition {self._partition}: nothing follows {before}"
+                    Invariant.POSITIONS,
+                    f"partition {self._partition}: what follows {self.order.at} is neither in the log nor in the "
+                    "archive; states in Redis were not compared",
                 )
                 return False
         return True
 
-    async def _go_on(self, upto: Position) -> None:
+    async def _go_on(self, upto: Position) -> bool:
         """Take the events that come next: from the log, or from the archive what the log has trimmed."""
         after = self.order.at
         entries = await self._log(after, upto)
         if not entries or entries[0].position.pos != after.pos + 1:
             archived = await archive.events_after(self._pool, self._partition, after.pos)
-            if archived and archived[0][0].position.pos == after.pos + 1:
-                self._take_archived(archived, upto)
-                return
+            self._take_archived(archived, upto)
+            return self.order.at != after
         for recorded in entries:
             self.order.goes_on(recorded)
             self._fold.take(recorded, ledgers=False)
         self.tail += entries
+        return True
 
     def _take_archived(self, archived: Iterable[tuple[Recorded, bytes]], upto: Position) -> None:
         for recorded, chain in archived:
-            if recorded.position.pos > upto.pos:
+            if not self.order.at.pos < recorded.position.pos <= upto.pos:
                 return
             if self.tail:  # its link follows from events whose links were not read
                 self.order.goes_on(recorded)
@@ -277,18 +268,20 @@ class _Audit:
 
     # States, due index and work streams.
 
-    async def _check_aggregates(self) -> None:
-        """Look at all that Redis has, and at all that it must have."""
-        await self._follow(await self._redis.position())
+    async def _check_aggregates(self) -> bool:
+        """Look at all that Redis has, and at all that it must have; return whether events led up to it."""
+        if not await self._follow(await self._redis.position()):
+            return False
         fold = self._fold
         must = {f"run:{each}" for each in fold.runs} | {f"job:{each}" for each in fold.jobs}
         refs = sorted(must | self._names.refs | await self._redis.due())
         for part in _parts(refs, write_side.AT_ONCE):
             position, now_ms, page = await self._redis.page(part)
             if not await self._follow(position):
-                return
+                return False
             for seen in page:
                 standing.check(self._findings, fold, seen, now_ms=now_ms)
+        return True
 
     async def _check_work(self) -> None:
         queued = {
