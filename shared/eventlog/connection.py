@@ -53,7 +53,7 @@ class _Packing(_Base):
             await self.disconnect(nowait=True)
             if isinstance(error, TimeoutError):
                 raise RedisTimeoutError("Timeout writing to socket") from None
-            if isinstance(error, OSError):
+            if isinstance(error, OSError | RuntimeError):  # uvloop, where the transport was reset just before
                 raise RedisConnectionError(f"Error while writing to socket: {error}") from error
             raise
 
