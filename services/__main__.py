@@ -334,7 +334,7 @@ async def _frame(
         await insist(lambda: _ready(told, pool, redis), stop=stop, name="deployment", health=health)
         for partition in range(told.partitions):
             await reopen(partition)
-        await log.sync()
+        await insist(log.sync, stop=stop, name="redis", health=health)
         yield Frame(
             settings=told,
             redis=redis,

@@ -98,7 +98,6 @@ class Api:
     async def run(self, stop: Stop) -> None:
         """Serve until `stop` is set; then let requests under way end, while the archive is still followed."""
         done = Stop()
-        await self._deps.log.sync()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._deps.archive.run(done), name="archive")
             tasks.create_task(

@@ -1,0 +1,40 @@
+"""What a service waits for as it starts, rather than end."""
+
+import asyncpg
+import pytest
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from services.__main__ import _frame
+from shared import settings
+from shared.eventlog.log import EventLog
+from shared.loop import Stop
+from shared.metrics import Metrics
+from shared.ops import Health
+from shared.readmodel.database import migrate
+
+
+@pytest.fixture
+async def told(valkey, postgres):
+    admin = await asyncpg.connect(postgres.endpoint.url)
+    await admin.execute("create database starting")
+    await admin.close()
+    url = postgres.endpoint.url.rpartition("/")[0] + "/starting"
+    await migrate(url)
+    return settings.load(redis_url=valkey.endpoint.url, database_url=url, prefix="starting", partitions=1)
+
+
+async def test_a_service_that_loses_redis_just_before_it_serves_waits_for_it(told, monkeypatch):
+    """Found by the fault suite: every step of the start was tried again, but the last look at the clock."""
+    calls = []
+
+    async def sync(log):
+        calls.append(log)
+        if len(calls) == 1:
+            raise RedisConnectionError("Connection closed by server.")
+        await known(log)
+
+    known = EventLog.sync
+    monkeypatch.setattr(EventLog, "sync", sync)
+    async with _frame(told, "timer", Metrics(), Health(), Stop()) as frame:
+        assert frame.log.now
+    assert len(calls) == 2
