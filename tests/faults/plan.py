@@ -46,30 +46,32 @@ class Plan:
 
     seed: int
     seconds: float
-    rounds: int
     lanes: dict[str, list[Planned]]
     longest_s: float
     behind_s: float
 
 
 def draw(seed, seconds, kinds=KINDS):
-    """The plan of `seconds`: one round of all `kinds` in the short form, ten in a quarter of an hour."""
+    """The plan of `seconds`: one round of all `kinds` in the short form, ten in a quarter of an hour.
+
+    Of fewer kinds there are as many more: each keeps its share of the time.
+    """
     rng = random.Random(seed)
-    rounds = max(1, int(seconds // ROUND_S))
-    lanes = {lane: _drawn(rng, shares, kinds, seconds, rounds) for lane, shares in LANES.items()}
+    lanes = {lane: _drawn(rng, shares, kinds, seconds) for lane, shares in LANES.items()}
     is_short = seconds < ROUND_S
     return Plan(
         seed=seed,
         seconds=seconds,
-        rounds=rounds,
         lanes=lanes,
         longest_s=2.0 if is_short else 5.0,
         behind_s=6.0 if is_short else 60.0,
     )
 
 
-def _drawn(rng, shares, kinds, seconds, rounds):
+def _drawn(rng, shares, kinds, seconds):
     here = [kind for kind in shares if kind in kinds]
+    round_s = ROUND_S * sum(shares[kind] for kind in here) / sum(shares.values())
+    rounds = max(1, int(seconds // round_s)) if here else 0
     order = [kind for _ in range(rounds) for kind in rng.sample(here, len(here))]
     scale = seconds / sum((shares[kind] for kind in order), start=0.0) if order else 0
     drawn, begins = [], 0.0

@@ -157,9 +157,9 @@ def _last_words(service):
     """Why it ended, as it said itself."""
     crashes = [line for line in service.lines if line["level"] in ("error", "critical")]
     said = crashes[-1] if crashes else {}
-    where = [line.strip(" |+-") for line in said.get("exception", "").splitlines()]
-    told = " / ".join([said.get("message", ""), *[line for line in where if line][-6:]])
-    return f"{service.name} ended by itself with {service.process.returncode}: {told}"
+    where = [line.strip(" |+-^") for line in said.pop("exception", "").splitlines()]
+    why = " / ".join([str(said), *[line for line in where if line][-6:]])
+    return f"{service.name} ended by itself with {service.process.returncode}: {why}"
 
 
 def _serves(service):

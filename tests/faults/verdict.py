@@ -132,7 +132,9 @@ def _unbalanced(found, acks):
 
 def _unverified(verified):
     if verified.returncode != 0:
-        text = (verified.stdout + verified.stderr).strip().splitlines()
+        text = [
+            line for line in (verified.stdout + verified.stderr).splitlines() if not line.startswith("ok ")
+        ]
         yield f"daybook audit verify: exit {verified.returncode}"
         yield from (f"    {line}" for line in text[-30:])
 
