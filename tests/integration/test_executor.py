@@ -593,26 +593,33 @@ def _watch_score(url, due, run, seen):
             time.sleep(0.02)
 
 
+def a_heartbeat(hall):
+    return heartbeat.Heartbeat(
+        hall.url, hall.bench.log, lease=timedelta(seconds=60),
+        on_moved=lambda _: None, on_cancelled=lambda _: None,
+    )  # fmt: skip
+
+
 async def test_a_lease_is_not_extended_for_a_run_that_is_not_ours_any_more(hall):
     run = await hall.a_run()
     [claim] = await Claims(hall.bench.log, queues=["default"], consumer="them").take(1)
     started = await hall.bench.decider.decide(f"run:{run}", StartRun(worker="them"), TESTER, done=claim.done)
     fence = started.after.fence
-    beat = heartbeat.Heartbeat(hall.url, hall.bench.log, lease=timedelta(seconds=60), on_moved=lambda _: None)
+    beat = a_heartbeat(hall)
     due = hall.bench.log.keys(0).due
     beat.hold(run, fence)
     before = await hall.bench.redis.zscore(due, f"run:{run}")
-    assert not beat.beat(extend=True)
+    assert beat.beat(extend=True) == ([], [])
     assert await hall.bench.redis.zscore(due, f"run:{run}") > before
     beat.release(run, fence)
     beat.hold(run, "1-1")
     before = await hall.bench.redis.zscore(due, f"run:{run}")
-    assert beat.beat(extend=True) == [(run, "1-1")]
+    assert beat.beat(extend=True) == ([(run, "1-1")], [])
     assert await hall.bench.redis.zscore(due, f"run:{run}") == before
     beat.release(run, "1-1")
     beat.hold(run, fence)
     await hall.lose(run)
-    assert beat.beat(extend=True) == [(run, fence)]  # queued again: same fence, not running
+    assert beat.beat(extend=True) == ([(run, fence)], [])  # queued again: same fence, not running
     assert await hall.bench.redis.zscore(due, f"run:{run}") is None
     beat.stop()
 
@@ -620,7 +627,7 @@ async def test_a_lease_is_not_extended_for_a_run_that_is_not_ours_any_more(hall)
 async def test_a_heartbeat_stops_when_the_loop_has_been_stuck_too_long(hall, monkeypatch):
     monkeypatch.setattr(heartbeat, "LOOP_STUCK_S", 0.2)
     monkeypatch.setattr(heartbeat, "LOOK_EVERY_S", 0.05)
-    beat = heartbeat.Heartbeat(hall.url, hall.bench.log, lease=timedelta(seconds=60), on_moved=lambda _: None)
+    beat = a_heartbeat(hall)
     beat.start()
     await wait_until(lambda: beat.trouble, "it has noticed")
     assert "stuck" in beat.trouble
