@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -16,19 +15,11 @@ from services.executor.handlers import cleanup_task, custom
 from services.executor.notebook import Notebook
 from services.executor.outcome import Raised, Returned, raised, returned
 from services.executor.pool import Pool
-from shared.handlers import Run
+from shared.testing import a_told_run as a_run
 from shared.testing import wait_until
 from tests.integration import blocking_calls
 
 DAY = 86_400
-
-
-def a_run(job_type="custom", attempt=1, **job_data):
-    return Run(
-        run_id="r", job_id="j", job_name="n", job_type=job_type, job_data=job_data, attempt=attempt,
-        max_attempts=4, scheduled_for=datetime(2026, 1, 1, tzinfo=UTC), fence="1-1", correlation_id="c",
-        deadline=datetime(2026, 1, 1, 1, tzinfo=UTC),
-    )  # fmt: skip
 
 
 def a_file(path, *, days_old, size=10):
@@ -365,7 +356,7 @@ import asyncio, sys
 from tests.integration import blocking_calls
 from services.executor.notebook import Notebook
 from services.executor.pool import Pool
-from tests.integration.test_handlers import a_run
+from shared.testing import a_told_run as a_run
 
 PROGRAM = f"import os, time; open({sys.argv[1]!r}, 'w').write(str(os.getpid())); time.sleep(3600)"
 

@@ -9,7 +9,7 @@ import pytest
 from services.executor.notebook import KEPT_MAX, Notebook, capture, taking_down
 from shared.eventlog.envelope import json_text
 from shared.handlers import GiveUp, RetryIn
-from tests.integration.test_handlers import a_run
+from shared.testing import a_told_run as a_run
 
 
 def a_notebook():
