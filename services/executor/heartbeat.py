@@ -48,8 +48,7 @@ class Heartbeat:
         url: of Redis; the thread has its own connection.
         log: for the names of keys only.
         lease: how long a run stays its worker's without a beat.
-        on_moved: called *in the thread* with each run that is no longer ours; it may be told again.
-        on_cancelled: likewise, with each that somebody wants ended.
+        on_found: called *in the thread* after a round that has found something; it may be told again.
     """
 
     def __init__(
@@ -58,8 +57,7 @@ class Heartbeat:
         log: EventLog,
         *,
         lease: timedelta,
-        on_moved: Callable[[Held], None],
-        on_cancelled: Callable[[Held], None],
+        on_found: Callable[[Found], None],
     ) -> None:
         self._redis = Redis.from_url(
             url,
@@ -72,8 +70,7 @@ class Heartbeat:
         self._log = log
         self._lease_ms = round(lease.total_seconds() * 1000)
         self._extend_every_s = lease.total_seconds() / 3  # two beats may fail before a lease is lost
-        self._on_moved = on_moved
-        self._on_cancelled = on_cancelled
+        self._on_found = on_found
         self._held: dict[Held, int] = {}
         self._told: dict[Held, str] = {}  # progress that is still to be shown
         self._ticked_at = time.monotonic()
@@ -181,10 +178,8 @@ class Heartbeat:
         # A little early rather than a look too late: looks don't fall on thirds of a lease.
         extend = started_at - self._extended_at >= self._extend_every_s - LOOK_EVERY_S / 2
         found = self.beat(extend=extend)
-        for held in found.moved:
-            self._on_moved(held)
-        for held in found.cancelled:
-            self._on_cancelled(held)
+        if found.moved or found.cancelled:
+            self._on_found(found)
         if extend:
             self._extended_at = started_at
 

@@ -10,7 +10,6 @@ import secrets
 import socket
 import time
 from datetime import timedelta
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from services.executor.attempt import Attempt
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from services.executor.claims import Claim
-    from services.executor.heartbeat import Held
+    from services.executor.heartbeat import Found
     from shared.eventlog.decider import Decider
     from shared.eventlog.log import EventLog
     from shared.job_types import Known
@@ -95,8 +94,7 @@ class Executor:
             redis_url,
             log,
             lease=timedelta(seconds=settings.lease_seconds),
-            on_moved=partial(self._stop_in_thread, Why.MOVED),
-            on_cancelled=partial(self._stop_in_thread, Why.CANCELLED),
+            on_found=self._found_in_thread,
         )
         self._worker = Worker(
             name=self.name,
@@ -220,13 +218,14 @@ class Executor:
 
     # Lost leases, and cancels.
 
-    def _stop_in_thread(self, why: Why, held: Held) -> None:
+    def _found_in_thread(self, found: Found) -> None:
         if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._stop, held, why)
+            self._loop.call_soon_threadsafe(self._heed, found)
 
-    def _stop(self, held: Held, why: Why) -> None:
+    def _heed(self, found: Found) -> None:
+        whys = dict.fromkeys(found.cancelled, Why.CANCELLED) | dict.fromkeys(found.moved, Why.MOVED)
         for attempt in self._attempts.values():
-            if attempt.held == held:
+            if attempt.held is not None and (why := whys.get(attempt.held)) is not None:
                 attempt.stop(why)
 
     # The frame.

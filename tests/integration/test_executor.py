@@ -456,10 +456,8 @@ def _watch_score(url, due, run, seen):
 
 
 def a_heartbeat(hall):
-    return heartbeat.Heartbeat(
-        hall.url, hall.bench.log, lease=timedelta(seconds=60),
-        on_moved=lambda _: None, on_cancelled=lambda _: None,
-    )  # fmt: skip
+    lease = timedelta(seconds=60)
+    return heartbeat.Heartbeat(hall.url, hall.bench.log, lease=lease, on_found=lambda _: None)
 
 
 async def test_a_lease_is_not_extended_for_a_run_that_is_not_ours_any_more(hall):
