@@ -38,7 +38,9 @@ async def a_job(http, seconds):
 
 
 async def a_run(http, job_id):
-    answer = await http.post(f"/api/v1/jobs/{job_id}/trigger")
+    """Trigger until that is acknowledged; a 503 may have been done all the same."""
+    while (answer := await http.post(f"/api/v1/jobs/{job_id}/trigger")).status_code == 503:
+        await asyncio.sleep(float(answer.headers["Retry-After"]))
     assert answer.status_code in {201, 202}, answer.text
     return answer.json()["id"]
 
@@ -59,7 +61,7 @@ async def test_a_rolling_restart_under_load_fails_and_loses_nothing(system):
     events = (await book.read(system)).events
     kinds = Counter(event.type for event in events)
     print(f"\n{len(requested)} runs, {kinds['RunInterrupted']} of them handed back")
-    assert kinds["RunSucceeded"] == len(requested)
+    assert kinds["RunSucceeded"] == kinds["RunRequested"] >= len(requested)
     assert (kinds["RunFailed"], kinds["RunLost"], kinds["RunRetryPlanned"]) == (0, 0, 0)
     assert kinds["RunInterrupted"] > 0  # or the drain has not been tried
     assert not list(_second_starts_without_a_reason(events))
