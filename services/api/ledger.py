@@ -7,13 +7,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from shared.domain import ids
 from shared.eventlog.position import Position
+from shared.faults import is_broken
 from shared.readmodel.database import sql
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     import asyncpg
 
 ANSWER_S = 5.0  # for a connection and the answer; then Postgres counts as not there
 COUNTED_MAX = 10_000
+GLANCE_S = 0.5
 
 
 class Found(NamedTuple):
@@ -49,6 +53,10 @@ class Ledger:
         """The row of a run."""
         return _first(await self._ask("run", run_id, ids.time_of(run_id)))
 
+    async def outputs(self, run_id: str) -> list[asyncpg.Record]:
+        """What each attempt of a run has logged (attempt, text, dropped, at), the oldest first."""
+        return await self._ask("run_outputs", run_id)
+
     async def runs(
         self, *, job_id: str | None, status: str | None, job_type: str | None, limit: int, offset: int
     ) -> Found:
@@ -81,6 +89,16 @@ class Ledger:
         """How many runs are queued, and how many are running."""
         row = (await self._ask("runs_unfinished"))[0]
         return row["queued"], row["running"]
+
+    async def glance(self, asked: Awaitable[asyncpg.Record | None]) -> asyncpg.Record | None:
+        """The answer to a question, if it comes soon: for answers that can do without it."""
+        try:
+            async with asyncio.timeout(GLANCE_S):
+                return await asked
+        except Exception as error:
+            if not is_broken(error):
+                raise
+            return None
 
     async def _ask(self, question: str, *arguments: Any) -> list[asyncpg.Record]:
         async with asyncio.timeout(ANSWER_S), self._pool.acquire() as connection:

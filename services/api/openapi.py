@@ -10,16 +10,16 @@ from pydantic.json_schema import models_json_schema
 
 from services.api import door, jobs, lists, problems, runs
 from services.api.operations import OPERATIONS, REF, Operation, ref
-from services.api.requests import JobBody, PauseBody, ResumeBody, TriggerBody
-from services.api.responses import ExecutionView, JobView
+from services.api.requests import CancelBody, JobBody, PauseBody, ResumeBody, TriggerBody
+from services.api.responses import ExecutionView, JobView, OutputView
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pydantic import BaseModel
 
-_BODIES: tuple[type[BaseModel], ...] = (JobBody, PauseBody, ResumeBody, TriggerBody)
-_VIEWS: tuple[type[BaseModel], ...] = (JobView, ExecutionView)
+_BODIES: tuple[type[BaseModel], ...] = (JobBody, PauseBody, ResumeBody, TriggerBody, CancelBody)
+_VIEWS: tuple[type[BaseModel], ...] = (JobView, ExecutionView, OutputView)
 _PROBLEM = {
     "type": "object",
     "required": ["type", "title", "status", "detail", "instance", "correlation_id", "errors"],
@@ -59,6 +59,7 @@ _EVENT = {
 
 
 _PARAMETERS: dict[str, dict[str, Any]] = {
+    "attempt": {"type": "integer", "minimum": 1},
     "page": {"type": "integer", "minimum": 1, "maximum": lists.PAGE_MAX, "default": 1},
     "per_page": {"type": "integer", "minimum": 1, "maximum": lists.SIZE_MAX},
     "job_type": {"type": "string"},

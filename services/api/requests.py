@@ -21,6 +21,7 @@ from pydantic_core import PydanticCustomError
 from services.api.json_body import pointer
 from services.api.problems import Fault, invalid
 from shared.domain import schedule
+from shared.domain.spec import LOST_MAX
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -128,7 +129,7 @@ class JobBody(Body):
         {
             "start_at", "end_at", "max_runs", "jitter_seconds", "dst_policy", "exclude", "exclude_calendars",
             "concurrency_key", "concurrency_limit", "on_success", "on_failure", "notify_on_failure",
-            "pause_after_failures", "start_deadline_seconds",
+            "pause_after_failures",
         }
     )  # fmt: skip
     READ_ONLY = _READ_ONLY
@@ -154,6 +155,15 @@ class JobBody(Body):
     misfire_policy: Misfire = "latest"
     misfire_grace_seconds: int = Field(default=60, ge=0, le=86_400)
     overlap_policy: Overlap = "skip"
+    start_deadline_seconds: int | None = Field(
+        default=None,
+        ge=1,
+        le=31_536_000,
+        description="a run that hasn't started so long after its time expires",
+    )
+    max_lost: int = Field(
+        default=LOST_MAX, ge=1, le=100, description="a run that loses so many workers fails"
+    )
 
 
 class PauseBody(Body):
@@ -168,6 +178,12 @@ class ResumeBody(Body):
     """Nothing yet."""
 
     LATER = frozenset({"catch_up"})
+
+
+class CancelBody(Body):
+    """Why an execution is cancelled."""
+
+    reason: str = Field(default="", max_length=500)
 
 
 class TriggerBody(Body):

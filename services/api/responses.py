@@ -74,6 +74,8 @@ class JobView(Answer):
     misfire_policy: str
     misfire_grace_seconds: int
     overlap_policy: str
+    start_deadline_seconds: int | None
+    max_lost: int
     owner: str
     tenant: str
     status: JobStatus
@@ -99,6 +101,14 @@ class ProgressView(Answer):
     message: str
 
 
+class CancelView(Answer):
+    """Who wanted an execution ended, when and why."""
+
+    by: str
+    at: Time
+    reason: str
+
+
 class AttemptView(Answer):
     """One start of a run's handler."""
 
@@ -108,6 +118,19 @@ class AttemptView(Answer):
     finished_at: str | None
     outcome: str | None
     error: ErrorView | None
+
+
+class OutputView(Answer):
+    """What an attempt of an execution has logged.
+
+    `attempt` is null, and `text` empty, if none has logged anything; `attempts` lists those that have.
+    """
+
+    attempt: int | None
+    text: str
+    dropped_bytes: int
+    at: Time | None
+    attempts: list[int]
 
 
 class ExecutionView(Answer):
@@ -136,5 +159,6 @@ class ExecutionView(Answer):
     error: ErrorView | None
     worker: str | None
     progress: ProgressView | None
+    cancel: CancelView | None
     correlation_id: str
     attempts: list[AttemptView]

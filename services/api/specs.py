@@ -111,6 +111,8 @@ def _spec(body: JobBody, plan: Schedule, data: dict[str, Any]) -> JobSpec:
         misfire_policy=body.misfire_policy,
         misfire_grace_seconds=body.misfire_grace_seconds,
         overlap_policy=body.overlap_policy,
+        start_deadline_seconds=body.start_deadline_seconds,
+        max_lost=body.max_lost,
     )
 
 

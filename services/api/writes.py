@@ -15,7 +15,7 @@ from shared.eventlog.writer import LogFull
 
 if TYPE_CHECKING:
     from services.api.archived import Archive
-    from shared.domain.commands import JobCommand
+    from shared.domain.commands import JobCommand, RunCommand
     from shared.eventlog.decider import Decided, Decider
     from shared.eventlog.envelope import Context
 
@@ -50,12 +50,18 @@ class Writes:
         self._archive = archive
 
     async def __call__(
-        self, ref: str, command: JobCommand, context: Context, *, wait_s: float, held: Snapshot | None = None
+        self,
+        ref: str,
+        command: JobCommand | RunCommand,
+        context: Context,
+        *,
+        wait_s: float,
+        held: Snapshot | None = None,
     ) -> Written:
-        """Carry `command` out on the job `ref`, and wait at most `wait_s` for the archive.
+        """Carry `command` out on the job or run `ref`, and wait at most `wait_s` for the archive.
 
         Args:
-            ref: `job:<id>`.
+            ref: `job:<id>` or `run:<id>`.
             command: the wish.
             context: on whose behalf.
             wait_s: for the archive; the write stands, however long that takes.
@@ -75,7 +81,7 @@ class Writes:
         raise unavailable("The log was opened anew several times meanwhile.")
 
     async def _decide(
-        self, ref: str, command: JobCommand, context: Context, held: Snapshot | None
+        self, ref: str, command: JobCommand | RunCommand, context: Context, held: Snapshot | None
     ) -> Decided:
         try:
             async with asyncio.timeout(REDIS_S):
@@ -86,7 +92,7 @@ class Writes:
             raise Problem("log-full", f"{error}.", headers={"Retry-After": "5"}) from None
         except NewerShape:
             raise unavailable(
-                "The job was last written by a newer version of Daybook; an upgrade is under way."
+                "It was last written by a newer version of Daybook; an upgrade is under way."
             ) from None
         except TimeoutError:
             raise unavailable(

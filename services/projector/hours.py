@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from shared.domain import ids
 from shared.domain.events import (
     Event,
+    RunCancelled,
+    RunExpired,
     RunFailed,
     RunInterrupted,
     RunLost,
@@ -44,6 +46,8 @@ class Hour:
     first_starts: int = 0
     lateness_ms_sum: int = 0
     lateness_ms_max: int = 0
+    cancelled: int = 0
+    expired: int = 0
 
 
 Hours = dict[tuple[int, str], Hour]
@@ -57,6 +61,8 @@ _COUNTED: dict[type[Event], str] = {
     RunRetryPlanned: "retried",
     RunLost: "lost",
     RunInterrupted: "interrupted",
+    RunCancelled: "cancelled",
+    RunExpired: "expired",
 }
 
 

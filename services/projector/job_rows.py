@@ -12,7 +12,16 @@ from msgspec.structs import replace
 
 from shared.domain import ids
 from shared.domain import job as jobs
-from shared.domain.events import Change, Event, JobCreated, RunFailed, RunRequested, RunSucceeded
+from shared.domain.events import (
+    Change,
+    Event,
+    JobCreated,
+    RunCancelled,
+    RunExpired,
+    RunFailed,
+    RunRequested,
+    RunSucceeded,
+)
 from shared.domain.value import Value
 from shared.eventlog import snapshot
 from shared.eventlog.envelope import json_text, rfc3339
@@ -24,7 +33,12 @@ if TYPE_CHECKING:
     from shared.domain.job import Job
     from shared.eventlog.envelope import Recorded
 
-OUTCOMES: dict[type[Event], str] = {RunSucceeded: "succeeded", RunFailed: "failed"}
+OUTCOMES: dict[type[Event], str] = {
+    RunSucceeded: "succeeded",
+    RunFailed: "failed",
+    RunCancelled: "cancelled",
+    RunExpired: "expired",
+}
 
 
 class LastRun(NamedTuple):

@@ -10,10 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import astuple, replace
 
+from services.projector.fingerprint import fingerprint
 from shared.domain import ids
 from shared.domain.events import (
     Event,
     Failure,
+    RunCancelled,
+    RunCancelRequested,
+    RunExpired,
     RunFailed,
     RunInterrupted,
     RunLost,
@@ -42,7 +46,7 @@ class RunRow(Value, frozen=True):
         id_at: the time in the id.
         queued_at: when it entered a work stream last.
         started_at: of the latest attempt; `duration_ms` counts from it.
-        lateness_ms: from `scheduled_for` to the first start.
+        lateness_ms: from `scheduled_for` to the first start; of a retry, from `fires_at`.
         attempts: one JSON object each, times as the API shows them.
     """
 
@@ -74,6 +78,8 @@ class RunRow(Value, frozen=True):
     attempts: tuple[Json, ...]
     epoch: int
     pos: int
+    cancel: Json | None = None
+    error_fingerprint: str | None = None
 
     @property
     def ended(self) -> bool:
@@ -100,7 +106,8 @@ def fold(row: RunRow | None, recorded: Recorded, event: Event) -> RunRow | None:
 def stored(row: RunRow) -> tuple[Any, ...]:
     """The values of the row's columns, JSON as text."""
     error = None if row.error is None else json_text(row.error)
-    return astuple(replace(row, error=error, attempts=json_text(row.attempts)))
+    cancel = None if row.cancel is None else json_text(row.cancel)
+    return astuple(replace(row, error=error, cancel=cancel, attempts=json_text(row.attempts)))
 
 
 def loaded(record: tuple[Any, ...]) -> RunRow:
@@ -111,6 +118,7 @@ def loaded(record: tuple[Any, ...]) -> RunRow:
         id=str(row.id),
         job_id=str(row.job_id),
         error=None if row.error is None else json.loads(row.error),  # type: ignore[arg-type]
+        cancel=None if row.cancel is None else json.loads(row.cancel),  # type: ignore[arg-type]
         attempts=tuple(json.loads(row.attempts)),  # type: ignore[arg-type]
     )
 
@@ -168,9 +176,13 @@ def _on_started(row: RunRow, event: RunStarted, at: datetime) -> RunRow:
         attempt=event.attempt,
         worker=event.worker,
         started_at=at,
-        lateness_ms=row.lateness_ms if row.attempts else max(0, _ms_between(row.scheduled_for, at)),
+        lateness_ms=row.lateness_ms if row.attempts else max(0, _ms_between(_wanted_at(row), at)),
         attempts=(*row.attempts, begun),
     )
+
+
+def _wanted_at(row: RunRow) -> datetime:
+    return row.fires_at if row.trigger == "retry" else row.scheduled_for
 
 
 def _on_succeeded(row: RunRow, event: RunSucceeded, at: datetime) -> RunRow:
@@ -180,7 +192,8 @@ def _on_succeeded(row: RunRow, event: RunSucceeded, at: datetime) -> RunRow:
 
 
 def _on_failed(row: RunRow, event: RunFailed, at: datetime) -> RunRow:
-    row = replace(row, status="failed", error=_told(event.error))
+    mark = fingerprint(event.error.class_, event.error.message)
+    row = replace(row, status="failed", error=_told(event.error), error_fingerprint=mark)
     return _ended(_attempt_over(row, "failed", at, event.error), at)
 
 
@@ -195,6 +208,23 @@ def _on_lost(row: RunRow, _: RunLost, at: datetime) -> RunRow:
 
 def _on_interrupted(row: RunRow, _: RunInterrupted, at: datetime) -> RunRow:
     return _attempt_over(row, "interrupted", at)
+
+
+def _on_cancel_requested(row: RunRow, event: RunCancelRequested, _: datetime) -> RunRow:
+    return replace(row, cancel=_wished(event.by, event.requested_at, event.reason))
+
+
+def _on_cancelled(row: RunRow, event: RunCancelled, at: datetime) -> RunRow:
+    row = replace(row, status="cancelled", cancel=_wished(event.by, event.cancelled_at, event.reason))
+    return _ended(_attempt_over(row, "cancelled", at), at)
+
+
+def _on_expired(row: RunRow, _: RunExpired, at: datetime) -> RunRow:
+    return _ended(replace(row, status="expired"), at)
+
+
+def _wished(by: str, at: datetime, reason: str) -> Json:
+    return {"by": by, "at": rfc3339(at), "reason": reason}
 
 
 def _ended(row: RunRow, at: datetime) -> RunRow:
@@ -230,4 +260,7 @@ _STEPS: dict[type[Event], Callable[..., RunRow]] = {
     RunRetryPlanned: _on_retry_planned,
     RunLost: _on_lost,
     RunInterrupted: _on_interrupted,
+    RunCancelRequested: _on_cancel_requested,
+    RunCancelled: _on_cancelled,
+    RunExpired: _on_expired,
 }

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 from shared.domain.value import Value
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from shared.domain.events import Failure
-    from shared.domain.spec import JobSpec, OverlapPolicy
+    from shared.domain.spec import JobSpec, OverlapPolicy, RunSpec
 
 
 class CreateJob(Value, frozen=True, kw_only=True):
@@ -67,6 +69,26 @@ class TriggerJob(Value, frozen=True, kw_only=True):
     overlap_policy: OverlapPolicy | None = None
 
 
+class RetryRun(Value, frozen=True, kw_only=True):
+    """Do an ended run of the job again, as run `run_id`; None leaves the overlap policy to the job.
+
+    Attributes:
+        run_id: a chance id in the job's partition.
+        of: the ended run.
+        scheduled_for: its nominal time.
+        revision: its job revision.
+        spec: what it was to do, and this one is (the caller may have changed the data, and checked it).
+    """
+
+    run_id: str
+    correlation_id: str
+    of: str
+    scheduled_for: datetime
+    revision: int
+    spec: RunSpec
+    overlap_policy: OverlapPolicy | None = None
+
+
 class Wake(Value, frozen=True, kw_only=True):
     """The time in the due index has come: decide what is due, for a job or a run."""
 
@@ -77,11 +99,26 @@ class StartRun(Value, frozen=True, kw_only=True):
     worker: str
 
 
+class CancelRun(Value, frozen=True, kw_only=True):
+    """End the run: at once if no handler is at work, else as soon as that has been stopped."""
+
+    by: str
+    reason: str = ""
+
+
+class Output(Value, frozen=True, kw_only=True):
+    """What an attempt has logged: the end of it, `dropped` bytes before that were not kept."""
+
+    text: str
+    dropped: int = 0
+
+
 class SucceedRun(Value, frozen=True, kw_only=True):
     """The handler of the start fenced by `fence` returned `result`."""
 
     fence: str
     result: Any = None
+    output: Output | None = None
 
 
 class FailRun(Value, frozen=True, kw_only=True):
@@ -90,19 +127,28 @@ class FailRun(Value, frozen=True, kw_only=True):
     Attributes:
         names: class names of the exception and its bases, bare and dotted (for retry_on, give_up_on).
         draw: in [0, 1), for the jitter of the back-off.
+        retry_in_s: the handler asked for another attempt, if one is left, after so long; names don't matter then.
+        give_up: the handler asked for none.
     """
 
     fence: str
     error: Failure
     names: tuple[str, ...]
     draw: float
+    retry_in_s: float | None = None
+    give_up: bool = False
+    output: Output | None = None
 
 
 class InterruptRun(Value, frozen=True, kw_only=True):
-    """The worker stops and gives the run of the start fenced by `fence` back."""
+    """The handler of the start fenced by `fence` was stopped: its worker ends, or the run's cancel was heeded."""
 
     fence: str
+    output: Output | None = None
 
 
-JobCommand = CreateJob | UpdateJob | PauseJob | SuspendJob | ResumeJob | DeleteJob | TriggerJob | Wake
-RunCommand = StartRun | SucceedRun | FailRun | InterruptRun | Wake
+Report = SucceedRun | FailRun | InterruptRun
+JobCommand = (
+    CreateJob | UpdateJob | PauseJob | SuspendJob | ResumeJob | DeleteJob | TriggerJob | RetryRun | Wake
+)
+RunCommand = StartRun | CancelRun | Report | Wake

@@ -4,8 +4,7 @@ A class is a type of event; its fields are the event's `data`, written as JSON w
 off (`from_` is `from`). Times that matter stand in the data (`evolve` never sees the commit time); they are
 aware UTC. `VERSION` grows when a shape changes, together with an upcaster in `shared.eventlog.upcast`.
 
-Facts about backfills, chains, held runs' output, calendars, webhooks and API keys come with the issues that
-make them happen.
+Facts about backfills, chains, held runs, calendars, webhooks and API keys come with the issues that make them happen.
 """
 
 from __future__ import annotations
@@ -183,6 +182,22 @@ class RunInterrupted(Event, frozen=True, kw_only=True):
     worker: str
 
 
+class RunOutput(Event, frozen=True, kw_only=True):
+    """What the handler of an attempt has logged: the last of it, `dropped` bytes before that were not kept."""
+
+    attempt: int
+    text: str
+    dropped: int = 0
+
+
+class RunCancelRequested(Event, frozen=True, kw_only=True):
+    """Somebody wants the running handler stopped. What the same start reports before it heeds that still counts."""
+
+    by: str
+    reason: str
+    requested_at: datetime
+
+
 class RunFailed(Event, frozen=True, kw_only=True):
     """No attempt is left: a dead letter. Terminal."""
 
@@ -190,7 +205,22 @@ class RunFailed(Event, frozen=True, kw_only=True):
     error: Failure
 
 
-TERMINAL: tuple[type[Event], ...] = (RunSucceeded, RunFailed)
+class RunCancelled(Event, frozen=True, kw_only=True):
+    """The run was stopped, or never begun, as somebody wished. Terminal. `attempt` is the latest; 0 = none."""
+
+    attempt: int
+    by: str
+    reason: str
+    cancelled_at: datetime
+
+
+class RunExpired(Event, frozen=True, kw_only=True):
+    """Nobody had started the run by `start_by`, its start deadline. Terminal."""
+
+    start_by: datetime
+
+
+TERMINAL: tuple[type[Event], ...] = (RunSucceeded, RunFailed, RunCancelled, RunExpired)
 
 
 # The log itself.
@@ -201,7 +231,7 @@ class LogOpened(Event, frozen=True, kw_only=True):
 
     Attributes:
         epoch: the incarnation that begins with this event.
-        reason: `first`, `restart`, or `heal`: the log had lost events that the archive holds.
+        reason: `first`; `restart`: log and archive agreed; `heal`: the log was made again from the archive.
         previous: (epoch, pos, event id) of the event before it, or None at the very first.
         partitions: of the deployment.
     """
@@ -215,7 +245,7 @@ class LogOpened(Event, frozen=True, kw_only=True):
 ALL: tuple[type[Event], ...] = (
     JobCreated, JobUpdated, JobPaused, JobResumed, JobDeleted, JobCompleted, OccurrencesSkipped,
     RunRequested, RunQueued, RunStarted, RunSucceeded, RunRetryPlanned, RunLost, RunInterrupted, RunFailed,
-    LogOpened,
+    RunOutput, RunCancelRequested, RunCancelled, RunExpired, LogOpened,
 )  # fmt: skip
 
 

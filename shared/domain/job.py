@@ -27,6 +27,7 @@ from shared.domain.commands import (
     JobCommand,
     PauseJob,
     ResumeJob,
+    RetryRun,
     SuspendJob,
     TriggerJob,
     UpdateJob,
@@ -55,9 +56,11 @@ from shared.domain.value import Value
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from shared.domain.spec import OverlapPolicy
+
 FIRES_A_WAKE = 50  # a unit of this many runs is about 1 ms of script (DESIGN §5.2: 5 ms a batch)
 WALK_A_WAKE = 1_000  # occurrences looked at; a longer backlog is settled in several units
-_LEAVES_PAUSED = (Wake, PauseJob, TriggerJob)  # what fell due in a pause is none of their business
+_LEAVES_PAUSED = (Wake, PauseJob, TriggerJob, RetryRun)  # what fell due in a pause is none of their business
 
 
 class Status(StrEnum):
@@ -170,6 +173,8 @@ def _own(job: Job, command: JobCommand, now: datetime) -> list[Change]:
             return [Change(subject=subject, event=JobDeleted(by=by, deleted_at=now))]
         case TriggerJob():
             return [_triggered(job, command, now)]
+        case RetryRun():
+            return [_retried(job, command, now)]
         case _:
             return []
 
@@ -209,9 +214,7 @@ def _first_for(spec: JobSpec, now: datetime) -> datetime | None:
 
 
 def _triggered(job: Job, command: TriggerJob, now: datetime) -> Change:
-    policy = command.overlap_policy or job.spec.overlap_policy
-    if policy == "skip" and job.active:
-        raise Overlaps(current="running")
+    _refuse_overlap(job, command.overlap_policy)
     event = RunRequested(
         job_id=job.id,
         scheduled_for=now,
@@ -224,6 +227,28 @@ def _triggered(job: Job, command: TriggerJob, now: datetime) -> Change:
         requested_at=now,
     )
     return Change(subject=f"run:{command.run_id}", event=event, job=job.id, both=job.follows)
+
+
+def _retried(job: Job, command: RetryRun, now: datetime) -> Change:
+    _refuse_overlap(job, command.overlap_policy)
+    event = RunRequested(
+        job_id=job.id,
+        scheduled_for=command.scheduled_for,
+        fires_at=now,
+        trigger="retry",
+        of=command.of,
+        revision=command.revision,
+        spec=command.spec,
+        follows=job.follows,
+        correlation_id=command.correlation_id,
+        requested_at=now,
+    )
+    return Change(subject=f"run:{command.run_id}", event=event, job=job.id, both=job.follows)
+
+
+def _refuse_overlap(job: Job, policy: OverlapPolicy | None) -> None:
+    if (policy or job.spec.overlap_policy) == "skip" and job.active:
+        raise Overlaps(current="running")
 
 
 class _Settling:

@@ -49,7 +49,12 @@ class _Failed(Exception):  # noqa: N818 - stands for whatever failed, in tenacit
 
 
 def backoff_s(
-    policy: RetryPolicy, *, attempt: int, error_names: tuple[str, ...], draw: float
+    policy: RetryPolicy,
+    *,
+    attempt: int,
+    error_names: tuple[str, ...],
+    draw: float,
+    asked_s: float | None = None,
 ) -> float | None:
     """Seconds to wait after failed attempt number `attempt` (from 1), whole milliseconds; None to give up.
 
@@ -59,8 +64,10 @@ def backoff_s(
         error_names: the class of its exception and all bases, each bare (`OSError`) and dotted
             (`builtins.OSError`); a policy may name either.
         draw: chance in [0, 1), drawn by the caller and spread evenly over ± jitter.
+        asked_s: what the handler asked for, whatever the policy says of the delay and of names; never one attempt more.
     """
-    retrying = _retrying(policy, lambda _: _worth_it(policy, frozenset(error_names)))
+    asked = asked_s is not None
+    retrying = _retrying(policy, lambda _: asked or _worth_it(policy, frozenset(error_names)))
     state = RetryCallState(retrying, None, (), {})
     state.attempt_number = attempt
     failure = _Failed()
@@ -71,6 +78,8 @@ def backoff_s(
     except (RetryError, _Failed):  # no attempt left; not worth another
         return None
     assert isinstance(sleep, DoSleep)  # noqa: S101 - the state has an outcome: this or an exception
+    if asked_s is not None:
+        return round(asked_s, 3)
     jittered_s = sleep * (1 + policy.jitter * (2 * draw - 1))
     return min(round(jittered_s, 3), policy.max_seconds)
 

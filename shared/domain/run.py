@@ -2,13 +2,15 @@
 
 ```
  requested ─▶ queued ──start──▶ running ─▶ succeeded
-               ▲  ▲              │ │  └──▶ failed (dead letter)
-               │  └─ RunLost, ───┘ │
-               │     RunInterrupted│
-               └──── retrying ◀────┘
+     │         ▲  ▲              │ │ │ ├─▶ failed (dead letter)
+     ▼         │  └─ RunLost, ───┘ │ │ └─▶ cancelled
+    held       │     RunInterrupted│ │         ▲
+  (its release │                   │ └─ RunCancelRequested, then the end of its handler
+   comes with  └──── retrying ◀────┘
+   overlaps)        a cancel ends held, queued and retrying at once; queued past its start deadline: expired
 ```
-`held`, `cancelled` and `expired` join with the issues that hold, cancel and expire runs. What an executor reports
-is guarded by the fence: the position of the RunStarted it answers (DESIGN §6.2).
+What an executor reports is guarded by the fence: the position of the RunStarted it answers. A cancel moves the
+version, not the fence: a result of the same start still stands (DESIGN §6.2).
 """
 
 from __future__ import annotations
@@ -19,16 +21,29 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from shared.domain.commands import FailRun, InterruptRun, RunCommand, StartRun, SucceedRun, Wake
+from shared.domain.commands import (
+    CancelRun,
+    FailRun,
+    InterruptRun,
+    Report,
+    RunCommand,
+    StartRun,
+    SucceedRun,
+    Wake,
+)
 from shared.domain.events import (
     TERMINAL,
     Change,
     Decision,
     Event,
     Failure,
+    RunCancelled,
+    RunCancelRequested,
+    RunExpired,
     RunFailed,
     RunInterrupted,
     RunLost,
+    RunOutput,
     RunQueued,
     RunRequested,
     RunRetryPlanned,
@@ -44,20 +59,29 @@ from shared.domain.value import Value
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-LOST_MAX = 3  # a run that loses this many workers is poison: it is failed, not handed to a fourth
-
 
 class Status(StrEnum):
     """Where a run stands."""
 
+    HELD = "held"
     QUEUED = "queued"
     RUNNING = "running"
     RETRYING = "retrying"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
 
 
-ENDED = frozenset({Status.SUCCEEDED, Status.FAILED})
+ENDED = frozenset({Status.SUCCEEDED, Status.FAILED, Status.CANCELLED, Status.EXPIRED})
+
+
+class Cancel(Value, frozen=True, kw_only=True):
+    """Who wanted a run ended, when and why."""
+
+    by: str
+    reason: str
+    at: datetime
 
 
 class Run(Value, frozen=True, kw_only=True):
@@ -68,6 +92,8 @@ class Run(Value, frozen=True, kw_only=True):
         failures: how many of them failed; the retry policy counts these.
         lost: how many of them lost their worker.
         wake_at: when the next attempt is due (retrying only).
+        start_by: when it expires, unless it has started once by then.
+        cancel: the cancel that its handler has still to heed, or that ended it.
         follows: whether its job advances with its end.
     """
 
@@ -85,6 +111,8 @@ class Run(Value, frozen=True, kw_only=True):
     lost: int = 0
     worker: str = ""
     wake_at: datetime | None = None
+    start_by: datetime | None = None
+    cancel: Cancel | None = None
 
     @property
     def ended(self) -> bool:
@@ -93,10 +121,12 @@ class Run(Value, frozen=True, kw_only=True):
 
 
 def due_at(run: Run, *, now: datetime, lease: timedelta) -> datetime | None:
-    """When to wake a run that has just come into its state: the end of its lease, or its next attempt."""
+    """When to wake a run that has just come into its state: its lease's end, its next attempt, its start deadline."""
     match run.status:
         case Status.RUNNING:
             return now + lease
+        case Status.QUEUED if run.attempt == 0:
+            return run.start_by
         case Status.RETRYING:
             return run.wake_at
         case _:
@@ -116,44 +146,84 @@ def decide(run: Run | None, command: RunCommand, now: datetime, *, fence: str) -
         raise NoSuchRun
     tell = _Teller(run)
     match command:
-        case StartRun(worker=worker) if run.status is Status.QUEUED:
-            return tell(RunStarted(attempt=run.attempt + 1, worker=worker))
-        case StartRun():
+        case StartRun() if run.status is not Status.QUEUED:
             raise IllegalTransition(f"run {run.id} is {run.status}, not queued", current=run.status)
+        case StartRun() if _is_overdue(run, now):
+            return tell(_expired(run))
+        case StartRun(worker=worker):
+            return tell(RunStarted(attempt=run.attempt + 1, worker=worker))
+        case CancelRun():
+            return tell(*_cancelled(run, command, now))
         case Wake():
-            return _woken(run, now, tell)
+            return tell(*_woken(run, now))
     if run.status is not Status.RUNNING or command.fence != fence:
         raise LostLease(current=run.status)
-    match command:
-        case SucceedRun(result=result):
-            return tell(RunSucceeded(attempt=run.attempt, result=result))
-        case FailRun():
-            return tell(_failed(run, command, now))
-        case InterruptRun():
-            handed_back = RunInterrupted(attempt=run.attempt, worker=run.worker)
-            return tell(handed_back, _queued(run, "interrupted"))
+    return tell(*_output(run, command), *_reported(run, command, now))
 
 
-def _woken(run: Run, now: datetime, tell: _Teller) -> Decision:
-    """The lease ran out, or the back-off has passed: the commit checks that the due entry is still the one seen."""
+def _cancelled(run: Run, command: CancelRun, now: datetime) -> tuple[Event, ...]:
+    if run.ended:
+        raise IllegalTransition(f"run {run.id} has ended already: it is {run.status}", current=run.status)
+    if run.status is not Status.RUNNING:
+        return (_end_of(run, Cancel(by=command.by, reason=command.reason, at=now)),)
+    if run.cancel is not None:
+        return ()
+    return (RunCancelRequested(by=command.by, reason=command.reason, requested_at=now),)
+
+
+def _woken(run: Run, now: datetime) -> tuple[Event, ...]:
+    """The lease ran out, or a time has come: the commit checks that the due entry is still the one seen."""
     match run.status:
-        case Status.RUNNING if run.lost + 1 >= LOST_MAX:
-            error = Failure(class_="WorkerLost", message=f"{LOST_MAX} workers were lost while running it")
-            return tell(
-                RunLost(attempt=run.attempt, worker=run.worker), RunFailed(attempt=run.attempt, error=error)
-            )
         case Status.RUNNING:
-            return tell(RunLost(attempt=run.attempt, worker=run.worker), _queued(run, "lost"))
+            return (RunLost(attempt=run.attempt, worker=run.worker), _after_loss(run))
         case Status.RETRYING if run.wake_at is not None and run.wake_at <= now:
-            return tell(_queued(run, "retry"))
+            return (_queued(run, "retry"),)
+        case Status.QUEUED if _is_overdue(run, now):
+            return (_expired(run),)
         case _:
-            return Decision()
+            return ()
+
+
+def _after_loss(run: Run) -> Event:
+    if run.cancel is not None:
+        return _end_of(run, run.cancel)
+    if run.lost + 1 < run.spec.max_lost:
+        return _queued(run, "lost")
+    count = run.spec.max_lost
+    said = "its worker was lost" if count == 1 else f"{count} workers were lost"
+    error = Failure(class_="WorkerLost", message=f"{said} while running it")
+    return RunFailed(attempt=run.attempt, error=error)
+
+
+def _reported(run: Run, report: Report, now: datetime) -> tuple[Event, ...]:
+    """What the worker's report comes to; with a cancel requested, only a success is more than the cancel."""
+    match report:
+        case SucceedRun(result=result):
+            return (RunSucceeded(attempt=run.attempt, result=result),)
+        case _ if run.cancel is not None:
+            return (_end_of(run, run.cancel),)
+        case FailRun():
+            return (_failed(run, report, now),)
+        case InterruptRun():
+            return (RunInterrupted(attempt=run.attempt, worker=run.worker), _queued(run, "interrupted"))
+
+
+def _output(run: Run, report: Report) -> tuple[Event, ...]:
+    if report.output is None:
+        return ()
+    return (RunOutput(attempt=run.attempt, text=report.output.text, dropped=report.output.dropped),)
 
 
 def _failed(run: Run, command: FailRun, now: datetime) -> RunFailed | RunRetryPlanned:
-    delay_s = backoff_s(
-        run.spec.retry, attempt=run.failures + 1, error_names=command.names, draw=command.draw
-    )
+    delay_s = None
+    if not command.give_up:
+        delay_s = backoff_s(
+            run.spec.retry,
+            attempt=run.failures + 1,
+            error_names=command.names,
+            draw=command.draw,
+            asked_s=command.retry_in_s,
+        )
     if delay_s is None:
         return RunFailed(attempt=run.attempt, error=command.error)
     delay_ms = round(delay_s * 1000)
@@ -163,6 +233,19 @@ def _failed(run: Run, command: FailRun, now: datetime) -> RunFailed | RunRetryPl
         delay_seconds=delay_ms / 1000,
         wake_at=now + timedelta(milliseconds=delay_ms),
     )
+
+
+def _is_overdue(run: Run, now: datetime) -> bool:
+    return run.attempt == 0 and run.start_by is not None and run.start_by <= now
+
+
+def _expired(run: Run) -> RunExpired:
+    assert run.start_by is not None  # noqa: S101 - it is overdue
+    return RunExpired(start_by=run.start_by)
+
+
+def _end_of(run: Run, cancel: Cancel) -> RunCancelled:
+    return RunCancelled(attempt=run.attempt, by=cancel.by, reason=cancel.reason, cancelled_at=cancel.at)
 
 
 def _queued(run: Run, reason: str) -> RunQueued:
@@ -213,13 +296,19 @@ def _requested(run_id: str, event: RunRequested) -> Run:
         id=run_id,
         job_id=event.job_id,
         spec=event.spec,
-        status=Status.QUEUED,
+        status=Status.HELD if event.held else Status.QUEUED,
         trigger=event.trigger,
         scheduled_for=event.scheduled_for,
         revision=event.revision,
         follows=event.follows,
         correlation_id=event.correlation_id,
+        start_by=_start_by(event),
     )
+
+
+def _start_by(event: RunRequested) -> datetime | None:
+    seconds = event.spec.start_deadline_seconds
+    return None if seconds is None else event.fires_at + timedelta(seconds=seconds)
 
 
 def _on_queued(run: Run, _: RunQueued) -> Run:
@@ -246,6 +335,19 @@ def _on_lost(run: Run, _: RunLost) -> Run:
     return replace(run, lost=run.lost + 1)
 
 
+def _on_cancel_requested(run: Run, event: RunCancelRequested) -> Run:
+    return replace(run, cancel=Cancel(by=event.by, reason=event.reason, at=event.requested_at))
+
+
+def _on_cancelled(run: Run, event: RunCancelled) -> Run:
+    cancel = Cancel(by=event.by, reason=event.reason, at=event.cancelled_at)
+    return replace(run, status=Status.CANCELLED, cancel=cancel, wake_at=None)
+
+
+def _on_expired(run: Run, _: RunExpired) -> Run:
+    return replace(run, status=Status.EXPIRED)
+
+
 _STEPS: dict[type[Event], Callable[..., Run]] = {
     RunQueued: _on_queued,
     RunStarted: _on_started,
@@ -253,4 +355,7 @@ _STEPS: dict[type[Event], Callable[..., Run]] = {
     RunFailed: _on_failed,
     RunRetryPlanned: _on_retry_planned,
     RunLost: _on_lost,
+    RunCancelRequested: _on_cancel_requested,
+    RunCancelled: _on_cancelled,
+    RunExpired: _on_expired,
 }

@@ -12,6 +12,7 @@ from shared.domain.value import Value
 
 MisfirePolicy = Literal["latest"]  # `skip` and `all` come with issue 7 of 8; the API refuses them until then
 OverlapPolicy = Literal["skip", "allow"]  # `queue_one`, `queue_all` and `replace` likewise
+LOST_MAX = 3
 
 
 class JobSpec(Value, frozen=True, kw_only=True):
@@ -30,10 +31,17 @@ class JobSpec(Value, frozen=True, kw_only=True):
     misfire_policy: MisfirePolicy = "latest"
     misfire_grace_seconds: int = 60
     overlap_policy: OverlapPolicy = "skip"
+    start_deadline_seconds: int | None = None
+    max_lost: int = LOST_MAX
 
 
 class RunSpec(Value, frozen=True, kw_only=True):
-    """What an executor needs, as the job said it when the run was requested: later edits don't reach it."""
+    """What an executor needs, as the job said it when the run was requested: later edits don't reach it.
+
+    Attributes:
+        start_deadline_seconds: a run that hasn't started so long after its time expires; None = it waits for ever.
+        max_lost: a run that has lost so many workers is poison: it is failed, not handed to another.
+    """
 
     job_name: str
     job_type: str
@@ -42,6 +50,8 @@ class RunSpec(Value, frozen=True, kw_only=True):
     retry: RetryPolicy
     priority: int
     queue: str
+    start_deadline_seconds: int | None = None
+    max_lost: int = LOST_MAX
 
 
 def run_spec(job: JobSpec, *, job_data: dict[str, Any] | None = None, priority: int | None = None) -> RunSpec:
@@ -54,4 +64,6 @@ def run_spec(job: JobSpec, *, job_data: dict[str, Any] | None = None, priority: 
         retry=job.retry,
         priority=job.priority if priority is None else priority,
         queue=job.queue,
+        start_deadline_seconds=job.start_deadline_seconds,
+        max_lost=job.max_lost,
     )

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 from shared.domain import ids, job, run
 from shared.domain.events import JobCreated, JobUpdated, RunQueued, RunRequested, RunStarted
 from shared.domain.job import Job
-from shared.domain.run import Run
+from shared.domain.run import Run, Status
 from shared.eventlog import snapshot
 from shared.eventlog.envelope import encode
 from shared.eventlog.snapshot import Snapshot
-from shared.eventlog.unit import FOR_EVER, Advance, Draft, Enqueue, Unit
+from shared.eventlog.unit import FOR_EVER, Advance, Done, Draft, Enqueue, Unit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from shared.domain.events import Change, Decision
     from shared.eventlog.envelope import Context
-    from shared.eventlog.unit import Committed, Done, Once
+    from shared.eventlog.unit import Committed, Once
 
 RUN_EXPIRES_MS = 60_000  # after its end: long enough for a late reporter to be told what became of it
 JOB_EXPIRES_MS = 24 * 3600 * 1000
@@ -94,8 +94,11 @@ def planned(
         adds_work = adds_work or type(event) in _ADDS_WORK
     advances: list[Advance] = []
     due: list[tuple[str, str]] = []
+    left = list(done)
     for ref, state in after.items():
         before = known[ref]
+        if (entry := _left_entry(before, state)) is not None and entry not in left:
+            left.append(entry)
         advances.append(
             Advance(
                 ref,
@@ -117,7 +120,7 @@ def planned(
         once=once,
         due=tuple(due),
         enqueue=tuple(entries),
-        done=done,
+        done=tuple(left),
         adds_work=adds_work,
     )
     return Plan(unit, after)
@@ -151,6 +154,16 @@ def _entry(queued: Run, number: int) -> Enqueue:
     return Enqueue(
         spec.queue, spec.priority, queued.id, event=number, job=queued.job_id if queued.follows else ""
     )
+
+
+def _left_entry(before: Snapshot, state: Job | Run) -> Done | None:
+    """The work stream's entry of a run that is queued no longer: its id is the position of what queued it."""
+    was = before.state
+    if not isinstance(was, Run) or was.status is not Status.QUEUED or before.version is None:
+        return None
+    if cast("Run", state).status is Status.QUEUED:
+        return None
+    return Done(was.spec.queue, was.spec.priority, before.version)
 
 
 def _due_at(state: Job | Run | None, now: datetime, lease: timedelta) -> datetime | None:

@@ -5,7 +5,7 @@ from datetime import timedelta
 from shared.clock import SystemClock
 from shared.domain import ids
 from shared.domain.commands import StartRun, TriggerJob
-from shared.domain.run import LOST_MAX
+from shared.domain.spec import LOST_MAX
 from shared.eventlog.decider import Decider
 from shared.testing import TESTER, chance, wait_until
 

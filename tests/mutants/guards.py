@@ -150,7 +150,7 @@ GUARDS = (
         name="closed-beat",
         protects="a worker is not told that its run has moved by a log that is being healed",
         file="services/executor/beat.lua",
-        text="if moved[1] then",
+        text="if moved[1] or cancelled[1] then",
         instead="if false then",
         tests=_in("test_heal", "test_no_worker_is_told_that_a_run_has_moved_by_a_log_that_is_not_open"),
     ),

@@ -287,8 +287,9 @@ def test_each_hour_counts_what_happened_in_it():
     rows = hours.stored(a_long_story().folded().hours, 1)
     assert [(row[1], row[2]) for row in rows] == [(NOON, "custom"), (NOON + timedelta(hours=1), "custom")]
     #          requested started succeeded failed retried lost interrupted  duration sum, max   first starts, lateness
-    assert rows[0][3:] == (2, 2, 1, 0, 1, 0, 0, 1000, 1000, 2, 2000, 1000)
-    assert rows[1][3:] == (0, 1, 0, 1, 0, 0, 0, 1000, 1000, 0, 0, 0)
+    assert rows[0][3:15] == (2, 2, 1, 0, 1, 0, 0, 1000, 1000, 2, 2000, 1000)
+    assert rows[1][3:15] == (0, 1, 0, 1, 0, 0, 0, 1000, 1000, 0, 0, 0)
+    assert rows[0][15:] == (0, 0)  # cancelled, expired
 
 
 def test_only_what_began_before_the_batch_is_loaded():
