@@ -39,7 +39,7 @@ async def a_job(http, seconds):
 
 async def a_run(http, job_id):
     """Trigger until that is acknowledged; a 503 may have been done all the same."""
-    while (answer := await http.post(f"/api/v1/jobs/{job_id}/trigger")).status_code == 503:
+    while (answer := await http.post(f"/api/v1/jobs/{job_id}/trigger")).status_code == 503:  # noqa: ASYNC110
         await asyncio.sleep(float(answer.headers["Retry-After"]))
     assert answer.status_code in {201, 202}, answer.text
     return answer.json()["id"]
