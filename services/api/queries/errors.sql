@@ -10,7 +10,7 @@ with dead as (
         exists(
             select 1
             from ledger.runs as retry
-            where retry.of = failed.id::text and retry.trigger = 'retry'
+            where retry.of = failed.id::text and retry.of is not null and retry.trigger = 'retry'
         ) as is_retried
     from ledger.runs as failed
     where
