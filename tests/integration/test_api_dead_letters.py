@@ -3,16 +3,20 @@
 import asyncio
 from collections import Counter
 from datetime import timedelta
+from itertools import count
 
 import pytest
 
 from services.api import redrive
+from services.api.archived import Fate
 from services.projector.gauges import count_ledgers
 from shared.domain import ids
-from shared.domain.commands import CancelRun, FailRun, StartRun, SucceedRun, TriggerJob
+from shared.domain.commands import CancelRun, FailRun, RetryRun, StartRun, SucceedRun, TriggerJob
 from shared.domain.events import Failure
 from shared.eventlog import once
+from shared.eventlog.decider import Decider
 from shared.eventlog.envelope import rfc3339
+from shared.eventlog.writer import LogFull
 from shared.metrics import Metrics
 from shared.recovery import recorded
 from shared.testing import TESTER, chance, wait_until
@@ -366,6 +370,49 @@ async def test_a_redrive_looks_at_so_many_and_says_that_there_are_more(stage, mo
     assert [each["of"] for each in done["retried"]] == letters[:1]
     assert [each["of"] for each in done["refused"]] == letters[1:3]
     assert (done["matched"], done["more"]) == (5, True)
+
+
+async def test_a_redrive_takes_no_more_in_hand_when_its_time_is_over(stage, monkeypatch):
+    monkeypatch.setattr(redrive, "BEGIN_S", 0)
+    await _letters(stage, jobs=1, each=1)
+    done = (await _redriven(stage)).json
+    assert (done["retried"], done["refused"], done["matched"], done["more"]) == ([], [], 1, True)
+
+
+async def test_a_redrive_that_broke_half_way_goes_on_when_it_is_repeated(stage, monkeypatch):
+    _, letters = await _letters(stage, jobs=4, each=2)
+    decide, asked = Decider.decide, count(1)
+
+    async def no_room(self, ref, command, *rest, **options):
+        if isinstance(command, RetryRun) and next(asked) > 3:
+            raise LogFull("Redis is out of memory")
+        return await decide(self, ref, command, *rest, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Decider, "decide", no_room)
+        refused = await _redriven(stage, status=503, overlap_policy="allow")
+    assert (refused.json["type"], refused.headers["Retry-After"]) == ("/problems/log-full", "5")
+    await stage.level()
+    written = await stage.pool.fetch("select of from ledger.runs where trigger = 'retry'")
+    assert len(written) == 3
+    rest = (await _redriven(stage, overlap_policy="allow")).json
+    assert {each["of"] for each in rest["retried"]} == set(letters) - {row["of"] for row in written}
+    for letter in letters:
+        assert len(await _retries_of(stage, letter)) == 1
+
+
+async def test_a_redrive_whose_log_was_opened_anew_without_it_is_not_acknowledged(stage, monkeypatch):
+    _, letters = await _letters(stage, jobs=2, each=1)
+    fate, lost = type(stage.deps.archive).fate, [Fate.LOST]
+
+    async def without_one(self, *asked):
+        return lost.pop() if lost else await fate(self, *asked)
+
+    monkeypatch.setattr(type(stage.deps.archive), "fate", without_one)
+    await _redriven(stage, status=503)
+    for letter in letters:
+        assert len(await _retries_of(stage, letter)) == 1
+    assert (await _redriven(stage)).json["matched"] == 0
 
 
 async def test_letters_of_a_deleted_job_stand_in_nobodys_way(stage):
