@@ -146,7 +146,8 @@ class DeadLetters:
         decided = done.decided
         if decided.answered is None:
             return views.execution_requested(decided.changes[-1], at=ids.from_ms(cast("int", decided.at_ms)))
-        row = await self._deps.ledger.run(decided.answered.answer) if done.archived else None
+        ledger = self._deps.ledger
+        row = await ledger.glance(ledger.run(decided.answered.answer)) if done.archived else None
         if row is not None:
             return views.execution_of_row(row)
         log = self._deps.log

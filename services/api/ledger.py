@@ -7,16 +7,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from shared.domain import ids
 from shared.eventlog.position import Position
+from shared.faults import is_broken
 from shared.readmodel.database import sql
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Sequence
     from datetime import datetime
 
     import asyncpg
 
 ANSWER_S = 5.0  # for a connection and the answer; then Postgres counts as not there
 COUNTED_MAX = 10_000
+GLANCE_S = 0.5
 
 
 class Found(NamedTuple):
@@ -64,6 +66,10 @@ class Ledger:
     async def run(self, run_id: str) -> asyncpg.Record | None:
         """The row of a run."""
         return _first(await self._ask("run", run_id, ids.time_of(run_id)))
+
+    async def outputs(self, run_id: str) -> list[asyncpg.Record]:
+        """What each attempt of a run has logged (attempt, text, dropped, at), the oldest first."""
+        return await self._ask("run_outputs", run_id)
 
     async def runs(
         self,
@@ -133,6 +139,16 @@ class Ledger:
         """How many runs are queued, and how many are running."""
         row = (await self._ask("runs_unfinished"))[0]
         return row["queued"], row["running"]
+
+    async def glance(self, asked: Awaitable[asyncpg.Record | None]) -> asyncpg.Record | None:
+        """The answer to a question, if it comes soon: for answers that can do without it."""
+        try:
+            async with asyncio.timeout(GLANCE_S):
+                return await asked
+        except Exception as error:
+            if not is_broken(error):
+                raise
+            return None
 
     async def _ask(self, question: str, *arguments: Any) -> list[asyncpg.Record]:
         async with asyncio.timeout(ANSWER_S), self._pool.acquire() as connection:

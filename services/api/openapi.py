@@ -11,8 +11,16 @@ from pydantic.json_schema import models_json_schema
 from services.api import door, jobs, lists, problems, runs
 from services.api.dead_letters import GROUPS, GROUPS_MAX
 from services.api.operations import OPERATIONS, REF, Operation, ref
-from services.api.requests import JobBody, PauseBody, RedriveBody, ResumeBody, RetryBody, TriggerBody
-from services.api.responses import ErrorsView, ExecutionView, JobView, RedriveView
+from services.api.requests import (
+    CancelBody,
+    JobBody,
+    PauseBody,
+    RedriveBody,
+    ResumeBody,
+    RetryBody,
+    TriggerBody,
+)
+from services.api.responses import ErrorsView, ExecutionView, JobView, OutputView, RedriveView
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,9 +28,9 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
 _BODIES: tuple[type[BaseModel], ...] = (
-    JobBody, PauseBody, ResumeBody, TriggerBody, RetryBody, RedriveBody,
+    JobBody, PauseBody, ResumeBody, TriggerBody, CancelBody, RetryBody, RedriveBody,
 )  # fmt: skip
-_VIEWS: tuple[type[BaseModel], ...] = (JobView, ExecutionView, RedriveView, ErrorsView)
+_VIEWS: tuple[type[BaseModel], ...] = (JobView, ExecutionView, OutputView, RedriveView, ErrorsView)
 _PROBLEM = {
     "type": "object",
     "required": ["type", "title", "status", "detail", "instance", "correlation_id", "errors"],
@@ -62,6 +70,7 @@ _EVENT = {
 
 
 _PARAMETERS: dict[str, dict[str, Any]] = {
+    "attempt": {"type": "integer", "minimum": 1},
     "page": {"type": "integer", "minimum": 1, "maximum": lists.PAGE_MAX, "default": 1},
     "per_page": {"type": "integer", "minimum": 1, "maximum": lists.SIZE_MAX},
     "job_type": {"type": "string"},

@@ -7,8 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 from services.api import lists
 from services.api.answers import BASE
-from services.api.requests import JobBody, PauseBody, RedriveBody, ResumeBody, RetryBody, TriggerBody
-from services.api.responses import ErrorsView, ExecutionView, JobView, RedriveView
+from services.api.requests import (
+    CancelBody,
+    JobBody,
+    PauseBody,
+    RedriveBody,
+    ResumeBody,
+    RetryBody,
+    TriggerBody,
+)
+from services.api.responses import ErrorsView, ExecutionView, JobView, OutputView, RedriveView
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -119,6 +127,16 @@ OPERATIONS = (
     Operation(
         method="get", path=f"{BASE}/executions/{{run_id}}", name="get_execution", tag="executions",
         summary="One execution", answers={200: EXECUTION}, refusals=(404, 409, 422),
+    ),
+    Operation(
+        method="post", path=f"{BASE}/executions/{{run_id}}/cancel", name="cancel_execution", tag="executions",
+        summary="End an execution: 200 once it has ended, 202 while its handler is being stopped",
+        answers={200: EXECUTION, 202: EXECUTION}, body=CancelBody, optional=True, refusals=_CHANGING,
+    ),
+    Operation(
+        method="get", path=f"{BASE}/executions/{{run_id}}/output", name="get_execution_output", tag="executions",
+        summary="What an attempt has logged: the latest, or the one asked for",
+        answers={200: ref(OutputView)}, parameters=("attempt",), refusals=(404, 409, 422),
     ),
     Operation(
         method="post", path=f"{BASE}/executions/{{run_id}}/retry", name="retry_execution", tag="executions",

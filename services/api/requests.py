@@ -199,6 +199,12 @@ class ResumeBody(Body):
     LATER = frozenset({"catch_up"})
 
 
+class CancelBody(Body):
+    """Why an execution is cancelled."""
+
+    reason: str = Field(default="", max_length=500)
+
+
 class TriggerBody(Body):
     """What this one run does differently from its job."""
 

@@ -120,6 +120,19 @@ class AttemptView(Answer):
     error: ErrorView | None
 
 
+class OutputView(Answer):
+    """What an attempt of an execution has logged.
+
+    `attempt` is null, and `text` empty, if none has logged anything; `attempts` lists those that have.
+    """
+
+    attempt: int | None
+    text: str
+    dropped_bytes: int
+    at: Time | None
+    attempts: list[int]
+
+
 class RetriedView(Answer):
     """An execution done again; `id` is null where nothing was to be written."""
 

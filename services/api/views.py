@@ -5,7 +5,17 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from services.api.responses import BackoffView, ExecutionView, JobStatus, JobView, LastRunView, PausedView
+from services.api.responses import (
+    BackoffView,
+    CancelView,
+    ExecutionView,
+    JobStatus,
+    JobView,
+    LastRunView,
+    OutputView,
+    PausedView,
+    ProgressView,
+)
 from shared.domain import job as jobs
 from shared.domain import run as runs
 from shared.domain.spec import JobSpec
@@ -13,6 +23,7 @@ from shared.eventlog.envelope import decoder
 from shared.eventlog.position import Position
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
     import asyncpg
@@ -86,8 +97,8 @@ def etag_of_row(row: asyncpg.Record) -> str:
     return etag(row["revision"], Position(row["epoch"], row["pos"]))
 
 
-def execution_of_row(row: asyncpg.Record) -> ExecutionView:
-    """The run as the ledger has it."""
+def execution_of_row(row: asyncpg.Record, progress: ProgressView | None = None) -> ExecutionView:
+    """The run as the ledger has it; `progress` is the write side's."""
     told = dict(row)
     return ExecutionView.model_validate(
         told
@@ -100,7 +111,7 @@ def execution_of_row(row: asyncpg.Record) -> ExecutionView:
             "error": _json(row["error"]),
             "attempts": _json(row["attempts"]),
             "cancel": _json(row["cancel"]),
-            "progress": None,
+            "progress": progress,
         }
     )
 
@@ -113,7 +124,7 @@ def execution_requested(change: Change, *, at: datetime) -> ExecutionView:
 
 
 def execution_of_state(
-    run: Run, *, queued_at: datetime, of: str | None = None, fires_at: datetime | None = None
+    run: Run, *, queued_at: datetime | None, of: str | None = None, fires_at: datetime | None = None
 ) -> ExecutionView:
     """A run as it was requested, which is as the ledger has it until it starts; `queued_at` is the commit's time."""
     return ExecutionView(
@@ -144,6 +155,42 @@ def execution_of_state(
         correlation_id=run.correlation_id,
         attempts=[],
     )
+
+
+def execution_of_run(run: Run, row: asyncpg.Record | None) -> ExecutionView:
+    """The run as the write model has it, with what an older row of the ledger knows."""
+    view = execution_of_state(run, queued_at=None) if row is None else execution_of_row(row)
+    wished = run.cancel and CancelView(by=run.cancel.by, at=run.cancel.at, reason=run.cancel.reason)
+    return view.model_copy(
+        update={
+            "status": run.status.value,
+            "cancel": wished,
+            "attempt": run.attempt,
+            "worker": run.worker or None,
+        }
+    )
+
+
+def progress(text: str | None) -> ProgressView | None:
+    """How far a handler has told that it is."""
+    return None if text is None else ProgressView.model_validate_json(text)
+
+
+def output_of_rows(rows: Sequence[asyncpg.Record], attempt: int | None) -> OutputView | None:
+    """What one attempt has logged, the latest that has unless `attempt` says which; None if that hasn't."""
+    attempts = [row["attempt"] for row in rows]
+    if attempt is None and not rows:
+        return OutputView(attempt=None, text="", dropped_bytes=0, at=None, attempts=[])
+    for row in reversed(rows):
+        if attempt in {None, row["attempt"]}:
+            return OutputView(
+                attempt=row["attempt"],
+                text=row["text"],
+                dropped_bytes=row["dropped"],
+                at=row["at"],
+                attempts=attempts,
+            )
+    return None
 
 
 def _specified(spec: JobSpec) -> dict[str, Any]:

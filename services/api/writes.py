@@ -15,7 +15,7 @@ from shared.eventlog.writer import LogFull
 
 if TYPE_CHECKING:
     from services.api.archived import Archive
-    from shared.domain.commands import JobCommand
+    from shared.domain.commands import JobCommand, RunCommand
     from shared.eventlog.decider import Decided, Decider
     from shared.eventlog.envelope import Context
     from shared.eventlog.unit import Once
@@ -54,17 +54,17 @@ class Writes:
     async def __call__(
         self,
         ref: str,
-        command: JobCommand,
+        command: JobCommand | RunCommand,
         context: Context,
         *,
         wait_s: float,
         held: Snapshot | None = None,
         once: Once | None = None,
     ) -> Written:
-        """Carry `command` out on the job `ref`, and wait at most `wait_s` for the archive.
+        """Carry `command` out on the job or run `ref`, and wait at most `wait_s` for the archive.
 
         Args:
-            ref: `job:<id>`.
+            ref: `job:<id>` or `run:<id>`.
             command: the wish.
             context: on whose behalf.
             wait_s: for the archive; the write stands, however long that takes.
@@ -93,7 +93,7 @@ class Writes:
     async def decide(
         self,
         ref: str,
-        command: JobCommand,
+        command: JobCommand | RunCommand,
         context: Context,
         *,
         held: Snapshot | None = None,
@@ -113,7 +113,7 @@ class Writes:
             raise Problem("log-full", f"{error}.", headers={"Retry-After": "5"}) from None
         except NewerShape:
             raise unavailable(
-                "The job was last written by a newer version of Daybook; an upgrade is under way."
+                "It was last written by a newer version of Daybook; an upgrade is under way."
             ) from None
         except TimeoutError:
             raise unavailable(

@@ -86,6 +86,14 @@ class EventLog:
                     found[ref] = await self._archived(ref)
         return found
 
+    async def progress(self, ref: str) -> str | None:
+        """How far the handler of the running `run:<id>` has told that it is (JSON); None if it hasn't."""
+        key = self.keys(self.partition_of(ref)).aggregate(ref)
+        ((fence, told),) = await self.wire.replies(("HMGET", key, "fence", "progress"))
+        if fence is None or told is None or not told.startswith(fence + b" "):
+            return None
+        return str(told[len(fence) + 1 :], "utf-8")
+
     async def commit(self, partition: int, unit: Unit) -> Outcome:
         """Write `unit`, together with whatever else this process is committing to the partition.
 
