@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from services.api.deps import Deps
 
 STATUSES: tuple[str, ...] = get_args(responses.RunStatus)
+ERROR = ("error_class", "error_fingerprint")
 
 
 class Runs:
@@ -40,7 +41,7 @@ class Runs:
 
     async def list(self) -> Response:
         """GET /executions."""
-        given = await reads.query(self._deps, *lists.PARAMETERS, "status", "job_type", "job_id")
+        given = await reads.query(self._deps, *lists.PARAMETERS, "status", "job_type", "job_id", *ERROR)
         job_id = door.id_in(given, "job_id", partitions=self._deps.log.partitions)
         return await self._page(given, job_id)
 
@@ -95,6 +96,8 @@ class Runs:
             job_id=job_id,
             status=door.one_of(given, "status", STATUSES),
             job_type=door.word(given, "job_type"),
+            error_class=door.word(given, "error_class"),
+            error_fingerprint=door.word(given, "error_fingerprint"),
             limit=page.size,
             offset=page.offset,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from services.api.responses import (
     BackoffView,
@@ -17,6 +17,7 @@ from services.api.responses import (
     ProgressView,
 )
 from shared.domain import job as jobs
+from shared.domain import run as runs
 from shared.domain.spec import JobSpec
 from shared.eventlog.envelope import decoder
 from shared.eventlog.position import Position
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
+    from shared.domain.events import Change, RunRequested
     from shared.domain.job import Job
     from shared.domain.run import Run
 
@@ -114,7 +116,16 @@ def execution_of_row(row: asyncpg.Record, progress: ProgressView | None = None) 
     )
 
 
-def execution_of_state(run: Run, *, queued_at: datetime | None) -> ExecutionView:
+def execution_requested(change: Change, *, at: datetime) -> ExecutionView:
+    """A run as the event that requested it says; `at` is the commit's time."""
+    requested = cast("RunRequested", change.event)
+    run = runs.evolve(None, change)
+    return execution_of_state(run, queued_at=at, of=requested.of, fires_at=requested.fires_at)
+
+
+def execution_of_state(
+    run: Run, *, queued_at: datetime | None, of: str | None = None, fires_at: datetime | None = None
+) -> ExecutionView:
     """A run as it was requested, which is as the ledger has it until it starts; `queued_at` is the commit's time."""
     return ExecutionView(
         id=run.id,
@@ -123,14 +134,14 @@ def execution_of_state(run: Run, *, queued_at: datetime | None) -> ExecutionView
         job_type=run.spec.job_type,
         status=run.status.value,
         trigger=run.trigger,
-        of=None,
+        of=of,
         revision=run.revision,
         queue=run.spec.queue,
         priority=run.spec.priority,
         attempt=run.attempt,
         max_attempts=run.spec.retry.max_retries + 1,
         scheduled_for=run.scheduled_for,
-        fires_at=run.scheduled_for,
+        fires_at=fires_at or run.scheduled_for,
         queued_at=queued_at,
         started_at=None,
         finished_at=None,

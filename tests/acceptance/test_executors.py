@@ -39,10 +39,13 @@ async def a_job(http, seconds):
 
 async def a_run(http, job_id):
     """Trigger until that is acknowledged; a 503 may have been done all the same."""
-    while (answer := await http.post(f"/api/v1/jobs/{job_id}/trigger")).status_code == 503:  # noqa: ASYNC110
-        await asyncio.sleep(float(answer.headers["Retry-After"]))
-    assert answer.status_code in {201, 202}, answer.text
-    return answer.json()["id"]
+
+    async def acknowledged():
+        answer = await http.post(f"/api/v1/jobs/{job_id}/trigger")
+        assert answer.status_code in {201, 202, 503}, answer.text
+        return answer.json()["id"] if answer.status_code != 503 else None
+
+    return await wait_until(acknowledged, "the trigger is acknowledged", timeout_s=30, every_s=0.5)
 
 
 async def test_a_rolling_restart_under_load_fails_and_loses_nothing(system):
