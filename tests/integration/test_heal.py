@@ -14,6 +14,7 @@ from shared.domain.refusals import LostLease, Refused
 from shared.embedded import Postgres
 from shared.eventlog import opening
 from shared.eventlog.envelope import decode
+from shared.eventlog.keys import PRIORITIES
 from shared.eventlog.position import Position
 from shared.faults import BROKEN, Fatal
 from shared.loop import Stop
@@ -234,6 +235,30 @@ async def test_an_opener_that_dies_at_any_call_leaves_the_log_closed_and_the_nex
     assert deaths > 30
     assert await write_side(office) == before
     assert await kinds(office.redis, office.keys(0)) == ["LogOpened"]
+
+
+async def test_whoever_claims_or_wakes_meanwhile_finds_all_of_a_run_or_nothing_of_it(office, monkeypatch):
+    """An executor drops an entry whose run isn't there, and the timer puts off what it can't load."""
+    await something_of_everything(office)
+    before = await write_side(office)
+    await rewrite(office, lambda entries: entries[:-1])
+    monkeypatch.setattr(rebuilding, "COMMANDS_MAX", 1)
+    real, seen = rebuilding.Rebuilding._call, set()
+
+    async def looked_at(self, chunk):
+        await real(self, chunk)
+        redis, keys = office.redis, office.keys(0)
+        standing = {ref.decode() for ref in await redis.zrange(keys.due, 0, -1)}
+        for priority in PRIORITIES:
+            entries = await redis.xrange(keys.work("default", priority))
+            standing |= {f"run:{fields[b'run'].decode()}" for _, fields in entries}
+        assert [ref for ref in standing if not await redis.exists(keys.aggregate(ref))] == []
+        seen.add(len(standing))
+
+    monkeypatch.setattr(rebuilding.Rebuilding, "_call", looked_at)
+    await office.open(0)
+    assert {0, len(before["due"])} <= seen
+    assert await write_side(office) == before
 
 
 @pytest.mark.parametrize("fate", ["wiped", "restarted", "set back"])

@@ -131,6 +131,22 @@ GUARDS = (
         tests=_in("test_heal", "test_what_was_archived_before_its_reply_was_lost_is_not_done_twice"),
     ),
     Guard(
+        name="work-goes-first",
+        protects="a heal never shows a work entry without its run, which an executor would drop",
+        file="shared/recovery/rebuilding.py",
+        text='not (name == "due" or name.startswith("work:"))',
+        instead='name == "due" or name.startswith("work:")',
+        tests=_in("test_heal", "test_whoever_claims_or_wakes_meanwhile_finds_all_of_a_run_or_nothing_of_it"),
+    ),
+    Guard(
+        name="nowhere-meanwhile",
+        protects="a run whose log is being healed is not said to be nowhere",
+        file="shared/eventlog/log.py",
+        text="if not (await opening.look(self.redis, self._keys[partition])).is_open:",
+        instead="if False:",
+        tests=_in("test_heal", "test_a_run_that_is_not_in_a_wiped_log_is_not_said_to_be_nowhere"),
+    ),
+    Guard(
         name="whole-units",
         protects="the archive never ends within a unit, so that none is healed by half",
         file="services/projector/partition.py",
