@@ -232,7 +232,7 @@ class LogOpened(Event, frozen=True, kw_only=True):
     Attributes:
         epoch: the incarnation that begins with this event.
         reason: `first`; `restart`: log and archive agreed; `heal`: the log was made again from the archive.
-        previous: (epoch, pos, event id) of the entry before it, or None at the very first.
+        previous: (epoch, pos, event id) of the event before it, or None at the very first.
         partitions: of the deployment.
     """
 

@@ -14,6 +14,7 @@ from shared.domain.refusals import LostLease, Refused
 from shared.embedded import Postgres
 from shared.eventlog import opening
 from shared.eventlog.envelope import decode
+from shared.eventlog.keys import PRIORITIES
 from shared.eventlog.position import Position
 from shared.faults import BROKEN, Fatal
 from shared.loop import Stop
@@ -45,8 +46,8 @@ async def test_what_is_made_anew_equals_what_was_wiped_to_the_byte(office):
     await wipe(office)
     done = await office.open(0)
     assert await write_side(office) == before
-    assert (done.rebuilt.jobs, done.rebuilt.runs) == (6, 10)
-    assert len(before["hashes"]) == 16
+    assert (done.rebuilt.jobs, done.rebuilt.runs) == (7, 12)
+    assert len(before["hashes"]) == 19
     assert done.found == Behind(tail=Position(0, 0), archived=tail.position)
     now = await look(office)
     opened = decode(now.tail.type, now.tail.v, now.tail.data)
@@ -59,14 +60,14 @@ async def test_what_is_made_anew_equals_what_was_wiped_to_the_byte(office):
 
 async def go_on(office, made):
     """Whoever held a run goes on, and whoever waits is started; then the archive has the whole story."""
-    for run in ("running", "outliving", "again"):
+    for run in ("running", "outliving", "again", "cancelling"):
         held = (await office.log.load(f"run:{made[run]}"))[f"run:{made[run]}"]
         await office.succeed(made[run], held.fence)
-    for run in ("queued", "urgent", "followed", "interrupted", "lost"):
+    for run in ("queued", "urgent", "followed", "interrupted", "lost", "deadline"):
         await office.succeed(made[run], await office.start(made[run]))
     following = (await office.log.load(f"job:{made['following']}"))[f"job:{made['following']}"].state
     assert following.active == ()
-    assert await all_of(office.projectors[0]) == 1 + 3 + 2 * 5
+    assert await all_of(office.projectors[0]) == 1 + 4 + 2 * 6
     left = await office.pool.fetch("select id::text, status from ledger.runs where finished_at is null")
     assert {row["id"]: row["status"] for row in left}.items() >= {made["retrying"]: "retrying"}.items()
 
@@ -76,7 +77,7 @@ async def test_a_running_run_comes_back_with_a_fresh_lease(office):
     await wipe(office)
     await office.open(0)
     now = await look(office)
-    for run in ("running", "outliving", "again"):
+    for run in ("running", "outliving", "again", "cancelling"):
         score = await office.redis.zscore(office.keys(0).due, f"run:{made[run]}")
         assert score == now.last_ms + LEASE.total_seconds() * 1000, run
 
@@ -234,6 +235,30 @@ async def test_an_opener_that_dies_at_any_call_leaves_the_log_closed_and_the_nex
     assert deaths > 30
     assert await write_side(office) == before
     assert await kinds(office.redis, office.keys(0)) == ["LogOpened"]
+
+
+async def test_whoever_claims_or_wakes_meanwhile_finds_all_of_a_run_or_nothing_of_it(office, monkeypatch):
+    """An executor drops an entry whose run isn't there, and the timer puts off what it can't load."""
+    await something_of_everything(office)
+    before = await write_side(office)
+    await rewrite(office, lambda entries: entries[:-1])
+    monkeypatch.setattr(rebuilding, "COMMANDS_MAX", 1)
+    real, seen = rebuilding.Rebuilding._call, set()
+
+    async def looked_at(self, chunk):
+        await real(self, chunk)
+        redis, keys = office.redis, office.keys(0)
+        standing = {ref.decode() for ref in await redis.zrange(keys.due, 0, -1)}
+        for priority in PRIORITIES:
+            entries = await redis.xrange(keys.work("default", priority))
+            standing |= {f"run:{fields[b'run'].decode()}" for _, fields in entries}
+        assert [ref for ref in standing if not await redis.exists(keys.aggregate(ref))] == []
+        seen.add(len(standing))
+
+    monkeypatch.setattr(rebuilding.Rebuilding, "_call", looked_at)
+    await office.open(0)
+    assert {0, len(before["due"])} <= seen
+    assert await write_side(office) == before
 
 
 @pytest.mark.parametrize("fate", ["wiped", "restarted", "set back"])
@@ -446,15 +471,17 @@ async def test_a_run_that_is_not_in_a_wiped_log_is_not_said_to_be_nowhere(office
 async def test_no_worker_is_told_that_a_run_has_moved_by_a_log_that_is_not_open(office):
     made = await something_of_everything(office)
     fence = await fence_of(office, made["running"])
-    moved = []
-    beat = Heartbeat(office.url, office.log, lease=timedelta(seconds=60), on_moved=moved.append)
+    found = []
+    beat = Heartbeat(office.url, office.log, lease=timedelta(seconds=60), on_found=found.append)
+    cancelling = made["cancelling"], await fence_of(office, made["cancelling"])
     beat.hold(made["running"], fence)
+    beat.hold(*cancelling)
     beat.hold(made["queued"], "1-1")
-    assert beat.beat(extend=False) == [(made["queued"], "1-1")]
+    assert beat.beat(extend=False) == ([(made["queued"], "1-1")], [cancelling])
     await wipe(office)
-    assert beat.beat(extend=True) == []
+    assert beat.beat(extend=True) == ([], [])
     await office.open(0)
-    assert beat.beat(extend=True) == [(made["queued"], "1-1")]
+    assert beat.beat(extend=True) == ([(made["queued"], "1-1")], [cancelling])
     assert await office.redis.zscore(office.keys(0).due, f"run:{made['running']}") > (
         (await look(office)).last_ms + LEASE.total_seconds() * 1000
     )
