@@ -16,7 +16,7 @@ from services.projector.audit import Invariant, archive, verify
 from shared.domain import ids
 from shared.embedded import DataDir, Endpoints
 from shared.readmodel import archive as deployment
-from shared.testing import chance, wait_until
+from shared.testing import a_job_id, chance, wait_until
 from tests.integration.archive_kit import an_office
 from tests.integration.audit_kit import a_copy, an_original, at_work, says, tells
 
@@ -113,6 +113,23 @@ async def an_occurrence_is_decided_out_of_order(copy):
         events[one] = tells(events[one], next_for=earlier)
         events[two] = tells(events[two], scheduled_for=earlier)
         return events
+
+    await copy.retells(edit)
+
+
+async def an_occurrence_is_decided_again_after_a_change(copy):
+    def edit(events):
+        completed = _at(events, "JobCompleted")
+        job = events[completed].subject
+        requested = next(e for e in events if e.type == "RunRequested" and f"job/{e.job}" == job)
+        changed = next(e for e in events if e.type == "JobUpdated" and e.subject == job)
+        at = json.loads(requested.data)["scheduled_for"]
+        again = [
+            _copied(tells(changed, next_for=at)),
+            _copied(requested, subject=f"run/{a_job_id(0, datetime.fromisoformat(at))}"),
+            _copied(events[completed]),
+        ]
+        return [*events[: completed + 1], *again, *events[completed + 1 :]]
 
     await copy.retells(edit)
 
@@ -353,6 +370,7 @@ PLANTED = [
     (_edited("RunRequested", where={"trigger": "schedule"}, next_for=_later(seconds=1)), {"occurrences"}),
     (an_occurrence_is_skipped_in_silence, {"occurrences"}),
     (an_occurrence_is_swallowed_by_a_change, {"occurrences"}),
+    (an_occurrence_is_decided_again_after_a_change, {"occurrences"}),
     (an_occurrence_is_decided_out_of_order, {"order"}),
     (a_paused_job_fires, {"firings"}),
     (a_deleted_job_skips, {"firings"}),
