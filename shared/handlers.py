@@ -25,18 +25,57 @@ async def thumbnail(run):
   that remembers the greatest fence it has seen can refuse a worker that was believed dead.
 - The function may have an attribute `model`, a pydantic model: it checks `job_data` when a job is made.
 
-Reporting progress, asking for another time to retry and giving up are not available yet.
+While it works a handler may tell how far it is (`run.progress`) and what it does (`run.log`, or simply `logging`:
+both are kept with the attempt, the last 64 KB of them). `run.retry_in` and `run.give_up` end the attempt, and say what
+comes next: they raise, so let what they raise pass.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+import sys
+from dataclasses import dataclass, field
 from datetime import datetime  # noqa: TC003 - part of the contract, for whoever reads the annotations
-from typing import Any
+from typing import Any, NoReturn, Protocol
 
 ENTRY_POINTS = "daybook.handlers"  # the group
 RESULT_MAX_BYTES = 16 * 1024
 RESULT_MAX_DEPTH = 100  # levels; what reads the log again gives up at 200
+
+
+RETRY_IN_MAX_S = 30 * 24 * 3600
+
+
+class RetryIn(Exception):  # noqa: N818 - people read its name as the failure's class
+    """The handler wants to be called again in `seconds`, if an attempt is left."""
+
+    def __init__(self, seconds: float, reason: str) -> None:
+        super().__init__(reason)
+        self.seconds = seconds
+
+
+class GiveUp(Exception):  # noqa: N818 - likewise
+    """The handler wants no further attempt."""
+
+
+class Reporter(Protocol):
+    """Where a handler's words go."""
+
+    def log(self, text: str) -> None:
+        """Take a line down."""
+
+    def progress(self, ratio: float, message: str) -> None:
+        """Show how far it is."""
+
+
+class Nobody:
+    """A reporter for handlers that are called without an executor, as in their own tests."""
+
+    def log(self, text: str) -> None:
+        """Take nothing down."""
+
+    def progress(self, ratio: float, message: str) -> None:
+        """Show nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,3 +104,55 @@ class Run:
     fence: str
     correlation_id: str
     deadline: datetime
+    reporter: Reporter = field(default_factory=Nobody, repr=False, compare=False)
+
+    def progress(self, ratio: float, message: str = "") -> None:
+        """Show how far the work is, in `GET /executions/{id}`; about once a second the latest is passed on.
+
+        Args:
+            ratio: from 0 to 1; what is beyond is taken for the nearer of them.
+            message: for people, at most 200 characters of it.
+
+        Raises:
+            ValueError: `ratio` is no number.
+        """
+        if math.isnan(ratio):
+            raise ValueError("progress is a ratio from 0 to 1, not NaN")
+        self.reporter.progress(min(1.0, max(0.0, float(ratio))), str(message))
+
+    def log(self, message: str) -> None:
+        """Keep a line with the attempt, its time before it."""
+        self.reporter.log(str(message))
+
+    def retry_in(self, seconds: float, reason: str = "") -> NoReturn:
+        """Fail this attempt, and ask for the next one in `seconds`, whatever the policy says of delay and names.
+
+        It counts as a failed attempt: if none is left, the run has failed.
+
+        Args:
+            seconds: 0 … RETRY_IN_MAX_S.
+            reason: for people; if there is none, the exception being handled.
+
+        Raises:
+            RetryIn: always.
+            ValueError: `seconds` is out of bounds.
+        """
+        if not 0 <= seconds <= RETRY_IN_MAX_S:
+            raise ValueError(f"retry_in takes 0 to {RETRY_IN_MAX_S} seconds, not {seconds}")
+        raise RetryIn(float(seconds), reason or _handled() or f"asked for another attempt in {seconds:g} s")
+
+    def give_up(self, reason: str = "") -> NoReturn:
+        """Fail this attempt, and the run with it: no other follows.
+
+        Args:
+            reason: for people; if there is none, the exception being handled.
+
+        Raises:
+            GiveUp: always.
+        """
+        raise GiveUp(reason or _handled() or "the handler gave up")
+
+
+def _handled() -> str:
+    error = sys.exc_info()[1]
+    return "" if error is None else f"{type(error).__name__}: {error}"

@@ -100,13 +100,14 @@ def _framing(service: str) -> Processor:
             **line,
             "level": _LEVELS.get(method, method),
             "logger": logger.name if foreign is None else foreign.name,
-            "at": _now(),
+            "at": now(),
         }
 
     return frame
 
 
-def _now() -> str:
+def now() -> str:
+    """The time of day as lines bear it, UTC."""
     seconds, rest_ns = divmod(time.time_ns(), 1_000_000_000)
     return f"{_second(seconds)}.{rest_ns // 1000:06d}Z"
 

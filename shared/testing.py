@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
+from shared import handlers
 from shared.domain import ids
 from shared.domain.events import LogOpened
 from shared.domain.schedule import Schedule
@@ -54,6 +55,23 @@ def a_spec(**changes: Any) -> JobSpec:
         name="a job", job_type="custom", job_data={"operation": "echo", "parameters": {}}, schedule=schedule
     )
     return replace(spec, **changes)
+
+
+def a_told_run(job_type: str = "custom", attempt: int = 1, **job_data: Any) -> handlers.Run:
+    """What a handler is told of a run with this data."""
+    return handlers.Run(
+        run_id="r",
+        job_id="j",
+        job_name="n",
+        job_type=job_type,
+        job_data=job_data,
+        attempt=attempt,
+        max_attempts=4,
+        scheduled_for=NOON,
+        fence="1-1",
+        correlation_id="c",
+        deadline=at(3600),
+    )
 
 
 def a_job_id(partition: int = 0, made_at: datetime = NOON) -> str:

@@ -10,6 +10,8 @@ from quart import Quart, Response, g, request
 from werkzeug.exceptions import HTTPException
 
 from services.api import door, problems
+from services.api.cancels import Cancels
+from services.api.dead_letters import DeadLetters
 from services.api.events import Events
 from services.api.jobs import Jobs
 from services.api.large_bodies import LargeBodies
@@ -38,7 +40,7 @@ def create_app(deps: Deps) -> Quart:
         PROVIDE_AUTOMATIC_OPTIONS=False,
     )
     app.url_map.strict_slashes = False
-    for noun in (Jobs(deps), Runs(deps), Events(deps), Ops(deps)):
+    for noun in (Jobs(deps), Runs(deps), Cancels(deps), DeadLetters(deps), Events(deps), Ops(deps)):
         noun.mount(app)
     _Frame(deps).mount(app)
     app.asgi_app = LargeBodies(app, limit=BODY_MAX)  # type: ignore[method-assign]

@@ -5,17 +5,19 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, TypeVar
 
+from pydantic_core import PydanticCustomError
 from quart import g, request
 
 from services.api.json_body import parsed
 from services.api.problems import Fault, Problem, invalid
-from services.api.requests import Body, read
+from services.api.requests import WORD, Body, read, time_of
 from shared.domain import ids
 from shared.eventlog.envelope import Context
 from shared.eventlog.position import BadPosition, Position, parse_places
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
 
     from werkzeug.datastructures import Headers
 
@@ -149,11 +151,23 @@ def word(given: Mapping[str, str], name: str) -> str | None:
         Problem: 422.
     """
     text = given.get(name)
-    if text is not None and not re.fullmatch(r"[\w.:/-]{1,200}", text):
+    if text is not None and not re.fullmatch(WORD, text):
         raise invalid(
             Fault(pointer=f"?{name}", detail="is 1 to 200 letters, digits, dots, dashes or underscores")
         )
     return text
+
+
+def moment(given: Mapping[str, str], name: str) -> datetime | None:
+    """The parameter `name`, a time with its offset; None if it isn't given.
+
+    Raises:
+        Problem: 422.
+    """
+    try:
+        return time_of(given.get(name))
+    except PydanticCustomError as error:
+        raise invalid(Fault(pointer=f"?{name}", detail=error.message())) from None
 
 
 def id_in(given: Mapping[str, str], name: str, *, partitions: int) -> str | None:

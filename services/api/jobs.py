@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any, cast
 
 from quart import Response
@@ -26,10 +25,8 @@ from shared.domain.commands import (
 from shared.domain.job import Job
 from shared.eventlog.position import Position
 from shared.eventlog.snapshot import NOTHING, Snapshot
-from shared.faults import is_broken
 
 if TYPE_CHECKING:
-    import asyncpg
     from quart import Quart
 
     from services.api.deps import Deps
@@ -37,7 +34,6 @@ if TYPE_CHECKING:
     from shared.domain.run import Run
 
 STATUSES = ("pending", "paused", "running", "failed", "completed")
-GLANCE_S = 0.5  # at the read side, for an answer that doesn't need it
 
 
 class Jobs:
@@ -173,7 +169,7 @@ class Jobs:
         done = await self._decided(job_id, command)
         if done.decided.last is not None:
             self._log.info(said, job_id=job_id)
-        row = await self._glance(self._deps.ledger.job(job_id))
+        row = await self._deps.ledger.glance(self._deps.ledger.job(job_id))
         if row is not None and done.archived and row["status"] != "deleted":
             location = answers.job_path(job_id)
             return answers.written(
@@ -186,13 +182,3 @@ class Jobs:
         etag = views.etag(job.revision, Position.parse(what.decided.after.version or str(what.position)))
         view = views.job_of_state(job, known)
         return answers.written(what, view, location=answers.job_path(job.id), done=done, etag=etag)
-
-    async def _glance(self, asked: Any) -> asyncpg.Record | None:
-        """What the read side says, if it says it soon: the write stands either way."""
-        try:
-            async with asyncio.timeout(GLANCE_S):
-                return await asked  # type: ignore[no-any-return]
-        except Exception as error:
-            if not is_broken(error):
-                raise
-            return None

@@ -7,13 +7,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from shared.domain import ids
 from shared.eventlog.position import Position
+from shared.faults import is_broken
 from shared.readmodel.database import sql
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Sequence
+    from datetime import datetime
+
     import asyncpg
 
 ANSWER_S = 5.0  # for a connection and the answer; then Postgres counts as not there
 COUNTED_MAX = 10_000
+GLANCE_S = 0.5
 
 
 class Found(NamedTuple):
@@ -21,6 +26,19 @@ class Found(NamedTuple):
 
     rows: list[asyncpg.Record]
     counted: int
+
+
+class Chosen(NamedTuple):
+    """Which ended runs; None: any. In the order of the arguments of `dead_letters_page.sql`."""
+
+    status: str
+    job_id: str | None = None
+    job_type: str | None = None
+    queue: str | None = None
+    error_class: str | None = None
+    error_fingerprint: str | None = None
+    finished_after: datetime | None = None
+    finished_before: datetime | None = None
 
 
 class Ledger:
@@ -49,15 +67,55 @@ class Ledger:
         """The row of a run."""
         return _first(await self._ask("run", run_id, ids.time_of(run_id)))
 
+    async def outputs(self, run_id: str) -> list[asyncpg.Record]:
+        """What each attempt of a run has logged (attempt, text, dropped, at), the oldest first."""
+        return await self._ask("run_outputs", run_id)
+
     async def runs(
-        self, *, job_id: str | None, status: str | None, job_type: str | None, limit: int, offset: int
+        self,
+        *,
+        job_id: str | None,
+        status: str | None,
+        job_type: str | None,
+        error_class: str | None = None,
+        error_fingerprint: str | None = None,
+        limit: int,
+        offset: int,
     ) -> Found:
         """Runs, newest first."""
-        chosen = (job_id, status, job_type)
+        chosen = (job_id, status, job_type, error_class, error_fingerprint)
         rows, counted = await asyncio.gather(
             self._ask("runs_page", *chosen, limit, offset), self._ask("runs_count", *chosen, COUNTED_MAX + 1)
         )
         return Found(rows, counted[0][0])
+
+    async def retry_of(self, run_id: str) -> asyncpg.Record | None:
+        """The row of the run that repeats this one."""
+        return _first(await self._ask("retry_of", run_id))
+
+    async def requests_of(self, run_ids: Sequence[str]) -> list[asyncpg.Record]:
+        """The archived events that requested these runs."""
+        return await self._ask("requests_of", [f"run/{run_id}" for run_id in run_ids])
+
+    async def dead_letters(self, chosen: Chosen, *, limit: int) -> Found:
+        """Ended runs that nobody has retried, of jobs not deleted, oldest first: ids of them and of their jobs."""
+        rows, counted = await asyncio.gather(
+            self._ask("dead_letters_page", *chosen, limit),
+            self._ask("dead_letters_count", *chosen, COUNTED_MAX + 1),
+        )
+        return Found(rows, counted[0][0])
+
+    async def errors(
+        self,
+        *,
+        job_id: str | None,
+        job_type: str | None,
+        since: datetime | None,
+        until: datetime | None,
+        limit: int,
+    ) -> list[asyncpg.Record]:
+        """Groups of failed runs that failed alike, the largest first."""
+        return await self._ask("errors", job_id, job_type, since, until, limit)
 
     async def events(self, job_id: str, *, limit: int, offset: int) -> Found:
         """Events of a job and its runs, newest first."""
@@ -81,6 +139,16 @@ class Ledger:
         """How many runs are queued, and how many are running."""
         row = (await self._ask("runs_unfinished"))[0]
         return row["queued"], row["running"]
+
+    async def glance(self, asked: Awaitable[asyncpg.Record | None]) -> asyncpg.Record | None:
+        """The answer to a question, if it comes soon: for answers that can do without it."""
+        try:
+            async with asyncio.timeout(GLANCE_S):
+                return await asked
+        except Exception as error:
+            if not is_broken(error):
+                raise
+            return None
 
     async def _ask(self, question: str, *arguments: Any) -> list[asyncpg.Record]:
         async with asyncio.timeout(ANSWER_S), self._pool.acquire() as connection:

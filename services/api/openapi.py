@@ -9,17 +9,28 @@ from typing import TYPE_CHECKING, Any
 from pydantic.json_schema import models_json_schema
 
 from services.api import door, jobs, lists, problems, runs
+from services.api.dead_letters import GROUPS, GROUPS_MAX
 from services.api.operations import OPERATIONS, REF, Operation, ref
-from services.api.requests import JobBody, PauseBody, ResumeBody, TriggerBody
-from services.api.responses import ExecutionView, JobView
+from services.api.requests import (
+    CancelBody,
+    JobBody,
+    PauseBody,
+    RedriveBody,
+    ResumeBody,
+    RetryBody,
+    TriggerBody,
+)
+from services.api.responses import ErrorsView, ExecutionView, JobView, OutputView, RedriveView
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pydantic import BaseModel
 
-_BODIES: tuple[type[BaseModel], ...] = (JobBody, PauseBody, ResumeBody, TriggerBody)
-_VIEWS: tuple[type[BaseModel], ...] = (JobView, ExecutionView)
+_BODIES: tuple[type[BaseModel], ...] = (
+    JobBody, PauseBody, ResumeBody, TriggerBody, CancelBody, RetryBody, RedriveBody,
+)  # fmt: skip
+_VIEWS: tuple[type[BaseModel], ...] = (JobView, ExecutionView, OutputView, RedriveView, ErrorsView)
 _PROBLEM = {
     "type": "object",
     "required": ["type", "title", "status", "detail", "instance", "correlation_id", "errors"],
@@ -59,10 +70,16 @@ _EVENT = {
 
 
 _PARAMETERS: dict[str, dict[str, Any]] = {
+    "attempt": {"type": "integer", "minimum": 1},
     "page": {"type": "integer", "minimum": 1, "maximum": lists.PAGE_MAX, "default": 1},
     "per_page": {"type": "integer", "minimum": 1, "maximum": lists.SIZE_MAX},
     "job_type": {"type": "string"},
     "job_id": {"type": "string", "format": "uuid"},
+    "error_class": {"type": "string"},
+    "error_fingerprint": {"type": "string", "description": "see GET /stats/errors"},
+    "from": {"type": "string", "format": "date-time", "description": "ended at this time or later"},
+    "to": {"type": "string", "format": "date-time", "description": "ended before this time"},
+    "limit": {"type": "integer", "minimum": 1, "maximum": GROUPS_MAX, "default": GROUPS},
     door.POSITION_PARAMETER: {"type": "string", "examples": ["2:1763900000000-17"]},
 }
 _STATUSES = {

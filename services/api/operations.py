@@ -7,8 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 from services.api import lists
 from services.api.answers import BASE
-from services.api.requests import JobBody, PauseBody, ResumeBody, TriggerBody
-from services.api.responses import ExecutionView, JobView
+from services.api.requests import (
+    CancelBody,
+    JobBody,
+    PauseBody,
+    RedriveBody,
+    ResumeBody,
+    RetryBody,
+    TriggerBody,
+)
+from services.api.responses import ErrorsView, ExecutionView, JobView, OutputView, RedriveView
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -113,11 +121,40 @@ OPERATIONS = (
     Operation(
         method="get", path=f"{BASE}/executions", name="list_executions", tag="executions",
         summary="Executions of all jobs, newest first", answers={200: _list_of(EXECUTION)},
-        parameters=(*lists.PARAMETERS, "status", "job_type", "job_id"), refusals=(404, 409, 422),
+        parameters=(*lists.PARAMETERS, "status", "job_type", "job_id", "error_class", "error_fingerprint"),
+        refusals=(404, 409, 422),
     ),
     Operation(
         method="get", path=f"{BASE}/executions/{{run_id}}", name="get_execution", tag="executions",
         summary="One execution", answers={200: EXECUTION}, refusals=(404, 409, 422),
+    ),
+    Operation(
+        method="post", path=f"{BASE}/executions/{{run_id}}/cancel", name="cancel_execution", tag="executions",
+        summary="End an execution: 200 once it has ended, 202 while its handler is being stopped",
+        answers={200: EXECUTION, 202: EXECUTION}, body=CancelBody, optional=True, refusals=_CHANGING,
+    ),
+    Operation(
+        method="get", path=f"{BASE}/executions/{{run_id}}/output", name="get_execution_output", tag="executions",
+        summary="What an attempt has logged: the latest, or the one asked for",
+        answers={200: ref(OutputView)}, parameters=("attempt",), refusals=(404, 409, 422),
+    ),
+    Operation(
+        method="post", path=f"{BASE}/executions/{{run_id}}/retry", name="retry_execution", tag="executions",
+        summary="Run an execution that failed, was cancelled or expired again, once: 200 gives the retry there is",
+        answers={200: EXECUTION, 201: EXECUTION, 202: EXECUTION}, body=RetryBody, optional=True,
+        refusals=_CHANGING,
+    ),
+    Operation(
+        method="post", path=f"{BASE}/executions/redrive", name="redrive_executions", tag="executions",
+        summary="Run again what ended badly and was not retried yet, oldest first",
+        answers={200: ref(RedriveView), 202: ref(RedriveView)}, body=RedriveBody,
+        refusals=(400, 413, 415, 422),
+    ),
+    Operation(
+        method="get", path=f"{BASE}/stats/errors", name="list_errors", tag="executions",
+        summary="Failed executions grouped by class and fingerprint of their errors, the largest group first",
+        answers={200: ref(ErrorsView)}, parameters=("from", "to", "job_type", "job_id", "limit"),
+        refusals=(409, 422),
     ),
     Operation(
         method="get", path=f"{BASE}/job-types", name="list_job_types", summary="What a job can be",

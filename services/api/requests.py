@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import (
@@ -20,7 +20,7 @@ from pydantic_core import PydanticCustomError
 
 from services.api.json_body import pointer
 from services.api.problems import Fault, invalid
-from shared.domain import schedule
+from shared.domain import ids, schedule
 from shared.domain.spec import LOST_MAX
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 JOB_DATA_MAX = 64 * 1024  # bytes of compact JSON
 NOT_YET = "is not available yet"
+WORD = r"^[\w.:/-]{1,200}$"
+FINGERPRINT = r"^[0-9a-f]{12}$"
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
 _LATER = "not_yet"  # pydantic's type of such an error
 _READ_ONLY = frozenset(
@@ -64,15 +66,22 @@ def _one(value: object) -> object:
     return value
 
 
-def _time(text: object) -> object:
+def time_of(text: object) -> datetime | None:
+    """The aware time that `text` is; None for None.
+
+    Raises:
+        PydanticCustomError: it is none, or none that has a UTC time.
+    """
     if text is None:
         return None
     if not isinstance(text, str) or not _RFC3339.fullmatch(text):
         raise PydanticCustomError("time", "write a time with its offset, such as 2026-03-29T02:30:00+01:00")
     try:
-        return datetime.fromisoformat(text.upper())
-    except ValueError as error:
+        at = datetime.fromisoformat(text.upper())
+        at.astimezone(UTC)
+    except (ValueError, OverflowError) as error:
         raise PydanticCustomError("time", "is no time: {why}", {"why": str(error)}) from None
+    return at
 
 
 def small(data: dict[str, Any]) -> dict[str, Any]:
@@ -89,6 +98,16 @@ def small(data: dict[str, Any]) -> dict[str, Any]:
     return data
 
 
+def _id(text: str) -> str:
+    try:
+        return ids.parse(text)
+    except ids.BadId as error:
+        raise PydanticCustomError("id", "{why}", {"why": str(error)}) from None
+
+
+Id = Annotated[str, AfterValidator(_id)]
+Word = Annotated[str, Field(pattern=WORD)]
+Fingerprint = Annotated[str, Field(pattern=FINGERPRINT)]
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 Tag = Annotated[str, Field(min_length=1, max_length=50)]
 Priority = Annotated[int, Field(ge=1, le=10)]
@@ -98,7 +117,7 @@ JobData = Annotated[dict[str, Any], AfterValidator(small)]
 Cron = Annotated[str | None, BeforeValidator(_one), Field(min_length=1)]
 Moment = Annotated[
     datetime | None,
-    BeforeValidator(_time),
+    BeforeValidator(time_of),
     WithJsonSchema({"anyOf": [{"type": "string", "format": "date-time"}, {"type": "null"}]}),
 ]
 Overlap = Annotated[Literal["skip", "allow"], _not_yet("queue_one", "queue_all", "replace")]
@@ -180,12 +199,46 @@ class ResumeBody(Body):
     LATER = frozenset({"catch_up"})
 
 
+class CancelBody(Body):
+    """Why an execution is cancelled."""
+
+    reason: str = Field(default="", max_length=500)
+
+
 class TriggerBody(Body):
     """What this one run does differently from its job."""
 
     job_data: JobData | None = Field(default=None, description="merged over the job's, key by key")
     overlap_policy: Overlap | None = None
     priority: Priority | None = None
+
+
+class RetryBody(TriggerBody):
+    """What this one run does differently from the one it repeats."""
+
+    job_data: JobData | None = Field(default=None, description="merged over the execution's, key by key")
+
+
+class RedriveFilter(Body):
+    """Which ended executions to run again: all that fit everything that is given."""
+
+    status: Literal["failed", "cancelled", "expired"] = "failed"
+    job_id: Id | None = None
+    job_type: Word | None = None
+    queue: Queue | None = None
+    error_class: Word | None = None
+    error_fingerprint: Fingerprint | None = Field(default=None, description="see GET /stats/errors")
+    finished_after: Moment = Field(default=None, description="at this time or later")
+    finished_before: Moment = Field(default=None, description="before this time")
+
+
+class RedriveBody(Body):
+    """Run again, oldest first, what ended badly and was not run again yet."""
+
+    filter: RedriveFilter = RedriveFilter()
+    dry_run: bool = Field(default=False, description="only say what would be run again")
+    limit: int = Field(default=100, ge=1, le=1_000, description="run at most so many again")
+    overlap_policy: Overlap | None = Field(default=None, description="instead of each job's")
 
 
 def read(model: type[Model], tree: Any) -> Model:

@@ -120,6 +120,68 @@ class AttemptView(Answer):
     error: ErrorView | None
 
 
+class OutputView(Answer):
+    """What an attempt of an execution has logged.
+
+    `attempt` is null, and `text` empty, if none has logged anything; `attempts` lists those that have.
+    """
+
+    attempt: int | None
+    text: str
+    dropped_bytes: int
+    at: Time | None
+    attempts: list[int]
+
+
+class RetriedView(Answer):
+    """An execution done again; `id` is null where nothing was to be written."""
+
+    of: str
+    id: str | None
+
+
+class RefusedView(Answer):
+    """An execution that could not be done again, and why."""
+
+    of: str
+    detail: str
+
+
+class RedriveView(Answer):
+    """What came of a redrive.
+
+    `matched` counts what fits the filter, had not been retried yet and is of a job that is still there, exactly up to
+    10,000; `more` says whether some of that was not looked at.
+    """
+
+    matched: int
+    total_is_capped: bool
+    retried: list[RetriedView]
+    refused: list[RefusedView]
+    more: bool
+    dry_run: bool
+
+
+class ErrorGroupView(Answer):
+    """Failed executions that failed alike; `sample` is the newest one's message, `retried` of them were run again."""
+
+    error_class: str
+    fingerprint: str | None
+    count: int
+    retried: int
+    jobs: int
+    first_at: Time
+    last_at: Time
+    sample: str
+    last_execution_id: str
+
+
+class ErrorsView(Answer):
+    """Groups of failed executions, the largest first."""
+
+    items: list[ErrorGroupView]
+
+
 class ExecutionView(Answer):
     """A run of a job."""
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, get_args
 
 from services.api import answers, door, lists, reads, responses, views
+from services.api.ledger import GLANCE_S
+from services.api.problems import Problem
+from shared.faults import is_broken
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -14,6 +18,7 @@ if TYPE_CHECKING:
     from services.api.deps import Deps
 
 STATUSES: tuple[str, ...] = get_args(responses.RunStatus)
+ERROR = ("error_class", "error_fingerprint")
 
 
 class Runs:
@@ -28,12 +33,15 @@ class Runs:
         app.add_url_rule(f"{base}/executions", "list_executions", self.list, methods=["GET"])
         app.add_url_rule(f"{base}/executions/<run_id>", "get_execution", self.get, methods=["GET"])
         app.add_url_rule(
+            f"{base}/executions/<run_id>/output", "get_execution_output", self.output, methods=["GET"]
+        )
+        app.add_url_rule(
             f"{base}/jobs/<job_id>/executions", "list_job_executions", self.of_job, methods=["GET"]
         )
 
     async def list(self) -> Response:
         """GET /executions."""
-        given = await reads.query(self._deps, *lists.PARAMETERS, "status", "job_type", "job_id")
+        given = await reads.query(self._deps, *lists.PARAMETERS, "status", "job_type", "job_id", *ERROR)
         job_id = door.id_in(given, "job_id", partitions=self._deps.log.partitions)
         return await self._page(given, job_id)
 
@@ -52,7 +60,32 @@ class Runs:
         row = await self._deps.ledger.run(run_id)
         if row is None:
             raise door.no_such("execution")
-        return answers.answer(views.execution_of_row(row))
+        told = await self._progress(run_id) if row["status"] == "running" else None
+        return answers.answer(views.execution_of_row(row, views.progress(told)))
+
+    async def output(self, run_id: str) -> Response:
+        """GET /executions/{id}/output."""
+        run_id = door.run_id(run_id, partitions=self._deps.log.partitions)
+        given = await reads.query(self._deps, "attempt")
+        attempt = door.whole(given, "attempt", 0, most=1_000_000, beyond="no run has so many") or None
+        if await self._deps.ledger.run(run_id) is None:
+            raise door.no_such("execution")
+        found = views.output_of_rows(await self._deps.ledger.outputs(run_id), attempt)
+        if found is None:
+            raise Problem(
+                "not-found", f"Attempt {attempt} of this execution has logged nothing, or there was none."
+            )
+        return answers.answer(found)
+
+    async def _progress(self, run_id: str) -> str | None:
+        """How far its handler is; that stands in Redis only, and an answer can do without it."""
+        try:
+            async with asyncio.timeout(GLANCE_S):
+                return await self._deps.log.progress(f"run:{run_id}")
+        except Exception as error:
+            if not is_broken(error):
+                raise
+            return None
 
     def _job_id(self, text: str) -> str:
         return door.job_id(text, partitions=self._deps.log.partitions)
@@ -63,6 +96,8 @@ class Runs:
             job_id=job_id,
             status=door.one_of(given, "status", STATUSES),
             job_type=door.word(given, "job_type"),
+            error_class=door.word(given, "error_class"),
+            error_fingerprint=door.word(given, "error_fingerprint"),
             limit=page.size,
             offset=page.offset,
         )

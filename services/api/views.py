@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from services.api.responses import BackoffView, ExecutionView, JobStatus, JobView, LastRunView, PausedView
+from services.api.responses import (
+    BackoffView,
+    CancelView,
+    ExecutionView,
+    JobStatus,
+    JobView,
+    LastRunView,
+    OutputView,
+    PausedView,
+    ProgressView,
+)
 from shared.domain import job as jobs
+from shared.domain import run as runs
 from shared.domain.spec import JobSpec
 from shared.eventlog.envelope import decoder
 from shared.eventlog.position import Position
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
     import asyncpg
 
+    from shared.domain.events import Change, RunRequested
     from shared.domain.job import Job
     from shared.domain.run import Run
 
@@ -84,8 +97,8 @@ def etag_of_row(row: asyncpg.Record) -> str:
     return etag(row["revision"], Position(row["epoch"], row["pos"]))
 
 
-def execution_of_row(row: asyncpg.Record) -> ExecutionView:
-    """The run as the ledger has it."""
+def execution_of_row(row: asyncpg.Record, progress: ProgressView | None = None) -> ExecutionView:
+    """The run as the ledger has it; `progress` is the write side's."""
     told = dict(row)
     return ExecutionView.model_validate(
         told
@@ -98,12 +111,21 @@ def execution_of_row(row: asyncpg.Record) -> ExecutionView:
             "error": _json(row["error"]),
             "attempts": _json(row["attempts"]),
             "cancel": _json(row["cancel"]),
-            "progress": None,
+            "progress": progress,
         }
     )
 
 
-def execution_of_state(run: Run, *, queued_at: datetime) -> ExecutionView:
+def execution_requested(change: Change, *, at: datetime) -> ExecutionView:
+    """A run as the event that requested it says; `at` is the commit's time."""
+    requested = cast("RunRequested", change.event)
+    run = runs.evolve(None, change)
+    return execution_of_state(run, queued_at=at, of=requested.of, fires_at=requested.fires_at)
+
+
+def execution_of_state(
+    run: Run, *, queued_at: datetime | None, of: str | None = None, fires_at: datetime | None = None
+) -> ExecutionView:
     """A run as it was requested, which is as the ledger has it until it starts; `queued_at` is the commit's time."""
     return ExecutionView(
         id=run.id,
@@ -112,14 +134,14 @@ def execution_of_state(run: Run, *, queued_at: datetime) -> ExecutionView:
         job_type=run.spec.job_type,
         status=run.status.value,
         trigger=run.trigger,
-        of=None,
+        of=of,
         revision=run.revision,
         queue=run.spec.queue,
         priority=run.spec.priority,
         attempt=run.attempt,
         max_attempts=run.spec.retry.max_retries + 1,
         scheduled_for=run.scheduled_for,
-        fires_at=run.scheduled_for,
+        fires_at=fires_at or run.scheduled_for,
         queued_at=queued_at,
         started_at=None,
         finished_at=None,
@@ -133,6 +155,42 @@ def execution_of_state(run: Run, *, queued_at: datetime) -> ExecutionView:
         correlation_id=run.correlation_id,
         attempts=[],
     )
+
+
+def execution_of_run(run: Run, row: asyncpg.Record | None) -> ExecutionView:
+    """The run as the write model has it, with what an older row of the ledger knows."""
+    view = execution_of_state(run, queued_at=None) if row is None else execution_of_row(row)
+    wished = run.cancel and CancelView(by=run.cancel.by, at=run.cancel.at, reason=run.cancel.reason)
+    return view.model_copy(
+        update={
+            "status": run.status.value,
+            "cancel": wished,
+            "attempt": run.attempt,
+            "worker": run.worker or None,
+        }
+    )
+
+
+def progress(text: str | None) -> ProgressView | None:
+    """How far a handler has told that it is."""
+    return None if text is None else ProgressView.model_validate_json(text)
+
+
+def output_of_rows(rows: Sequence[asyncpg.Record], attempt: int | None) -> OutputView | None:
+    """What one attempt has logged, the latest that has unless `attempt` says which; None if that hasn't."""
+    attempts = [row["attempt"] for row in rows]
+    if attempt is None and not rows:
+        return OutputView(attempt=None, text="", dropped_bytes=0, at=None, attempts=[])
+    for row in reversed(rows):
+        if attempt in {None, row["attempt"]}:
+            return OutputView(
+                attempt=row["attempt"],
+                text=row["text"],
+                dropped_bytes=row["dropped"],
+                at=row["at"],
+                attempts=attempts,
+            )
+    return None
 
 
 def _specified(spec: JobSpec) -> dict[str, Any]:

@@ -15,9 +15,10 @@ from shared.eventlog.writer import LogFull
 
 if TYPE_CHECKING:
     from services.api.archived import Archive
-    from shared.domain.commands import JobCommand
+    from shared.domain.commands import JobCommand, RunCommand
     from shared.eventlog.decider import Decided, Decider
     from shared.eventlog.envelope import Context
+    from shared.eventlog.unit import Once
 
 REDIS_S = 5.0  # for all of load, decide and commit
 TRIES = 3  # a log opened anew without the commit, so often in one request, is not going to hold
@@ -28,7 +29,8 @@ class Written:
     """A command carried out.
 
     Attributes:
-        position: of its last event, or, if there was nothing to do, of the aggregate's.
+        position: of its last event, also where an earlier request wrote it; if there was nothing to do, of the
+            aggregate's.
         archived: whether the read side has it.
     """
 
@@ -50,45 +52,76 @@ class Writes:
         self._archive = archive
 
     async def __call__(
-        self, ref: str, command: JobCommand, context: Context, *, wait_s: float, held: Snapshot | None = None
+        self,
+        ref: str,
+        command: JobCommand | RunCommand,
+        context: Context,
+        *,
+        wait_s: float,
+        held: Snapshot | None = None,
+        once: Once | None = None,
     ) -> Written:
-        """Carry `command` out on the job `ref`, and wait at most `wait_s` for the archive.
+        """Carry `command` out on the job or run `ref`, and wait at most `wait_s` for the archive.
 
         Args:
-            ref: `job:<id>`.
+            ref: `job:<id>` or `run:<id>`.
             command: the wish.
             context: on whose behalf.
             wait_s: for the archive; the write stands, however long that takes.
             held: its snapshot if the caller has it; NOTHING for a new id.
+            once: the answer to give only once; where it has been given, `decided.answered` tells it.
 
         Raises:
             Problem: it was refused, or Redis doesn't answer.
         """
         for _ in range(TRIES):
-            decided = await self._decide(ref, command, context, held)
-            position = decided.last or Position.parse(decided.after.version or "0-0")
-            event_id = decided.event_ids[-1] if decided.event_ids else None
-            fate = await self._archive.fate(decided.partition, position, event_id, wait_s)
-            if fate is not Fate.LOST:
-                return Written(decided=decided, position=position, archived=fate is Fate.ARCHIVED)
+            decided = await self.decide(ref, command, context, held=held, once=once)
+            if (done := await self.awaited(decided, wait_s)) is not None:
+                return done
             held = NOTHING if held is NOTHING else None  # what it was decided from is gone too
         raise unavailable("The log was opened anew several times meanwhile.")
 
-    async def _decide(
-        self, ref: str, command: JobCommand, context: Context, held: Snapshot | None
+    async def awaited(self, decided: Decided, wait_s: float) -> Written | None:
+        """What was decided, once the archive has it or `wait_s` have gone by; None if the log has lost it."""
+        position = _position(decided)
+        event_id = decided.event_ids[-1] if decided.event_ids else None
+        fate = await self._archive.fate(decided.partition, position, event_id, wait_s)
+        if fate is Fate.LOST:
+            return None
+        return Written(decided=decided, position=position, archived=fate is Fate.ARCHIVED)
+
+    async def decide(
+        self,
+        ref: str,
+        command: JobCommand | RunCommand,
+        context: Context,
+        *,
+        held: Snapshot | None = None,
+        once: Once | None = None,
     ) -> Decided:
+        """Carry `command` out as above, and wait for nothing else.
+
+        Raises:
+            Problem: it was refused, or Redis doesn't answer.
+        """
         try:
             async with asyncio.timeout(REDIS_S):
-                return await self._decider.decide(ref, command, context, held=held)
+                return await self._decider.decide(ref, command, context, held=held, once=once)
         except Refused as refused:
             raise of_refusal(refused) from None
         except LogFull as error:
             raise Problem("log-full", f"{error}.", headers={"Retry-After": "5"}) from None
         except NewerShape:
             raise unavailable(
-                "The job was last written by a newer version of Daybook; an upgrade is under way."
+                "It was last written by a newer version of Daybook; an upgrade is under way."
             ) from None
         except TimeoutError:
             raise unavailable(
                 f"Redis did not answer within {REDIS_S:.0f} s; this may or may not be written: look first."
             ) from None
+
+
+def _position(decided: Decided) -> Position:
+    if decided.answered is not None:
+        return decided.answered.position
+    return decided.last or Position.parse(decided.after.version or "0-0")

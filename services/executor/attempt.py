@@ -14,13 +14,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from functools import partial
 from logging import ERROR, WARNING
 from typing import TYPE_CHECKING, cast
 
+from services.executor.notebook import taking_down
 from services.executor.outcome import Raised, Returned, raised, returned, timed_out
 from services.executor.worker import Call, Started, Why
 from shared import logs
-from shared.domain.commands import FailRun, InterruptRun, StartRun, SucceedRun
+from shared.domain.commands import FailRun, InterruptRun, Output, Report, StartRun, SucceedRun
 from shared.domain.refusals import Refused
 from shared.domain.run import Run
 from shared.eventlog.envelope import Context
@@ -41,8 +43,6 @@ if TYPE_CHECKING:
 ACTOR = "executor"
 IGNORED_AFTER_S = 5.0  # a handler has so long to heed its cancel
 REPORT_AGAIN_S = 0.5
-
-Report = SucceedRun | FailRun | InterruptRun
 
 
 class Attempt:
@@ -135,7 +135,11 @@ class Attempt:
         except Refused:  # started by way of another entry, or ended
             await self._worker.claims.drop(self.claim)
             return None
-        started = Started(decided=decided, run=_run_of(decided), at=time.monotonic())
+        run = _run_of(decided)
+        if run.ended:  # its start deadline had passed
+            self._worker.tally.expired(run)
+            return None
+        started = Started(decided=decided, run=run, at=time.monotonic())
         self._worker.heartbeat.hold(started.run.id, started.fence)
         self._tell(started.run)
         return started
@@ -152,11 +156,11 @@ class Attempt:
         handler = self._worker.handlers.get(started.run.spec.job_type)
         if handler is None:
             return raised(LookupError(f"this executor has no handler for {started.run.spec.job_type}"))
-        call = self._call = Call()
+        call = self._call = Call(partial(self._worker.heartbeat.tell, started.run.id, started.fence))
         try:
             if handler.blocking:
-                return await self._in_pool(started, handler)
-            return await self._here(started, handler)
+                return await self._in_pool(started, handler, call)
+            return await self._here(started, handler, call)
         except asyncio.CancelledError as cancelled:
             task = asyncio.current_task()
             if call.why is None and task is not None and task.cancelling():
@@ -169,20 +173,22 @@ class Attempt:
         finally:
             call.over.set()
 
-    async def _here(self, started: Started, handler: Handler) -> Outcome:
+    async def _here(self, started: Started, handler: Handler, call: Call) -> Outcome:
         # Not asyncio.timeout: timeout, lost lease and the executor's end are one cancel for three reasons; a
         # handler that swallows it must be noticed too.
         timeout_s = started.run.spec.timeout_seconds
         timer = asyncio.get_running_loop().call_later(timeout_s, self.stop, Why.TIMEOUT)
         try:
-            return returned(await handler.call(started.told(self._worker.log.now())))
+            with taking_down(call.notebook):
+                return returned(await handler.call(started.told(self._worker.log.now(), call.notebook)))
         finally:
             timer.cancel()
 
-    async def _in_pool(self, started: Started, handler: Handler) -> Outcome:
+    async def _in_pool(self, started: Started, handler: Handler, call: Call) -> Outcome:
         return await self._worker.pool.call(
             handler.call,
-            started.told(self._worker.log.now()),
+            started.told(self._worker.log.now(), call.notebook),
+            call.notebook,
             timeout_s=started.run.spec.timeout_seconds,
             context=logs.bound(),
         )
@@ -210,22 +216,29 @@ class Attempt:
     def _judge(self, started: Started, outcome: Outcome | None) -> Report | None:
         """What to report; a handler that was stopped has no say, of a moved run nothing is said."""
         why = self._call.why if self._call is not None else None
+        output = self._call.notebook.output() if self._call is not None else None
         match why, outcome:
             case Why.MOVED, _:
                 return None
-            case Why.STOPPING, _:
-                return InterruptRun(fence=started.fence)
+            case ((Why.STOPPING | Why.CANCELLED), _):
+                return InterruptRun(fence=started.fence, output=output)
             case Why.TIMEOUT, _:
-                return self._failed(started, timed_out(started.run.spec.timeout_seconds))
+                return self._failed(started, timed_out(started.run.spec.timeout_seconds), output)
             case _, Returned(result=result):
-                return SucceedRun(fence=started.fence, result=result)
+                return SucceedRun(fence=started.fence, result=result, output=output)
             case _, Raised() as failure:
-                return self._failed(started, failure)
+                return self._failed(started, failure, output)
         raise AssertionError(f"run {started.run.id}: neither stopped nor ended")
 
-    def _failed(self, started: Started, failure: Raised) -> FailRun:
+    def _failed(self, started: Started, failure: Raised, output: Output | None) -> FailRun:
         return FailRun(
-            fence=started.fence, error=failure.error, names=failure.names, draw=self._worker.draw()
+            fence=started.fence,
+            error=failure.error,
+            names=failure.names,
+            draw=self._worker.draw(),
+            retry_in_s=failure.retry_in_s,
+            give_up=failure.give_up,
+            output=output,
         )
 
     # Record.

@@ -1,32 +1,41 @@
 #!lua flags=allow-oom
--- beat: tells which of a worker's runs are no longer its own, and extends the leases of the others.
+-- beat: tells which of a worker's runs are no longer its own, or are to be cancelled; extends the leases of those that
+-- are, and shows how far they are.
 --
--- Why one script: a lease must not be extended after the run was given to another worker, not by a moment.
--- A run is still ours if its fence is and it is running. Nothing but the start has happened to most (version =
--- fence); of the others the state is read.
+-- Why one script: a lease must not be extended, nor progress shown, after the run was given to another worker, not by a
+-- moment. A run is still ours if its fence is and it is running. Nothing but the start has happened to most (version =
+-- fence); of the others the state is read. Progress is no fact for the log: it stands in the run's hash with the fence
+-- of the start that it is about, and goes with it.
 --
 -- KEYS  1 due, 2… hashes of runs
--- ARGV  1 ms that a lease lasts from now, or '0' to extend none, 2… run id and fence for each run
--- Returns the numbers (from 1) of the runs that are not ours any more
+-- ARGV  1 ms that a lease lasts from now, or '0' to extend none, 2… run id, fence and progress (JSON, '' = nothing new)
+--       for each run
+-- Returns {numbers (from 1) of the runs that are not ours any more, numbers of those that are to be cancelled}
 -- Called by services/executor/heartbeat.py, from a thread of its own.
 
 local due, lease_ms = KEYS[1], tonumber(ARGV[1])
 local time = redis.call('TIME')
 local until_ms = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000) + lease_ms)
-local moved = {}
+local moved, cancelled = {}, {}
 
-local function is_ours(run, fence)
+-- Returns whether the run is ours, and whether somebody wants it ended.
+local function standing(run, fence)
   local held = redis.call('HMGET', run, 'fence', 'version')
-  if held[1] ~= fence then return false end
-  if held[2] == fence then return true end
-  return cjson.decode(redis.call('HGET', run, 'state')).status == 'running'
+  if held[1] ~= fence then return false, false end
+  if held[2] == fence then return true, false end
+  local state = cjson.decode(redis.call('HGET', run, 'state'))
+  return state.status == 'running', state.cancel ~= nil and state.cancel ~= cjson.null
 end
 
 for i = 1, #KEYS - 1 do
-  if not is_ours(KEYS[i + 1], ARGV[2 * i + 1]) then
+  local run, id, fence, progress = KEYS[i + 1], ARGV[3 * i - 1], ARGV[3 * i], ARGV[3 * i + 1]
+  local ours, cancel = standing(run, fence)
+  if not ours then
     moved[#moved + 1] = i
-  elseif lease_ms > 0 then
-    redis.call('ZADD', due, 'XX', 'GT', until_ms, 'run:' .. ARGV[2 * i])
+  else
+    if cancel then cancelled[#cancelled + 1] = i end
+    if progress ~= '' then redis.call('HSET', run, 'progress', fence .. ' ' .. progress) end
+    if lease_ms > 0 then redis.call('ZADD', due, 'XX', 'GT', until_ms, 'run:' .. id) end
   end
 end
-return moved
+return {moved, cancelled}

@@ -1,8 +1,8 @@
 """Signs of life for running runs, from a thread of its own: a handler that blocks the loop loses no lease.
 
-Every second the thread asks which runs are no longer this worker's, and each third of a lease it extends
-those of the others. When the event loop hasn't turned for LOOP_STUCK_S it stops: then nobody here is working,
-and the runs had better start elsewhere.
+Every second the thread asks which runs are no longer this worker's or are to be cancelled, and shows how far the others
+are; each third of a lease it extends theirs. When the event loop hasn't turned for LOOP_STUCK_S it stops: then nobody
+here is working, and the runs had better start elsewhere.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from importlib import resources
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from redis import Redis
 from redis.backoff import NoBackoff
@@ -34,6 +34,13 @@ RUNS_MAX = 500  # a call, about 1 ms of script
 Held = tuple[str, str]  # run id, fence
 
 
+class Found(NamedTuple):
+    """What a beat has seen: starts that are no longer ours, and those that somebody wants ended."""
+
+    moved: list[Held]
+    cancelled: list[Held]
+
+
 class Heartbeat:
     """Keeps the leases of what `hold` names, until `release`.
 
@@ -41,11 +48,16 @@ class Heartbeat:
         url: of Redis; the thread has its own connection.
         log: for the names of keys only.
         lease: how long a run stays its worker's without a beat.
-        on_moved: called *in the thread* with each run that is no longer ours; it may be told again.
+        on_found: called *in the thread* after a round that has found something; it may be told again.
     """
 
     def __init__(
-        self, url: str, log: EventLog, *, lease: timedelta, on_moved: Callable[[Held], None]
+        self,
+        url: str,
+        log: EventLog,
+        *,
+        lease: timedelta,
+        on_found: Callable[[Found], None],
     ) -> None:
         self._redis = Redis.from_url(
             url,
@@ -58,8 +70,9 @@ class Heartbeat:
         self._log = log
         self._lease_ms = round(lease.total_seconds() * 1000)
         self._extend_every_s = lease.total_seconds() / 3  # two beats may fail before a lease is lost
-        self._on_moved = on_moved
+        self._on_found = on_found
         self._held: dict[Held, int] = {}
+        self._told: dict[Held, str] = {}  # progress that is still to be shown
         self._ticked_at = time.monotonic()
         self._extended_at = 0.0
         self._ending = threading.Event()
@@ -103,9 +116,15 @@ class Heartbeat:
     def release(self, run: str, fence: str) -> None:
         """Let it go; harmless twice."""
         self._held.pop((run, fence), None)
+        self._told.pop((run, fence), None)
 
-    def beat(self, *, extend: bool) -> list[Held]:
-        """One round over all partitions; returns the runs that are no longer ours.
+    def tell(self, run: str, fence: str, progress: str) -> None:
+        """Show with the next beat how far this start is (JSON)."""
+        if (run, fence) in self._held:
+            self._told[run, fence] = progress
+
+    def beat(self, *, extend: bool) -> Found:
+        """One round over all partitions.
 
         Raises:
             redis.exceptions.RedisError: some partitions were not reached.
@@ -113,19 +132,33 @@ class Heartbeat:
         by_partition: dict[int, list[Held]] = {}
         for held, partition in self._held.copy().items():  # copy: the loop goes on meanwhile
             by_partition.setdefault(partition, []).append(held)
-        moved: list[Held] = []
+        found = Found([], [])
         for partition, runs in by_partition.items():
             for start in range(0, len(runs), RUNS_MAX):
-                moved += self._beat_some(partition, runs[start : start + RUNS_MAX], extend=extend)
-        return moved
+                some = self._beat_some(partition, runs[start : start + RUNS_MAX], extend=extend)
+                found.moved.extend(some.moved)
+                found.cancelled.extend(some.cancelled)
+        return found
 
-    def _beat_some(self, partition: int, runs: list[Held], *, extend: bool) -> list[Held]:
+    def _beat_some(self, partition: int, runs: list[Held], *, extend: bool) -> Found:
         keys = self._log.keys(partition)
-        moved = self._script(
-            keys=[keys.due, *(keys.aggregate(f"run:{run}") for run, _ in runs)],
-            args=[self._lease_ms if extend else 0, *(text for held in runs for text in held)],
+        base = keys.aggregate("run:")
+        told = [self._told.get(held, "") for held in runs] if self._told else [""] * len(runs)
+        moved, cancelled = self._script(
+            keys=[keys.due, *[base + run for run, _ in runs]],
+            args=[
+                self._lease_ms if extend else 0,
+                *(
+                    text
+                    for (run, fence), progress in zip(runs, told, strict=True)
+                    for text in (run, fence, progress)
+                ),
+            ],
         )
-        return [runs[number - 1] for number in moved]
+        for held, progress in zip(runs, told, strict=True):
+            if progress and self._told.get(held) is progress:  # what was told meanwhile is still to be shown
+                self._told.pop(held, None)
+        return Found([runs[number - 1] for number in moved], [runs[number - 1] for number in cancelled])
 
     def _run(self) -> None:
         pause_s = min(LOOK_EVERY_S, self._extend_every_s)
@@ -144,8 +177,9 @@ class Heartbeat:
         started_at = time.monotonic()
         # A little early rather than a look too late: looks don't fall on thirds of a lease.
         extend = started_at - self._extended_at >= self._extend_every_s - LOOK_EVERY_S / 2
-        for held in self.beat(extend=extend):
-            self._on_moved(held)
+        found = self.beat(extend=extend)
+        if found.moved or found.cancelled:
+            self._on_found(found)
         if extend:
             self._extended_at = started_at
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from shared.domain.events import Failure
-from shared.handlers import RESULT_MAX_BYTES, RESULT_MAX_DEPTH
+from shared.handlers import RESULT_MAX_BYTES, RESULT_MAX_DEPTH, GiveUp, RetryIn
 
 MESSAGE_MAX = 2_000
 NAME_MAX = 200
@@ -26,10 +26,17 @@ class Returned:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Raised:
-    """The handler raised; `names` are those of the class and its bases, each bare and dotted."""
+    """The handler raised; `names` are those of the class and its bases, each bare and dotted.
+
+    Attributes:
+        retry_in_s: how long after this it asked to be called again.
+        give_up: it asked not to be.
+    """
 
     error: Failure
     names: tuple[str, ...]
+    retry_in_s: float | None = None
+    give_up: bool = False
 
 
 Outcome = Returned | Raised
@@ -54,6 +61,8 @@ def raised(error: BaseException) -> Raised:
     return Raised(
         error=Failure(class_=type(error).__name__[:NAME_MAX], message=message[:MESSAGE_MAX]),
         names=_names(type(error)),
+        retry_in_s=error.seconds if isinstance(error, RetryIn) else None,
+        give_up=isinstance(error, GiveUp),
     )
 
 

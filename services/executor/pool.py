@@ -8,18 +8,23 @@ import multiprocessing
 import os
 import signal
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pebble import ProcessExpired, ProcessPool
 
+from services.executor.backchannel import Backchannel, Upstream
+from services.executor.notebook import capture, taking_down
 from services.executor.outcome import Outcome, raised, returned, timed_out
 from shared import logs
+from shared.handlers import Nobody
 from shared.parent import die_with_parent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any
 
+    from services.executor.notebook import Notebook
     from shared.handlers import Run
 
 RUNS_A_PROCESS = 1_000  # then it is replaced: what a handler leaks doesn't grow for ever
@@ -42,20 +47,38 @@ class Pool:
         self._processes = processes
         self._logging = (log_level, log_format)
         self._pool: ProcessPool | None = None
+        self._backchannel = Backchannel()
 
     async def call(
-        self, function: Callable[[Run], Any], run: Run, *, timeout_s: float, context: Mapping[str, Any]
+        self,
+        function: Callable[[Run], Any],
+        run: Run,
+        notebook: Notebook,
+        *,
+        timeout_s: float,
+        context: Mapping[str, Any],
     ) -> Outcome:
         """Call `function(run)` in a process. Cancelling kills it.
 
         Args:
             function: can be pickled, as its arguments can.
-            run: what it is told.
+            run: what it is told; its words go into the notebook.
+            notebook: complete when this returns, or raises.
             timeout_s: after so many seconds of its own the process is killed.
             context: fields for its log lines.
         """
+        path = await self._backchannel.open()
+        call = self._backchannel.listen(notebook)
         try:
-            future = self._running().schedule(_work, args=(function, run, dict(context)), timeout=timeout_s)
+            return await self._outcome(
+                (function, replace(run, reporter=Nobody()), dict(context), call), path, timeout_s
+            )
+        finally:
+            await self._backchannel.heard(call)
+
+    async def _outcome(self, work: tuple[Any, ...], path: str, timeout_s: float) -> Outcome:
+        try:
+            future = self._running(path).schedule(_work, args=work, timeout=timeout_s)
             outcome: Outcome = await asyncio.wrap_future(future)
         except TimeoutError:  # the pool's: a handler's own comes back as an outcome
             return timed_out(timeout_s)
@@ -72,32 +95,51 @@ class Pool:
             self._pool.stop()  # type: ignore[no-untyped-call]
             self._pool.join()
 
-    def _running(self) -> ProcessPool:
+    def close(self) -> None:
+        """Hear nobody any more; on the loop, after `stop`."""
+        self._backchannel.close()
+
+    def _running(self, path: str) -> ProcessPool:
         if self._pool is None or not self._pool.active:
             self._pool = ProcessPool(
                 max_workers=self._processes,
                 max_tasks=RUNS_A_PROCESS,
                 initializer=_prepare,
-                initargs=(os.getpid(), *self._logging),
+                initargs=(os.getpid(), *self._logging, path),
                 context=multiprocessing.get_context("spawn"),  # a fork would inherit our threads' locks
             )
         return self._pool
 
 
-def _prepare(parent: int, log_level: str, log_format: str) -> None:
+_upstream: Upstream | None = None  # this process's, once it is one of the pool
+
+
+def _prepare(parent: int, log_level: str, log_format: str, path: str) -> None:
     # SIGKILL, as a handler may be deep in C and never come to look at a gentler signal.
     die_with_parent(parent, signal.SIGKILL)
     logs.configure(log_level, log_format, "executor")
+    capture()
+    global _upstream  # noqa: PLW0603 - the initializer of a process has no other place for what its calls share
+    _upstream = Upstream(path)
 
 
-def _work(function: Callable[[Run], Any], run: Run, context: dict[str, Any]) -> Outcome:
+def _work(function: Callable[[Run], Any], run: Run, context: dict[str, Any], call: int) -> Outcome:
     """The call, in its process. What comes back is plain data: not every exception survives the journey."""
-    return contextvars.copy_context().run(_called, function, run, context)
+    upstream = _upstream
+    assert upstream is not None  # noqa: S101 - `_prepare` has run
+    upstream.begin(call)
+    try:
+        return contextvars.copy_context().run(
+            _called, function, replace(run, reporter=upstream), context, upstream
+        )
+    finally:
+        upstream.end()
 
 
-def _called(function: Callable[[Run], Any], run: Run, context: dict[str, Any]) -> Outcome:
+def _called(function: Callable[[Run], Any], run: Run, context: dict[str, Any], upstream: Upstream) -> Outcome:
     logs.bind(**context)
     try:
-        return returned(function(run))
+        with taking_down(upstream):
+            return returned(function(run))
     except BaseException as error:  # noqa: BLE001 - failed work is a fact; sys.exit() too, out here
         return raised(error)

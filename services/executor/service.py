@@ -16,6 +16,7 @@ from services.executor.attempt import Attempt
 from services.executor.bells import Bells
 from services.executor.claims import Claims
 from services.executor.heartbeat import Heartbeat
+from services.executor.notebook import capture
 from services.executor.plugins import handlers
 from services.executor.pool import Pool
 from services.executor.tally import Tally
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from services.executor.claims import Claim
-    from services.executor.heartbeat import Held
+    from services.executor.heartbeat import Found
     from shared.eventlog.decider import Decider
     from shared.eventlog.log import EventLog
     from shared.job_types import Known
@@ -90,7 +91,10 @@ class Executor:
         self._bells = Bells(self._blocking, log, queues=settings.queues)
         self._claims = Claims(log, queues=settings.queues, consumer=self.name)
         self._heartbeat = Heartbeat(
-            redis_url, log, lease=timedelta(seconds=settings.lease_seconds), on_moved=self._moved_in_thread
+            redis_url,
+            log,
+            lease=timedelta(seconds=settings.lease_seconds),
+            on_found=self._found_in_thread,
         )
         self._worker = Worker(
             name=self.name,
@@ -212,16 +216,17 @@ class Executor:
         if self.free == 0:
             self._bells.wake()
 
-    # Lost leases.
+    # Lost leases, and cancels.
 
-    def _moved_in_thread(self, held: Held) -> None:
+    def _found_in_thread(self, found: Found) -> None:
         if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._moved, held)
+            self._loop.call_soon_threadsafe(self._heed, found)
 
-    def _moved(self, held: Held) -> None:
+    def _heed(self, found: Found) -> None:
+        whys = dict.fromkeys(found.cancelled, Why.CANCELLED) | dict.fromkeys(found.moved, Why.MOVED)
         for attempt in self._attempts.values():
-            if attempt.held == held:
-                attempt.stop(Why.MOVED)
+            if attempt.held is not None and (why := whys.get(attempt.held)) is not None:
+                attempt.stop(why)
 
     # The frame.
 
@@ -232,6 +237,7 @@ class Executor:
         self._metrics.slots.labels("busy").set_function(lambda: self._busy)
         self._metrics.slots.labels("free").set_function(lambda: self._settings.concurrency - self._busy)
         self._heartbeat.start()
+        capture()
 
     async def _repeat(self, once: Callable[[], Any], stop: Stop, name: str) -> None:
         await repeat(once, stop=stop, name=name, health=self._health)
@@ -280,6 +286,7 @@ class Executor:
         except Exception as error:  # noqa: BLE001 - others find out by themselves, a little later
             self._words.warning("left without a word", error=repr(error))
         await asyncio.to_thread(self._worker.pool.stop)
+        self._worker.pool.close()
         self._bells.close()
         await self._blocking.aclose()
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from shared import logs
 from shared.domain.commands import FailRun, InterruptRun, SucceedRun
+from shared.domain.run import Status
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -44,7 +45,8 @@ class Tally:
 
     def ended(self, run: Run, command: SucceedRun | FailRun | InterruptRun, took_s: float) -> None:
         """An attempt was recorded; `run` is as that left it."""
-        outcome, job_type = _SAID[type(command)], self._label(run)
+        outcome = "cancelled" if run.status is Status.CANCELLED else _SAID[type(command)]
+        job_type = self._label(run)
         self._attempts(job_type, outcome).inc()
         if run.ended:
             self._finished(job_type, run.status.value).inc()
@@ -52,6 +54,11 @@ class Tally:
         error = command.error if isinstance(command, FailRun) else None
         said = {} if error is None else {"error": f"{error.class_}: {error.message[:300]}"}
         self._log.info(f"attempt {outcome}", status=run.status.value, took_s=round(took_s, 4), **said)
+
+    def expired(self, run: Run) -> None:
+        """The run was claimed after its start deadline."""
+        self._finished(self._label(run), run.status.value).inc()
+        self._log.warning("run expired before it could start", job_id=run.job_id, run_id=run.id)
 
     def moved(self, run: Run) -> None:
         """The run was taken away while its handler ran; nothing is reported."""

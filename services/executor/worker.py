@@ -9,6 +9,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from services.executor.notebook import Notebook
 from shared import handlers
 
 if TYPE_CHECKING:
@@ -58,8 +59,8 @@ class Started:
         """Position of the start."""
         return self.decided.after.fence
 
-    def told(self, now: datetime) -> handlers.Run:
-        """What its handler is told."""
+    def told(self, now: datetime, reporter: handlers.Reporter) -> handlers.Run:
+        """What its handler is told; its words go to `reporter`."""
         run, spec = self.run, self.run.spec
         return handlers.Run(
             run_id=run.id,
@@ -73,6 +74,7 @@ class Started:
             fence=self.fence,
             correlation_id=run.correlation_id,
             deadline=now + timedelta(seconds=spec.timeout_seconds),
+            reporter=reporter,
         )
 
 
@@ -92,13 +94,19 @@ class Why(StrEnum):
 
     TIMEOUT = "timeout"
     MOVED = "moved"  # the run is another worker's, or nobody's
+    CANCELLED = "cancelled"  # somebody wants the run ended
     STOPPING = "stopping"  # the executor ends; the run is handed back
 
 
 class Call:
-    """A call of a handler: whether it is over, and why it was stopped."""
+    """A call of a handler: whether it is over, why it was stopped, and what it has said.
 
-    def __init__(self) -> None:
+    Args:
+        on_progress: see Notebook.
+    """
+
+    def __init__(self, on_progress: Callable[[str], None]) -> None:
+        self.notebook = Notebook(on_progress)
         self.over = asyncio.Event()
         self.why: Why | None = None
         self.watch: asyncio.Task[None] | None = None

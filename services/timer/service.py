@@ -17,7 +17,7 @@ from services.timer.due import DueIndex
 from shared import logs
 from shared.domain import ids
 from shared.domain.commands import SuspendJob, Wake
-from shared.domain.events import JobPaused, RunFailed, RunLost
+from shared.domain.events import JobPaused, RunCancelled, RunExpired, RunFailed, RunLost
 from shared.domain.refusals import Refused
 from shared.domain.run import Run
 from shared.eventlog.envelope import Context
@@ -210,8 +210,11 @@ class Timer:
     def _tell(self, decided: Decided) -> None:
         for change in decided.changes:
             match change.event, decided.after.state:
-                case RunFailed(), Run() as run:  # lost too often: no executor sees this end
-                    self._metrics.runs_finished_total.labels(run.spec.job_type, "failed").inc()
+                case (
+                    (RunFailed() | RunCancelled() | RunExpired()),
+                    Run() as run,
+                ):  # no executor sees this end
+                    self._metrics.runs_finished_total.labels(run.spec.job_type, run.status.value).inc()
                 case RunLost(worker=worker, attempt=attempt), _:
                     self._metrics.leases_lost_total.inc()
                     self._words.warning("run lost", ref=change.subject, worker=worker, attempt=attempt)

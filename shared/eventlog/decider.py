@@ -13,6 +13,7 @@ from msgspec import field
 
 from shared.domain import job, run
 from shared.domain.events import RunRequested
+from shared.domain.refusals import Refused
 from shared.domain.value import Value
 from shared.eventlog.plan import planned
 from shared.eventlog.snapshot import NOTHING, Snapshot
@@ -43,7 +44,7 @@ class Decided(Value, frozen=True, kw_only=True):
         last: position of the last one.
         at_ms: commit time of those in the last commit, as their envelopes have it; None if there is none.
         changes: the events, in order; their ids stand in `event_ids`.
-        answered: the answer an Idempotency-Key has had before; nothing was written.
+        answered: the answer that `once` has had before; nothing was written.
         states: every aggregate the events advanced, as it is now.
     """
 
@@ -99,16 +100,22 @@ class Decider:
             once: the answer to give only once.
 
         Raises:
-            Refused: the domain says no; nothing was written.
+            Refused: the domain says no, and `once` has had no answer; nothing was written.
             LogFull: Redis takes no new work.
         """
         partition = self._log.partition_of(ref)
         known = {**beside, ref: held if held is not None else (await self._log.load(ref))[ref]}
         while True:
             now = self._log.now()
-            decision = _decide(ref, known[ref], command, now)
+            try:
+                decision = _decide(ref, known[ref], command, now)
+            except Refused:
+                # What was done by the first of two may be what stands in the way of the second.
+                if once is None or (had := await self._log.answered(partition, once.digest)) is None:
+                    raise
+                return _nothing(ref, partition, known, answered=had)
             if not decision.changes:
-                return Decided(ref=ref, partition=partition, before=known[ref], after=known[ref])
+                return _nothing(ref, partition, known)
             await self._load_advanced(decision, known)
             plan = planned(
                 decision,
@@ -119,7 +126,7 @@ class Decider:
                 chance=self._chance,
                 woken=((ref, woken),) if woken else (),
                 done=(done,) if done else (),
-                once=once,
+                once=once if decision.settled else None,  # what goes before a command isn't its answer
             )
             match await self._log.commit(partition, plan.unit):
                 case Committed() as committed if decision.settled:
@@ -129,11 +136,9 @@ class Decider:
                 case Conflict(ref=other, snapshot=newer):
                     known[other] = newer if newer is not NOTHING else (await self._log.load(other))[other]
                 case Early():
-                    return Decided(ref=ref, partition=partition, before=known[ref], after=known[ref])
+                    return _nothing(ref, partition, known)
                 case Answered() as answered:
-                    return Decided(
-                        ref=ref, partition=partition, before=known[ref], after=known[ref], answered=answered
-                    )
+                    return _nothing(ref, partition, known, answered=answered)
 
     async def _load_advanced(self, decision: Decision, known: dict[str, Snapshot]) -> None:
         """Snapshots of what the events advance beside the aggregate commanded; a requested run is new."""
@@ -153,6 +158,13 @@ def _decide(ref: str, held: Snapshot, command: JobCommand | RunCommand, now: dat
     if ref.startswith("job:"):
         return job.decide(cast("Job | None", held.state), cast("JobCommand", command), now)
     return run.decide(cast("Run | None", held.state), cast("RunCommand", command), now, fence=held.fence)
+
+
+def _nothing(
+    ref: str, partition: int, known: Mapping[str, Snapshot], *, answered: Answered | None = None
+) -> Decided:
+    """Nothing was written."""
+    return Decided(ref=ref, partition=partition, before=known[ref], after=known[ref], answered=answered)
 
 
 def _decided(

@@ -10,6 +10,7 @@ from shared.domain import ids
 from shared.eventlog import snapshot
 from shared.eventlog.keys import Keys
 from shared.eventlog.snapshot import NOTHING, Snapshot
+from shared.eventlog.unit import Answered
 from shared.eventlog.wire import Wire
 from shared.eventlog.writer import Writer
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from shared.metrics import Metrics
 
 LOADS_MAX = 500  # snapshots a pipeline
+_ONCE_FIELDS = ("fingerprint", "answer", "position")  # as commit.lua writes them
 
 
 class EventLog:
@@ -84,6 +86,14 @@ class EventLog:
                     found[ref] = await self._archived(ref)
         return found
 
+    async def progress(self, ref: str) -> str | None:
+        """How far the handler of the running `run:<id>` has told that it is (JSON); None if it hasn't."""
+        key = self.keys(self.partition_of(ref)).aggregate(ref)
+        ((fence, told),) = await self.wire.replies(("HMGET", key, "fence", "progress"))
+        if fence is None or told is None or not told.startswith(fence + b" "):
+            return None
+        return str(told[len(fence) + 1 :], "utf-8")
+
     async def commit(self, partition: int, unit: Unit) -> Outcome:
         """Write `unit`, together with whatever else this process is committing to the partition.
 
@@ -91,6 +101,11 @@ class EventLog:
             LogFull: it adds work and Redis is out of memory.
         """
         return await self._writer.submit(partition, unit)
+
+    async def answered(self, partition: int, digest: str) -> Answered | None:
+        """The answer that was given to what may be asked once, while it is kept."""
+        (row,) = await self.wire.replies(("HMGET", self.keys(partition).once(digest), *_ONCE_FIELDS))
+        return None if row[0] is None else Answered.of(*row)
 
     def now(self) -> datetime:
         """Redis TIME as of the newest reply, plus what has passed here since. Local clocks only measure spans."""

@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from shared.domain.value import Value
+from shared.eventlog.position import Position
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from shared.eventlog.position import Position
     from shared.eventlog.snapshot import Snapshot
 
 
 FOR_EVER = 0
+ONCE_MS = 24 * 3600 * 1000  # how long an answer is kept
 
 
 class Draft(NamedTuple):
@@ -57,12 +58,12 @@ class Advance(NamedTuple):
 
 
 class Once(Value, frozen=True, kw_only=True, array_like=True):
-    """An answer to be given once: digest of an Idempotency-Key, fingerprint of its request, the answer's id."""
+    """An answer to be given once: digest of a key (see `once`), fingerprint of its request, the answer's id."""
 
     digest: str
     fingerprint: str
     answer: str
-    ttl_ms: int = 24 * 3600 * 1000
+    ttl_ms: int = ONCE_MS
 
 
 class Enqueue(NamedTuple):
@@ -135,11 +136,20 @@ class Early(Value, frozen=True, kw_only=True):
 
 
 class Answered(Value, frozen=True, kw_only=True):
-    """The Idempotency-Key has had this answer before: nothing was written."""
+    """The key has had this answer before: nothing was written. `position` is that of its commit's last event."""
 
     fingerprint: str
     answer: str
     position: Position
+
+    @classmethod
+    def of(cls, fingerprint: bytes, answer: bytes, position: bytes) -> Answered:
+        """As Redis keeps it."""
+        return cls(
+            fingerprint=fingerprint.decode(),
+            answer=answer.decode(),
+            position=Position.parse(position.decode()),
+        )
 
 
 Outcome = Committed | Conflict | Early | Answered

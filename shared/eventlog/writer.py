@@ -314,10 +314,6 @@ def _outcome(unit: Unit, row: Any, epoch: int, now_ms: int) -> Outcome:
         case [b"early", ref]:
             return Early(ref=ref.decode())
         case [b"once", fingerprint, answer, position]:
-            return Answered(
-                fingerprint=fingerprint.decode(),
-                answer=answer.decode(),
-                position=Position.parse(position.decode()),
-            )
+            return Answered.of(fingerprint, answer, position)
         case other:
             raise RuntimeError(f"commit.lua answered {other!r}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from . import (
     bench_api,
+    bench_beats,
     bench_executor,
     bench_latency,
     bench_memory,
@@ -48,5 +49,6 @@ BENCHES = {
         "50,000 schedules every 10 s, for 20 s, DAYBOOK_CONCURRENCY=400",
         partial(bench_schedules.measure, load=bench_schedules.OVERLOAD),
     ),
+    "beats": Bench("10,000 running runs whose handlers sleep, one executor", bench_beats.measure),
     "restart": Bench("`daybook up` over 20,000 jobs, after a clean stop", bench_restart.measure),
 }

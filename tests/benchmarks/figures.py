@@ -182,6 +182,17 @@ def _memory(raw: Raw) -> Result:
     )
 
 
+def _beats(raw: Raw) -> Result:
+    busy_s = raw["executor_ticks"] / raw["ticks_per_second"]
+    return Result(
+        figures={"core": 100 * busy_s / (raw["window_us"] / 1e6), "runs": raw["runs"]},
+        faults=_said(
+            (raw["lost"], "runs were lost under their handlers"),
+            (raw["ended"], "runs have ended before the window was over"),
+        ),
+    )
+
+
 def _restart(raw: Raw) -> Result:
     return Result(
         figures={"healthy": max(raw["healthy_us"]) / 1e6, "jobs": raw["jobs"]},
@@ -198,6 +209,7 @@ _RESULTS: dict[str, Callable[[Raw], Result]] = {
     "projector": _projector,
     "memory": _memory,
     "overload": _schedules,
+    "beats": _beats,
     "restart": _restart,
 }
 

@@ -110,6 +110,10 @@ LINES: dict[str, dict[str, Line]] = {
         "p99": Line("handler start after nominal p99", "ms", 1, "<", 1000),
         "max": Line("handler start after nominal max", "ms", 1),
     },
+    "beats": {
+        "core": Line("executor's share of a core", "%", 2, "<", 5),
+        "runs": Line("runs kept"),
+    },
     "restart": {
         "healthy": Line("second start to healthy", "s", 2, "≤", 5),
         "jobs": Line("jobs there"),

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, cast
 
+from msgspec.structs import replace
+
 from shared.domain import ids
 from shared.domain.commands import CreateJob, TriggerJob
 from shared.domain.spec import JobSpec
@@ -92,29 +94,35 @@ class Hand:
         *,
         anchors: Sequence[datetime] | None = None,
         overlap: Any = "skip",
+        job_type: str = JOB_TYPE,
+        job_data: dict[str, Any] | None = None,
     ) -> list[Decided]:
-        """A `noted` job for each schedule, in their order, all partitions alike.
+        """A job for each schedule, in their order, all partitions alike.
 
         Args:
             schedules: of the jobs.
             anchors: from when each interval counts; None: from its creation.
             overlap: their overlap policy.
+            job_type: theirs.
+            job_data: theirs.
         """
         await self.log.sync()
+        spec = JobSpec(name="bench", job_type=job_type, job_data=job_data or {}, overlap_policy=overlap)
         works = (
-            self._create(number, schedule, overlap, None if anchors is None else anchors[number])
+            self._create(
+                number,
+                replace(spec, name=f"bench {number}", schedule=schedule),
+                None if anchors is None else anchors[number],
+            )
             for number, schedule in enumerate(schedules)
         )
         return await in_flight(works)
 
-    async def _create(
-        self, number: int, schedule: Schedule, overlap: Any, anchor: datetime | None
-    ) -> Decided:
+    async def _create(self, number: int, spec: JobSpec, anchor: datetime | None) -> Decided:
         decider = self.decider
         if anchor is not None:
             decider = Decider(cast("EventLog", _At(self.log, anchor)), lease=LEASE, chance=chance)
         job_id = self.a_job_id(number)
-        spec = JobSpec(name=f"bench {number}", job_type=JOB_TYPE, schedule=schedule, overlap_policy=overlap)
         command = CreateJob(job_id=job_id, spec=spec, owner="anonymous", tenant="default")
         return await self.decide(f"job:{job_id}", command, held=NOTHING, decider=decider)
 

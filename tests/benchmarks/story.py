@@ -53,6 +53,11 @@ async def times(hand: Hand) -> dict[str, Times]:
     return found
 
 
+async def counted(hand: Hand, kind: str) -> int:
+    """How many events of a type the archive has."""
+    return int(await hand.pool.fetchval("select count(*) from book.events where type = $1", kind))
+
+
 def columns(told: Sequence[Times], *, base_ms: int) -> Raw:
     """The raw rows of these runs, times in ms after `base_ms`, null for what didn't happen."""
     return {

@@ -77,6 +77,14 @@ RAW = {
         "archived_jobs": 10,
     },
     "overload": LATE,
+    "beats": {
+        "runs": 10,
+        "ended": 0,
+        "lost": 0,
+        "window_us": 2_000_000,
+        "executor_ticks": 8,
+        "ticks_per_second": 100,
+    },
     "restart": {"jobs": 400, "found": 400, "healthy_us": [2_500_000]},
 }
 FIGURES = {
@@ -97,6 +105,7 @@ FIGURES = {
         "expected": 4, "delivered": 100.0, "missing": 0, "skipped": 0, "duplicates": 0, "p50": 1.5, "p99": 90.5,
         "max": 90.5,
     },
+    "beats": {"core": 4.0, "runs": 10},
     "restart": {"healthy": 2.5, "jobs": 400},
 }  # fmt: skip
 CPU = {
@@ -195,6 +204,8 @@ def test_percentiles_are_nearest_rank(values, percent, rank):
         ("latency", {"ends": [1, 1, 1, 0]}, "1 runs have not ended"),
         ("projector", {"archived_runs": 199}, "1 runs are not in the ledger"),
         ("memory", {"archived_jobs": 9}, "1 jobs are missing from the ledger, or too many"),
+        ("beats", {"lost": 1}, "1 runs were lost under their handlers"),
+        ("beats", {"ended": 2}, "2 runs have ended before the window was over"),
         ("restart", {"found": 399}, "1 jobs were lost, or made, by the restart"),
     ],
 )

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import re
+from datetime import timedelta
 from importlib import resources
 
 import pytest
@@ -22,7 +23,7 @@ from shared.domain.commands import (
     Wake,
 )
 from shared.domain.events import Failure
-from shared.domain.refusals import LostLease
+from shared.domain.refusals import LostLease, Overlaps
 from shared.eventlog import snapshot, writer
 from shared.eventlog.decider import Decider
 from shared.eventlog.position import Position
@@ -190,6 +191,35 @@ async def test_once_gives_the_first_answer_again(bench):
     again = await bench.log.commit(0, a_unit("job:" + a_job_id(), once=replace(once, answer="a2")))
     assert again == Answered(fingerprint="f", answer="a1", position=first.last)
     assert 0 < await bench.redis.pttl(bench.log.keys(0).once("d")) <= once.ttl_ms
+
+
+async def test_what_is_settled_before_a_command_is_not_its_answer(bench, monkeypatch):
+    job_id = a_job_id(made_at=bench.log.now())
+    create = CreateJob(job_id=job_id, spec=a_spec(every=1), owner="ann", tenant="t")
+    await bench.decider.decide(f"job:{job_id}", create, TESTER)
+    late = bench.log.now() + timedelta(seconds=2500)  # two units of a backlog, then the command
+    monkeypatch.setattr(bench.log, "now", lambda: late)
+    once = Once(digest="d", fingerprint="f", answer="a1")
+    trigger = TriggerJob(run_id=a_job_id(), correlation_id="c", overlap_policy="allow")
+    done = await bench.decider.decide(f"job:{job_id}", trigger, TESTER, once=once)
+    assert (done.answered, done.changes[-1].event.trigger) == (None, "manual")
+    assert await bench.log.answered(0, "d") == Answered(fingerprint="f", answer="a1", position=done.last)
+
+
+async def test_a_command_that_its_own_first_try_stands_in_the_way_of_gets_that_ones_answer(bench):
+    job_id = a_job_id(made_at=bench.log.now())
+    create = CreateJob(job_id=job_id, spec=a_spec(), owner="ann", tenant="t")
+    await bench.decider.decide(f"job:{job_id}", create, TESTER)
+    once = Once(digest="d", fingerprint="f", answer="a1")
+    trigger = TriggerJob(run_id=a_job_id(), correlation_id="c")
+    first = await bench.decider.decide(f"job:{job_id}", trigger, TESTER, once=once)
+    again = replace(trigger, run_id=a_job_id())
+    second = await bench.decider.decide(f"job:{job_id}", again, TESTER, once=replace(once, answer="a2"))
+    assert (second.answered.answer, second.answered.position, second.changes) == ("a1", first.last, ())
+    with pytest.raises(Overlaps):
+        await bench.decider.decide(f"job:{job_id}", again, TESTER, once=replace(once, digest="another"))
+    with pytest.raises(Overlaps):
+        await bench.decider.decide(f"job:{job_id}", again, TESTER)
 
 
 async def test_a_batch_sent_twice_applies_once_whoever_wrote_in_between(bench):

@@ -14,150 +14,12 @@ from services.executor import bells, claims, heartbeat, service
 from services.executor.attempt import Attempt
 from services.executor.claims import Claims, plan
 from services.executor.plugins import Handler
-from services.executor.service import Executor
-from shared import settings
 from shared.domain import ids
-from shared.domain.commands import CreateJob, StartRun, TriggerJob, Wake
+from shared.domain.commands import StartRun
 from shared.domain.retry import RetryPolicy
-from shared.eventlog import envelope
-from shared.eventlog.decider import Decider
 from shared.eventlog.keys import GROUP
-from shared.eventlog.snapshot import NOTHING
-from shared.job_types import BUILT_IN, Known
-from shared.job_types.job_type import JobType
-from shared.job_types.plugins import Plugin
-from shared.lifecycle import Health, Stop
-from shared.metrics import Metrics
-from shared.testing import TESTER, Bench, a_job_id, a_spec, chance, wait_until
-
-NO_RETRIES = RetryPolicy(max_retries=0)
-
-
-class Hall:
-    """A bench with executors in it, and handlers that the test writes as functions."""
-
-    def __init__(self, bench, url):
-        self.bench, self.url = bench, url
-        self.handlers = {}
-        self.running = []
-
-    def executor(self, *, name=None, lease=15.0, **options):
-        """One that isn't running yet; each has its own metrics, as each is a process of its own."""
-        metrics = Metrics()
-        log = self.bench.another_log(f"executor-{len(self.running)}-{chance()}")
-        plugins = {
-            each: Plugin(
-                job_type=JobType(name=each, description="", model=None), handler=call, blocking=False
-            )
-            for each, call in self.handlers.items()
-        }
-        chosen = settings.load(
-            redis_url=self.url, prefix=self.bench.prefix, partitions=self.bench.partitions,
-            lease_seconds=lease,
-            **{"concurrency": 4, "drain_seconds": 5.0} | options,
-        )  # fmt: skip
-        executor = Executor(
-            log=log,
-            decider=Decider(log, lease=timedelta(seconds=lease), chance=chance),
-            settings=chosen,
-            redis_url=self.url,
-            known=Known(types=BUILT_IN | {n: p.job_type for n, p in plugins.items()}, plugins=plugins),
-            metrics=metrics,
-            health=Health(),
-            name=name,
-        )
-        executor.metrics = metrics
-        return executor
-
-    def start(self, **options):
-        executor = self.executor(**options)
-        stop = Stop()
-        executor.stop, executor.task = stop, asyncio.create_task(executor.run(stop))
-        self.running.append(executor)
-        return executor
-
-    async def stop(self, executor):
-        executor.stop.set()
-        async with asyncio.timeout(20):
-            await executor.task
-
-    async def a_run(self, *, partition=0, overlap_policy="allow", **spec):
-        """A queued run of a new job; its id."""
-        job = a_job_id(partition)
-        created = CreateJob(
-            job_id=job, spec=a_spec(overlap_policy=overlap_policy, **spec), owner="o", tenant="t"
-        )
-        await self.bench.decider.decide(f"job:{job}", created, TESTER, held=NOTHING)
-        run = ids.chance_id(self.bench.log.now(), partition, chance())
-        await self.bench.decider.decide(
-            f"job:{job}", TriggerJob(run_id=run, correlation_id="the-cause"), TESTER
-        )
-        return run
-
-    async def a_run_of(self, handler, **spec):
-        """A queued run that calls `handler`; executors must be made after this."""
-        name = f"test_{len(self.handlers)}"
-        self.handlers[name] = handler
-        return await self.a_run(job_type=name, job_data={}, **spec)
-
-    async def state(self, run):
-        return (await self.bench.log.load(f"run:{run}"))[f"run:{run}"].state
-
-    async def ended(self, run, **options):
-        async def look():
-            state = await self.state(run)
-            return state if state.ended else None
-
-        return await wait_until(look, f"run {run} has ended", **options)
-
-    async def running_now(self, run):
-        async def look():
-            return (await self.state(run)).status == "running"
-
-        await wait_until(look, f"run {run} is running")
-
-    async def events(self, run):
-        """Its events, in order."""
-        partition = ids.partition_of(run)
-        entries = await self.bench.redis.xrange(self.bench.log.keys(partition).log)
-        recorded = [envelope.from_entry(partition, *entry) for entry in entries]
-        return [each for each in recorded if each.subject == f"run/{run}"]
-
-    async def types(self, run):
-        return [each.type for each in await self.events(run)]
-
-    async def lose(self, run):
-        """What the timer does when the lease has run out."""
-        due = self.bench.log.keys(ids.partition_of(run)).due
-        await self.bench.redis.zadd(due, {f"run:{run}": 1})
-        await self.bench.decider.decide(f"run:{run}", Wake(), TESTER, woken="1")
-
-    async def streams(self, queue="default"):
-        """Length and pending entries of all work streams, summed."""
-        length = pending = 0
-        for partition in range(self.bench.partitions):
-            for priority in range(1, 11):
-                key = self.bench.log.keys(partition).work(queue, priority)
-                length += await self.bench.redis.xlen(key)
-                with contextlib.suppress(Exception):
-                    pending += (await self.bench.redis.xpending(key, GROUP))["pending"]
-        return length, pending
-
-
-@pytest.fixture
-async def hall(valkey):
-    bench = await Bench.on(valkey.endpoint.url)
-    made = Hall(bench, valkey.endpoint.url)
-    yield made
-    for executor in made.running:
-        if not executor.task.done():
-            await made.stop(executor)
-    await bench.close()
-
-
-def value(metrics, name, **labels):
-    return metrics.registry.get_sample_value(f"daybook_{name}", labels or None) or 0
-
+from shared.testing import TESTER, chance, wait_until
+from tests.integration.hall import NO_RETRIES, value
 
 # The way of a run.
 
@@ -593,26 +455,31 @@ def _watch_score(url, due, run, seen):
             time.sleep(0.02)
 
 
+def a_heartbeat(hall):
+    lease = timedelta(seconds=60)
+    return heartbeat.Heartbeat(hall.url, hall.bench.log, lease=lease, on_found=lambda _: None)
+
+
 async def test_a_lease_is_not_extended_for_a_run_that_is_not_ours_any_more(hall):
     run = await hall.a_run()
     [claim] = await Claims(hall.bench.log, queues=["default"], consumer="them").take(1)
     started = await hall.bench.decider.decide(f"run:{run}", StartRun(worker="them"), TESTER, done=claim.done)
     fence = started.after.fence
-    beat = heartbeat.Heartbeat(hall.url, hall.bench.log, lease=timedelta(seconds=60), on_moved=lambda _: None)
+    beat = a_heartbeat(hall)
     due = hall.bench.log.keys(0).due
     beat.hold(run, fence)
     before = await hall.bench.redis.zscore(due, f"run:{run}")
-    assert not beat.beat(extend=True)
+    assert beat.beat(extend=True) == ([], [])
     assert await hall.bench.redis.zscore(due, f"run:{run}") > before
     beat.release(run, fence)
     beat.hold(run, "1-1")
     before = await hall.bench.redis.zscore(due, f"run:{run}")
-    assert beat.beat(extend=True) == [(run, "1-1")]
+    assert beat.beat(extend=True) == ([(run, "1-1")], [])
     assert await hall.bench.redis.zscore(due, f"run:{run}") == before
     beat.release(run, "1-1")
     beat.hold(run, fence)
     await hall.lose(run)
-    assert beat.beat(extend=True) == [(run, fence)]  # queued again: same fence, not running
+    assert beat.beat(extend=True) == ([(run, fence)], [])  # queued again: same fence, not running
     assert await hall.bench.redis.zscore(due, f"run:{run}") is None
     beat.stop()
 
@@ -620,7 +487,7 @@ async def test_a_lease_is_not_extended_for_a_run_that_is_not_ours_any_more(hall)
 async def test_a_heartbeat_stops_when_the_loop_has_been_stuck_too_long(hall, monkeypatch):
     monkeypatch.setattr(heartbeat, "LOOP_STUCK_S", 0.2)
     monkeypatch.setattr(heartbeat, "LOOK_EVERY_S", 0.05)
-    beat = heartbeat.Heartbeat(hall.url, hall.bench.log, lease=timedelta(seconds=60), on_moved=lambda _: None)
+    beat = a_heartbeat(hall)
     beat.start()
     await wait_until(lambda: beat.trouble, "it has noticed")
     assert "stuck" in beat.trouble

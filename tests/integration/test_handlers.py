@@ -7,27 +7,19 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
-from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 
 import pytest
 
 from services.executor.handlers import cleanup_task, custom
+from services.executor.notebook import Notebook
 from services.executor.outcome import Raised, Returned, raised, returned
 from services.executor.pool import Pool
-from shared.handlers import Run
+from shared.testing import a_told_run as a_run
 from shared.testing import wait_until
+from tests.integration import blocking_calls
 
 DAY = 86_400
-
-
-def a_run(job_type="custom", attempt=1, **job_data):
-    return Run(
-        run_id="r", job_id="j", job_name="n", job_type=job_type, job_data=job_data, attempt=attempt,
-        max_attempts=4, scheduled_for=datetime(2026, 1, 1, tzinfo=UTC), fence="1-1", correlation_id="c",
-        deadline=datetime(2026, 1, 1, 1, tzinfo=UTC),
-    )  # fmt: skip
 
 
 def a_file(path, *, days_old, size=10):
@@ -258,7 +250,7 @@ def test_a_long_message_is_cut():
     assert len(raised(ValueError("x" * 9_999)).error.message) == 2_000
 
 
-# The pool. Functions travel by name, so these are the standard library's, with something else for a run.
+# The pool. Functions travel by name: see blocking_calls.
 
 
 @pytest.fixture
@@ -266,10 +258,36 @@ async def pool():
     made = Pool(processes=1, log_level="INFO", log_format="json")
     yield made
     await asyncio.to_thread(made.stop)
+    made.close()
 
 
-async def test_a_blocking_handler_leaves_the_loop_free(pool):
-    call = asyncio.create_task(pool.call(time.sleep, 0.2, timeout_s=30, context={}))
+class Heard:
+    """What a call has said, and how to make one."""
+
+    def __init__(self, pool):
+        self._pool = pool
+        self.progress = []
+        self.notebook = Notebook(self.progress.append)
+
+    async def call(self, function, timeout_s=30, **job_data):
+        return await self._pool.call(
+            function, a_run(**job_data), self.notebook, timeout_s=timeout_s, context={}
+        )
+
+    @property
+    def lines(self):
+        """Without their times."""
+        output = self.notebook.output()
+        return [line.partition(" ")[2] for line in output.text.splitlines()] if output else []
+
+
+@pytest.fixture
+def heard(pool):
+    return Heard(pool)
+
+
+async def test_a_blocking_handler_leaves_the_loop_free(heard):
+    call = asyncio.create_task(heard.call(blocking_calls.sleep, seconds=0.2))
     turns = 0
     while not call.done():
         await asyncio.sleep(0.01)
@@ -278,17 +296,17 @@ async def test_a_blocking_handler_leaves_the_loop_free(pool):
     assert turns > 5
 
 
-async def test_a_blocking_handler_that_takes_too_long_is_killed(pool):
-    outcome = await pool.call(time.sleep, 3600, timeout_s=0.2, context={})
+async def test_a_blocking_handler_that_takes_too_long_is_killed(heard):
+    outcome = await heard.call(blocking_calls.sleep, timeout_s=0.2, seconds=3600)
     assert (outcome.error.class_, outcome.error.message) == ("TimeoutError", "timed out after 0.2 s")
-    assert await pool.call(len, "next", timeout_s=30, context={}) == Returned(result=4)
+    assert await heard.call(blocking_calls.give_back, n=4) == Returned(result={"n": 4})
 
 
-async def test_a_cancelled_blocking_handler_is_killed(pool, tmp_path):
+async def test_a_cancelled_blocking_handler_is_killed(heard, tmp_path):
     program = (
         f"import os, time; open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid())); time.sleep(3600)"
     )
-    call = asyncio.create_task(pool.call(exec, program, timeout_s=3600, context={}))
+    call = asyncio.create_task(heard.call(blocking_calls.carry_out, timeout_s=3600, program=program))
     pid = int(await wait_until(lambda: _read(tmp_path / "pid"), "the handler runs"))
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -296,31 +314,56 @@ async def test_a_cancelled_blocking_handler_is_killed(pool, tmp_path):
     await wait_until(lambda: not _lives(pid), "its process is gone")
 
 
-async def test_the_death_of_a_handlers_process_is_its_failure_only(pool):
-    outcome = await pool.call(os._exit, 3, timeout_s=30, context={})
+async def test_the_death_of_a_handlers_process_is_its_failure_only(heard):
+    outcome = await heard.call(blocking_calls.die, status=3)
     assert outcome.error.class_ == "HandlerProcessDied"
     assert "3" in outcome.error.message
-    assert await pool.call(len, "next", timeout_s=30, context={}) == Returned(result=4)
+    assert await heard.call(blocking_calls.give_back, n=4) == Returned(result={"n": 4})
 
 
-async def test_sys_exit_and_odd_exceptions_of_a_blocking_handler_are_failures(pool):
-    outcome = await pool.call(sys.exit, 3, timeout_s=30, context={})
+async def test_sys_exit_and_odd_exceptions_of_a_blocking_handler_are_failures(heard):
+    outcome = await heard.call(blocking_calls.leave, status=3)
     assert outcome.error.class_ == "SystemExit"
     program = "class Odd(Exception):\n def __init__(self, a, b): super().__init__('odd')\nraise Odd(1, 2)"
-    outcome = await pool.call(partial(exec, program), {}, timeout_s=30, context={})
+    outcome = await heard.call(blocking_calls.carry_out, program=program)
     assert (outcome.error.class_, outcome.error.message) == ("Odd", "odd")
-    assert await pool.call(len, "next", timeout_s=30, context={}) == Returned(result=4)
+    assert await heard.call(blocking_calls.give_back, n=4) == Returned(result={"n": 4})
+
+
+async def test_what_a_blocking_handler_says_is_heard_before_its_end(heard):
+    for _ in range(20):
+        assert await heard.call(blocking_calls.say) == Returned(result="said")
+    said = ["begun", "WARNING their.library: careful, now", "from a thread"]
+    assert heard.lines == said * 20
+    assert heard.progress == ['{"ratio": 0.5, "message": "half"}'] * 20
+
+
+async def test_what_a_killed_handler_had_said_is_kept(heard):
+    outcome = await heard.call(blocking_calls.say_and_sleep, timeout_s=1.0)
+    assert outcome.error.class_ == "TimeoutError"
+    assert (heard.lines, len(heard.progress)) == (["begun"], 1)
+
+
+async def test_a_blocking_handler_asks_for_another_time_or_gives_up(heard):
+    asks = await heard.call(blocking_calls.carry_out, program="run.retry_in(7, 'busy')")
+    assert (asks.retry_in_s, asks.give_up, asks.error.message) == (7.0, False, "busy")
+    gives_up = await heard.call(blocking_calls.carry_out, program="run.give_up('no such customer')")
+    assert (gives_up.retry_in_s, gives_up.give_up, gives_up.error.class_) == (None, True, "GiveUp")
 
 
 PARENT = """
 import asyncio, sys
+from tests.integration import blocking_calls
+from services.executor.notebook import Notebook
 from services.executor.pool import Pool
+from shared.testing import a_told_run as a_run
 
 PROGRAM = f"import os, time; open({sys.argv[1]!r}, 'w').write(str(os.getpid())); time.sleep(3600)"
 
 async def main():
     pool = Pool(processes=1, log_level="INFO", log_format="json")
-    await pool.call(exec, PROGRAM, timeout_s=3600, context={})
+    run = a_run(program=PROGRAM)
+    await pool.call(blocking_calls.carry_out, run, Notebook(print), timeout_s=3600, context={})
 
 if __name__ == "__main__":
     asyncio.run(main())

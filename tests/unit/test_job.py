@@ -13,6 +13,7 @@ from shared.domain.commands import (
     DeleteJob,
     PauseJob,
     ResumeJob,
+    RetryRun,
     SuspendJob,
     TriggerJob,
     UpdateJob,
@@ -30,6 +31,7 @@ from shared.domain.events import (
     RunSucceeded,
 )  # fmt: skip
 from shared.domain.refusals import IllegalTransition, NeverFires, NoSuchJob, Overlaps
+from shared.domain.spec import run_spec
 from shared.testing import NOON, a_job_id, a_spec, at
 
 JOB = a_job_id(partition=3)
@@ -270,8 +272,63 @@ def test_a_trigger_beside_an_active_run_needs_leave_to_overlap():
     assert len(when(state, allowed, at(2))[1].active) == 2
 
 
+def a_retry(**changes):
+    spec = replace(run_spec(a_spec()), job_data={"operation": "echo", "n": 7}, priority=2)
+    made = RetryRun(
+        run_id=a_job_id(3), correlation_id="req-2", of="old", scheduled_for=at(-60), revision=4, spec=spec
+    )
+    return replace(made, **changes)
+
+
+@pytest.mark.parametrize("overlap", ["skip", "allow"])
+def test_a_retry_does_again_what_the_old_run_was_to_do_and_leaves_the_schedule_alone(overlap):
+    retry = a_retry()
+    decision = job.decide(a_job(every=10, overlap_policy=overlap), retry, at(4))
+    (change,) = decision.changes
+    follows = overlap == "skip"
+    assert (change.subject, change.job, change.both) == (f"run:{retry.run_id}", JOB, follows)
+    assert change.event == RunRequested(
+        job_id=JOB, scheduled_for=at(-60), fires_at=at(4), trigger="retry", of="old", revision=4, spec=retry.spec,
+        follows=follows, correlation_id="req-2", requested_at=at(4),
+    )  # fmt: skip
+    state = job.evolve(a_job(every=10, overlap_policy=overlap), change)
+    assert (state.next_for, state.active) == (at(10), (retry.run_id,) if follows else ())
+
+
+def test_a_retry_beside_an_active_run_needs_leave_to_overlap():
+    _, state = when(a_job(every=10), a_retry(), at(1))
+    with pytest.raises(Overlaps):
+        when(state, a_retry(), at(2))
+    assert len(when(state, a_retry(overlap_policy="allow"), at(2))[1].active) == 2
+    allowing = a_job(every=10, overlap_policy="allow")
+    with_leave = when(allowing, a_retry(overlap_policy="skip"), at(1))[0]
+    assert kinds(with_leave) == ["RunRequested"]
+
+
+def test_a_retry_leaves_a_paused_job_paused_and_what_it_missed_undecided():
+    _, state = when(a_job(every=10), PauseJob(by="ann"), at(1))
+    events, state = when(state, a_retry(), at(25))
+    assert (kinds(events), state.status, state.next_for) == (["RunRequested"], "paused", at(10))
+
+
+def test_a_retry_of_a_completed_job_is_followed_until_it_has_ended():
+    _, state = when(a_job(once=at(5)), Wake(), at(5))
+    state = ended(state, state.active[0])
+    assert state.over
+    retry = a_retry()
+    _, state = when(state, retry, at(6))
+    assert (state.status, state.over) == ("completed", False)
+    assert ended(state, retry.run_id).over
+
+
+def test_a_retry_at_a_due_moment_swallows_nothing():
+    events, _ = when(a_job(every=10, overlap_policy="allow"), a_retry(), at(10))
+    assert [event.trigger for event in events] == ["schedule", "retry"]
+
+
 @pytest.mark.parametrize(
-    "command", [PauseJob(by="a"), ResumeJob(by="a"), DeleteJob(by="a"), UpdateJob(spec=a_spec())]
+    "command",
+    [PauseJob(by="a"), ResumeJob(by="a"), DeleteJob(by="a"), UpdateJob(spec=a_spec()), a_retry()],
 )
 def test_a_deleted_job_takes_no_command_and_wakes_for_nothing(command):
     events, state = when(a_job(every=10), DeleteJob(by="ann"), at(1))

@@ -5,8 +5,8 @@ from datetime import timedelta
 import pytest
 
 from shared.domain import run
-from shared.domain.commands import FailRun, InterruptRun, StartRun, SucceedRun, Wake
-from shared.domain.events import Change, Failure, RunRequested
+from shared.domain.commands import CancelRun, FailRun, InterruptRun, Output, StartRun, SucceedRun, Wake
+from shared.domain.events import Change, Failure, RunOutput, RunRequested
 from shared.domain.refusals import IllegalTransition, LostLease, NoSuchRun
 from shared.domain.retry import RetryPolicy
 from shared.domain.spec import LOST_MAX, run_spec
@@ -17,10 +17,13 @@ FENCE = "1-5"
 BOOM = Failure(class_="ValueError", message="boom")
 
 
-def a_run(follows=True, **retry):  # noqa: FBT002 - a flag of the fixture
+def a_run(follows=True, held=False, max_lost=LOST_MAX, start_deadline_seconds=None, **retry):  # noqa: FBT002 - flags
+    spec = a_spec(
+        retry=RetryPolicy(**retry), max_lost=max_lost, start_deadline_seconds=start_deadline_seconds
+    )
     requested = RunRequested(
-        job_id=JOB, scheduled_for=NOON, fires_at=NOON, trigger="schedule", revision=1,
-        spec=run_spec(a_spec(retry=RetryPolicy(**retry))), follows=follows, correlation_id=RUN, requested_at=NOON,
+        job_id=JOB, scheduled_for=NOON, fires_at=NOON, trigger="schedule", revision=1, held=held,
+        spec=run_spec(spec), follows=follows, correlation_id=RUN, requested_at=NOON,
     )  # fmt: skip
     return run.evolve(None, Change(subject=f"run:{RUN}", event=requested, job=JOB, both=follows))
 
@@ -127,3 +130,120 @@ def test_only_the_end_of_a_followed_run_advances_its_job(follows):
     assert end.advances == ((f"run:{RUN}", f"job:{JOB}") if follows else (f"run:{RUN}",))
     (start,) = run.decide(a_run(follows=follows), StartRun(worker="w"), NOON, fence="").changes
     assert start.advances == (f"run:{RUN}",)
+
+
+# Cancels.
+
+CANCEL = CancelRun(by="ada", reason="no need")
+
+
+def retrying():
+    return when(started(a_run()), fail())[1]
+
+
+@pytest.mark.parametrize("state", [a_run(), a_run(held=True), retrying()], ids=["queued", "held", "retrying"])
+def test_a_run_without_a_handler_at_work_is_cancelled_at_once(state):
+    kinds, cancelled = when(state, CANCEL, at(5))
+    assert (kinds, cancelled.status, cancelled.ended) == (["RunCancelled"], "cancelled", True)
+    assert cancelled.cancel == run.Cancel(by="ada", reason="no need", at=at(5))
+    assert run.due_at(cancelled, now=at(5), lease=LEASE) is None
+
+
+def cancelling():
+    kinds, state = when(started(a_run()), CANCEL, at(5))
+    assert (kinds, state.status) == (["RunCancelRequested"], "running")
+    return state
+
+
+def test_a_running_run_is_asked_to_end_once():
+    assert when(cancelling(), CANCEL, at(6)) == ([], cancelling())
+
+
+@pytest.mark.parametrize("report", [fail(), InterruptRun(fence=FENCE)])
+def test_a_start_that_ends_without_success_after_a_cancel_is_cancelled_not_repeated(report):
+    kinds, state = when(cancelling(), report, at(7))
+    assert (kinds, state.status) == (["RunCancelled"], "cancelled")
+    assert (state.cancel.by, state.cancel.at) == ("ada", at(5))
+
+
+def test_a_success_of_the_start_that_was_to_be_cancelled_stands():
+    kinds, state = when(cancelling(), SucceedRun(fence=FENCE, result=1))
+    assert (kinds, state.status) == (["RunSucceeded"], "succeeded")
+
+
+def test_a_run_whose_worker_is_lost_after_a_cancel_is_cancelled_not_retried():
+    kinds, state = when(cancelling(), Wake(), at(99))
+    assert (kinds, state.status) == (["RunLost", "RunCancelled"], "cancelled")
+
+
+def test_a_cancel_that_comes_after_the_end_is_refused_and_says_which():
+    _, ended = when(started(a_run()), SucceedRun(fence=FENCE))
+    with pytest.raises(IllegalTransition, match="it is succeeded") as refusal:
+        when(ended, CANCEL)
+    assert refusal.value.current == "succeeded"
+
+
+SAID = Output(text="hi\n", dropped=3)
+
+# Budgets, deadlines, and what handlers ask for.
+
+
+@pytest.mark.parametrize("most", [1, 2, 5])
+def test_the_budget_of_lost_workers_is_the_jobs(most):
+    state = a_run(max_lost=most)
+    for number in range(1, most + 1):
+        kinds, state = when(started(state), Wake())
+        assert kinds == ["RunLost", "RunFailed" if number == most else "RunQueued"]
+
+
+def test_a_run_that_nobody_has_started_by_its_deadline_expires():
+    state = a_run(start_deadline_seconds=30)
+    assert run.due_at(state, now=NOON, lease=LEASE) == at(30)
+    assert when(state, Wake(), at(29.999))[0] == []
+    kinds, expired = when(state, Wake(), at(30))
+    assert (kinds, expired.status, expired.ended) == (["RunExpired"], "expired", True)
+
+
+def test_a_start_after_the_deadline_is_the_runs_expiry():
+    kinds, state = when(a_run(start_deadline_seconds=30), StartRun(worker="w"), at(30))
+    assert (kinds, state.status) == (["RunExpired"], "expired")
+
+
+def test_only_the_first_start_has_a_deadline():
+    state = started(a_run(start_deadline_seconds=30))
+    _, queued = when(state, Wake(), at(60))
+    assert run.due_at(queued, now=at(60), lease=LEASE) is None
+    assert when(queued, StartRun(worker="w2"), at(61))[0] == ["RunStarted"]
+
+
+def test_a_handler_that_asks_for_another_time_gets_it_whatever_names_and_delays_the_policy_has():
+    asks = FailRun(fence=FENCE, error=BOOM, names=("RetryIn",), draw=0.5, retry_in_s=12.5)
+    kinds, state = when(started(a_run(retry_on=("OSError",), give_up_on=("RetryIn",))), asks, at(1))
+    assert (kinds, state.wake_at) == (["RunRetryPlanned"], at(13.5))
+
+
+def test_a_handler_that_asks_for_another_time_gets_no_attempt_more_than_there_are():
+    asks = FailRun(fence=FENCE, error=BOOM, names=("RetryIn",), draw=0.5, retry_in_s=12.5)
+    assert when(started(a_run(max_retries=0)), asks)[0] == ["RunFailed"]
+
+
+def test_a_handler_that_gives_up_ends_the_run():
+    gives_up = FailRun(fence=FENCE, error=BOOM, names=("GiveUp",), draw=0.5, give_up=True)
+    assert when(started(a_run()), gives_up)[0] == ["RunFailed"]
+
+
+@pytest.mark.parametrize(
+    ("report", "end"),
+    [
+        (SucceedRun(fence=FENCE, output=SAID), "RunSucceeded"),
+        (
+            FailRun(fence=FENCE, error=BOOM, names=(), draw=0.5, output=SAID),
+            "RunRetryPlanned",
+        ),
+        (InterruptRun(fence=FENCE, output=SAID), "RunInterrupted"),
+    ],
+)
+def test_what_an_attempt_has_logged_is_recorded_before_its_end(report, end):
+    output, last, *_ = run.decide(started(a_run()), report, NOON, fence=FENCE).changes
+    assert output.event == RunOutput(attempt=1, text="hi\n", dropped=3)
+    assert type(last.event).__name__ == end

@@ -1,4 +1,4 @@
--- How many runs such a list has, counted no further than $4.
+-- How many runs such a list has, counted no further than $6.
 select count(*)
 from (
     select 1
@@ -7,5 +7,7 @@ from (
         ($1::uuid is null or job_id = $1)
         and ($2::text is null or status = $2)
         and ($3::text is null or job_type = $3)
-    limit $4
+        and ($4::text is null or error ->> 'class' = $4)
+        and ($5::text is null or error_fingerprint = $5)
+    limit $6
 ) as counted

@@ -1,9 +1,12 @@
--- A page of the runs, newest first. $1 job, $2 status, $3 job type (null: any), $4 limit, $5 offset.
+-- A page of the runs, newest first. $1 job, $2 status, $3 job type, $4 class of the error, $5 its fingerprint (null: any),
+-- $6 limit, $7 offset.
 select *
 from ledger.runs
 where
     ($1::uuid is null or job_id = $1)
     and ($2::text is null or status = $2)
     and ($3::text is null or job_type = $3)
+    and ($4::text is null or error ->> 'class' = $4)
+    and ($5::text is null or error_fingerprint = $5)
 order by id desc
-limit $4 offset $5
+limit $6 offset $7
