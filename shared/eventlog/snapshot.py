@@ -79,6 +79,12 @@ def load(kind: type[State], text: bytes) -> State:
     return decoder(kind)(text)  # type: ignore[no-any-return]
 
 
+def is_newer(kind: type[Job | Run], text: bytes) -> bool:
+    """Whether a newer Daybook wrote this snapshot, so that only it can say what should stand there."""
+    found = _SHAPE.match(text)
+    return found is not None and int(found[1]) > SHAPES[kind]
+
+
 def read(ref: str, version: bytes, state: bytes, spec: bytes, fence: bytes) -> Snapshot:
     """The snapshot in the FIELDS of the hash of `job:<id>` or `run:<id>` (b'' = not there); see `load`."""
     if not version:

@@ -181,6 +181,14 @@ class System:
         self.services[name].kill()
         self.services[name].spawn()
 
+    def audit(self):
+        """`daybook audit verify`: its status and what it printed. The system may be at work."""
+        command = [*_daybook(), "audit", "verify"]
+        done = subprocess.run(
+            command, env=self._environment(), timeout=READY_S, capture_output=True, text=True, check=False
+        )
+        return done.returncode, done.stdout + done.stderr
+
     def stop(self):
         """SIGTERM to everything, servers last; all must end by themselves, with status 0."""
         statuses = {}

@@ -62,6 +62,8 @@ async def test_the_books_balance_after_every_service_was_killed_five_times(syste
     print(balance.told())
     assert killed == dict.fromkeys(ROLES, KILLS)
     assert not balance.wrong, f"seed {seed}\n" + "\n".join(balance.wrong)
+    status, told = system.audit()
+    assert status == 0, f"seed {seed}\n{told}"
     system.stop()
 
 

@@ -53,11 +53,11 @@ TABLES = (
 
 
 class Author:
-    """Writes the book: time passes when it says so, ten minutes behind Redis's."""
+    """Writes the book: time passes when it says so, twenty minutes behind Redis's."""
 
     def __init__(self, office):
         self.office = office
-        self.time = office.log.now() - timedelta(minutes=10)
+        self.time = office.log.now() - timedelta(minutes=20)
         office.log.now = lambda: self.time
 
     def passes(self, seconds):
@@ -104,7 +104,7 @@ async def write(office):
     told["once"] = await _a_job_that_completes(author)
     told |= await _runs_in_all_states(author)
     told["deleted"] = await _a_job_deleted_while_running(author)
-    await _a_job_that_was_late(author)
+    told["late"] = await _a_job_that_was_late(author)
     await _reopen(office)
     told["paused"] = await author.create(every=60)
     await author.does(f"job:{told['paused']}", PauseJob(by="ann"))
@@ -153,7 +153,7 @@ async def _a_regular_job(author):
 
 
 async def _a_job_that_completes(author):
-    """Runs once, fails for good, is retried by hand, and given another occurrence."""
+    """Runs once, fails for good, is retried by hand, given an occurrence just gone by, and one to come."""
     soon = author.time + timedelta(seconds=5)
     job_id = await author.create(once=soon, retry=NO_RETRY, overlap_policy="allow")
     author.passes(6)
@@ -170,6 +170,10 @@ async def _a_job_that_completes(author):
     )
     await author.does(f"job:{job_id}", again)
     await author.runs(again.run_id)
+    just_gone_by = a_spec(once=soon - timedelta(seconds=2), retry=NO_RETRY, overlap_policy="allow")
+    await author.does(f"job:{job_id}", UpdateJob(spec=just_gone_by))
+    (earlier,) = await author.wakes(f"job:{job_id}")
+    await author.runs(earlier)
     later = a_spec(once=author.time + timedelta(days=1), retry=NO_RETRY, overlap_policy="allow")
     await author.does(f"job:{job_id}", UpdateJob(spec=later))
     return job_id
@@ -211,6 +215,7 @@ async def _a_job_that_was_late(author):
     author.passes(125)
     for run_id in await author.wakes(f"job:{job_id}"):
         await author.runs(run_id)
+    return job_id
 
 
 async def _reopen(office):

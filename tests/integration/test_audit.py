@@ -16,7 +16,7 @@ from services.projector.audit import Invariant, archive, verify
 from shared.domain import ids
 from shared.embedded import DataDir, Endpoints
 from shared.readmodel import archive as deployment
-from shared.testing import chance, wait_until
+from shared.testing import a_job_id, chance, wait_until
 from tests.integration.archive_kit import an_office
 from tests.integration.audit_kit import a_copy, an_original, at_work, says, tells
 
@@ -117,6 +117,23 @@ async def an_occurrence_is_decided_out_of_order(copy):
     await copy.retells(edit)
 
 
+async def an_occurrence_is_decided_again_after_a_change(copy):
+    def edit(events):
+        completed = _at(events, "JobCompleted", nth=-1)
+        job = events[completed].subject
+        requested = events[completed - 1]
+        changed = next(e for e in events if e.type == "JobUpdated" and e.subject == job)
+        at = json.loads(requested.data)["scheduled_for"]
+        again = [
+            _copied(tells(changed, next_for=at)),
+            _copied(requested, subject=f"run/{a_job_id(0, datetime.fromisoformat(at))}"),
+            _copied(events[completed]),
+        ]
+        return [*events[: completed + 1], *again, *events[completed + 1 :]]
+
+    await copy.retells(edit)
+
+
 async def a_paused_job_fires(copy):
     def edit(events):
         at, _ = _fired(events)
@@ -189,6 +206,30 @@ async def an_attempt_is_left_out(copy):
     await copy.retells(edit)
 
 
+async def a_cancel_answers_an_older_start(copy):
+    def edit(events):
+        at = _at(events, "RunCancelled", attempt=1)
+        events[at] = replace(events[at], cause="another")
+        return events
+
+    await copy.retells(edit)
+
+
+async def a_run_expires_after_its_start(copy):
+    def edit(events):
+        at = _at(events, "RunExpired")
+        started = next(
+            e for e in events if e.type == "RunStarted" and e.subject.endswith(copy.told["poison"])
+        )
+        lost = next(e for e in events if e.type == "RunLost" and e.subject == started.subject)
+        queued = events[_at(events, "RunQueued", reason="lost")]
+        of_it = {"subject": events[at].subject, "job": events[at].job}
+        more = [_copied(started, **of_it), _copied(lost, **of_it), _copied(queued, **of_it)]
+        return [*events[:at], *more, *events[at:]]
+
+    await copy.retells(edit)
+
+
 async def a_result_answers_an_older_start(copy):
     def edit(events):
         at = _at(events, "RunOutput") + 1
@@ -214,6 +255,15 @@ def _copied(event, **changes):
 async def a_newer_event_stands_there(copy):
     def edit(events):
         at = _at(events, "RunOutput")
+        events[at] = replace(events[at], v=99)
+        return events
+
+    await copy.retells(edit)
+
+
+async def a_newer_event_of_a_job_stands_there(copy):
+    def edit(events):
+        at = _at(events, "JobUpdated")
         events[at] = replace(events[at], v=99)
         return events
 
@@ -353,19 +403,23 @@ PLANTED = [
     (_edited("RunRequested", where={"trigger": "schedule"}, next_for=_later(seconds=1)), {"occurrences"}),
     (an_occurrence_is_skipped_in_silence, {"occurrences"}),
     (an_occurrence_is_swallowed_by_a_change, {"occurrences"}),
+    (an_occurrence_is_decided_again_after_a_change, {"occurrences"}),
     (an_occurrence_is_decided_out_of_order, {"order"}),
     (a_paused_job_fires, {"firings"}),
     (a_deleted_job_skips, {"firings"}),
     (a_run_starts_beside_another, {"overlaps"}),
     (a_run_ends_twice, {"ends"}),
     (a_run_goes_on_after_its_end, {"ends"}),
+    (a_run_expires_after_its_start, {"ends"}),
     (an_attempt_is_left_out, {"attempts"}),
     (a_result_answers_an_older_start, {"results"}),
+    (a_cancel_answers_an_older_start, {"results"}),
     (_edited("RunFailed", attempt=2), {"results"}),
     (a_run_starts_again_without_a_reason, {"restarts"}),
     (_edited("RunRetryPlanned", wake_at=_later(days=1)), {"retries"}),
     # The projector records what it can't read, and is still right to.
     (a_newer_event_stands_there, {"readable", "refused"}),
+    (a_newer_event_of_a_job_stands_there, {"readable", "refused"}),
     (an_event_is_missing, {"positions"}),
     (a_log_was_opened_after_another_event, {"positions"}),
     (two_events_have_one_id, {"ids"}),
@@ -421,6 +475,35 @@ async def test_a_violation_is_seen_by_its_own_line(copy, plant, lines):
 
 async def test_every_line_is_seen_to_fail():
     assert set().union(*(lines for _, lines in PLANTED)) == {each.name.lower() for each in Invariant}
+
+
+# What is no violation.
+
+
+async def test_what_the_timer_has_put_off_is_no_violation(copy):
+    """It comes again within a minute; later than that nobody puts it off."""
+    seconds, _ = await copy.redis.time()
+    late = await copy.redis.zscore(copy.keys.due, copy.ref("job", "late"))
+    assert late < seconds * 1000
+    await copy.redis.zadd(copy.keys.due, {copy.ref("job", "late"): (seconds + 30) * 1000})
+    assert await copy.wrong() == {}
+    await copy.redis.zadd(copy.keys.due, {copy.ref("job", "late"): (seconds + 90) * 1000})
+    assert (await copy.wrong()).keys() == {"due_times"}
+
+
+async def test_a_snapshot_of_a_newer_build_is_not_judged(copy):
+    key = _hash("job", "regular")(copy)
+    state = await copy.redis.hget(key, "state")
+    await copy.redis.hset(key, "state", state.replace(b'{"shape":1,', b'{"shape":2,"new":0,'))
+    await copy.sql(
+        "update book.snapshots set shape = 2, state = '{}' where ref = $1", copy.ref("job", "regular")
+    )
+    report = await copy.audit()
+    assert report.violations == 0
+    assert {line.name: line.unchecked for line in report.lines if line.unchecked} == {
+        "snapshots": 1,
+        "book_snapshots": 1,
+    }
 
 
 # A system at work.

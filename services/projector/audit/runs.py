@@ -9,9 +9,12 @@ from services.projector.audit.lines import Invariant
 from shared.domain import ids
 from shared.domain.events import (
     TERMINAL,
+    RunCancelled,
+    RunExpired,
     RunFailed,
     RunInterrupted,
     RunLost,
+    RunOutput,
     RunQueued,
     RunRequested,
     RunRetryPlanned,
@@ -105,21 +108,17 @@ def _go_on(findings: Findings, story: _Story, recorded: Recorded, event: Event) 
             story.wake_ms = ids.to_ms(wake_at)
         case RunSucceeded(attempt=attempt) | RunInterrupted(attempt=attempt):
             _reported(findings, story, recorded, attempt, where)
-        case RunLost(attempt=attempt):
-            findings.expect(
-                Invariant.RESULTS,
-                (story.stands, story.attempt) == (_RUNNING, attempt),
-                f"{where}: attempt {attempt} was not running",
-            )
-            story.stands = _OVER
-        case RunFailed(attempt=attempt) if story.stands == _RUNNING:
+        case RunOutput(attempt=attempt):
+            _check_answer(findings, story, recorded, attempt, where)
+        case RunFailed(attempt=attempt) | RunCancelled(attempt=attempt) if story.stands == _RUNNING:
             _reported(findings, story, recorded, attempt, where)
+        case RunLost(attempt=attempt):
+            _check_attempt(findings, story, attempt, where, running=True)
+            story.stands = _OVER
         case RunFailed(attempt=attempt):  # of its losses; the RunLost stands before it
-            findings.expect(
-                Invariant.RESULTS,
-                (story.stands, story.attempt) == (_OVER, attempt),
-                f"{where}: attempt {attempt} was not running",
-            )
+            _check_attempt(findings, story, attempt, where, running=False)
+        case RunExpired():
+            findings.expect(Invariant.ENDS, story.attempt == 0, f"{where}: it had started")
         case _:
             pass
 
@@ -145,6 +144,12 @@ def _check_wake(findings: Findings, story: _Story, recorded: Recorded, where: st
 
 
 def _reported(findings: Findings, story: _Story, recorded: Recorded, attempt: int, where: str) -> None:
+    """A worker says that its attempt is over."""
+    _check_answer(findings, story, recorded, attempt, where)
+    story.stands = _OVER
+
+
+def _check_answer(findings: Findings, story: _Story, recorded: Recorded, attempt: int, where: str) -> None:
     """What a worker says of its attempt names the RunStarted that it answers as its cause."""
     findings.expect(
         Invariant.RESULTS,
@@ -152,4 +157,12 @@ def _reported(findings: Findings, story: _Story, recorded: Recorded, attempt: in
         f"{where}: it answers {recorded.cause or 'no start'}, attempt {attempt}; the run is {story.stands}, "
         f"its latest start {story.start or 'none'}, attempt {story.attempt}",
     )
-    story.stands = _OVER
+
+
+def _check_attempt(findings: Findings, story: _Story, attempt: int, where: str, *, running: bool) -> None:
+    """What a timer says of an attempt whose worker was lost."""
+    findings.expect(
+        Invariant.RESULTS,
+        story.attempt == attempt > 0 and story.stands == (_RUNNING if running else _OVER),
+        f"{where}: attempt {attempt}; the run is {story.stands}, its latest attempt {story.attempt}",
+    )

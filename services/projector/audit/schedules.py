@@ -31,9 +31,15 @@ if TYPE_CHECKING:
 
 
 class Decided(Value, frozen=True, kw_only=True):
-    """How far the schedules of a partition's jobs were decided: job id → the latest occurrence."""
+    """How far the schedules of a partition's jobs were decided.
+
+    Attributes:
+        last: job id → the occurrence decided last.
+        begun_again: jobs with a new schedule of which nothing was decided yet.
+    """
 
     last: dict[str, datetime] = field(default_factory=dict)
+    begun_again: set[str] = field(default_factory=set)
 
 
 def check(findings: Findings, decided: Decided, job: Job, change: Change, place: str) -> None:
@@ -54,8 +60,8 @@ def check(findings: Findings, decided: Decided, job: Job, change: Change, place:
             _check_decision(findings, decided, job, (first, last), place, skipped=reason)
         case JobUpdated() | JobResumed() | JobDeleted() | JobCompleted() as event:
             _check_nothing_is_swallowed(findings, job, event, place)
-            if isinstance(event, JobUpdated):
-                _allow_what_is_announced(decided, job, event)
+            if isinstance(event, JobUpdated) and event.spec.schedule != job.spec.schedule:
+                decided.begun_again.add(job.id)  # it may begin at a `run_at` just gone by
         case _:
             pass
 
@@ -77,18 +83,20 @@ def _check_decision(
         what = "fires" if skipped is None else "skips"
         findings.wrong(Invariant.FIRINGS, f"{place} {what} {first} of job {job.id}, which is {job.status}")
         return
+    before = decided.last.get(job.id)
+    is_again = first == before
+    had = "been decided" if is_again else f"announced {job.next_for}"
     findings.expect(
         Invariant.OCCURRENCES,
-        first == job.next_for,
-        f"{place} decides {first} of job {job.id}, which had announced {job.next_for}",
+        first == job.next_for and not is_again,
+        f"{place} decides {first} of job {job.id}, which had {had}",
     )
-    before = decided.last.get(job.id)
+    rises = before is None or first > before or is_again or job.id in decided.begun_again
     findings.expect(
-        Invariant.ORDER,
-        first <= last and (before is None or first > before),
-        f"{place} decides {first} of job {job.id} after {before}",
+        Invariant.ORDER, first <= last and rises, f"{place} decides {first} of job {job.id} after {before}"
     )
     decided.last[job.id] = last
+    decided.begun_again.discard(job.id)
 
 
 def _check_overlap(findings: Findings, job: Job, place: str) -> None:
@@ -119,9 +127,3 @@ def _time_of(event: Event) -> datetime | None:
             return at
         case _:
             return None
-
-
-def _allow_what_is_announced(decided: Decided, job: Job, event: JobUpdated) -> None:
-    """A new schedule may begin at a `run_at` just gone by, before what the old one has decided last."""
-    if event.spec.schedule != job.spec.schedule:
-        decided.last.pop(job.id, None)

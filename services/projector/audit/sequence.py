@@ -96,11 +96,11 @@ class Sequence:
         before, position = self.at, recorded.position
         if position.pos != before.pos + 1:
             return "positions are missing"
+        if recorded.type != LogOpened.__name__:
+            return None if position.epoch == before.epoch else "its epoch was not opened"
         opened = _opened(recorded)
         if opened is None:
-            if position.epoch == before.epoch:
-                return None
-            return "its epoch was not opened"
+            return None  # a newer build's: it is told of as unreadable
         previous = None if before == START else (*before, self.id)
         if opened.previous != previous:
             return f"it was opened after {opened.previous}, not after {previous}"
@@ -110,9 +110,7 @@ class Sequence:
 
 
 def _opened(recorded: Recorded) -> LogOpened | None:
-    """What a LogOpened says; None for another event, or one that this build can't read."""
-    if recorded.type != LogOpened.__name__:
-        return None
+    """What a LogOpened says; None for one that this build can't read."""
     try:
         event = decode(recorded.type, recorded.v, recorded.data)
     except Exception:  # noqa: BLE001 - whatever stands there, it opens nothing

@@ -142,6 +142,9 @@ def _check_snapshot(
 ) -> None:
     if seen.version is None and may_be_gone:
         return
+    if snapshot.is_newer(type(state), seen.state or b""):
+        findings.unchecked(Invariant.SNAPSHOTS)
+        return
     findings.checked(Invariant.SNAPSHOTS)
     if seen.version is None:
         findings.wrong(Invariant.SNAPSHOTS, f"{seen.ref} is not in Redis")
