@@ -4,10 +4,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from shared.domain.commands import PauseJob
 from shared.embedded import Valkey
 from shared.eventlog.connection import connect
 from shared.eventlog.envelope import decode
-from shared.testing import wait_until
+from shared.testing import TESTER, wait_until
 from tests.integration.archive_kit import Office, all_of, an_office
 from tests.integration.trace_kit import kinds, logged, opened_by, scripts_of
 
@@ -48,7 +49,7 @@ async def test_a_master_that_comes_back_with_its_scripts_and_without_the_tail_ta
     """Trace 3a: B takes over from A, A follows B and keeps its scripts, B dies, A takes over without B's last."""
     (server_a, a), (server_b, b) = pair
     async with an_office(postgres, server_a) as office:
-        await office.create()
+        job_id = await office.create()
         scripts = await scripts_of(a)
         await follow(b, server_a)
         await caught_up(b, a)
@@ -65,8 +66,9 @@ async def test_a_master_that_comes_back_with_its_scripts_and_without_the_tail_ta
         assert await a.script_exists(*scripts) == [True, True], "no script is missing: NOSCRIPT tells nothing"
         before = await kinds(a, office.keys(0))
         assert before == ["LogOpened", "JobCreated", "LogOpened", "JobCreated"]
-        await office.create()
-        assert await kinds(a, office.keys(0)) == [*before, "LogOpened", "JobCreated"]
+        # A job that is there: whoever loads one that isn't looks first whether the log is open.
+        await office.decider.decide(f"job:{job_id}", PauseJob(by="ann"), TESTER)
+        assert await kinds(a, office.keys(0)) == [*before, "LogOpened", "JobPaused"]
         assert await all_of(office.projector()) == 6
 
 
