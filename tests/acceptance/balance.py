@@ -319,7 +319,16 @@ def _stands(ack, event, state):
             return state == "paused"
         case "resume":
             return state == "pending"
+        case "cancel" | "retry":
+            return event.run_id == ack.said and _run_stands(ack, event)
     raise AssertionError(ack)
+
+
+def _run_stands(ack, event):
+    if ack.what == "retry":
+        return event.type == "RunRequested"
+    # An answer 200 tells how the run has ended: perhaps otherwise, just before it was cancelled.
+    return ack.status != 200 or ledgers.TERMINAL.get(event.type) == ack.shown
 
 
 def _amount(value):

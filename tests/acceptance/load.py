@@ -18,7 +18,8 @@ FOREVER_S = 86_400  # an interval of which no occurrence comes within the test
 class Ack:
     """An answer that promised something: at `place` stands what was asked for.
 
-    It was asked for at `began` and answered at `ended`, by the machine's clock.
+    It was asked for at `began` and answered at `ended`, by the machine's clock; `shown` is the status that the job
+    or execution had in the answer.
     """
 
     what: str
@@ -29,6 +30,7 @@ class Ack:
     status: int
     began: float
     ended: float
+    shown: str
 
 
 def job_body(rng, name):
@@ -84,6 +86,12 @@ class Clients:
     async def delete(self, job_id):
         return await self._send("delete", "DELETE", f"/{job_id}")
 
+    async def cancel(self, run_id):
+        return await self._send("cancel", "POST", f"/{run_id}/cancel", about="executions")
+
+    async def retry(self, run_id):
+        return await self._send("retry", "POST", f"/{run_id}/retry", about="executions")
+
     async def write_until(self, stop):
         """Change what there is, at random, until `stop` is set."""
         often = [self.pause, self.resume, self.trigger, self.trigger, self.update]
@@ -135,13 +143,13 @@ class Clients:
             pass
         return done
 
-    async def _send(self, what, method, path, *, said="", **kwargs):
+    async def _send(self, what, method, path, *, about="jobs", said="", **kwargs):
         """Return the answer's body (True if it has none) if it was acknowledged; note it."""
         request_id = f"{what}-{next(self._numbers)}"
         began = time.time()
         try:
             response = await self._http.request(
-                method, f"/api/v1/jobs{path}", headers={"X-Request-ID": request_id}, **kwargs
+                method, f"/api/v1/{about}{path}", headers={"X-Request-ID": request_id}, **kwargs
             )
         except httpx.TransportError:  # the API was killed before it answered: done or not, nobody was told
             self.unanswered += 1
@@ -164,6 +172,7 @@ class Clients:
                 status=status,
                 began=began,
                 ended=time.time(),
+                shown=body.get("status", ""),
             )
         )
         return body

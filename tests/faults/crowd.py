@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import deque
 from pathlib import Path
 
 from tests.acceptance.load import Clients
@@ -13,6 +14,7 @@ PACE_S = 0.08  # a client's pause between two requests, at most
 AT_A_TIME = 32  # that many create the first jobs
 JOBS_MAX = 1.1  # so many times the jobs at first: beyond, another one is made only when one has gone
 INTERVALS_S = (4, 25)
+RUNS_KNOWN = 40  # the latest that were triggered: some of them are cancelled, and some run again
 QUICK = {"initial_seconds": 0.2, "multiplier": 2.0, "max_seconds": 2.0, "jitter": 0.5}
 
 
@@ -97,6 +99,7 @@ class Crowd(Clients):
         super().__init__(http, rng, body=job_body)
         self._jobs_max = int(jobs * JOBS_MAX)
         self._alive = []
+        self._runs = deque(maxlen=RUNS_KNOWN)
 
     async def make(self, count):
         """Create so many, each acknowledged."""
@@ -122,15 +125,23 @@ class Crowd(Clients):
         if chance < 0.1:
             await (self._create() if len(self._alive) < self._jobs_max else self._delete())
             return
+        if chance < 0.2 and self._runs:
+            await self._rng.choice([self.cancel, self.cancel, self.retry])(self._rng.choice(self._runs))
+            return
         job_id = self._rng.choice(self._alive)
-        if chance < 0.3:
+        if chance < 0.4:
             await self.update(job_id, interval_seconds=self._rng.randint(*INTERVALS_S))
         else:
-            await self._rng.choice([self.pause, self.resume, self.resume, self.trigger])(job_id)
+            await self._rng.choice([self.pause, self.resume, self.resume, self._trigger])(job_id)
 
     async def _create(self):
         if job_id := await self.create():
             self._alive.append(job_id)
+
+    async def _trigger(self, job_id):
+        answer = await self.trigger(job_id)
+        if answer and "id" in answer:
+            self._runs.append(answer["id"])
 
     async def _delete(self):
         job_id = self._alive.pop(self._rng.randrange(len(self._alive)))

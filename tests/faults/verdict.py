@@ -100,6 +100,8 @@ def _duplicates(events):
     yield from (f"occurrence decided {count} times: {key}" for key, count in decided.items() if count > 1)
     ends = Counter(event.run_id for event in events if event.type in TERMINAL)
     yield from (f"run ended {count} times: {run_id}" for run_id, count in ends.items() if count > 1)
+    again = Counter(event.told["of"] for event in events if event.told.get("trigger") == "retry")
+    yield from (f"run retried {count} times: {run_id}" for run_id, count in again.items() if count > 1)
     # A client numbers its requests and repeats none: neither may the system, however often it decided again.
     written = Counter(
         (event.corr, event.type)
