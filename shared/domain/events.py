@@ -39,6 +39,7 @@ class Failure(Value, frozen=True, kw_only=True):
 class JobCreated(Event, frozen=True, kw_only=True):
     """A user defined a job. `anchor_at`: where its interval counts from. `next_for`: its first occurrence."""
 
+    VERSION: ClassVar[int] = 2
     spec: JobSpec
     owner: str
     tenant: str
@@ -50,6 +51,7 @@ class JobCreated(Event, frozen=True, kw_only=True):
 class JobUpdated(Event, frozen=True, kw_only=True):
     """A user replaced the specification; runs already requested keep the old one."""
 
+    VERSION: ClassVar[int] = 2
     spec: JobSpec
     revision: int
     updated_at: datetime
@@ -122,6 +124,8 @@ class RunRequested(Event, frozen=True, kw_only=True):
         requested_at: when it was decided.
         next_for: the job's next occurrence after this one (trigger `schedule` only).
     """
+
+    VERSION: ClassVar[int] = 2
 
     job_id: str
     scheduled_for: datetime

@@ -18,7 +18,7 @@ from shared.domain.run import Run
 from shared.domain.value import Value
 from shared.eventlog.envelope import decoder, json_text
 
-SHAPES: dict[type[Job | Run], int] = {Job: 1, Run: 1}
+SHAPES: dict[type[Job | Run], int] = {Job: 2, Run: 2}
 FIELDS = ("version", "state", "spec", "fence")  # of a hash in Redis
 _PREFIX = {kind: f'{{"shape":{shape},' for kind, shape in SHAPES.items()}
 _SHAPE = re.compile(rb'\{"shape":(\d+),')

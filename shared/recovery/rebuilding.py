@@ -7,9 +7,9 @@ Everything is taken away first, work streams and due index before what they name
 whoever claims or wakes meanwhile finds all of a run or nothing of it. Leases of partitions stay: they tell who
 serves, not what has happened.
 
-Answers to Idempotency-Keys (`K:once:*`) are kept where the log only lost its tail: what they answer is archived. After
-a fork they go, as they may answer for what was put aside; and what was wiped is not made anew yet. Whoever builds that
-adds to `_parts` a generator of HSET and PEXPIRE over the archive's last 24 hours.
+Answers that are given once (`K:once:*`) are kept where the log only lost its tail: what they answer is archived. After
+a fork they go, as they may answer for what was put aside. Those of retries are made anew from the archive's last 24
+hours; whoever adds others adds them to `shared.eventlog.once`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from shared.domain import ids, job, run
 from shared.domain.events import TERMINAL, RunStarted
 from shared.domain.job import Job
 from shared.domain.run import Run, Status
-from shared.eventlog import snapshot
+from shared.eventlog import once, snapshot
 from shared.eventlog.envelope import UnknownEvent
 from shared.eventlog.position import Position
 from shared.eventlog.snapshot import NewerShape
@@ -141,7 +141,7 @@ class Rebuilding:
 
     def _parts(self) -> Iterable[AsyncIterator[Command]]:
         """What is put back, in order: nothing may be found in a work stream before it is whole."""
-        return self._jobs(), self._runs(), self._work()
+        return self._jobs(), self._runs(), self._answers(), self._work()
 
     # Away.
 
@@ -232,6 +232,20 @@ class Rebuilding:
             follower = state.job_id if state.follows else ""
             entry = Entry(version, state.spec.queue, state.spec.priority, state.id, follower)
             self._rebuilt.waiting.append(entry)
+
+    async def _answers(self) -> AsyncIterator[Command]:
+        since = self._now - once.REMEMBERED
+        rows = self._connection.cursor(
+            _statement("retries_since"), self._keys.partition, since, prefetch=SCANNED, timeout=ASKING_S
+        )
+        async for row in rows:
+            event = recorded(row)
+            answer = once.of_change(event.change(), now=self._now)
+            if answer is not None:
+                name = f"once:{answer.digest}"
+                told = ("fingerprint", answer.fingerprint, "answer", answer.answer)
+                yield ("HSET", name, *told, "position", str(event.position))
+                yield "PEXPIRE", name, str(answer.ttl_ms)
 
     async def _work(self) -> AsyncIterator[Command]:
         for entry in sorted(self._rebuilt.waiting):

@@ -4,10 +4,11 @@ import asyncio
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from services.executor.heartbeat import Heartbeat
 from services.projector import partition as projecting
-from shared.domain.commands import SucceedRun, TriggerJob, Wake
+from shared.domain.commands import RetryRun, SucceedRun, TriggerJob, Wake
 from shared.domain.events import LogOpened
 from shared.domain.ids import from_ms
 from shared.domain.refusals import LostLease, Refused
@@ -15,6 +16,7 @@ from shared.embedded import Postgres
 from shared.eventlog import opening
 from shared.eventlog.envelope import decode
 from shared.eventlog.keys import PRIORITIES
+from shared.eventlog.once import of_retry
 from shared.eventlog.position import Position
 from shared.faults import BROKEN, Fatal
 from shared.loop import Stop
@@ -56,6 +58,36 @@ async def test_what_is_made_anew_equals_what_was_wiped_to_the_byte(office):
     assert now.epoch > tail.position.epoch
     assert now.last_ms >= int(meta[b"last_ms"])
     await go_on(office, made)
+
+
+async def test_a_run_that_was_retried_is_not_retried_again_after_redis_was_wiped(office):
+    job_id = await office.create(overlap_policy="allow")
+    ended = await office.run(job_id)
+    held = (await office.log.load(f"run:{ended}"))[f"run:{ended}"].state
+    retried = a_job_id(0, office.log.now())
+    command = RetryRun(
+        run_id=retried,
+        correlation_id="c",
+        of=ended,
+        scheduled_for=held.scheduled_for,
+        revision=1,
+        spec=held.spec,
+    )
+    answer = of_retry(ended, answer=retried)
+    written = await office.decider.decide(f"job:{job_id}", command, TESTER, once=answer)
+    await all_of(office.projector())
+    key = office.keys(0).once(answer.digest)
+    before, left_ms = await office.redis.hgetall(key), await office.redis.pttl(key)
+    await wipe(office)
+    await office.open(0)
+    assert await office.redis.hgetall(key) == before
+    assert before[b"position"].decode() == str(written.last)
+    assert 0 < left_ms - await office.redis.pttl(key) < 60_000
+    other = replace(command, run_id=a_job_id(0, office.log.now()))
+    again = await office.decider.decide(
+        f"job:{job_id}", other, TESTER, once=of_retry(ended, answer=other.run_id)
+    )
+    assert again.answered.answer == retried
 
 
 async def go_on(office, made):
