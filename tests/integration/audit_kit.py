@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import itertools
 import json
+import secrets
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from functools import partial
@@ -316,38 +317,42 @@ class Copy:
             self._fold(pipe, events)
             pipe.hset(self.keys.meta, "pos", events[-1].position.pos)
             await pipe.execute()
-        office = self.office
-        prefix, office.bench.prefix, office.keys = (
-            office.bench.prefix,
-            self.prefix,
-            partial(Keys, self.prefix),
-        )
-        try:
+        async with self.in_office() as office:
             await all_of(office.projector("again"))
+
+    @asynccontextmanager
+    async def in_office(self):
+        """The office at work on this copy."""
+        office = self.office
+        prefix, log = office.bench.prefix, office.decider._log
+        office.bench.prefix, office.keys = self.prefix, partial(Keys, self.prefix)
+        office.decider._log = office.bench.another_log(f"copy {secrets.token_hex(4)}")
+        await office.decider._log.sync()
+        try:
+            yield office
         finally:
-            office.bench.prefix = prefix
+            await office.decider._log.close()
+            office.bench.prefix, office.decider._log = prefix, log
             del office.keys
 
     async def goes_on(self):
-        """Some more happens in partition 0, and is archived."""
-        office = self.office
-        prefix, office.bench.prefix, office.keys = (
-            office.bench.prefix,
-            self.prefix,
-            partial(Keys, self.prefix),
-        )
-        log = office.decider._log
-        office.decider._log = office.bench.another_log(f"more {self.prefix}")
-        try:
-            await office.decider._log.sync()
+        """Some more happens in partition 0, and is archived; return a run that was begun, and its start."""
+        async with self.in_office() as office:
             job_id = await office.create(overlap_policy="allow")
             for end in (SucceedRun, FailRun, CancelRun):
                 await _carry_out(office, await office.trigger(job_id), end)
+            run_id = await office.trigger(job_id)
+            started = await office.decider.decide(
+                f"run:{run_id}", StartRun(worker="w"), Context(actor="executor")
+            )
             await all_of(office.projector("more"))
-        finally:
-            office.bench.prefix = prefix
-            office.decider._log = log
-            del office.keys
+        return run_id, started
+
+    async def ends(self, run_id, started):
+        """The run succeeds."""
+        context = Context(actor="executor", cause=started.event_ids[-1])
+        async with self.in_office() as office:
+            await office.decider.decide(f"run:{run_id}", SucceedRun(fence=started.after.fence), context)
 
     async def _burn(self):
         await self.sql("delete from book.events where partition = 0")

@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 from msgspec.structs import replace
 
-from services.projector.audit import Invariant, archive, verify
+from services.projector.audit import Invariant, archive, verify, write_side
 from shared.domain import ids
 from shared.embedded import DataDir, Endpoints
 from shared.readmodel import archive as deployment
@@ -240,9 +240,26 @@ async def a_result_answers_an_older_start(copy):
     await copy.retells(edit)
 
 
+async def an_output_answers_an_older_start(copy):
+    def edit(events):
+        at = _at(events, "RunOutput")
+        events[at] = replace(events[at], cause="another")
+        return events
+
+    await copy.retells(edit)
+
+
 async def a_run_starts_again_without_a_reason(copy):
     def edit(events):
         del events[_at(events, "RunInterrupted")]
+        return events
+
+    await copy.retells(edit)
+
+
+async def a_run_starts_again_without_being_queued(copy):
+    def edit(events):
+        del events[_at(events, "RunQueued", reason="interrupted")]
         return events
 
     await copy.retells(edit)
@@ -284,6 +301,11 @@ async def a_log_was_opened_after_another_event(copy):
     opened = await copy.find("LogOpened", reason="restart")
     epoch, pos, _ = json.loads(opened.data)["previous"]
     await copy.rewrites(opened, data=tells(opened, previous=[epoch, pos, "another"]).data)
+
+
+async def a_log_was_opened_for_another_epoch(copy):
+    opened = await copy.find("LogOpened", reason="restart")
+    await copy.rewrites(opened, data=tells(opened, epoch=opened.position.epoch + 1).data)
 
 
 async def two_events_have_one_id(copy):
@@ -366,6 +388,13 @@ async def a_queued_run_stands_in_another_work_stream_too(copy):
     await copy.redis.xadd(copy.keys.work("many", 6), pairs, id=entry)
 
 
+async def a_work_entry_names_a_job_that_follows_nothing(copy):
+    entries = await copy.redis.xrange(_work(copy))
+    await copy.redis.delete(_work(copy))
+    for entry, pairs in entries:
+        await copy.redis.xadd(_work(copy), pairs | {"job": copy.told["many"]}, id=entry)
+
+
 async def a_retry_is_late_by_a_day(copy):
     await copy.redis.zincrby(copy.keys.due, DAY_MS, copy.ref("run", "retrying"))
 
@@ -414,14 +443,19 @@ PLANTED = [
     (an_attempt_is_left_out, {"attempts"}),
     (a_result_answers_an_older_start, {"results"}),
     (a_cancel_answers_an_older_start, {"results"}),
+    (an_output_answers_an_older_start, {"results"}),
     (_edited("RunFailed", attempt=2), {"results"}),
+    (_edited("RunFailed", nth=1, attempt=2), {"results"}),
+    (_edited("RunLost", attempt=7), {"results"}),
     (a_run_starts_again_without_a_reason, {"restarts"}),
+    (a_run_starts_again_without_being_queued, {"restarts"}),
     (_edited("RunRetryPlanned", wake_at=_later(days=1)), {"retries"}),
     # The projector records what it can't read, and is still right to.
     (a_newer_event_stands_there, {"readable", "refused"}),
     (a_newer_event_of_a_job_stands_there, {"readable", "refused"}),
     (an_event_is_missing, {"positions"}),
     (a_log_was_opened_after_another_event, {"positions"}),
+    (a_log_was_opened_for_another_epoch, {"positions"}),
     (two_events_have_one_id, {"ids"}),
     (two_events_have_one_position, {"ids"}),
     (the_log_says_something_else, {"log"}),
@@ -440,6 +474,7 @@ PLANTED = [
     (_redis("ZADD", _due, 1, "relay:nobody"), {"strays"}),
     (_redis("XADD", _work, "*", "run", lambda copy: copy.told["running"]), {"strays"}),
     (a_queued_run_stands_in_another_work_stream_too, {"strays"}),
+    (a_work_entry_names_a_job_that_follows_nothing, {"strays"}),
     (_redis("ZADD", _due, 1, _ref("job", "once")), {"due_times"}),
     (a_retry_is_late_by_a_day, {"due_times"}),
     (_redis("HSET", _hash("job", "regular"), "version", "1-1"), {"versions"}),
@@ -456,6 +491,13 @@ PLANTED = [
     (_sql("update ledger.runs set result = '{}' where result is not null"), {"runs"}),
     (_sql("delete from ledger.runs where id = $1 /* running */"), {"runs"}),
     (_sql("update ledger.runs set id = '00000000-0000-8000-8000-000000000000' where id = $1 /* stopped */"), {"runs"}),
+    (
+        _sql(
+            "insert into ledger.runs select (jsonb_populate_record(runs, "
+            """'{"id": "00000000-0000-8000-8000-000000000000"}')).* from ledger.runs where id = $1 /* stopped */"""
+        ),
+        {"runs"},
+    ),
     (_sql("update ledger.run_hourly set started = started + 1 where partition = 0"), {"hours"}),
     (a_refused_row_is_still_missing, {"refused"}),
     (
@@ -489,6 +531,28 @@ async def test_what_the_timer_has_put_off_is_no_violation(copy):
     assert await copy.wrong() == {}
     await copy.redis.zadd(copy.keys.due, {copy.ref("job", "late"): (seconds + 90) * 1000})
     assert (await copy.wrong()).keys() == {"due_times"}
+
+
+async def test_what_was_refused_and_is_right_by_now_is_no_violation(copy):
+    event = await copy.find("JobUpdated")
+    statement = "insert into book.projection_errors values (0, 1, 1, $1, $2, '', 'ouch', now())"
+    await copy.sql(statement, "event", event.id)
+    await copy.sql(statement, "jobs", copy.told["regular"])
+    await copy.sql(statement, "runs", copy.told["running"])
+    report = await copy.audit()
+    assert report.violations == 0
+    assert {line.name: line.checked for line in report.lines}["refused"] == 3
+
+
+async def test_the_size_of_pages_changes_nothing(copy, monkeypatch):
+    before = await copy.audit()
+    monkeypatch.setattr(archive, "AT_ONCE", 2)
+    monkeypatch.setattr(write_side, "AT_ONCE", 3)
+    monkeypatch.setattr(write_side, "ENTRIES", 2)
+    assert before == await copy.audit()
+    assert before.violations == 0
+    await a_run_ends_twice(copy)
+    assert (await copy.wrong()).keys() == {"ends"}
 
 
 async def test_a_snapshot_of_a_newer_build_is_not_judged(copy):
@@ -530,6 +594,25 @@ async def test_what_the_log_has_trimmed_meanwhile_is_read_from_the_archive(copy,
     )
     (entry,) = await copy.redis.xrange(copy.keys.log)
     assert entry[0].decode().endswith(f"-{report.events}")
+
+
+async def test_a_run_that_ends_while_it_is_looked_at_is_no_violation(copy, monkeypatch):
+    """It wasn't there when the keys were listed, and is over when its page is read; its hash stays for a minute."""
+    checkpoint, due, begun = archive.checkpoint, write_side.WriteSide.due, []
+
+    async def begins(connection, partition):
+        begun.append(await copy.goes_on())
+        return await checkpoint(connection, partition)
+
+    async def ends(redis):
+        await copy.ends(*begun[0])
+        return await due(redis)
+
+    monkeypatch.setattr(archive, "checkpoint", begins)
+    monkeypatch.setattr(write_side.WriteSide, "due", ends)
+    report = await copy.audit(0)
+    assert {line.name: line.first for line in report.lines if line.violations} == {}
+    assert await copy.redis.exists(copy.keys.aggregate(f"run:{begun[0][0]}"))
 
 
 async def test_events_that_are_nowhere_are_missed(copy):
