@@ -126,7 +126,10 @@ class Crowd(Clients):
             await (self._create() if len(self._alive) < self._jobs_max else self._delete())
             return
         if chance < 0.2 and self._runs:
-            await self._rng.choice([self.cancel, self.cancel, self.retry])(self._rng.choice(self._runs))
+            if self._rng.random() < 0.5:
+                await self.cancel(self._runs[-1])
+            else:
+                await self.retry(self._rng.choice(self._runs))
             return
         job_id = self._rng.choice(self._alive)
         if chance < 0.4:
