@@ -97,6 +97,24 @@ GUARDS = (
         ),
     ),
     Guard(
+        name="still-loading",
+        protects="a server that is loading again is waited for by those with a line of their own, too",
+        file="shared/eventlog/wire.py",
+        text='    "LOADING": BusyLoadingError,\n',
+        instead="",
+        tests=_in("test_wire", "test_a_server_that_is_not_ready_yet_is_waited_for"),
+    ),
+    Guard(
+        name="reset-write",
+        protects="a connection that is reset just before it is written to ends no service",
+        file="shared/eventlog/connection.py",
+        text="isinstance(error, OSError | RuntimeError)",
+        instead="isinstance(error, OSError)",
+        tests=_in(
+            "test_resets", "test_a_command_on_a_connection_that_was_just_reset_is_broken_infrastructure"
+        ),
+    ),
+    Guard(
         name="expected-tail",
         protects="trace 3c: a log that changed after it was compared is not opened",
         file="shared/eventlog/open.lua",
