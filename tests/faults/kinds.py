@@ -64,7 +64,7 @@ async def _killed(role, scene):
 
 async def _stopped(role, scene):
     service = scene.rng.choice(scene.stage.of(role))
-    for_s = scene.seconds(0.3, scene.longest_s) if scene.rng.random() < 0.5 else LEASE_S + scene.seconds(0.3)
+    for_s = scene.seconds(0.3) + (LEASE_S if scene.rng.random() < 0.5 else 0)
     scene.strike.how = f"{service.name} for {for_s:.1f} s"
     await _frozen([service], for_s)
     scene.strike.over()

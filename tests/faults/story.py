@@ -1,8 +1,10 @@
 """One run of the suite: a crowd at work, faults by plan, then quiet; and all that was seen of it."""
 
 import asyncio
+import contextlib
 import random
 from dataclasses import dataclass
+from functools import partial
 
 import asyncpg
 import httpx
@@ -58,14 +60,16 @@ async def played(directory, plan, *, jobs=JOBS, say=print):
         await director.play()
         watching.cancel()
         over = now()
-        await _rest(stage, clients, say)
+        with _noted(director.troubles, "no rest"):
+            await _rest(stage, clients, say)
         quiet_s = now() - over
         say("verifying")
         verified = await asyncio.to_thread(stage.command, "audit", "verify", timeout_s=300)
         say("reading the books")
         found = await book.read(stage)
         notes = crowd.read_notes(directory)
-        await stage.stop_cleanly()
+        with _noted(director.troubles, "no clean end"):
+            await stage.stop_cleanly()
         return Story(
             plan=plan,
             strikes=director.strikes,
@@ -79,6 +83,15 @@ async def played(directory, plan, *, jobs=JOBS, say=print):
             quiet_s=quiet_s,
             run_ends=sorted(ends.times),
         )
+
+
+@contextlib.contextmanager
+def _noted(troubles, what):
+    """Go on after a failure: the books say more about it."""
+    try:
+        yield
+    except (AssertionError, *AWAY) as error:
+        troubles.append(f"{what}: {error!r}")
 
 
 class _Director:
@@ -99,7 +112,8 @@ class _Director:
             await self._stage.is_up(service)
         over = now()
         await self._heard(over, "all faults")
-        await wait_until(lambda: self._ended_since(over), "a run has ended", timeout_s=HEARD_S)
+        with _noted(self.troubles, "no run ends"):
+            await wait_until(lambda: self._ended_since(over), "a run has ended", timeout_s=HEARD_S)
         stop.set()
         for ended in await asyncio.gather(*writers, return_exceptions=True):
             if ended is not None:
@@ -119,10 +133,8 @@ class _Director:
             longest_s=self._plan.longest_s,
             behind_s=self._plan.behind_s,
         )
-        try:
+        with _noted(self.troubles, f"{planned.kind} could not be done"):
             await DO[planned.kind](scene)
-        except (AssertionError, *AWAY) as error:
-            self.troubles.append(f"{planned.kind} ({strike.how}) could not be done: {error!r}")
         strike.over()
         self.strikes.append(strike)
         self.set_backs += scene.set_backs
@@ -130,12 +142,9 @@ class _Director:
         await self._heard(strike.ended, f"{strike.kind} ({strike.how})")
 
     async def _heard(self, moment, what):
-        try:
-            await wait_until(
-                lambda: self._clients.heard_since(moment), "heard", timeout_s=HEARD_S, every_s=0.05
-            )
-        except AssertionError:
-            self.troubles.append(f"no write was acknowledged within {HEARD_S:.0f} s after {what}")
+        heard = partial(self._clients.heard_since, moment)
+        with _noted(self.troubles, "nobody is answered"):
+            await wait_until(heard, f"a write is acknowledged after {what}", timeout_s=HEARD_S, every_s=0.05)
 
 
 async def _rest(stage, clients, say):
