@@ -33,3 +33,11 @@ def test_the_short_form_has_one_of_each():
 
 def test_every_kind_can_be_done():
     assert set(kinds.DO) == set(plan.KINDS)
+
+
+def test_what_this_machine_can_not_do_is_named(monkeypatch):
+    monkeypatch.setattr(kinds, "faketime", lambda: None)
+    assert "libfaketime" in kinds.missing()["clock"]
+    assert not [
+        each for lane in plan.draw(1, 20, ["cut"]).lanes.values() for each in lane if each.kind != "cut"
+    ]
