@@ -134,7 +134,7 @@ def _on_run(runs, event):
         runs[event.run_id] = _requested(event, told)
     run = runs[event.run_id]
     run |= {"epoch": event.epoch, "pos": event.pos}
-    if event.type in OUTCOME and run["attempts"][-1]["outcome"] is None:
+    if event.type in OUTCOME and run["attempts"] and run["attempts"][-1]["outcome"] is None:
         error = told.get("error")
         run["attempts"][-1] |= {
             "finished_at": _shown(event.at),
