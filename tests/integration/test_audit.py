@@ -546,7 +546,7 @@ async def test_what_was_refused_and_is_right_by_now_is_no_violation(copy):
 
 async def test_the_size_of_pages_changes_nothing(copy, monkeypatch):
     before = await copy.audit()
-    monkeypatch.setattr(archive, "AT_ONCE", 2)
+    monkeypatch.setattr(archive, "AT_ONCE", 1)
     monkeypatch.setattr(write_side, "AT_ONCE", 3)
     monkeypatch.setattr(write_side, "ENTRIES", 2)
     assert before == await copy.audit()
