@@ -33,7 +33,7 @@ test: $(READY) ## Run all tests but the long ones, the unit tests first
 test-long: $(READY) ## Run the tests that take minutes: installing on each Python, long crash runs
 	@$(BIN)/python -m pytest -q -m long tests
 
-mutants: $(READY) ## Take ten guards out of the code, one at a time: each must be missed by a test
+mutants: $(READY) ## Take guards out of the code, one at a time: each must be missed by a test
 	@$(BIN)/python tests/mutants/run.py $(ARGS)
 
 check: $(READY) ## Lint, format, types, import contracts, unit tests: before every commit

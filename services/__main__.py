@@ -22,20 +22,21 @@ import click
 from services.cli.audit import audit
 from shared import environment, logs, settings
 from shared.clock import SystemClock
-from shared.faults import Fatal
+from shared.faults import Fatal, is_broken
 from shared.lifecycle import insist, main_loop, run
 from shared.metrics import Metrics
 from shared.ops import Health
 from shared.parent import die_with_parent
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 
     import asyncpg
     from redis.asyncio import Redis
 
     from shared.eventlog.decider import Decider
     from shared.eventlog.log import EventLog
+    from shared.eventlog.unit import Committed, Unit
     from shared.lease import Share
     from shared.loop import Stop
     from shared.settings import Settings
@@ -206,11 +207,26 @@ def migrate() -> None:
             logs.get("daybook.migrate").info("applied", migration=name)
         return 0
 
-    try:
-        status = main_loop(apply)
-    except (Fatal, OSError) as error:
-        raise click.ClickException(str(error)) from error
-    sys.exit(status)
+    sys.exit(_finished(apply))
+
+
+@main.command()
+@click.option("--dry-run", is_flag=True, help="Compare only, and say what would be done.")
+@click.option("--data-dir", type=click.Path(path_type=Path), help="Of a running `up` (DAYBOOK_DATA_DIR).")
+def recover(*, dry_run: bool, **options: Any) -> None:
+    """Open the logs, and heal those that have lost what the archive holds.
+
+    Services do so by themselves; this says what it finds, a line a partition. It ends with 1 if one can't be opened.
+    """
+    from services.cli.recover import recover as recovered  # noqa: PLC0415
+
+    told = _settings(options, "recover")
+
+    async def go_through() -> int:
+        good = await recovered(told, dry_run=dry_run, chance=bits_for_ids(), say=click.echo)
+        return 0 if good else 1
+
+    sys.exit(_finished(go_through))
 
 
 @main.command()
@@ -223,6 +239,20 @@ def config() -> None:
     for row in settings.describe(_settings({}, "config")):
         table.add_row(row.name, row.value, row.source, row.meaning)
     Console().print(table)
+
+
+def _finished(command: Callable[[], Coroutine[Any, Any, int]]) -> int:
+    """Run a command that ends by itself, and return its status.
+
+    Raises:
+        click.ClickException: something must be changed first, or a store doesn't answer; ends with 1 and its sentence.
+    """
+    try:
+        return main_loop(command)
+    except Exception as error:
+        if isinstance(error, Fatal) or is_broken(error):
+            raise click.ClickException(str(error)) from error
+        raise
 
 
 # One service's process.
@@ -269,7 +299,7 @@ async def _frame(
     from shared.eventlog.decider import Decider  # noqa: PLC0415
     from shared.eventlog.log import EventLog  # noqa: PLC0415
     from shared.readmodel.database import connect_pool  # noqa: PLC0415
-    from shared.recovery import archived_job  # noqa: PLC0415
+    from shared.recovery import archived_job, archived_units  # noqa: PLC0415
 
     redis_url = _needed(told.redis_url, "DAYBOOK_REDIS_URL")
     database_url = _needed(told.database_url, "DAYBOOK_DATABASE_URL")
@@ -285,6 +315,11 @@ async def _frame(
     async def reopen(partition: int) -> None:
         await insist(lambda: _open(told, pool, redis, partition), stop=stop, name="opening", health=health)
 
+    async def settled(partition: int, units: Sequence[Unit]) -> list[Committed | None]:
+        return await insist(
+            lambda: archived_units(pool, partition, units), stop=stop, name="settling", health=health
+        )
+
     log = EventLog(
         redis,
         prefix=told.prefix,
@@ -293,6 +328,7 @@ async def _frame(
         metrics=metrics,
         reopen=reopen,
         archived=lambda ref: archived_job(pool, ref),
+        settled=settled,
     )
     try:
         await insist(lambda: _ready(told, pool, redis), stop=stop, name="deployment", health=health)

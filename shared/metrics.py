@@ -191,6 +191,9 @@ class Metrics:
         self.projection_errors_total = self._counter(
             "projection_errors_total", "How many rows did a read model refuse?"
         )
+        self.quarantined_events = self._gauge(
+            "quarantined_events", "How many events of logs that had forked lie aside for somebody to look at?"
+        )
         self.archive_position = self._gauge("archive_position", "How many events has the archive taken in?")
         self.jobs = self._gauge("jobs", "How many jobs are there, in which state?", "status", "job_type")
         self.jobs_created_total = self._counter("jobs_created_total", "How many jobs were created?")

@@ -1,4 +1,6 @@
-"""Commands for people, beside the services: each file a group of `daybook …`.
+"""Commands for people, beside the services.
 
-They read what the services have written, and are none themselves. What a command needs is imported when it runs.
+Operators' commands read and write both stores directly: `recover` opens logs, and heals them; `audit` only reads. They
+need the two addresses, or DAYBOOK_DATA_DIR beside a running `daybook up`, whose endpoints.json has them. If one dies
+half-way, the services or the next call go on from where it stopped.
 """

@@ -7,7 +7,10 @@
 -- fence); of the others the state is read. Progress is no fact for the log: it stands in the run's hash with the fence
 -- of the start that it is about, and goes with it.
 --
--- KEYS  1 due, 2… hashes of runs
+-- A log that isn't open may have been wiped, and its runs be on their way back from the archive: then nobody can
+-- tell, and none is told.
+--
+-- KEYS  1 due, 2… hashes of runs, the last one meta
 -- ARGV  1 ms that a lease lasts from now, or '0' to extend none, 2… run id, fence and progress (JSON, '' = nothing new)
 --       for each run
 -- Returns {numbers (from 1) of the runs that are not ours any more, numbers of those that are to be cancelled}
@@ -27,7 +30,7 @@ local function standing(run, fence)
   return state.status == 'running', state.cancel ~= nil and state.cancel ~= cjson.null
 end
 
-for i = 1, #KEYS - 1 do
+for i = 1, #KEYS - 2 do
   local run, id, fence, progress = KEYS[i + 1], ARGV[3 * i - 1], ARGV[3 * i], ARGV[3 * i + 1]
   local ours, cancel = standing(run, fence)
   if not ours then
@@ -37,5 +40,9 @@ for i = 1, #KEYS - 1 do
     if progress ~= '' then redis.call('HSET', run, 'progress', fence .. ' ' .. progress) end
     if lease_ms > 0 then redis.call('ZADD', due, 'XX', 'GT', until_ms, 'run:' .. id) end
   end
+end
+if moved[1] or cancelled[1] then
+  local incarnation = string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
+  if redis.call('HGET', KEYS[#KEYS], 'incarnation') ~= incarnation then return {{}, {}} end
 end
 return {moved, cancelled}

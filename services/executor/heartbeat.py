@@ -145,7 +145,7 @@ class Heartbeat:
         base = keys.aggregate("run:")
         told = [self._told.get(held, "") for held in runs] if self._told else [""] * len(runs)
         moved, cancelled = self._script(
-            keys=[keys.due, *[base + run for run, _ in runs]],
+            keys=[keys.due, *[base + run for run, _ in runs], keys.meta],
             args=[
                 self._lease_ms if extend else 0,
                 *(

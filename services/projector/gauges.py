@@ -57,3 +57,4 @@ async def count_ledgers(metrics: Metrics, pool: asyncpg.Pool, partitions: Collec
     for row in rows:
         metrics.jobs.labels(row["status"], row["job_type"]).set(row["jobs"])
     metrics.dead_letters.set(await pool.fetchval(statement("count_dead_letters"), owned))
+    metrics.quarantined_events.set(await pool.fetchval(statement("count_quarantined"), owned))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
+import time
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from shared.readmodel.archive import Checkpoint
 
 BATCH = 2_000  # events a transaction
+WATCH_EVERY_S = 1.0  # a quiet log: a round trip of three reads
 SMALL = 1_000  # events; below, a batch is written together with those of other partitions
 APART = 100  # batches that a partition commits by itself after trouble, so as not to spoil the others' groups
 
@@ -58,7 +61,7 @@ class PartitionProjector:
         committer: writes small batches, and announces all.
         manners: of the process.
         metrics: counts refusals.
-        reopen: opens the log (`recovery.open_log`); raises Fatal if archive and log disagree.
+        reopen: opens the log, healed where it must be (`recovery.open_log`); raises Fatal if it isn't to be.
     """
 
     def __init__(
@@ -90,6 +93,7 @@ class PartitionProjector:
         self.checkpoint: Checkpoint | None = None
         self.reached: Checkpoint | None = None  # outlives `checkpoint` in an outage: the lag is not 0 then
         self._holes = 0
+        self._watched_at = -math.inf
         self._apart = 0
 
     async def run_once(self, *, block_ms: int | None) -> int:
@@ -132,6 +136,7 @@ class PartitionProjector:
             self.checkpoint = self.reached = await self._begin()
         events = await self._read(self.checkpoint, block_ms)
         if not events:
+            await self._watch()
             return 0
         self._holes = 0
         if len(events) < SMALL:
@@ -141,6 +146,18 @@ class PartitionProjector:
             self._manners.flood() if block_ms is not None else contextlib.nullcontext()
         ):  # not when it ends
             return await self._project(self.checkpoint, events)
+
+    async def _watch(self) -> None:
+        """Forget all if a quiet log isn't open any more: it was wiped, or its server replaced, and nobody commits.
+
+        The next round then opens it; of those who would notice at their next commit, none may ever make one.
+        """
+        if time.monotonic() - self._watched_at < WATCH_EVERY_S:
+            return
+        self._watched_at = time.monotonic()
+        if not (await opening.look(self._redis, self._keys)).is_open:
+            self._log.warning("the log is not open any more", partition=self.partition)
+            await self.forget()
 
     async def _project(self, checkpoint: Checkpoint, events: Sequence[Recorded]) -> int:
         """Fold and commit events that follow the checkpoint; returns how many there were."""
@@ -179,14 +196,17 @@ class PartitionProjector:
         if self._ahead is not None:
             ahead, self._ahead = self._ahead, None
             return await ahead
-        return await self._reader.read(
-            self.partition, Position(after.epoch, after.pos), after.id, count=BATCH, block_ms=block_ms
+        return await self._read_after(Position(after.epoch, after.pos), after.id, block_ms)
+
+    async def _read_after(self, after: Position, after_id: str, block_ms: int | None) -> list[Recorded]:
+        return _whole_units(
+            await self._reader.read(self.partition, after, after_id, count=BATCH, block_ms=block_ms)
         )
 
     def _read_ahead(self, last: Recorded, block_ms: int | None) -> None:
         """Read what follows `last` while Postgres takes what has been read."""
         if block_ms is not None:
-            read = self._reader.read(self.partition, last.position, last.id, count=BATCH, block_ms=block_ms)
+            read = self._read_after(last.position, last.id, block_ms)
             self._ahead = asyncio.create_task(read, name=f"projector:{self.partition}:ahead")
 
     async def _fold(self, events: Sequence[Recorded]) -> Folded:
@@ -240,6 +260,9 @@ class PartitionProjector:
     async def _face(self, hole: Hole) -> None:
         """Look again: the checkpoint may be old. A hole after that is one.
 
+        Healing is no answer: the log is open, so it holds the archive's end or was healed to go on from it, and
+        what followed has gone since from the log alone. It may have been decided upon, so neither side can win.
+
         Raises:
             Fatal: events are missing.
         """
@@ -249,6 +272,19 @@ class PartitionProjector:
         if self._holes > 1:
             raise Fatal(
                 f"The archive of partition {self.partition} ends at {hole.after}, and the log goes on at "
-                f"{hole.found}: what stood between is in neither. Nothing was projected beyond it; "
-                "healing is not available yet (issue 3 of 8)."
+                f"{hole.found}: what stood between is in neither, as if the database had been restored from an "
+                "old backup. Restore a newer one. Nothing was projected beyond it."
             )
+
+
+def _whole_units(events: list[Recorded]) -> list[Recorded]:
+    """`events` up to the end of a commit, if a full read has cut one.
+
+    A log that loses its tail is healed up to the archive's end, which must not lie within a unit. All events of a
+    commit bear its time; a commit larger than a read is cut all the same.
+    """
+    if len(events) < BATCH:
+        return events
+    last_at = events[-1].at
+    end = next((n for n in range(len(events), 0, -1) if events[n - 1].at != last_at), 0)
+    return events[:end] if end else events

@@ -39,6 +39,7 @@ class Failure(Value, frozen=True, kw_only=True):
 class JobCreated(Event, frozen=True, kw_only=True):
     """A user defined a job. `anchor_at`: where its interval counts from. `next_for`: its first occurrence."""
 
+    VERSION: ClassVar[int] = 2
     spec: JobSpec
     owner: str
     tenant: str
@@ -50,6 +51,7 @@ class JobCreated(Event, frozen=True, kw_only=True):
 class JobUpdated(Event, frozen=True, kw_only=True):
     """A user replaced the specification; runs already requested keep the old one."""
 
+    VERSION: ClassVar[int] = 2
     spec: JobSpec
     revision: int
     updated_at: datetime
@@ -122,6 +124,8 @@ class RunRequested(Event, frozen=True, kw_only=True):
         requested_at: when it was decided.
         next_for: the job's next occurrence after this one (trigger `schedule` only).
     """
+
+    VERSION: ClassVar[int] = 2
 
     job_id: str
     scheduled_for: datetime
@@ -232,7 +236,7 @@ class LogOpened(Event, frozen=True, kw_only=True):
     Attributes:
         epoch: the incarnation that begins with this event.
         reason: `first`; `restart`: log and archive agreed; `heal`: the log was made again from the archive.
-        previous: (epoch, pos, event id) of the entry before it, or None at the very first.
+        previous: (epoch, pos, event id) of the event before it, or None at the very first.
         partitions: of the deployment.
     """
 

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from shared.domain import ids
-from shared.eventlog import snapshot
+from shared.eventlog import opening, snapshot
 from shared.eventlog.keys import Keys
 from shared.eventlog.snapshot import NOTHING, Snapshot
 from shared.eventlog.unit import Answered
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from shared.eventlog.unit import Outcome, Unit
+    from shared.eventlog.writer import Settled
     from shared.metrics import Metrics
 
 LOADS_MAX = 500  # snapshots a pipeline
@@ -42,6 +43,7 @@ class EventLog:
         metrics: counts commits.
         reopen: called with a partition that answered CLOSED; returns when it has been opened.
         archived: finds a job whose snapshot has left Redis; its guard is then "none".
+        settled: see Writer.
     """
 
     def __init__(
@@ -54,15 +56,19 @@ class EventLog:
         metrics: Metrics,
         reopen: Callable[[int], Awaitable[None]],
         archived: Callable[[str], Awaitable[Snapshot]] | None = None,
+        settled: Settled | None = None,
     ) -> None:
         self.redis = redis
         self.prefix = prefix
         self.partitions = partitions
         self.process = process
         self._archived = archived
+        self._reopen = reopen
         self._keys = [Keys(prefix, partition) for partition in range(partitions)]
         self.wire = Wire(redis)
-        self._writer = Writer(self.wire, self._keys, process, reopen=reopen, metrics=metrics, saw=self.saw)
+        self._writer = Writer(
+            self.wire, self._keys, process, reopen=reopen, settled=settled, metrics=metrics, saw=self.saw
+        )
         self._loaders = [_Loader(self.wire, keys, self.saw) for keys in self._keys]
         self._redis_ms = 0
         self._seen_at = 0.0
@@ -80,11 +86,20 @@ class EventLog:
         loads = [self._loaders[self.partition_of(ref)].load(ref) for ref in refs]
         snapshots = [await loads[0]] if len(loads) == 1 else await asyncio.gather(*loads)
         found = dict(zip(refs, snapshots, strict=True))
-        if self._archived is not None:
-            for ref, held in found.items():
-                if held is NOTHING and ref.startswith("job:"):
-                    found[ref] = await self._archived(ref)
+        for ref, held in found.items():
+            if held is NOTHING:
+                found[ref] = await self._missing(ref)
         return found
+
+    async def _missing(self, ref: str) -> Snapshot:
+        """What Redis hasn't got: a log that was wiped has lost it only until it is healed."""
+        held, partition = NOTHING, self.partition_of(ref)
+        if not (await opening.look(self.redis, self._keys[partition])).is_open:
+            await self._reopen(partition)
+            held = await self._loaders[partition].load(ref)
+        if held is NOTHING and self._archived is not None and ref.startswith("job:"):
+            return await self._archived(ref)
+        return held
 
     async def progress(self, ref: str) -> str | None:
         """How far the handler of the running `run:<id>` has told that it is (JSON); None if it hasn't."""

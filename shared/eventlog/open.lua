@@ -6,7 +6,8 @@
 -- are written together or not at all.
 --
 -- KEYS  1 meta, 2 log, 3 due
--- ARGV  1 id of the log's last entry as compared ('' = there is no log)
+-- ARGV  1 id of the log's last entry as compared ('' = there is no log), or `rebuilt <token>`: there is none, and the
+--         write side was made anew under this token, by this very incarnation, and nobody has begun again since
 --       2 new epoch, 3 position of the LogOpened, 4 partitions of the deployment
 --       5 ms that the lease of a running run is to last from now
 --       6… 17 the envelope of the LogOpened: id type v subject job advances at actor cause corr trace data, where
@@ -24,7 +25,12 @@ end
 local tail = ''
 local last = redis.call('XREVRANGE', log, '+', '-', 'COUNT', 1)
 if last[1] then tail = last[1][1] end
-if tail ~= ARGV[1] then return {'MOVED', tail} end
+local token = string.match(ARGV[1], '^rebuilt (.+)$')
+if token then
+  if tail ~= '' or redis.call('HGET', meta, 'rebuilding') ~= incarnation .. ' ' .. token then return {'MOVED', tail} end
+elseif tail ~= ARGV[1] then
+  return {'MOVED', tail}
+end
 
 local time = redis.call('TIME')
 local now = math.max(time[1] * 1000 + math.floor(time[2] / 1000), tonumber(ARGV[12]))
@@ -34,6 +40,7 @@ redis.call('XADD', log, id, 'id', ARGV[6], 'type', ARGV[7], 'v', ARGV[8], 'subje
   'trace', ARGV[16], 'data', ARGV[17])
 redis.call('HSET', meta, 'epoch', ARGV[2], 'pos', ARGV[3], 'partitions', ARGV[4], 'incarnation', incarnation,
   'last_ms', string.format('%.0f', now))
+redis.call('HDEL', meta, 'rebuilding')
 for i = 18, #ARGV do
   redis.call('ZADD', due, 'XX', 'GT', string.format('%.0f', now + tonumber(ARGV[5])), ARGV[i])
 end

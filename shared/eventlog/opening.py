@@ -66,6 +66,21 @@ class LogState:
         return START if self.tail is None else self.tail.position
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Healed:
+    """A write side that was made anew, to be opened.
+
+    Attributes:
+        token: under which it was made.
+        previous: epoch, pos and id of the archive's last event.
+        at_ms: its commit time.
+    """
+
+    token: str
+    previous: tuple[int, int, str]
+    at_ms: int
+
+
 async def look(redis: Redis, keys: Keys) -> LogState:
     """How the log stands now, in one round trip."""
     async with redis.pipeline(transaction=True) as pipe:
@@ -92,6 +107,12 @@ async def entry_at(redis: Redis, keys: Keys, position: Position) -> Recorded | N
     """The log's entry at exactly this position, or None."""
     rows = await redis.xrange(keys.log, str(position), str(position))
     return from_entry(keys.partition, *cast("Entry", rows[0])) if rows else None
+
+
+async def entries_after(redis: Redis, keys: Keys, position: Position, *, count: int) -> list[Recorded]:
+    """The log's entries after a position, at most `count`; nobody is to write to it meanwhile."""
+    rows = await redis.xrange(keys.log, f"({position}", "+", count=count)
+    return [from_entry(keys.partition, *cast("Entry", row)) for row in rows or ()]
 
 
 async def running(redis: Redis, keys: Keys) -> list[str]:
@@ -121,8 +142,9 @@ async def open_as(
     lease: timedelta,
     runs: list[str],
     chance: int,
+    healed: Healed | None = None,
 ) -> Literal["OPENED", "MOVED", "ALREADY"]:
-    """Open the log for `epoch`, if its tail is still the one in `state`.
+    """Open the log for `epoch`, if its tail is still the one in `state`, or what was made anew still stands.
 
     Args:
         redis: a client for commands.
@@ -133,16 +155,14 @@ async def open_as(
         lease: how long each of `runs` is left alone from now.
         runs: from `running`.
         chance: 74 random bits or more, for the event's id.
+        healed: what was made anew; None if the log is to go on as it is.
     """
-    previous = None if state.tail is None else (*state.tail_at, state.tail.id)
-    event = LogOpened(
-        epoch=epoch, reason="restart" if previous else "first", previous=previous, partitions=partitions
-    )
-    at_ms = max(state.last_ms, state.tail.at if state.tail else 0)
+    event = _opened(state, healed, epoch=epoch, partitions=partitions)
+    at_ms = max(state.last_ms, state.tail.at if state.tail else 0, healed.at_ms if healed else 0)
     args: list[str | bytes] = [
-        "" if state.tail is None else str(state.tail_at),
+        f"rebuilt {healed.token}" if healed else str(state.tail_at) if state.tail else "",
         str(epoch),
-        str(state.tail_at.pos + 1),
+        str(event.previous[1] + 1 if event.previous else 1),
         str(partitions),
         str(round(lease.total_seconds() * 1000)),
         ids.event_id(max(at_ms, state.now_ms), chance),
@@ -161,6 +181,15 @@ async def open_as(
     ]
     reply = await _script()(redis, [keys.meta, keys.log, keys.due], args)
     return reply[0].decode()  # type: ignore[no-any-return]
+
+
+def _opened(state: LogState, healed: Healed | None, *, epoch: int, partitions: int) -> LogOpened:
+    if healed is not None:
+        return LogOpened(epoch=epoch, reason="heal", previous=healed.previous, partitions=partitions)
+    if state.tail is None:
+        return LogOpened(epoch=epoch, reason="first", previous=None, partitions=partitions)
+    previous = (*state.tail_at, state.tail.id)
+    return LogOpened(epoch=epoch, reason="restart", previous=previous, partitions=partitions)
 
 
 def _is_running(state: bytes | None) -> bool:

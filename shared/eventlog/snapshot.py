@@ -18,7 +18,7 @@ from shared.domain.run import Run
 from shared.domain.value import Value
 from shared.eventlog.envelope import decoder, json_text
 
-SHAPES: dict[type[Job | Run], int] = {Job: 1, Run: 1}
+SHAPES: dict[type[Job | Run], int] = {Job: 2, Run: 2}
 FIELDS = ("version", "state", "spec", "fence")  # of a hash in Redis
 _PREFIX = {kind: f'{{"shape":{shape},' for kind, shape in SHAPES.items()}
 _SHAPE = re.compile(rb'\{"shape":(\d+),')
@@ -79,10 +79,10 @@ def load(kind: type[State], text: bytes) -> State:
     return decoder(kind)(text)  # type: ignore[no-any-return]
 
 
-def is_newer(kind: type[Job | Run], text: bytes) -> bool:
-    """Whether a newer Daybook wrote this snapshot, so that only it can say what should stand there."""
+def shape_of(text: bytes) -> int:
+    """The shape number of a snapshot's JSON; 0 if it is none."""
     found = _SHAPE.match(text)
-    return found is not None and int(found[1]) > SHAPES[kind]
+    return int(found[1]) if found else 0
 
 
 def read(ref: str, version: bytes, state: bytes, spec: bytes, fence: bytes) -> Snapshot:

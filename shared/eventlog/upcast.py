@@ -11,7 +11,13 @@ from typing import Any
 
 Upcasters = Mapping[tuple[str, int], Callable[[dict[str, Any]], dict[str, Any]]]
 
-UPCASTERS: Upcasters = {}  # every event still has its first version
+
+def _specified(data: dict[str, Any]) -> dict[str, Any]:
+    """Version 2: the specification has a start deadline and a budget for lost workers."""
+    return {**data, "spec": {**data["spec"], "start_deadline_seconds": None, "max_lost": 3}}
+
+
+UPCASTERS: Upcasters = dict.fromkeys((("JobCreated", 1), ("JobUpdated", 1), ("RunRequested", 1)), _specified)
 
 
 def upcast(

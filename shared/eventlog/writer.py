@@ -11,6 +11,7 @@ import asyncio
 import hashlib
 import time
 from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Sequence
 from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -24,8 +25,6 @@ from shared.eventlog.position import Position
 from shared.eventlog.unit import Answered, Committed, Conflict, Early, Outcome, Unit, batch_arguments, pack
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
-
     from redis.asyncio import Redis
 
     from shared.eventlog.keys import Keys
@@ -44,6 +43,9 @@ PASSING = (
     "MASTERDOWN",
     "TRYAGAIN",
 )  # what a server says that will be well again
+
+
+Settled = Callable[[int, Sequence[Unit]], Awaitable[list[Committed | None]]]
 
 
 class LogFull(Exception):  # noqa: N818 - said to clients as a 503
@@ -145,6 +147,7 @@ class Writer:
         keys: of each partition, in their order.
         process: a name nobody else has, and nobody has had.
         reopen: called with a partition that answered CLOSED; returns when it has been opened.
+        settled: asked, when a reply was lost and the log has been opened anew, which of some units the archive has.
         metrics: counts commits.
         saw: told what time (Unix ms) Redis has, with each reply.
     """
@@ -156,12 +159,14 @@ class Writer:
         process: str,
         *,
         reopen: Callable[[int], Awaitable[None]],
+        settled: Settled | None = None,
         metrics: Metrics,
         saw: Callable[[int], None],
     ) -> None:
         self._wire = wire
         self._process = process
         self._reopen = reopen
+        self._settled = settled
         self._metrics = metrics
         self._saw = saw
         self._committed = cache(
@@ -230,10 +235,13 @@ class Writer:
 
     async def _insist(self, batch: _Batch, finding: Any) -> None:
         """Send a batch until a reply says what became of it; its number makes repeating safe."""
-        tries = 0
+        tries, in_doubt = 0, False
         try:
             while not (isinstance(finding, list) and finding[0] == b"OK"):
+                in_doubt = in_doubt or isinstance(finding, BROKEN)
                 tries = await self._prepared(batch, finding, tries)
+                if in_doubt and finding == [b"CLOSED"]:
+                    batch = await self._without_archived(batch)
                 (finding,) = await self._sent([batch])
         except BaseException as error:
             _fail(batch, error)
@@ -268,6 +276,29 @@ class Writer:
             case _:
                 raise RuntimeError(f"writer {self._process}: batch {batch.args[0]!r} answered {finding!r}")
         return tries
+
+    async def _without_archived(self, batch: _Batch) -> _Batch:
+        """What of a batch is still to be written, after its reply was lost and the log was opened anew.
+
+        Most likely its number stands in Redis, and its reply with it. If Redis has lost that, it may have been written
+        and archived all the same: the log was healed, or what it has forgotten was read before. Then its guards don't
+        tell: what it made may have ended since, and its key be gone.
+        """
+        if self._settled is None or await self._is_remembered(batch):
+            return batch
+        units = [each.unit for each in batch.submitted]
+        found = await self._settled(batch.line.partition, units)
+        left = []
+        for each, committed in zip(batch.submitted, found, strict=True):
+            if committed is None:
+                left.append(each)
+            elif not each.future.done():
+                each.future.set_result(committed)
+        return batch._replace(submitted=left, args=batch.args[:3] + [each.packed for each in left])
+
+    async def _is_remembered(self, batch: _Batch) -> bool:
+        (stored,) = await self._wire.replies(("GET", batch.line.keys[3]))
+        return stored is not None and stored.startswith(f"{batch.args[0]!s} ".encode())
 
     def _settle(self, batch: _Batch, reply: list[Any]) -> None:
         batch.line.is_busy = False

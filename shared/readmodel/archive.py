@@ -98,9 +98,15 @@ async def record_deployment(connection: Asked, *, partitions: int, prefix: str) 
 
 async def deployment(connection: Asked) -> Deployment:
     """What `record_deployment` has fixed."""
+    fixed = await find_deployment(connection)
+    assert fixed is not None  # noqa: S101 - asked for after it was recorded
+    return fixed
+
+
+async def find_deployment(connection: Asked) -> Deployment | None:
+    """What the first start has fixed; None if there was none."""
     row = await connection.fetchrow(_statement("deployment"))
-    assert row is not None  # noqa: S101 - asked for after it was recorded
-    return Deployment(*row)
+    return None if row is None else Deployment(*row)
 
 
 def _statement(name: str) -> str:

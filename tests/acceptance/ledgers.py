@@ -1,22 +1,34 @@
-"""The ledgers, folded from the archive's JSON a second time: it shares no code with the projector or the domain."""
+"""The ledgers, folded from the archive's JSON a second time: it shares no code with the projector or the domain.
+
+But for the fingerprint of an error, a function of two texts that has tests of its own.
+"""
 
 import json
 import uuid
 from datetime import UTC, datetime, timedelta
 
+from services.projector.fingerprint import fingerprint
+
 from .book import time
 
-TERMINAL = {"RunSucceeded": "succeeded", "RunFailed": "failed"}
+TERMINAL = {
+    "RunSucceeded": "succeeded",
+    "RunFailed": "failed",
+    "RunCancelled": "cancelled",
+    "RunExpired": "expired",
+}
 OUTCOME = {
     "RunSucceeded": "succeeded",
     "RunFailed": "failed",
     "RunRetryPlanned": "failed",
     "RunLost": "lost",
     "RunInterrupted": "interrupted",
+    "RunCancelled": "cancelled",
 }
 COUNTED = {
     "RunRequested": "requested", "RunStarted": "started", "RunSucceeded": "succeeded", "RunFailed": "failed",
     "RunRetryPlanned": "retried", "RunLost": "lost", "RunInterrupted": "interrupted",
+    "RunCancelled": "cancelled", "RunExpired": "expired",
 }  # fmt: skip
 SUMS = (
     *COUNTED.values(),
@@ -26,7 +38,7 @@ SUMS = (
     "lateness_ms_sum",
     "lateness_ms_max",
 )
-JSON_COLUMNS = ("spec", "paused", "result", "error", "attempts")
+JSON_COLUMNS = ("spec", "paused", "result", "error", "attempts", "cancel")
 _MS = timedelta(milliseconds=1)
 
 
@@ -96,7 +108,7 @@ def _on_job(jobs, event):
             job["active_runs"] += 1
             if told["trigger"] == "schedule":
                 job["next_for"] = time(told["next_for"])
-        case "RunSucceeded" | "RunFailed":
+        case kind if kind in TERMINAL:
             job["active_runs"] -= 1
             job |= {
                 "last_run_id": event.run_id,
@@ -132,7 +144,8 @@ def _on_run(runs, event):
     match event.type:
         case "RunStarted":
             if not run["attempts"]:
-                run["lateness_ms"] = (event.at - run["scheduled_for"]) // _MS
+                wanted_at = run["fires_at" if run["trigger"] == "retry" else "scheduled_for"]
+                run["lateness_ms"] = max(0, (event.at - wanted_at) // _MS)
             run["attempts"].append({
                 "attempt": told["attempt"], "worker": told["worker"], "started_at": _shown(event.at),
                 "finished_at": None, "outcome": None, "error": None,
@@ -152,14 +165,21 @@ def _on_run(runs, event):
             }
         case "RunRetryPlanned":
             run |= {"status": "retrying", "error": told["error"]}
-        case "RunSucceeded" | "RunFailed":
-            run |= {
-                "status": TERMINAL[event.type],
-                "finished_at": event.at,
-                "error": told.get("error"),
-                "result": told.get("result"),
-            }
-            run["duration_ms"] = (event.at - run["started_at"]) // _MS
+        case "RunSucceeded":
+            run |= {"error": None, "result": told["result"]}
+        case "RunFailed":
+            mark = fingerprint(told["error"]["class"], told["error"]["message"])
+            run |= {"error": told["error"], "error_fingerprint": mark}
+        case "RunCancelRequested" | "RunCancelled":
+            at = time(told.get("requested_at") or told["cancelled_at"])
+            run["cancel"] = {"by": told["by"], "at": _shown(at), "reason": told["reason"]}
+    _end_run(run, event)
+
+
+def _end_run(run, event):
+    if event.type in TERMINAL:
+        run |= {"status": TERMINAL[event.type], "finished_at": event.at}
+        run["duration_ms"] = None if run["started_at"] is None else (event.at - run["started_at"]) // _MS
 
 
 def _requested(event, told):
@@ -172,7 +192,7 @@ def _requested(event, told):
         "max_attempts": spec["retry"]["max_retries"] + 1, "scheduled_for": time(told["scheduled_for"]),
         "fires_at": time(told["fires_at"]), "queued_at": event.at, "started_at": None, "finished_at": None,
         "duration_ms": None, "lateness_ms": None, "result": None, "error": None, "worker": None,
-        "correlation_id": told["correlation_id"], "attempts": [],
+        "correlation_id": told["correlation_id"], "attempts": [], "cancel": None, "error_fingerprint": None,
     }  # fmt: skip
 
 
@@ -186,7 +206,7 @@ def _on_hour(hours, run, event):
         hour["first_starts"] += 1
         hour["lateness_ms_sum"] += run["lateness_ms"]
         hour["lateness_ms_max"] = max(hour["lateness_ms_max"], run["lateness_ms"])
-    if event.type in TERMINAL:
+    if event.type in ("RunSucceeded", "RunFailed"):
         hour["duration_ms_sum"] += run["duration_ms"]
         hour["duration_ms_max"] = max(hour["duration_ms_max"], run["duration_ms"])
 

@@ -2,7 +2,8 @@
 
 `test_metrics` tells the story. Its moments: `first`: nothing has happened. `busy`: all slots are taken, and work
 waits. `lagging`: Postgres is down. `overdue`: Redis lets nobody decide. `last`: the executor has slept
-through its leases, clients have edited one job at once, a ledger has refused a row, and all is calm again.
+through its leases, clients have edited one job at once, a ledger has refused a row, a log has forked, and all is calm
+again.
 """
 
 from .scrapes import Row, Sight, above, equals, grown, recent
@@ -122,6 +123,7 @@ CONTRACT = {
         labels=("status", "job_type"),
     ),
     "dead_letters": gauge(*from_0("projector", "last", equals(3), to=3)),
+    "quarantined_events": gauge(*from_0("projector", "last", equals(1), to=1)),
     # All.
     "build_info": gauge(*(at("first", role, equals(1)) for role in ROLES), labels=("version",)),
 }

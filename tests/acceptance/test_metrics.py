@@ -1,6 +1,7 @@
 """Every metric that operators were promised is declared, and each is seen to move in one story of a real system."""
 
 import asyncio
+import contextlib
 import re
 import shutil
 import signal
@@ -9,9 +10,14 @@ from pathlib import Path
 import asyncpg
 import pytest
 from redis.asyncio import Redis
+from redis.exceptions import WatchError
 
+from shared.eventlog.keys import Keys
+from shared.eventlog.position import Position
 from shared.metrics import PREFIX, Metrics, render
+from shared.testing import wait_until
 
+from . import book
 from .promised_metrics import CONTRACT, PARTITIONS, SLOTS
 from .scrapes import Watch, read, scrape
 from .system import ROLES, System, eventually
@@ -65,6 +71,7 @@ async def _story(system, watch):
         for job_id in ticking:
             await _ask_for(http, "DELETE", job_id)
         await _sleep_through_leases(system, http, watch)
+        await _fork(system)
         watch.look("last", LAST_PATIENCE_S)
 
 
@@ -125,6 +132,29 @@ async def _sleep_through_leases(system, http, watch):
     eventually(lambda: lost() == SLOTS, "the timer has taken both away")
     go_on.touch()
     executor.process.send_signal(signal.SIGCONT)
+
+
+async def _fork(system):
+    """Have a log hold another event than the archive, as if a copy of it had been written to and put in its place."""
+    written = await book.tails(system)
+    await wait_until(lambda: book.has_archived(system, written), "all is archived")
+    redis = Redis.from_url(system.valkey.endpoint.url)
+    keys = Keys(system.prefix, 0)
+    while True:
+        async with redis.pipeline(transaction=True) as swap:
+            await swap.watch(keys.log)
+            (tail, fields), before = await swap.xrevrange(keys.log, count=2)
+            if not await book.has_archived(system, {0: Position.parse(tail.decode())}):
+                continue
+            swap.multi()
+            swap.delete(keys.log)
+            swap.xadd(keys.log, before[1], id=before[0])
+            swap.xadd(keys.log, fields | {b"id": b"forged"}, id=tail)
+            swap.hdel(keys.meta, "incarnation")
+            with contextlib.suppress(WatchError):
+                await swap.execute()
+                break
+    await redis.aclose()
 
 
 async def _until_active(watch, count, what):

@@ -113,6 +113,19 @@ def test_up_reaches_healthy_and_an_interval_job_shows_its_executions_and_events(
     assert {"io.daybook.job.created", "io.daybook.run.requested", "io.daybook.run.succeeded"} <= kinds
 
 
+def test_recovering_by_hand_needs_only_the_data_directory(running):
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("DAYBOOK_")}
+    command = [*DAYBOOK, "recover", "--dry-run"]
+    done = subprocess.run(
+        command,
+        env=ours | {"DAYBOOK_DATA_DIR": str(running.data_dir)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines() == [f"partition {number}: open already" for number in range(4)]
+
+
 def test_the_weekly_tidy_of_the_readme_is_accepted_and_there_at_once(running):
     tidy = {
         "name": "Weekly tidy",

@@ -28,7 +28,7 @@ from shared.loop import Stop
 from shared.metrics import Metrics
 from shared.ops import Health
 from shared.readmodel.database import connect_pool, migrate
-from shared.recovery import archived_job, open_log
+from shared.recovery import archived_job, archived_units, open_log
 from shared.settings import Settings
 from shared.testing import LEASE, chance, wait_until
 
@@ -63,6 +63,7 @@ class Stage:
             metrics=self.metrics,
             reopen=self.reopen,
             archived=lambda ref: archived_job(self.pool, ref),
+            settled=lambda partition, units: archived_units(self.pool, partition, units),
         )
         for partition in range(self.partitions):
             await self.reopen(partition)

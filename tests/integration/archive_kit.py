@@ -11,6 +11,7 @@ from shared.domain.commands import CreateJob, FailRun, StartRun, SucceedRun, Tri
 from shared.domain.events import Failure
 from shared.eventlog.connection import connect
 from shared.eventlog.reader import LogReader
+from shared.eventlog.unit import Done
 from shared.lease import Share
 from shared.ops import Health
 from shared.readmodel import archive, database
@@ -29,6 +30,8 @@ async def a_database(postgres, *, migrated=True):
     try:
         yield url
     finally:
+        if server.is_closed():  # it was stopped in between
+            server = await asyncpg.connect(postgres.endpoint.url)
         await server.execute(f"drop database {name} with (force)")
         await server.close()
 
@@ -43,7 +46,10 @@ class Office:
         self.redis = self.bench.redis
         self.blocking = connect(valkey_url, blocking=True)
         self.log = self.bench.another_log("office")
-        self.log._writer._reopen = self.open  # the bench opens blindly; here the archive is asked
+        self.log._reopen = self.log._writer._reopen = (
+            self.open
+        )  # the bench opens blindly; the archive is asked
+        self.log._writer._settled = self.settled
         self.bench.log = self.log
         self.bench.decider._log = self.log
         self.decider = self.bench.decider
@@ -54,7 +60,7 @@ class Office:
         return self.log.keys(partition)
 
     async def open(self, partition):
-        await recovery.open_log(
+        return await recovery.open_log(
             self.pool,
             self.redis,
             prefix=self.bench.prefix,
@@ -63,6 +69,9 @@ class Office:
             lease=LEASE,
             chance=chance,
         )
+
+    async def settled(self, partition, units):
+        return await recovery.archived_units(self.pool, partition, units)
 
     def projector(self, name="p1", metrics=None):
         share = Share(
@@ -97,7 +106,12 @@ class Office:
         return run_id
 
     async def start(self, run_id):
-        return (await self.decider.decide(f"run:{run_id}", StartRun(worker="w"), TESTER)).after.fence
+        ref = f"run:{run_id}"
+        held = (await self.log.load(ref))[ref]
+        spec = held.state.spec if held.state else None
+        done = Done(spec.queue, spec.priority, held.version) if spec else None
+        decided = await self.decider.decide(ref, StartRun(worker="w"), TESTER, held=held, done=done)
+        return decided.after.fence
 
     async def succeed(self, run_id, fence, result=None):
         await self.decider.decide(f"run:{run_id}", SucceedRun(fence=fence, result=result), TESTER)

@@ -368,7 +368,7 @@ class Copy:
     def _fold(self, pipe, events):
         states, versions, fences = {}, {}, {}
         for event in events:
-            if event.subject == "log" or event.v != 1:
+            if event.subject == "log" or event.v == 99:
                 continue
             change = event.change()
             for ref in change.advances:

@@ -21,6 +21,7 @@ from tests.integration.archive_kit import an_office
 from tests.integration.audit_kit import a_copy, an_original, at_work, says, tells
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("audit")]
+NEW = {"start_deadline_seconds", "max_lost"}  # fields that the second version has
 DAY_MS = 24 * 3600 * 1000
 _numbers = itertools.count(1)
 
@@ -555,12 +556,38 @@ async def test_the_size_of_pages_changes_nothing(copy, monkeypatch):
     assert (await copy.wrong()).keys() == {"ends"}
 
 
+async def test_what_an_older_build_wrote_is_compared_as_it_is_read(copy):
+    """Its specification has not all that there is by now, and a snapshot another number."""
+    key = _hash("job", "regular")(copy)
+    state, spec = await copy.redis.hmget(key, "state", "spec")
+    old = json.dumps({name: value for name, value in json.loads(spec).items() if name not in NEW})
+    await copy.redis.hset(key, "spec", old)
+    assert await copy.wrong() == {}
+    await copy.redis.hset(key, "state", b'{"shape":1,' + state.partition(b",")[2])
+    row = json.loads(
+        await copy.pool.fetchval(
+            "select state from book.snapshots where ref = $1", copy.ref("job", "regular")
+        )
+    )
+    row |= {"spec": json.loads(old)}
+    text = '{"shape":1,' + json.dumps(row, separators=(",", ":")).partition(",")[2]
+    await copy.sql(
+        "update book.snapshots set shape = 1, state = $1 where ref = $2", text, copy.ref("job", "regular")
+    )
+    await copy.sql("update ledger.jobs set spec = $1 where id = $2", old, copy.told["regular"])
+    assert await copy.wrong() == {}
+    await copy.redis.hset(key, "spec", old.replace('"priority": 5', '"priority": 6'))
+    await copy.sql("""update book.snapshots set state = replace(state, '"revision":3', '"revision":4')""")
+    await copy.sql("update ledger.jobs set spec = spec || '{\"priority\": 6}'")
+    assert (await copy.wrong()).keys() == {"snapshots", "book_snapshots", "jobs"}
+
+
 async def test_a_snapshot_of_a_newer_build_is_not_judged(copy):
     key = _hash("job", "regular")(copy)
     state = await copy.redis.hget(key, "state")
-    await copy.redis.hset(key, "state", state.replace(b'{"shape":1,', b'{"shape":2,"new":0,'))
+    await copy.redis.hset(key, "state", b'{"shape":99,"new":0,' + state.partition(b",")[2])
     await copy.sql(
-        "update book.snapshots set shape = 2, state = '{}' where ref = $1", copy.ref("job", "regular")
+        "update book.snapshots set shape = 99, state = '{}' where ref = $1", copy.ref("job", "regular")
     )
     report = await copy.audit()
     assert report.violations == 0

@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[2]
 LOOK = """
 import asyncio, json, os
 from datetime import datetime, timezone
+from services.executor.notebook import Notebook
 from services.executor.outcome import returned
 from services.executor.plugins import handlers
 from services.executor.pool import Pool
@@ -36,7 +37,8 @@ async def main():
     found = handlers(known, files_roots=())
     shouted = await found["shout"].call(run("shout", {"text": "hey"}))
     pool = Pool(processes=1, log_level="INFO", log_format="json")
-    crunched = await pool.call(found["crunch"].call, run("crunch", {"n": 10}), timeout_s=30, context={})
+    notebook = Notebook(print)
+    crunched = await pool.call(found["crunch"].call, run("crunch", {"n": 10}), notebook, timeout_s=30, context={})
     pool.stop()
     return {"shouted": shouted, "crunched": crunched.result, "blocking": found["crunch"].blocking}
 

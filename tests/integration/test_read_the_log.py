@@ -12,9 +12,10 @@ import pytest
 
 from shared.domain import ids
 from shared.domain.commands import CreateJob, TriggerJob
+from shared.domain.events import JobCreated, RunRequested
 from shared.eventlog import snapshot
 from shared.eventlog.decider import Decider
-from shared.eventlog.envelope import Context
+from shared.eventlog.envelope import Context, decode, encode
 from shared.eventlog.keys import Keys
 from shared.testing import LEASE, NOON, a_spec
 
@@ -33,7 +34,7 @@ CREATED = (
     '"job_data":{"operation":"echo","parameters":{}},'
     '"schedule":{"cron_expression":null,"interval_seconds":10,"run_at":null,"timezone":"UTC"},'
     f'"timeout_seconds":3600,{RETRY},"priority":5,"queue":"default","misfire_policy":"latest",'
-    '"misfire_grace_seconds":60,"overlap_policy":"skip"},'
+    '"misfire_grace_seconds":60,"overlap_policy":"skip","start_deadline_seconds":null,"max_lost":3},'
     '"owner":"ann","tenant":"t","created_at":"2026-11-23T12:00:00Z","anchor_at":"2026-11-23T12:00:00Z",'
     '"next_for":"2026-11-23T12:00:10Z"}'
 )
@@ -41,7 +42,7 @@ REQUESTED = (
     '{"job_id":"01a20846-fe00-8000-8567-89abcdef0123","scheduled_for":"2026-11-23T12:00:00Z",'
     '"fires_at":"2026-11-23T12:00:00Z","trigger":"manual","of":null,"revision":1,'
     '"spec":{"job_name":"a job","job_type":"custom","job_data":{"operation":"echo","parameters":{}},'
-    f'"timeout_seconds":3600,{RETRY},"priority":5,"queue":"default"}},'
+    f'"timeout_seconds":3600,{RETRY},"priority":5,"queue":"default","start_deadline_seconds":null,"max_lost":3}},'
     '"held":false,"follows":true,"correlation_id":"request-1","requested_at":"2026-11-23T12:00:00Z",'
     '"next_for":null}'
 )
@@ -56,7 +57,7 @@ GOLDEN = [
     [
         ("id", "01a20846-fe00-748d-8567-89abcdef0123"),
         ("type", "JobCreated"),
-        ("v", "1"),
+        ("v", "2"),
         ("subject", "job/01a20846-fe00-8000-8567-89abcdef0123"),
         ("job", ""),
         ("advances", "subject"),
@@ -67,7 +68,7 @@ GOLDEN = [
     [
         ("id", "01a20846-fe00-748d-8567-89abcdef0123"),  # the same: chance stands still here
         ("type", "RunRequested"),
-        ("v", "1"),
+        ("v", "2"),
         ("subject", "run/01a20846-fe00-8000-8567-89abcdef0124"),
         ("job", "01a20846-fe00-8000-8567-89abcdef0123"),
         ("advances", "both"),
@@ -76,6 +77,17 @@ GOLDEN = [
         ("data", REQUESTED),
     ],
 ]
+
+
+ADDED = {JobCreated: CREATED, RunRequested: REQUESTED}
+IN_VERSION_2 = ',"start_deadline_seconds":null,"max_lost":3'
+
+
+@pytest.mark.parametrize("kind", ADDED, ids=lambda kind: kind.__name__)
+def test_an_entry_of_the_first_version_is_read_as_what_it_means_now(kind):
+    now = decode(kind.__name__, 2, ADDED[kind])
+    assert decode(kind.__name__, 1, ADDED[kind].replace(IN_VERSION_2, "")) == now
+    assert encode(now) == ADDED[kind]
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 
 from shared.embedded import Valkey
 from shared.eventlog.connection import connect
-from shared.faults import Fatal
+from shared.eventlog.envelope import decode
 from shared.testing import wait_until
 from tests.integration.archive_kit import Office, all_of, an_office
 from tests.integration.trace_kit import kinds, logged, opened_by, scripts_of
@@ -70,7 +70,7 @@ async def test_a_master_that_comes_back_with_its_scripts_and_without_the_tail_ta
         assert await all_of(office.projector()) == 6
 
 
-async def test_a_promoted_replica_without_what_is_archived_is_not_written_to(postgres, pair):
+async def test_a_promoted_replica_without_what_is_archived_is_healed_before_it_is_written_to(postgres, pair):
     """Trace 3a: as above, and the tail that is missing had been archived."""
     (server_a, a), (server_b, b) = pair
     async with an_office(postgres, server_b) as office:
@@ -83,10 +83,11 @@ async def test_a_promoted_replica_without_what_is_archived_is_not_written_to(pos
         await all_of(office.projector())
         server_b.kill()
         there = office_on(office, server_a)
-        before = await logged(a, office.keys(0))
-        with pytest.raises(Fatal, match="without its latest 2 events"):
-            await there.create()
-        assert await logged(a, office.keys(0)) == before
+        await there.create()
+        opened, _ = await logged(a, office.keys(0))
+        assert decode(opened.type, opened.v, opened.data).reason == "heal"
+        assert [event.position.pos for event in await logged(a, office.keys(0))] == [5, 6]
+        assert len([key async for key in a.scan_iter(match=office.keys(0).aggregate("job:*"))]) == 3
         await there.close()
 
 
@@ -101,7 +102,7 @@ def office_on(office, server):
 
 
 @pytest.mark.parametrize("how", ["FLUSHALL", "REPLICAOF an empty server"])
-async def test_data_that_went_while_the_scripts_stayed_is_noticed(postgres, pair, how):
+async def test_data_that_went_while_the_scripts_stayed_is_noticed_and_made_anew(postgres, pair, how):
     """Trace 3d: the server is up all the time, its scripts are loaded, and its log is gone."""
     (server_a, a), (server_b, _) = pair
     async with an_office(postgres, server_a) as office:
@@ -114,6 +115,8 @@ async def test_data_that_went_while_the_scripts_stayed_is_noticed(postgres, pair
             await follow(a, server_b)
             await a.replicaof("NO", "ONE")
         assert await a.script_exists(*scripts) == [True, True]
-        with pytest.raises(Fatal, match="Redis has lost its data"):
-            await office.create()
-        assert await a.exists(office.keys(0).log, office.keys(0).meta) == 0
+        await office.create()
+        opened, created = await logged(a, office.keys(0))
+        assert decode(opened.type, opened.v, opened.data).reason == "heal"
+        assert created.position.pos == 4
+        assert len([key async for key in a.scan_iter(match=office.keys(0).aggregate("job:*"))]) == 2

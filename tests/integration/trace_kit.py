@@ -87,7 +87,7 @@ async def scripts_of(redis):
 async def newer(bench, ref):
     """Make a snapshot look like one that the next version has written, and return it."""
     key = bench.log.keys(0).aggregate(ref)
-    text = (await bench.redis.hget(key, "state")).replace(b'{"shape":1,', b'{"shape":2,"new":"field",')
+    text = (await bench.redis.hget(key, "state")).replace(b'{"shape":2,', b'{"shape":3,"new":"field",')
     await bench.redis.hset(key, "state", text)
     return text
 
@@ -99,7 +99,7 @@ def another_process(bench, name, *, reopen=None):
 
 def opened_by(log, reopen):
     if reopen is not None:
-        log._writer._reopen = reopen
+        log._reopen = log._writer._reopen = reopen
     return log
 
 

@@ -321,7 +321,7 @@ def test_a_snapshot_never_passes_over_an_event_that_could_not_be_folded():
 
 def test_a_snapshot_is_the_domains_own_state():
     entry = Story().created().entry()
-    assert job_rows.snapshot_row(entry, 1) == (f"job:{JOB}", 1, 5, 1, 1, snapshot.dump(entry.job))
+    assert job_rows.snapshot_row(entry, 1) == (f"job:{JOB}", 1, 5, 1, 2, snapshot.dump(entry.job))
 
 
 def test_the_opening_of_a_log_touches_no_ledger():

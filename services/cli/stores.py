@@ -1,0 +1,76 @@
+"""The stores of the deployment that an operator's command is about: where they are, and what was fixed of them."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import asyncpg
+
+from shared.embedded import DataDir
+from shared.eventlog.connection import connect
+from shared.faults import Fatal
+from shared.readmodel import archive, database
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from redis.asyncio import Redis
+
+    from shared.readmodel.archive import Deployment
+    from shared.settings import Settings
+
+ANSWER_S = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stores:
+    """Both stores, open, and what the first start of the deployment fixed."""
+
+    redis: Redis
+    pool: asyncpg.Pool
+    fixed: Deployment
+
+
+@contextlib.asynccontextmanager
+async def opened(told: Settings) -> AsyncIterator[Stores]:
+    """Connect to both.
+
+    Raises:
+        Fatal: it isn't known where they are, or there is no deployment.
+        OSError: one doesn't answer.
+    """
+    redis_url, database_url = _addresses(told)
+    redis = connect(redis_url)
+    pool = await database.connect_pool(database_url, max_size=2)
+    try:
+        yield Stores(redis=redis, pool=pool, fixed=await _fixed(pool))
+    finally:
+        with contextlib.suppress(Exception):  # the process ends: nothing depends on these any more
+            pool.terminate()
+        with contextlib.suppress(Exception):
+            await redis.aclose()
+
+
+def _addresses(told: Settings) -> tuple[str, str]:
+    if told.redis_url and told.database_url:
+        return told.redis_url, told.database_url
+    data_dir = DataDir(told.data_dir)
+    running = data_dir.read_endpoints()
+    if running is None:
+        raise Fatal(
+            f"Nothing runs over {data_dir.path}: set DAYBOOK_DATA_DIR to the directory of a running `daybook up`, "
+            "or DAYBOOK_REDIS_URL and DAYBOOK_DATABASE_URL."
+        )
+    return told.redis_url or running.redis, told.database_url or running.postgres
+
+
+async def _fixed(pool: asyncpg.Pool) -> Deployment:
+    try:
+        fixed = await archive.find_deployment(pool)
+    except asyncpg.UndefinedTableError:
+        fixed = None
+    if fixed is None:
+        raise Fatal("This database has no deployment yet: the first start of a service makes one.")
+    return fixed

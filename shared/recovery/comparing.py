@@ -1,0 +1,133 @@
+"""How a log stands to the archive. Reads both, writes nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from shared.domain.events import LogOpened
+from shared.eventlog import opening
+from shared.eventlog.envelope import decode
+from shared.eventlog.position import START, Position
+from shared.faults import Fatal
+from shared.readmodel import archive
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+    from shared.eventlog.envelope import Recorded
+    from shared.eventlog.keys import Keys
+    from shared.eventlog.opening import LogState
+    from shared.readmodel.archive import Checkpoint
+
+UNCHANGED = "Nothing was written, and nothing is projected until this is resolved."
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """The log holds the archive's last event, or begins right after it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Behind:
+    """All that the log holds is archived, but it ends before the archive does; START: it is empty."""
+
+    tail: Position
+    archived: Position
+
+    @property
+    def lost(self) -> int:
+        """How many events it hasn't got any more, though they happened."""
+        return self.archived.pos - self.tail.pos
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forked:
+    """After `common`, the last event in both, the log has others than the archive."""
+
+    common: Position
+    tail: Position
+    archived: Position
+
+
+Finding = Level | Behind | Forked
+
+
+async def compare(
+    connection: archive.Connection, redis: Redis, keys: Keys, state: LogState, archived: Checkpoint
+) -> Finding:
+    """How the log in `state` stands to the archive, whose checkpoint is `archived`.
+
+    Raises:
+        Fatal: what stood between the two is in neither, or they have no event in common.
+    """
+    at = Position(archived.epoch, archived.pos)
+    if state.first is None:
+        return Level() if at == START else Behind(tail=START, archived=at)
+    if state.first.pos > at.pos + 1:
+        raise Fatal(_hole(keys.partition, at, state.first))
+    if at == START:
+        return Level()
+    entry = await opening.entry_at(redis, keys, at)
+    if entry is not None and entry.id == archived.id:
+        return Level()
+    if state.first.pos == at.pos + 1:  # trimmed to the last: what is archived ends where the log begins
+        previous = _previous(await opening.entry_at(redis, keys, state.first))
+        if previous is not None and previous != (*at, archived.id):
+            raise Fatal(_strange(keys.partition, state))
+        return Level()
+    common = await _last_common(connection, redis, keys, state, at)
+    if common == state.tail_at:
+        return Behind(tail=state.tail_at, archived=at)
+    return Forked(common=common, tail=state.tail_at, archived=at)
+
+
+async def _last_common(
+    connection: archive.Connection, redis: Redis, keys: Keys, state: LogState, at: Position
+) -> Position:
+    """The last position at which both have the same event; up to there they have all in common.
+
+    Raises:
+        Fatal: there is none.
+    """
+    assert state.first is not None  # noqa: S101 - the log isn't empty
+    common, low, high = None, state.first.pos, min(state.tail_at.pos, at.pos)
+    while low <= high:
+        middle = (low + high) // 2
+        row = await archive.find(connection, keys.partition, middle)
+        here = None if row is None else Position(row["epoch"], row["pos"])
+        entry = None if here is None else await opening.entry_at(redis, keys, here)
+        if entry is not None and row is not None and entry.id == row["id"]:
+            common, low = here, middle + 1
+        else:
+            high = middle - 1
+    if common is not None:
+        return common
+    previous = _previous(await opening.entry_at(redis, keys, state.first))
+    if previous is None or not await archive.holds(connection, keys.partition, *previous[1:]):
+        raise Fatal(_strange(keys.partition, state))
+    return Position(*previous[:2])
+
+
+def _previous(entry: Recorded | None) -> tuple[int, int, str] | None:
+    """What a LogOpened says stood before it; None for other events, and for the very first of a log."""
+    if entry is None or entry.type != LogOpened.__name__:
+        return None
+    opened = decode(entry.type, entry.v, entry.data)
+    return opened.previous if isinstance(opened, LogOpened) else None
+
+
+def _hole(partition: int, archived: Position, first: Position) -> str:
+    return (
+        f"The archive of partition {partition} ends at {archived}, and the log begins at {first}: what stood "
+        f"between is in neither, as if the database had been restored from an old backup. Restore a newer one. "
+        f"{UNCHANGED}"
+    )
+
+
+def _strange(partition: int, state: LogState) -> str:
+    return (
+        f"The log of partition {partition} ({state.first} to {state.tail_at}) has no event in common with the "
+        f"archive: one of DAYBOOK_REDIS_URL and DAYBOOK_DATABASE_URL is another deployment's. If this Redis is "
+        f"the right one, delete the keys under this prefix, and they are made anew from the archive. {UNCHANGED}"
+    )
