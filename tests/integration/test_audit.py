@@ -733,9 +733,9 @@ async def test_what_cannot_be_read_is_status_2_and_a_sentence(copy, servers, pos
     nowhere = {"DAYBOOK_REDIS_URL": "redis://127.0.0.1:1/0"}
     empty = {"DAYBOOK_DATABASE_URL": postgres.endpoint.url}
     for args, environment, sentence in [
-        ((), {"DAYBOOK_DATA_DIR": str(tmp_path)}, "DAYBOOK_REDIS_URL is not set"),
+        ((), {"DAYBOOK_DATA_DIR": str(tmp_path)}, "Nothing runs over"),
         ((), servers | nowhere, "could not be read"),
-        ((), servers | empty, "holds no Daybook"),
+        ((), servers | empty, "has no deployment yet"),
         (("--partition", "7"), servers, "no partition 7"),
         ((), servers | {"DAYBOOK_PORT": "many"}, "DAYBOOK_PORT=many is refused"),
     ]:
