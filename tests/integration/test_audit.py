@@ -406,6 +406,12 @@ async def a_snapshot_says_something_else(copy):
     await copy.redis.hset(key, "state", state.replace(b'"revision":3', b'"revision":4'))
 
 
+async def a_snapshot_says_the_same_in_other_bytes(copy):
+    key = _hash("job", "regular")(copy)
+    state = await copy.redis.hget(key, "state")
+    await copy.redis.hset(key, "state", state.replace(b',"owner"', b', "owner"'))
+
+
 # … in Postgres.
 
 
@@ -481,6 +487,7 @@ PLANTED = [
     (_redis("HSET", _hash("job", "regular"), "version", "1-1"), {"versions"}),
     (_redis("HSET", _hash("run", "running"), "fence", "1-1"), {"fences"}),
     (a_snapshot_says_something_else, {"snapshots"}),
+    (a_snapshot_says_the_same_in_other_bytes, {"snapshots"}),
     (_redis("HSET", _hash("run", "queued"), "spec", "{}"), {"snapshots"}),
     (_redis("DEL", _hash("job", "paused")), {"snapshots"}),
     (_redis("COPY", _hash("job", "paused"), lambda copy: copy.keys.aggregate("job:nobody")), {"snapshots"}),
