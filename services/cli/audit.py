@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from shared import settings
-from shared.faults import is_broken, leaves
+from shared.faults import Fatal, is_broken, leaves
 from shared.lifecycle import main_loop
 from shared.logs import masked
 
@@ -44,13 +44,13 @@ def verify(*, as_json: bool, partition: int | None) -> None:
     The status is 0 if all holds, 1 if something doesn't, 2 if it can't be read.
     """
     try:
-        redis_url, database_url = _servers(settings.load())
+        told = settings.load()
     except settings.BadSettings as error:
         raise _CannotRead(str(error)) from error
     report: list[Report] = []
 
     async def look() -> int:
-        report.append(await _verified(redis_url, database_url, partition))
+        report.append(await _verified(told, partition))
         return VIOLATED if report[0].violations else 0
 
     try:
@@ -61,39 +61,12 @@ def verify(*, as_json: bool, partition: int | None) -> None:
     sys.exit(status)
 
 
-def _servers(told: Settings) -> tuple[str, str]:
-    """The addresses of Redis and Postgres.
-
-    Raises:
-        _CannotRead: one of them is not to be had.
-    """
-    from shared.embedded import DataDir  # noqa: PLC0415
-
-    if told.redis_url is not None and told.database_url is not None:
-        return told.redis_url, told.database_url
-    running = DataDir(told.data_dir).read_endpoints()
-    if running is None:
-        missing = "DAYBOOK_REDIS_URL" if told.redis_url is None else "DAYBOOK_DATABASE_URL"
-        raise _CannotRead(
-            f"{missing} is not set, and no `daybook up` runs over {told.data_dir}: set it, or DAYBOOK_DATA_DIR."
-        )
-    return told.redis_url or running.redis, told.database_url or running.postgres
-
-
-async def _verified(redis_url: str, database_url: str, partition: int | None) -> Report:
+async def _verified(told: Settings, partition: int | None) -> Report:
+    from services.cli.stores import opened  # noqa: PLC0415
     from services.projector.audit import verify as verified  # noqa: PLC0415
-    from shared.eventlog.connection import connect  # noqa: PLC0415
-    from shared.readmodel.database import connect_pool  # noqa: PLC0415
 
-    redis = connect(redis_url, connections=2)
-    try:
-        pool = await connect_pool(database_url, max_size=2, statement_timeout_s=STATEMENT_TIMEOUT_S)
-        try:
-            return await verified(pool, redis, partition=partition)
-        finally:
-            pool.terminate()
-    finally:
-        await redis.aclose()
+    async with opened(told, statement_timeout_s=STATEMENT_TIMEOUT_S) as stores:
+        return await verified(stores.pool, stores.redis, partition=partition)
 
 
 def _explained(error: Exception) -> Exception:
@@ -103,7 +76,7 @@ def _explained(error: Exception) -> Exception:
 
     from services.projector.audit import Unauditable  # noqa: PLC0415
 
-    if isinstance(error, Unauditable):
+    if isinstance(error, Unauditable | Fatal):
         return _CannotRead(str(error))
     if is_broken(error) or isinstance(error, PostgresError | RedisError):
         reason = masked("; ".join(f"{type(leaf).__name__}: {leaf}" for leaf in leaves(error)))

@@ -34,8 +34,14 @@ class Stores:
 
 
 @contextlib.asynccontextmanager
-async def opened(told: Settings) -> AsyncIterator[Stores]:
+async def opened(
+    told: Settings, *, statement_timeout_s: float = database.STATEMENT_TIMEOUT_S
+) -> AsyncIterator[Stores]:
     """Connect to both.
+
+    Args:
+        told: where they are.
+        statement_timeout_s: how long a question to Postgres may take.
 
     Raises:
         Fatal: it isn't known where they are, or there is no deployment.
@@ -43,7 +49,7 @@ async def opened(told: Settings) -> AsyncIterator[Stores]:
     """
     redis_url, database_url = _addresses(told)
     redis = connect(redis_url)
-    pool = await database.connect_pool(database_url, max_size=2)
+    pool = await database.connect_pool(database_url, max_size=2, statement_timeout_s=statement_timeout_s)
     try:
         yield Stores(redis=redis, pool=pool, fixed=await _fixed(pool))
     finally:

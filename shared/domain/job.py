@@ -86,6 +86,7 @@ class Job(Value, frozen=True, kw_only=True):
     Attributes:
         anchor_at: the instant its interval counts from.
         next_for: the first undecided occurrence; kept while paused.
+        decided_to: the newest occurrence that was decided, under whatever schedule the job had then.
         active: unfinished runs, oldest first, of a job that follows its runs.
     """
 
@@ -101,6 +102,7 @@ class Job(Value, frozen=True, kw_only=True):
     next_for: datetime | None
     paused: Pause | None = None
     active: tuple[str, ...] = ()
+    decided_to: datetime | None = None
 
     @property
     def follows(self) -> bool:
@@ -189,25 +191,28 @@ def _suspended(job: Job, command: SuspendJob, now: datetime) -> list[Change]:
 def _updated(job: Job, spec: JobSpec, now: datetime) -> JobUpdated:
     if spec.job_type != job.spec.job_type:
         raise IllegalTransition("job_type is fixed after creation; make another job", current=job.status)
-    same = spec.schedule == job.spec.schedule
+    schedule, before = spec.schedule, job.spec.schedule
+    # A one-off that keeps its time is the occurrence it was, decided or not, in whatever zone it is shown.
+    same = schedule == before or (schedule.run_at is not None and schedule.run_at == before.run_at)
     return JobUpdated(
         spec=spec,
         revision=job.revision + 1,
         updated_at=now,
         anchor_at=job.anchor_at if same else now,
-        next_for=job.next_for if same else _first_for(spec, now),
+        next_for=job.next_for if same else _first_for(spec, now, decided_to=job.decided_to),
     )
 
 
-def _first_for(spec: JobSpec, now: datetime) -> datetime | None:
-    """The first occurrence of a schedule that begins now; a `run_at` just gone by still counts."""
+def _first_for(spec: JobSpec, now: datetime, *, decided_to: datetime | None = None) -> datetime | None:
+    """The first occurrence of a schedule that begins now; a `run_at` just gone by counts, unless it was decided."""
     schedule = spec.schedule
     if schedule.kind == "none":
         return None
+    after = now
     if schedule.run_at is not None:
-        first = next_after(schedule, now - timedelta(seconds=spec.misfire_grace_seconds), anchor_at=now)
-    else:
-        first = next_after(schedule, now, anchor_at=now)
+        after = now - timedelta(seconds=spec.misfire_grace_seconds)
+        after = after if decided_to is None else max(after, decided_to)
+    first = next_after(schedule, after, anchor_at=now)
     if first is None:
         raise NeverFires
     return first
@@ -427,14 +432,16 @@ def _on_completed(job: Job, _: JobCompleted, __: Change) -> Job:
 
 
 def _on_skipped(job: Job, event: OccurrencesSkipped, _: Change) -> Job:
-    return replace(job, next_for=event.next_for)
+    return replace(job, next_for=event.next_for, decided_to=event.to)
 
 
 def _on_requested(job: Job, event: RunRequested, change: Change) -> Job:
     run_id = change.subject.removeprefix("run:")
+    scheduled = event.trigger == "schedule"
     return replace(
         job,
-        next_for=event.next_for if event.trigger == "schedule" else job.next_for,
+        next_for=event.next_for if scheduled else job.next_for,
+        decided_to=event.scheduled_for if scheduled else job.decided_to,
         active=(*job.active, run_id) if event.follows else job.active,
     )
 

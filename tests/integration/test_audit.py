@@ -21,6 +21,7 @@ from tests.integration.archive_kit import an_office
 from tests.integration.audit_kit import a_copy, an_original, at_work, says, tells
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("audit")]
+NEW = {"start_deadline_seconds", "max_lost"}  # fields that the second version has
 DAY_MS = 24 * 3600 * 1000
 _numbers = itertools.count(1)
 
@@ -405,6 +406,12 @@ async def a_snapshot_says_something_else(copy):
     await copy.redis.hset(key, "state", state.replace(b'"revision":3', b'"revision":4'))
 
 
+async def a_snapshot_says_the_same_in_other_bytes(copy):
+    key = _hash("job", "regular")(copy)
+    state = await copy.redis.hget(key, "state")
+    await copy.redis.hset(key, "state", state.replace(b',"owner"', b', "owner"'))
+
+
 # … in Postgres.
 
 
@@ -480,6 +487,7 @@ PLANTED = [
     (_redis("HSET", _hash("job", "regular"), "version", "1-1"), {"versions"}),
     (_redis("HSET", _hash("run", "running"), "fence", "1-1"), {"fences"}),
     (a_snapshot_says_something_else, {"snapshots"}),
+    (a_snapshot_says_the_same_in_other_bytes, {"snapshots"}),
     (_redis("HSET", _hash("run", "queued"), "spec", "{}"), {"snapshots"}),
     (_redis("DEL", _hash("job", "paused")), {"snapshots"}),
     (_redis("COPY", _hash("job", "paused"), lambda copy: copy.keys.aggregate("job:nobody")), {"snapshots"}),
@@ -546,7 +554,7 @@ async def test_what_was_refused_and_is_right_by_now_is_no_violation(copy):
 
 async def test_the_size_of_pages_changes_nothing(copy, monkeypatch):
     before = await copy.audit()
-    monkeypatch.setattr(archive, "AT_ONCE", 2)
+    monkeypatch.setattr(archive, "AT_ONCE", 1)
     monkeypatch.setattr(write_side, "AT_ONCE", 3)
     monkeypatch.setattr(write_side, "ENTRIES", 2)
     assert before == await copy.audit()
@@ -555,12 +563,38 @@ async def test_the_size_of_pages_changes_nothing(copy, monkeypatch):
     assert (await copy.wrong()).keys() == {"ends"}
 
 
+async def test_what_an_older_build_wrote_is_compared_as_it_is_read(copy):
+    """Its specification has not all that there is by now, and a snapshot another number."""
+    key = _hash("job", "regular")(copy)
+    state, spec = await copy.redis.hmget(key, "state", "spec")
+    old = json.dumps({name: value for name, value in json.loads(spec).items() if name not in NEW})
+    await copy.redis.hset(key, "spec", old)
+    assert await copy.wrong() == {}
+    await copy.redis.hset(key, "state", b'{"shape":1,' + state.partition(b",")[2])
+    row = json.loads(
+        await copy.pool.fetchval(
+            "select state from book.snapshots where ref = $1", copy.ref("job", "regular")
+        )
+    )
+    row |= {"spec": json.loads(old)}
+    text = '{"shape":1,' + json.dumps(row, separators=(",", ":")).partition(",")[2]
+    await copy.sql(
+        "update book.snapshots set shape = 1, state = $1 where ref = $2", text, copy.ref("job", "regular")
+    )
+    await copy.sql("update ledger.jobs set spec = $1 where id = $2", old, copy.told["regular"])
+    assert await copy.wrong() == {}
+    await copy.redis.hset(key, "spec", old.replace('"priority": 5', '"priority": 6'))
+    await copy.sql("""update book.snapshots set state = replace(state, '"revision":3', '"revision":4')""")
+    await copy.sql("update ledger.jobs set spec = spec || '{\"priority\": 6}'")
+    assert (await copy.wrong()).keys() == {"snapshots", "book_snapshots", "jobs"}
+
+
 async def test_a_snapshot_of_a_newer_build_is_not_judged(copy):
     key = _hash("job", "regular")(copy)
     state = await copy.redis.hget(key, "state")
-    await copy.redis.hset(key, "state", state.replace(b'{"shape":1,', b'{"shape":2,"new":0,'))
+    await copy.redis.hset(key, "state", b'{"shape":99,"new":0,' + state.partition(b",")[2])
     await copy.sql(
-        "update book.snapshots set shape = 2, state = '{}' where ref = $1", copy.ref("job", "regular")
+        "update book.snapshots set shape = 99, state = '{}' where ref = $1", copy.ref("job", "regular")
     )
     report = await copy.audit()
     assert report.violations == 0
@@ -706,9 +740,9 @@ async def test_what_cannot_be_read_is_status_2_and_a_sentence(copy, servers, pos
     nowhere = {"DAYBOOK_REDIS_URL": "redis://127.0.0.1:1/0"}
     empty = {"DAYBOOK_DATABASE_URL": postgres.endpoint.url}
     for args, environment, sentence in [
-        ((), {"DAYBOOK_DATA_DIR": str(tmp_path)}, "DAYBOOK_REDIS_URL is not set"),
+        ((), {"DAYBOOK_DATA_DIR": str(tmp_path)}, "Nothing runs over"),
         ((), servers | nowhere, "could not be read"),
-        ((), servers | empty, "holds no Daybook"),
+        ((), servers | empty, "has no deployment yet"),
         (("--partition", "7"), servers, "no partition 7"),
         ((), servers | {"DAYBOOK_PORT": "many"}, "DAYBOOK_PORT=many is refused"),
     ]:

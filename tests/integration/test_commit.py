@@ -26,6 +26,7 @@ from shared.domain.events import Failure
 from shared.domain.refusals import LostLease, Overlaps
 from shared.eventlog import snapshot, writer
 from shared.eventlog.decider import Decider
+from shared.eventlog.plan import Reopened
 from shared.eventlog.position import Position
 from shared.eventlog.unit import (
     Advance,
@@ -411,3 +412,16 @@ async def test_a_job_that_had_left_redis_comes_back_whole(bench):
     archived = replace(made.after, version=None)
     paused = await bench.decider.decide(made.ref, PauseJob(by="ann"), TESTER, held=archived)
     assert (await bench.log.load(made.ref))[made.ref].state == paused.after.state
+
+
+async def test_a_run_is_requested_once_even_by_a_decision_that_is_wrong(bench):
+    """A guard behind the domain's: what has ended is never opened again."""
+    job = a_job_id(0)
+    created = CreateJob(job_id=job, spec=a_spec(overlap_policy="allow"), owner="o", tenant="t")
+    await bench.decider.decide(f"job:{job}", created, TESTER, held=snapshot.NOTHING)
+    command = TriggerJob(run_id=a_job_id(0), correlation_id="c")
+    await bench.decider.decide(f"job:{job}", command, TESTER)
+    before = await bench.redis.xlen(bench.log.keys(0).log)
+    with pytest.raises(Reopened, match="was requested before"):
+        await bench.decider.decide(f"job:{job}", command, TESTER)
+    assert await bench.redis.xlen(bench.log.keys(0).log) == before

@@ -171,6 +171,30 @@ def test_a_run_at_just_gone_by_still_counts_and_one_long_gone_is_refused():
         a_job(once=at(-61))
 
 
+@pytest.mark.parametrize("late_s", [0, 30])
+def test_an_edit_decides_no_occurrence_again_that_was_decided_before(late_s):
+    """A one-off that has run, edited within the grace: the same time must not be announced once more."""
+    _, done = when(a_job(once=at(5)), Wake(), at(5))
+    done = ended(done, done.active[0])
+    (edited,), state = when(done, UpdateJob(spec=a_spec(once=at(5), timezone="Europe/Paris")), at(5 + late_s))
+    assert (edited.next_for, state.status, state.revision) == (None, "completed", 2)
+    with pytest.raises(NeverFires):
+        when(done, UpdateJob(spec=a_spec(once=at(4))), at(5 + late_s))
+    (later,), _ = when(done, UpdateJob(spec=a_spec(once=at(99))), at(5 + late_s))
+    assert later.next_for == at(99)
+
+
+def test_a_one_off_at_the_time_of_an_occurrence_that_the_old_schedule_had_is_refused():
+    _, state = when(a_job(every=10, overlap_policy="allow"), Wake(), at(10))
+    assert state.decided_to == at(10)
+    with pytest.raises(NeverFires):
+        when(state, UpdateJob(spec=a_spec(once=at(10))), at(12))
+    skipped, state = when(a_job(every=10), Wake(), at(205))
+    assert state.decided_to == max(
+        e.to if isinstance(e, OccurrencesSkipped) else e.scheduled_for for e in skipped
+    )
+
+
 @pytest.mark.parametrize(
     "command", [PauseJob(by="ann"), DeleteJob(by="ann"), UpdateJob(spec=a_spec(every=60))]
 )

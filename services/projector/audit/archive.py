@@ -11,7 +11,6 @@ from shared.domain import ids
 from shared.eventlog.envelope import Recorded
 from shared.eventlog.position import Position
 from shared.readmodel import archive
-from shared.readmodel.archive import Deployment
 from shared.readmodel.database import sql
 
 if TYPE_CHECKING:
@@ -32,12 +31,6 @@ async def one_moment(pool: asyncpg.Pool) -> AsyncIterator[Connection]:
         connection.transaction(isolation="repeatable_read", readonly=True),
     ):
         yield connection
-
-
-async def deployment(pool: asyncpg.Pool) -> Deployment | None:
-    """What the first start fixed; None before that."""
-    row = await pool.fetchrow(sql("shared.readmodel", "statements/deployment.sql"))
-    return Deployment(*row) if row else None
 
 
 async def checkpoint(connection: Connection, partition: int) -> Checkpoint | None:

@@ -35,11 +35,9 @@ class Decided(Value, frozen=True, kw_only=True):
 
     Attributes:
         last: job id → the occurrence decided last.
-        begun_again: jobs with a new schedule of which nothing was decided yet.
     """
 
     last: dict[str, datetime] = field(default_factory=dict)
-    begun_again: set[str] = field(default_factory=set)
 
 
 def check(findings: Findings, decided: Decided, job: Job, change: Change, place: str) -> None:
@@ -60,8 +58,6 @@ def check(findings: Findings, decided: Decided, job: Job, change: Change, place:
             _check_decision(findings, decided, job, (first, last), place, skipped=reason)
         case JobUpdated() | JobResumed() | JobDeleted() | JobCompleted() as event:
             _check_nothing_is_swallowed(findings, job, event, place)
-            if isinstance(event, JobUpdated) and event.spec.schedule != job.spec.schedule:
-                decided.begun_again.add(job.id)  # it may begin at a `run_at` just gone by
         case _:
             pass
 
@@ -91,12 +87,11 @@ def _check_decision(
         first == job.next_for and not is_again,
         f"{place} decides {first} of job {job.id}, which had {had}",
     )
-    rises = before is None or first > before or is_again or job.id in decided.begun_again
+    rises = before is None or first > before or is_again
     findings.expect(
         Invariant.ORDER, first <= last and rises, f"{place} decides {first} of job {job.id} after {before}"
     )
     decided.last[job.id] = last
-    decided.begun_again.discard(job.id)
 
 
 def _check_overlap(findings: Findings, job: Job, place: str) -> None:

@@ -14,8 +14,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import asyncpg
-
 from services.projector.audit import archive, ledgers, standing, write_side
 from services.projector.audit.fold import Fold
 from services.projector.audit.ledgers import Refusals
@@ -25,10 +23,12 @@ from services.projector.audit.write_side import Names, WriteSide
 from shared.domain.value import Value
 from shared.eventlog.keys import Keys
 from shared.eventlog.position import START, Position
+from shared.readmodel.archive import find_deployment
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 
+    import asyncpg
     from redis.asyncio import Redis
 
     from services.projector.audit.standing import Work
@@ -90,15 +90,9 @@ async def verify(pool: asyncpg.Pool, redis: Redis, *, partition: int | None = No
 
 
 async def _deployment(pool: asyncpg.Pool) -> Deployment:
-    try:
-        told = await archive.deployment(pool)
-    except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError):
-        told = None
+    told = await find_deployment(pool)
     if told is None:
-        raise Unauditable(
-            "This database holds no Daybook: check DAYBOOK_DATABASE_URL (`daybook migrate` makes the schema, "
-            "and the first start of the services the rest)."
-        )
+        raise Unauditable("This database has no deployment yet: the first start of a service makes one.")
     return told
 
 
