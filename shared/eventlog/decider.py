@@ -133,12 +133,19 @@ class Decider:
                     return _decided(ref, partition, known, decision, plan, committed)
                 case Committed() as committed:
                     known |= plan.snapshots(known, committed)
-                case Conflict(ref=other, snapshot=newer):
-                    known[other] = newer if newer is not NOTHING else (await self._log.load(other))[other]
+                case Conflict() as conflict:
+                    await self._learn(known, ref, conflict)
                 case Early():
                     return _nothing(ref, partition, known)
                 case Answered() as answered:
                     return _nothing(ref, partition, known, answered=answered)
+
+    async def _learn(self, known: dict[str, Snapshot], ref: str, conflict: Conflict) -> None:
+        """Take the newer state into `known`; if it is of a run that was to be requested, that of `ref` too."""
+        other, newer = conflict.ref, conflict.snapshot
+        if known[other] is NOTHING and other != ref:  # what wished for the run is older than the run
+            known[ref] = (await self._log.load(ref))[ref]
+        known[other] = newer if newer is not NOTHING else (await self._log.load(other))[other]
 
     async def _load_advanced(self, decision: Decision, known: dict[str, Snapshot]) -> None:
         """Snapshots of what the events advance beside the aggregate commanded; a requested run is new."""

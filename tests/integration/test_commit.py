@@ -16,13 +16,14 @@ from shared.domain.commands import (
     CreateJob,
     FailRun,
     PauseJob,
+    ResumeJob,
     StartRun,
     SucceedRun,
     TriggerJob,
     UpdateJob,
     Wake,
 )
-from shared.domain.events import Failure
+from shared.domain.events import Failure, RunRequested
 from shared.domain.refusals import LostLease, Overlaps
 from shared.eventlog import snapshot, writer
 from shared.eventlog.decider import Decider
@@ -349,6 +350,22 @@ async def test_an_edit_at_the_due_moment_swallows_nothing(bench):
     paused = await bench.decider.decide(made.ref, PauseJob(by="ann"), TESTER, held=made.after)
     assert type(paused.changes[0].event).__name__ == "RunRequested"
     assert await bench.redis.zscore(bench.log.keys(0).due, made.ref) is None
+
+
+async def test_a_command_whose_occurrence_another_has_decided_is_decided_from_the_newer_job(bench):
+    """Found by the fault suite: the conflict named the run that was there, and the old job wished for it again."""
+    made = await a_job(bench, every=1)
+    await wait_until(lambda: bench.log.now() >= made.after.state.next_for, "the job is due")
+    first = await bench.decider.decide(made.ref, ResumeJob(by="ann"), TESTER, held=made.after)
+    assert [type(change.event).__name__ for change in first.changes] == ["RunRequested"]
+    paused = await bench.decider.decide(made.ref, PauseJob(by="bob"), TESTER, held=made.after)
+    assert paused.after.state.paused.by == "bob"
+    requested = [
+        change.subject
+        for change in (*first.changes, *paused.changes)
+        if isinstance(change.event, RunRequested)
+    ]
+    assert len(requested) == len(set(requested))
 
 
 async def test_a_conflict_is_decided_again_from_the_newer_state(bench):
