@@ -325,8 +325,8 @@ def _stands(ack, event, state):
 
 
 def _run_stands(ack, event):
-    if ack.what == "retry":
-        return event.type == "RunRequested"
+    if ack.what == "retry":  # an answer 200 tells of the retry that there was, wherever it has come to
+        return ack.status == 200 or event.type == "RunRequested"
     # An answer 200 tells how the run has ended: perhaps otherwise, just before it was cancelled.
     return ack.status != 200 or ledgers.TERMINAL.get(event.type) == ack.shown
 
