@@ -52,7 +52,10 @@ _PROBLEM = {
                 },
             },
         },
-        "current": {"type": "string", "description": "state in the write model (409)"},
+        "current": {
+            "type": "string",
+            "description": "state in the write model (409), revision of the job (412)",
+        },
     },
 }
 _EVENT = {

@@ -199,6 +199,12 @@ class ResumeBody(Body):
     LATER = frozenset({"catch_up"})
 
 
+class RevertBody(Body):
+    """Which revision a job is to be as again."""
+
+    revision: int = Field(ge=1, le=1_000_000_000)
+
+
 class CancelBody(Body):
     """Why an execution is cancelled."""
 

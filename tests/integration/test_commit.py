@@ -187,9 +187,9 @@ async def test_a_beat_between_reading_and_committing_saves_the_run(bench):
 
 async def test_once_gives_the_first_answer_again(bench):
     once = Once(digest="d", fingerprint="f", answer="a1")
-    first = await bench.log.commit(0, a_unit(once=once))
-    again = await bench.log.commit(0, a_unit("job:" + a_job_id(), once=replace(once, answer="a2")))
-    assert again == Answered(fingerprint="f", answer="a1", position=first.last)
+    first = await bench.log.commit(0, a_unit(once=(once,)))
+    again = await bench.log.commit(0, a_unit("job:" + a_job_id(), once=(replace(once, answer="a2"),)))
+    assert again == Answered(digest="d", fingerprint="f", answer="a1", position=first.last)
     assert 0 < await bench.redis.pttl(bench.log.keys(0).once("d")) <= once.ttl_ms
 
 
@@ -201,9 +201,11 @@ async def test_what_is_settled_before_a_command_is_not_its_answer(bench, monkeyp
     monkeypatch.setattr(bench.log, "now", lambda: late)
     once = Once(digest="d", fingerprint="f", answer="a1")
     trigger = TriggerJob(run_id=a_job_id(), correlation_id="c", overlap_policy="allow")
-    done = await bench.decider.decide(f"job:{job_id}", trigger, TESTER, once=once)
+    done = await bench.decider.decide(f"job:{job_id}", trigger, TESTER, once=(once,))
     assert (done.answered, done.changes[-1].event.trigger) == (None, "manual")
-    assert await bench.log.answered(0, "d") == Answered(fingerprint="f", answer="a1", position=done.last)
+    assert await bench.log.answered(0, "d") == Answered(
+        digest="d", fingerprint="f", answer="a1", position=done.last
+    )
 
 
 async def test_a_command_that_its_own_first_try_stands_in_the_way_of_gets_that_ones_answer(bench):
@@ -212,12 +214,12 @@ async def test_a_command_that_its_own_first_try_stands_in_the_way_of_gets_that_o
     await bench.decider.decide(f"job:{job_id}", create, TESTER)
     once = Once(digest="d", fingerprint="f", answer="a1")
     trigger = TriggerJob(run_id=a_job_id(), correlation_id="c")
-    first = await bench.decider.decide(f"job:{job_id}", trigger, TESTER, once=once)
+    first = await bench.decider.decide(f"job:{job_id}", trigger, TESTER, once=(once,))
     again = replace(trigger, run_id=a_job_id())
-    second = await bench.decider.decide(f"job:{job_id}", again, TESTER, once=replace(once, answer="a2"))
+    second = await bench.decider.decide(f"job:{job_id}", again, TESTER, once=(replace(once, answer="a2"),))
     assert (second.answered.answer, second.answered.position, second.changes) == ("a1", first.last, ())
     with pytest.raises(Overlaps):
-        await bench.decider.decide(f"job:{job_id}", again, TESTER, once=replace(once, digest="another"))
+        await bench.decider.decide(f"job:{job_id}", again, TESTER, once=(replace(once, digest="another"),))
     with pytest.raises(Overlaps):
         await bench.decider.decide(f"job:{job_id}", again, TESTER)
 
