@@ -50,6 +50,14 @@ def answer(content: BaseModel | str, status: int = 200, headers: dict[str, str] 
     return Response(text, status, headers or {}, content_type="application/json")
 
 
+def unchanged(etag: str) -> Response:
+    """304: the client has it. What describes a content is left out, as none is sent."""
+    response = Response("", 304, {"ETag": etag})
+    for name in ("Content-Type", "Content-Length"):
+        response.headers.pop(name, None)
+    return response
+
+
 def reply(view: BaseModel, *, location: str, done: int = 200, etag: str | None = None) -> Reply:
     """The reply that shows `view`."""
     return Reply(text=view.model_dump_json(by_alias=True), location=location, done=done, etag=etag)

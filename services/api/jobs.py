@@ -96,7 +96,7 @@ class Jobs:
             raise door.no_such("job")
         etag = views.etag_of_row(row)
         if preconditions.is_known(etag, request.headers.getlist("If-None-Match")):
-            return Response("", 304, {"ETag": etag}, content_type=None)
+            return answers.unchanged(etag)
         return answers.answer(views.job_of_row(row), headers={"ETag": etag})
 
     async def create(self) -> Response:

@@ -9,7 +9,6 @@ from services.api import answers, door, lists, reads, views
 from services.api.json_patch import differences
 from services.api.problems import Fault, Problem, invalid, unavailable
 from services.api.responses import RevisionJobView, RevisionView
-from shared.domain import ids
 from shared.domain.events import JobCreated, JobUpdated
 from shared.eventlog.envelope import UnknownEvent, event_type
 from shared.recovery import recorded
@@ -109,9 +108,12 @@ def _event(row: asyncpg.Record) -> JobCreated | JobUpdated:
 
 def _edit(row: asyncpg.Record) -> RevisionView:
     event, envelope = _event(row), recorded(row)
+    number, at = (
+        (event.revision, event.updated_at) if isinstance(event, JobUpdated) else (1, event.created_at)
+    )
     return RevisionView(
-        revision=event.revision if isinstance(event, JobUpdated) else 1,
-        at=ids.from_ms(envelope.at),
+        revision=number,
+        at=at,
         by=envelope.actor,
         type=event_type(envelope.type),
     )
