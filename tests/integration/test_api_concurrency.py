@@ -34,7 +34,6 @@ async def test_who_has_the_job_already_is_not_sent_it_again(stage):
     for known in (etag, f"W/{etag}", f'"x", {etag}', "*"):
         same = await stage.ask("GET", path, headers={"If-None-Match": known}, status=304)
         assert (same.text, same.headers["ETag"]) == ("", etag)
-        assert "Content-Type" not in same.headers
     await stage.ask("POST", f"{path}/pause", status=200)  # no new revision, but another job to look at
     seen = await stage.ask("GET", path, headers={"If-None-Match": etag}, status=200)
     assert (seen.json["status"], seen.json["revision"]) == ("paused", 1)

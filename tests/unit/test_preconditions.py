@@ -2,6 +2,7 @@
 
 import pytest
 
+from services.api.answers import unchanged
 from services.api.preconditions import BadTags, Tag, is_known, revisions, tags
 from services.api.problems import Problem
 
@@ -80,3 +81,8 @@ def test_what_is_no_tag_is_a_problem_that_says_so(ask):
     with pytest.raises(Problem, match="double quotes") as caught:
         ask()
     assert caught.value.status == 422
+
+
+def test_an_answer_without_a_content_describes_none():
+    response = unchanged(ETAG)
+    assert (response.status_code, dict(response.headers)) == (304, {"etag": ETAG})
