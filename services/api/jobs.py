@@ -103,22 +103,23 @@ class Jobs:
         """POST /jobs."""
         deps = self._deps
         body = door.body(JobBody, heeds=(door.KEY_HEADER,))
-        spec = spec_of(body, known=deps.known, files_roots=deps.settings.files_roots)
         key = key_of_request(body)
         partition = (
             self._turns.present() if key is None else partition_of(key, partitions=deps.log.partitions)
         )
         job_id = ids.chance_id(deps.log.now(), partition, deps.chance())
-        command = CreateJob(job_id=job_id, spec=spec, owner=door.ANONYMOUS, tenant=door.TENANT)
+
+        async def write(context: Context, once: tuple[Once, ...]) -> Written:
+            spec = self._spec(body)
+            command = CreateJob(job_id=job_id, spec=spec, owner=door.ANONYMOUS, tenant=door.TENANT)
+            return await self._decided(job_id, command, NOTHING, context, once)
 
         async def tell(done: Written) -> Reply:
             deps.metrics.jobs_created_total.inc()
-            self._log.info("job created", job_id=job_id, job_type=spec.job_type)
+            self._log.info("job created", job_id=job_id, job_type=body.job_type)
             return self._of_state(done, views.Seen(), done=201)
 
-        return await self._once(
-            key, partition, f"job:{job_id}", partial(self._decided, job_id, command, NOTHING), tell
-        )
+        return await self._once(key, partition, f"job:{job_id}", write, tell)
 
     async def replace(self, job_id: str) -> Response:
         """PUT /jobs/{id}."""

@@ -103,12 +103,11 @@ async def _each_route(stage):
 async def test_every_post_that_is_sent_again_gets_the_first_answer_again(stage):
     for what, (path, body, status) in (await _each_route(stage)).items():
         first = await stage.ask("POST", path, **_under(f"k-{what}", json=body), status=status)
-        before = await stage.contents()
         await _meanwhile(stage, what, first)
+        before = await stage.contents()
         for key in (f"k-{what}", f'"k-{what}"'):
             _is_replay_of(await stage.ask("POST", path, **_under(key, json=body)), first)
-        if what not in {"create", "trigger", "resume"}:
-            assert await stage.contents() == before, what
+        assert await stage.contents() == before, what
         if what == "resume":
             continue  # there is nothing else to ask for
         changed = _under(f"k-{what}", json=body | _other(what))
@@ -132,6 +131,12 @@ async def _meanwhile(stage, what, first):
         await stage.ask("DELETE", f"jobs/{first.json['id']}", status=204)
     elif what == "trigger":
         await stage.deps.decider.decide(f"run:{first.json['id']}", StartRun(worker="w"), TESTER)
+    elif what in {"retry", "cancel"}:
+        run_id = first.json["of"] or first.json["id"]
+        await stage.level()
+        assert (
+            await stage.redis.delete(stage.log.keys(ids.partition_of(run_id)).aggregate(f"run:{run_id}")) == 1
+        )
     elif what == "resume":
         await stage.ask("POST", f"jobs/{first.json['id']}/pause", status=200)
 
@@ -260,6 +265,45 @@ async def test_a_precondition_that_the_request_itself_has_made_false_doesnt_refu
     }
     first = await stage.ask("POST", f"{path}/revert", **sent, status=200)
     _is_replay_of(await stage.ask("POST", f"{path}/revert", **sent), first)
+
+
+async def test_what_would_be_refused_by_now_was_answered_before(stage, tmp_path):
+    body = {
+        "name": "tidy", "job_type": "cleanup_task",
+        "job_data": {"cleanup_type": "temp_files", "retention_days": 7, "path": str(tmp_path)},
+    }  # fmt: skip
+    made = await stage.ask("POST", "jobs", **_under("k", json=body), status=201)
+    path = f"jobs/{made.json['id']}"
+    await stage.ask("PATCH", path, json={"description": "new"}, status=200)
+    back = await stage.ask("POST", f"{path}/revert", **_under("k", json={"revision": 1}), status=200)
+    roots = stage.settings.model_copy(update={"files_roots": (tmp_path / "elsewhere",)})
+    object.__setattr__(stage.deps, "settings", roots)
+    await stage.ask("POST", "jobs", json=body, status=422)
+    _is_replay_of(await stage.ask("POST", "jobs", **_under("k", json=body)), made)
+    _is_replay_of(await stage.ask("POST", f"{path}/revert", **_under("k", json={"revision": 1})), back)
+
+
+async def test_the_text_that_was_kept_first_is_everybodys(stage, monkeypatch):
+    """The second of two answers before the first has told its own, and the job has changed in between."""
+    job = await stage.create(interval_seconds=60)
+    path = f"jobs/{job['id']}"
+    real, reached, go_on = idempotency.Idempotency._set_first, asyncio.Event(), asyncio.Event()
+
+    async def slow(self, name, value):
+        if not reached.is_set():
+            reached.set()
+            await go_on.wait()
+        return await real(self, name, value)
+
+    monkeypatch.setattr(idempotency.Idempotency, "_set_first", slow)
+    monkeypatch.setattr(idempotency, "NOTE_S", 30)
+    first = asyncio.create_task(stage.ask("POST", f"{path}/pause", **_under("k"), status=200))
+    await reached.wait()
+    await stage.ask("PATCH", path, json={"name": "new"}, status=200)
+    second = await stage.ask("POST", f"{path}/pause", **_under("k"), status=200)
+    go_on.set()
+    assert second.json["name"] == "new"
+    assert (await first).text == second.text
 
 
 async def test_the_answer_stands_although_its_text_cant_be_kept(stage, monkeypatch):

@@ -85,4 +85,4 @@ def test_what_is_no_tag_is_a_problem_that_says_so(ask):
 
 def test_an_answer_without_a_content_describes_none():
     response = unchanged(ETAG)
-    assert (response.status_code, dict(response.headers)) == (304, {"etag": ETAG})
+    assert (response.status_code, dict(response.headers)) == (304, {"ETag": ETAG})
