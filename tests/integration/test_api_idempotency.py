@@ -304,6 +304,7 @@ async def test_the_text_that_was_kept_first_is_everybodys(stage, monkeypatch):
     go_on.set()
     assert second.json["name"] == "new"
     assert (await first).text == second.text
+    assert (await stage.ask("POST", f"{path}/pause", **_under("k"), status=200)).text == second.text
 
 
 async def test_the_answer_stands_although_its_text_cant_be_kept(stage, monkeypatch):
