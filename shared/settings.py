@@ -176,6 +176,11 @@ class Settings(BaseSettings):
     wait_seconds: float = _seconds(
         1, "how long a write waits for the archive before it is answered with 202", 0, 60
     )
+    require_if_match: bool = _setting(
+        False,
+        "whether edits of a job must say by If-Match which revision they were made up from",
+        "true or false",
+    )
     drain_seconds: float = _seconds(
         30, "how long a stopping service may take to finish what it has begun", 0, 3600
     )

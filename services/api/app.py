@@ -17,6 +17,7 @@ from services.api.jobs import Jobs
 from services.api.large_bodies import LargeBodies
 from services.api.ops import Ops
 from services.api.problems import Problem
+from services.api.revisions import Revisions
 from services.api.runs import Runs
 from shared import logs
 from shared.domain import ids
@@ -40,7 +41,15 @@ def create_app(deps: Deps) -> Quart:
         PROVIDE_AUTOMATIC_OPTIONS=False,
     )
     app.url_map.strict_slashes = False
-    for noun in (Jobs(deps), Runs(deps), Cancels(deps), DeadLetters(deps), Events(deps), Ops(deps)):
+    for noun in (
+        Jobs(deps),
+        Revisions(deps),
+        Runs(deps),
+        Cancels(deps),
+        DeadLetters(deps),
+        Events(deps),
+        Ops(deps),
+    ):
         noun.mount(app)
     _Frame(deps).mount(app)
     app.asgi_app = LargeBodies(app, limit=BODY_MAX)  # type: ignore[method-assign]

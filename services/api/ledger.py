@@ -125,6 +125,23 @@ class Ledger:
         )
         return Found(rows, counted[0][0])
 
+    async def revisions(self, job_id: str, *, limit: int, offset: int) -> Found:
+        """Archived events that made revisions of a job, newest first."""
+        subject = f"job/{job_id}"
+        rows, counted = await asyncio.gather(
+            self._ask("revisions_page", subject, limit, offset),
+            self._ask("revisions_count", subject, COUNTED_MAX + 1),
+        )
+        return Found(rows, counted[0][0])
+
+    async def revision(self, job_id: str, number: int) -> asyncpg.Record | None:
+        """The archived event that made this revision of a job."""
+        return _first(await self._ask("revision", f"job/{job_id}", number))
+
+    async def event(self, partition: int, position: Position) -> asyncpg.Record | None:
+        """The archived event at a position."""
+        return _first(await self._ask("event", partition, position.epoch, position.pos))
+
     async def is_archived(self, partition: int, position: Position, event_id: str | None) -> bool:
         """Whether the event at `position`, with this id if one is given, stands in the archive."""
         row = _first(await self._ask("event_at", partition, position.epoch, position.pos))

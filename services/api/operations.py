@@ -10,13 +10,24 @@ from services.api.answers import BASE
 from services.api.requests import (
     CancelBody,
     JobBody,
+    JobPatch,
     PauseBody,
     RedriveBody,
     ResumeBody,
     RetryBody,
+    RevertBody,
     TriggerBody,
 )
-from services.api.responses import ErrorsView, ExecutionView, JobView, OutputView, RedriveView
+from services.api.responses import (
+    DiffView,
+    ErrorsView,
+    ExecutionView,
+    JobView,
+    OutputView,
+    RedriveView,
+    RevisionJobView,
+    RevisionView,
+)
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -36,6 +47,9 @@ class Operation:
         optional: whether the body may be left out.
         parameters: of the query, beside min_position of every read.
         refusals: statuses of problems; 500 and 503 are everywhere.
+        keyed: takes an Idempotency-Key.
+        conditional: takes an If-Match; 412 if the job is at another revision.
+        edits: and is refused without one by 428, if the setting says so.
     """
 
     method: str
@@ -48,6 +62,9 @@ class Operation:
     parameters: tuple[str, ...] = ()
     refusals: tuple[int, ...] = ()
     tag: str = "jobs"
+    keyed: bool = False
+    conditional: bool = False
+    edits: bool = False
 
 
 def ref(model: type[BaseModel] | str) -> dict[str, str]:
@@ -79,34 +96,62 @@ OPERATIONS = (
     ),
     Operation(
         method="post", path=f"{BASE}/jobs", name="create_job", summary="Define a job",
-        answers={201: JOB, 202: JOB}, body=JobBody, refusals=(400, 413, 415, 422),
+        answers={201: JOB, 202: JOB}, body=JobBody, refusals=(400, 413, 415, 422), keyed=True,
     ),
     Operation(
         method="get", path=f"{BASE}/jobs/{{job_id}}", name="get_job", summary="One job",
-        answers={200: JOB}, refusals=(404, 409, 422),
+        answers={200: JOB, 304: None}, refusals=(404, 409, 422),
     ),
     Operation(
         method="put", path=f"{BASE}/jobs/{{job_id}}", name="replace_job",
         summary="Replace a job: what is left out takes its default",
-        answers={200: JOB, 202: JOB}, body=JobBody, refusals=_CHANGING,
+        answers={200: JOB, 202: JOB}, body=JobBody, refusals=_CHANGING, conditional=True, edits=True,
+    ),
+    Operation(
+        method="patch", path=f"{BASE}/jobs/{{job_id}}", name="patch_job",
+        summary="Merge over a job (RFC 7396): null takes a field back to its default",
+        answers={200: JOB, 202: JOB}, body=JobPatch, refusals=_CHANGING, conditional=True, edits=True,
     ),
     Operation(
         method="delete", path=f"{BASE}/jobs/{{job_id}}", name="delete_job",
         summary="Delete a job; its executions and events stay readable",
-        answers={204: None, 202: None}, refusals=(404, 422),
+        answers={204: None, 202: None}, refusals=(404, 422), conditional=True, edits=True,
     ),
     Operation(
         method="post", path=f"{BASE}/jobs/{{job_id}}/pause", name="pause_job",
         summary="Stop a job's schedule",
-        answers={200: JOB, 202: JOB}, body=PauseBody, optional=True, refusals=_CHANGING,
+        answers={200: JOB, 202: JOB}, body=PauseBody, optional=True, refusals=_CHANGING, keyed=True,
+        conditional=True,
     ),
     Operation(
         method="post", path=f"{BASE}/jobs/{{job_id}}/resume", name="resume_job", summary="Let it go on",
-        answers={200: JOB, 202: JOB}, body=ResumeBody, optional=True, refusals=_CHANGING,
+        answers={200: JOB, 202: JOB}, body=ResumeBody, optional=True, refusals=_CHANGING, keyed=True,
+        conditional=True,
     ),
     Operation(
         method="post", path=f"{BASE}/jobs/{{job_id}}/trigger", name="trigger_job", summary="Run a job now",
         answers={201: EXECUTION, 202: EXECUTION}, body=TriggerBody, optional=True, refusals=_CHANGING,
+        keyed=True, conditional=True,
+    ),
+    Operation(
+        method="get", path=f"{BASE}/jobs/{{job_id}}/revisions", name="list_job_revisions",
+        summary="Who has edited a job, newest first", answers={200: _list_of(ref(RevisionView))},
+        parameters=lists.PARAMETERS, refusals=(404, 409, 422),
+    ),
+    Operation(
+        method="get", path=f"{BASE}/jobs/{{job_id}}/revisions/{{number}}", name="get_job_revision",
+        summary="A job as an edit has left it", answers={200: ref(RevisionJobView)}, refusals=(404, 409, 422),
+    ),
+    Operation(
+        method="get", path=f"{BASE}/jobs/{{job_id}}/diff", name="diff_job_revisions",
+        summary="What differs between two revisions of a job", answers={200: ref(DiffView)},
+        parameters=("from", "to"), refusals=(404, 409, 422),
+    ),
+    Operation(
+        method="post", path=f"{BASE}/jobs/{{job_id}}/revert", name="revert_job",
+        summary="Make a job as it was at an earlier revision: a new one",
+        answers={200: JOB, 202: JOB}, body=RevertBody, refusals=_CHANGING, keyed=True, conditional=True,
+        edits=True,
     ),
     Operation(
         method="get", path=f"{BASE}/jobs/{{job_id}}/executions", name="list_job_executions", tag="executions",
@@ -132,6 +177,7 @@ OPERATIONS = (
         method="post", path=f"{BASE}/executions/{{run_id}}/cancel", name="cancel_execution", tag="executions",
         summary="End an execution: 200 once it has ended, 202 while its handler is being stopped",
         answers={200: EXECUTION, 202: EXECUTION}, body=CancelBody, optional=True, refusals=_CHANGING,
+        keyed=True,
     ),
     Operation(
         method="get", path=f"{BASE}/executions/{{run_id}}/output", name="get_execution_output", tag="executions",
@@ -142,13 +188,13 @@ OPERATIONS = (
         method="post", path=f"{BASE}/executions/{{run_id}}/retry", name="retry_execution", tag="executions",
         summary="Run an execution that failed, was cancelled or expired again, once: 200 gives the retry there is",
         answers={200: EXECUTION, 201: EXECUTION, 202: EXECUTION}, body=RetryBody, optional=True,
-        refusals=_CHANGING,
+        refusals=_CHANGING, keyed=True,
     ),
     Operation(
         method="post", path=f"{BASE}/executions/redrive", name="redrive_executions", tag="executions",
         summary="Run again what ended badly and was not retried yet, oldest first",
         answers={200: ref(RedriveView), 202: ref(RedriveView)}, body=RedriveBody,
-        refusals=(400, 413, 415, 422),
+        refusals=(400, 413, 415, 422), keyed=True,
     ),
     Operation(
         method="get", path=f"{BASE}/stats/errors", name="list_errors", tag="executions",

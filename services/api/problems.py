@@ -5,7 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from shared.domain.refusals import IllegalTransition, NeverFires, NoSuchJob, NoSuchRun, Refused
+from shared.domain.refusals import (
+    IllegalTransition,
+    NeverFires,
+    NoSuchJob,
+    NoSuchRun,
+    Refused,
+    StaleRevision,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -19,11 +26,14 @@ KINDS: dict[str, tuple[int, str]] = {
     "request-timeout": (408, "The request took too long to arrive"),
     "illegal-transition": (409, "The command doesn't fit the present state"),
     "history-rewound": (409, "The position belongs to a history that was given up"),
+    "precondition-failed": (412, "The job is not at the revision that the request was made up from"),
     "too-large": (413, "The body is too large"),
     "unsupported-media-type": (415, "The body is not of a type that is read here"),
     "invalid": (422, "The request means nothing here"),
     "never-fires": (422, "The schedule never fires"),
+    "key-reused": (422, "The Idempotency-Key was used for another request"),
     "not-available-yet": (422, "Not available yet"),
+    "precondition-required": (428, "The request must say which revision it was made up from"),
     "internal-error": (500, "Something went wrong here"),
     "unavailable": (503, "Not available now"),
     "log-full": (503, "No room for new work"),
@@ -37,6 +47,7 @@ _BY_REFUSAL: dict[type[Refused], str] = {
     NoSuchRun: "not-found",
     IllegalTransition: "illegal-transition",
     NeverFires: "never-fires",
+    StaleRevision: "precondition-failed",
 }
 
 
@@ -55,7 +66,7 @@ class Problem(Exception):  # noqa: N818 - it is the answer
         slug: of KINDS.
         detail: a sentence that says what to do.
         errors: what is wrong where.
-        current: state in the write model (409).
+        current: state in the write model (409), revision of the job (412).
         headers: to be sent along.
     """
 

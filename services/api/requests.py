@@ -114,7 +114,7 @@ Priority = Annotated[int, Field(ge=1, le=10)]
 Queue = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 ErrorName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.]{0,199}$")]
 JobData = Annotated[dict[str, Any], AfterValidator(small)]
-Cron = Annotated[str | None, BeforeValidator(_one), Field(min_length=1)]
+Cron = Annotated[Annotated[str, Field(min_length=1)] | None, BeforeValidator(_one)]
 Moment = Annotated[
     datetime | None,
     BeforeValidator(time_of),
@@ -185,6 +185,17 @@ class JobBody(Body):
     )
 
 
+class JobPatch(BaseModel):
+    """Fields of a job, each as in JobBody or null for its default; objects are merged, member by member (RFC 7396)."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "properties": {name: {"description": "as in JobBody, or null"} for name in JobBody.model_fields},
+            "additionalProperties": False,
+        }
+    )
+
+
 class PauseBody(Body):
     """Why a job is paused."""
 
@@ -197,6 +208,12 @@ class ResumeBody(Body):
     """Nothing yet."""
 
     LATER = frozenset({"catch_up"})
+
+
+class RevertBody(Body):
+    """Which revision a job is to be as again."""
+
+    revision: int = Field(ge=1, le=1_000_000_000)
 
 
 class CancelBody(Body):

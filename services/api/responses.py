@@ -51,10 +51,15 @@ class PausedView(Answer):
     until: Time | None
 
 
-class JobView(Answer):
-    """A job."""
+class _Named(Answer):
+    """What has an id; the first field of what is made of it."""
 
     id: str
+
+
+class JobSpecView(Answer):
+    """What a client has set of a job, as POST and PUT take it."""
+
     name: str
     description: str
     tags: list[str]
@@ -76,6 +81,11 @@ class JobView(Answer):
     overlap_policy: str
     start_deadline_seconds: int | None
     max_lost: int
+
+
+class JobView(JobSpecView, _Named):
+    """A job."""
+
     owner: str
     tenant: str
     status: JobStatus
@@ -85,6 +95,37 @@ class JobView(Answer):
     created_at: Time
     updated_at: Time
     paused: PausedView | None
+
+
+class RevisionView(Answer):
+    """One edit of a job: its creation is the first. `type` is the event's."""
+
+    revision: int
+    at: Time
+    by: str
+    type: str
+
+
+class RevisionJobView(RevisionView):
+    """A job as this edit has left it."""
+
+    job: JobSpecView
+
+
+class DifferenceView(Answer):
+    """What differs at a JSON pointer; where there is nothing on a side, that is left out."""
+
+    pointer: str
+    from_: Any = Field(default=None, alias="from")
+    to: Any = None
+
+
+class DiffView(Answer):
+    """What differs between two revisions of a job; lists are compared as a whole."""
+
+    from_: int = Field(alias="from")
+    to: int
+    changes: list[DifferenceView]
 
 
 class ErrorView(Answer):

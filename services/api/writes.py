@@ -59,7 +59,7 @@ class Writes:
         *,
         wait_s: float,
         held: Snapshot | None = None,
-        once: Once | None = None,
+        once: tuple[Once, ...] = (),
     ) -> Written:
         """Carry `command` out on the job or run `ref`, and wait at most `wait_s` for the archive.
 
@@ -69,7 +69,7 @@ class Writes:
             context: on whose behalf.
             wait_s: for the archive; the write stands, however long that takes.
             held: its snapshot if the caller has it; NOTHING for a new id.
-            once: the answer to give only once; where it has been given, `decided.answered` tells it.
+            once: answers to give only once; where one has been given, `decided.answered` tells it.
 
         Raises:
             Problem: it was refused, or Redis doesn't answer.
@@ -97,7 +97,7 @@ class Writes:
         context: Context,
         *,
         held: Snapshot | None = None,
-        once: Once | None = None,
+        once: tuple[Once, ...] = (),
     ) -> Decided:
         """Carry `command` out as above, and wait for nothing else.
 

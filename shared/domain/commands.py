@@ -13,6 +13,16 @@ if TYPE_CHECKING:
     from shared.domain.spec import JobSpec, OverlapPolicy, RunSpec
 
 
+class Edit(Value, frozen=True, kw_only=True):
+    """A wish about a job that may have been made up from an older revision of it.
+
+    Attributes:
+        if_revision: the revisions that it may be carried out on; None for any.
+    """
+
+    if_revision: tuple[int, ...] | None = None
+
+
 class CreateJob(Value, frozen=True, kw_only=True):
     """Define a job under an id that is not taken."""
 
@@ -22,13 +32,13 @@ class CreateJob(Value, frozen=True, kw_only=True):
     tenant: str
 
 
-class UpdateJob(Value, frozen=True, kw_only=True):
+class UpdateJob(Edit, frozen=True, kw_only=True):
     """Replace the specification."""
 
     spec: JobSpec
 
 
-class PauseJob(Value, frozen=True, kw_only=True):
+class PauseJob(Edit, frozen=True, kw_only=True):
     """Stop the schedule; already paused is no change."""
 
     by: str
@@ -42,19 +52,19 @@ class SuspendJob(Value, frozen=True, kw_only=True):
     reason: str
 
 
-class ResumeJob(Value, frozen=True, kw_only=True):
+class ResumeJob(Edit, frozen=True, kw_only=True):
     """Let the schedule go on; not paused is no change."""
 
     by: str
 
 
-class DeleteJob(Value, frozen=True, kw_only=True):
+class DeleteJob(Edit, frozen=True, kw_only=True):
     """End all decisions for the job."""
 
     by: str
 
 
-class TriggerJob(Value, frozen=True, kw_only=True):
+class TriggerJob(Edit, frozen=True, kw_only=True):
     """Run the job now, as run `run_id`; None leaves what the job says.
 
     Attributes:

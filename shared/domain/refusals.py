@@ -29,6 +29,10 @@ class Overlaps(IllegalTransition):
     """The job has an active run and its overlap_policy is skip; send overlap_policy: allow to run beside it."""
 
 
+class StaleRevision(Refused):
+    """The job was edited meanwhile: read it again, look at what changed, and send its new ETag in If-Match."""
+
+
 class NeverFires(Refused):
     """The schedule has no occurrence in the future; choose a later run_at or another expression."""
 

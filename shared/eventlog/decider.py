@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, cast
 
 from msgspec import field
+from msgspec.structs import replace
 
 from shared.domain import job, run
 from shared.domain.events import RunRequested
@@ -85,7 +86,7 @@ class Decider:
         beside: Mapping[str, Snapshot] = MappingProxyType({}),
         woken: str | None = None,
         done: Done | None = None,
-        once: Once | None = None,
+        once: tuple[Once, ...] = (),
     ) -> Decided:
         """Carry `command` out on `job:<id>` or `run:<id>`.
 
@@ -97,7 +98,7 @@ class Decider:
             beside: those of others that its events may advance too, if the caller has them. None need be the newest.
             woken: the score its entry in the due index had; if that has moved, nothing is done.
             done: the work stream's entry that this takes care of.
-            once: the answer to give only once.
+            once: the answers to give only once; the first that has been given is what comes back.
 
         Raises:
             Refused: the domain says no, and `once` has had no answer; nothing was written.
@@ -111,22 +112,23 @@ class Decider:
                 decision = _decide(ref, known[ref], command, now)
             except Refused:
                 # What was done by the first of two may be what stands in the way of the second.
-                if once is None or (had := await self._log.answered(partition, once.digest)) is None:
+                if (had := await self._answered(partition, once)) is None:
                     raise
                 return _nothing(ref, partition, known, answered=had)
             if not decision.changes:
-                return _nothing(ref, partition, known)
+                return _nothing(ref, partition, known, answered=await self._answered(partition, once))
             await self._load_advanced(decision, known)
             plan = planned(
                 decision,
                 known,
-                context,
+                # What goes before a command isn't its answer, nor caused by what asks for that only once.
+                context if decision.settled or not once else replace(context, cause=""),
                 now=now,
                 lease=self._lease,
                 chance=self._chance,
                 woken=((ref, woken),) if woken else (),
                 done=(done,) if done else (),
-                once=once if decision.settled else None,  # what goes before a command isn't its answer
+                once=once if decision.settled else (),
             )
             match await self._log.commit(partition, plan.unit):
                 case Committed() as committed if decision.settled:
@@ -146,6 +148,12 @@ class Decider:
         if known[other] is NOTHING and other != ref:  # what wished for the run is older than the run
             known[ref] = (await self._log.load(ref))[ref]
         known[other] = newer if newer is not NOTHING else (await self._log.load(other))[other]
+
+    async def _answered(self, partition: int, once: tuple[Once, ...]) -> Answered | None:
+        for each in once:
+            if (had := await self._log.answered(partition, each.digest)) is not None:
+                return had
+        return None
 
     async def _load_advanced(self, decision: Decision, known: dict[str, Snapshot]) -> None:
         """Snapshots of what the events advance beside the aggregate commanded; a requested run is new."""

@@ -180,7 +180,7 @@ def cloudevent(event: Recorded, *, prefix: str) -> dict[str, Any]:
         "specversion": "1.0",
         "id": event.id,
         "source": f"/{prefix}/{event.partition}",
-        "type": "io.daybook." + _WORDS.sub(".", event.type).lower(),
+        "type": event_type(event.type),
         "subject": event.subject,
         "time": rfc3339(ids.from_ms(event.at)),
         "datacontenttype": "application/json",
@@ -193,6 +193,11 @@ def cloudevent(event: Recorded, *, prefix: str) -> dict[str, Any]:
         "traceparent": event.trace,
         "data": json.loads(event.data),
     }
+
+
+def event_type(name: str) -> str:
+    """The type that an event has outside: `io.daybook.job.created` for `JobCreated`."""
+    return "io.daybook." + _WORDS.sub(".", name).lower()
 
 
 def rfc3339(at: datetime) -> str:

@@ -73,6 +73,10 @@ class Keys:
         """Hash: the answer that an Idempotency-Key has had."""
         return f"{self.base}:once:{digest}"
 
+    def told(self, digest: str, of: str) -> str:
+        """String: the text of the answer that an Idempotency-Key has had; `of` tells its uses apart."""
+        return f"{self.once(digest)}:{of}"
+
     def writer(self, process: str) -> str:
         """String: last batch number of a process, and the reply to it."""
         return f"{self.base}:writer:{process}"

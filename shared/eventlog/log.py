@@ -120,7 +120,7 @@ class EventLog:
     async def answered(self, partition: int, digest: str) -> Answered | None:
         """The answer that was given to what may be asked once, while it is kept."""
         (row,) = await self.wire.replies(("HMGET", self.keys(partition).once(digest), *_ONCE_FIELDS))
-        return None if row[0] is None else Answered.of(*row)
+        return None if row[0] is None else Answered.of(digest, *row)
 
     def now(self) -> datetime:
         """Redis TIME as of the newest reply, plus what has passed here since. Local clocks only measure spans."""

@@ -63,7 +63,7 @@ def planned(
     chance: Callable[[], int],
     woken: tuple[tuple[str, str], ...],
     done: tuple[Done, ...],
-    once: Once | None,
+    once: tuple[Once, ...],
 ) -> Plan:
     """The plan of a decision that changes something.
 

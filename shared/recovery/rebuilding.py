@@ -8,8 +8,8 @@ whoever claims or wakes meanwhile finds all of a run or nothing of it. Leases of
 serves, not what has happened.
 
 Answers that are given once (`K:once:*`) are kept where the log only lost its tail: what they answer is archived. After
-a fork they go, as they may answer for what was put aside. Those of retries are made anew from the archive's last 24
-hours; whoever adds others adds them to `shared.eventlog.once`.
+a fork they go, as they may answer for what was put aside. Those of retries and of Idempotency-Keys are made anew from
+the archive's last 24 hours; whoever adds others adds them to `shared.eventlog.once`.
 """
 
 from __future__ import annotations
@@ -236,12 +236,11 @@ class Rebuilding:
     async def _answers(self) -> AsyncIterator[Command]:
         since = self._now - once.REMEMBERED
         rows = self._connection.cursor(
-            _statement("retries_since"), self._keys.partition, since, prefetch=SCANNED, timeout=ASKING_S
+            _statement("answers_since"), self._keys.partition, since, prefetch=SCANNED, timeout=ASKING_S
         )
         async for row in rows:
             event = recorded(row)
-            answer = once.of_change(event.change(), now=self._now)
-            if answer is not None:
+            for answer in once.of_event(event, now=self._now):
                 name = f"once:{answer.digest}"
                 told = ("fingerprint", answer.fingerprint, "answer", answer.answer)
                 yield ("HSET", name, *told, "position", str(event.position))
