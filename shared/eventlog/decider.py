@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING, cast
 
 from msgspec import field
 
-from shared.domain import job, run
+from shared.domain import apikey, job, run
+from shared.domain.apikey import ApiKey
 from shared.domain.events import RunRequested
-from shared.domain.refusals import Refused
+from shared.domain.job import Job
+from shared.domain.refusals import NoSuchApiKey, NoSuchJob, NoSuchRun, Refused
+from shared.domain.run import Run
 from shared.domain.value import Value
 from shared.eventlog.plan import planned
 from shared.eventlog.snapshot import NOTHING, Snapshot
@@ -23,10 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import datetime, timedelta
 
-    from shared.domain.commands import JobCommand, RunCommand
+    from shared.domain.commands import ApiKeyCommand, Command, JobCommand, RunCommand
     from shared.domain.events import Change, Decision
-    from shared.domain.job import Job
-    from shared.domain.run import Run
     from shared.eventlog.envelope import Context
     from shared.eventlog.log import EventLog
     from shared.eventlog.plan import Plan
@@ -78,7 +79,7 @@ class Decider:
     async def decide(
         self,
         ref: str,
-        command: JobCommand | RunCommand,
+        command: Command,
         context: Context,
         *,
         held: Snapshot | None = None,
@@ -87,7 +88,7 @@ class Decider:
         done: Done | None = None,
         once: Once | None = None,
     ) -> Decided:
-        """Carry `command` out on `job:<id>` or `run:<id>`.
+        """Carry `command` out on `job:<id>`, `run:<id>` or `apikey:<hash>`.
 
         Args:
             ref: the aggregate.
@@ -105,6 +106,8 @@ class Decider:
         """
         partition = self._log.partition_of(ref)
         known = {**beside, ref: held if held is not None else (await self._log.load(ref))[ref]}
+        if context.tenant is not None:
+            await self._refuse_foreign(known[ref], context.tenant)
         while True:
             now = self._log.now()
             try:
@@ -140,6 +143,23 @@ class Decider:
                 case Answered() as answered:
                     return _nothing(ref, partition, known, answered=answered)
 
+    async def _refuse_foreign(self, held: Snapshot, tenant: str) -> None:
+        """What is another tenant's isn't there; a run is its job's.
+
+        Raises:
+            Refused: in the words for what isn't there.
+        """
+        state = held.state
+        if isinstance(state, ApiKey) and state.tenant != tenant:
+            raise NoSuchApiKey
+        if isinstance(state, Job) and state.tenant != tenant:
+            raise NoSuchJob
+        if isinstance(state, Run):
+            ref = f"job:{state.job_id}"
+            its = (await self._log.load(ref))[ref].state
+            if not isinstance(its, Job) or its.tenant != tenant:
+                raise NoSuchRun
+
     async def _load_advanced(self, decision: Decision, known: dict[str, Snapshot]) -> None:
         """Snapshots of what the events advance beside the aggregate commanded; a requested run is new."""
         wanted: list[str] = []
@@ -154,7 +174,9 @@ class Decider:
             known |= await self._log.load(*wanted)
 
 
-def _decide(ref: str, held: Snapshot, command: JobCommand | RunCommand, now: datetime) -> Decision:
+def _decide(ref: str, held: Snapshot, command: Command, now: datetime) -> Decision:
+    if ref.startswith("apikey:"):
+        return apikey.decide(cast("ApiKey | None", held.state), cast("ApiKeyCommand", command), now)
     if ref.startswith("job:"):
         return job.decide(cast("Job | None", held.state), cast("JobCommand", command), now)
     return run.decide(cast("Run | None", held.state), cast("RunCommand", command), now, fence=held.fence)
