@@ -21,6 +21,11 @@ def answer(content: BaseModel | str, status: int = 200, headers: dict[str, str] 
     return Response(text, status, headers or {}, content_type="application/json")
 
 
+def empty(status: int, headers: dict[str, str] | None = None) -> Response:
+    """An answer that is its status."""
+    return Response("", status, headers or {})
+
+
 def written(
     what: Written, view: BaseModel, *, location: str, done: int = 200, etag: str | None = None
 ) -> Response:

@@ -10,6 +10,7 @@ from msgspec.structs import replace as changed
 
 from services.api import answers, door, views
 from services.api.archived import Fate
+from services.api.principal import present
 from services.api.problems import Problem
 from services.api.requests import CancelBody
 from services.api.writes import Writes
@@ -61,7 +62,7 @@ class Cancels:
         )
 
     async def _cancelled(self, run_id: str, reason: str, until_s: float) -> Written:
-        command = CancelRun(by=door.ANONYMOUS, reason=reason)
+        command = CancelRun(by=present().id, reason=reason)
         try:
             done = await self._write(f"run:{run_id}", command, door.context(), wait_s=self._left_s(until_s))
         except Problem as problem:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, cast
 from quart import Response
 
 from services.api import answers, door, lists, reads, views
+from services.api.principal import present
+from services.api.problems import Problem
 from services.api.requests import JobBody, PauseBody, ResumeBody, TriggerBody
 from services.api.specs import merged_data, spec_of
 from services.api.turns import Turns
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from quart import Quart
 
     from services.api.deps import Deps
+    from services.api.principal import Principal
     from services.api.writes import Written
     from shared.domain.run import Run
 
@@ -85,8 +88,10 @@ class Jobs:
         deps = self._deps
         body = door.body(JobBody)
         spec = spec_of(body, known=deps.known, files_roots=deps.settings.files_roots)
+        principal = present()
+        await self._keep_quota(principal)
         job_id = ids.chance_id(deps.log.now(), self._turns.present(), deps.chance())
-        command = CreateJob(job_id=job_id, spec=spec, owner=door.ANONYMOUS, tenant=door.TENANT)
+        command = CreateJob(job_id=job_id, spec=spec, owner=principal.id, tenant=principal.tenant)
         done = await self._decided(job_id, command, held=NOTHING)
         deps.metrics.jobs_created_total.inc()
         self._log.info("job created", job_id=job_id, job_type=spec.job_type)
@@ -103,20 +108,20 @@ class Jobs:
         """POST /jobs/{id}/pause."""
         job_id = self._id(job_id)
         body = door.body(PauseBody, optional=True)
-        return await self._changed(job_id, PauseJob(by=door.ANONYMOUS, reason=body.reason), "job paused")
+        return await self._changed(job_id, PauseJob(by=present().id, reason=body.reason), "job paused")
 
     async def resume(self, job_id: str) -> Response:
         """POST /jobs/{id}/resume."""
         job_id = self._id(job_id)
         door.body(ResumeBody, optional=True)
-        return await self._changed(job_id, ResumeJob(by=door.ANONYMOUS), "job resumed")
+        return await self._changed(job_id, ResumeJob(by=present().id), "job resumed")
 
     async def delete(self, job_id: str) -> Response:
         """DELETE /jobs/{id}."""
         job_id = self._id(job_id)
         door.no_later_headers()
         door.no_parameters()
-        done = await self._decided(job_id, DeleteJob(by=door.ANONYMOUS))
+        done = await self._decided(job_id, DeleteJob(by=present().id))
         self._log.info("job deleted", job_id=job_id)
         headers = {door.POSITION_HEADER: done.place}
         if done.archived:
@@ -129,6 +134,7 @@ class Jobs:
         job_id = self._id(job_id)
         body = door.body(TriggerBody, optional=True)
         held = (await deps.log.load(f"job:{job_id}"))[f"job:{job_id}"] if body.job_data is not None else None
+        await self._write.refuse_foreign(held)
         run_id = ids.chance_id(deps.log.now(), ids.partition_of(job_id), deps.chance())
         command = TriggerJob(
             run_id=run_id,
@@ -142,6 +148,18 @@ class Jobs:
         run = cast("Run", done.decided.states[f"run:{run_id}"].state)
         view = views.execution_of_state(run, queued_at=ids.from_ms(cast("int", done.decided.at_ms)))
         return answers.written(done, view, location=answers.execution_path(run_id), done=201)
+
+    async def _keep_quota(self, principal: Principal) -> None:
+        """By the read model: of many jobs made at one moment a few may be too many.
+
+        Raises:
+            Problem: 409.
+        """
+        if principal.kind == "anonymous":
+            return
+        most = self._deps.settings.max_jobs_per_user
+        if await self._deps.ledger.jobs_of(principal.id, principal.tenant, most=most) >= most:
+            raise Problem("quota", f"{principal.id} has {most} jobs, which is the limit: delete some.")
 
     def _id(self, text: str) -> str:
         return door.job_id(text, partitions=self._deps.log.partitions)

@@ -12,6 +12,7 @@ from services.api import door, jobs, lists, problems, runs
 from services.api.dead_letters import GROUPS, GROUPS_MAX
 from services.api.operations import OPERATIONS, REF, Operation, ref
 from services.api.requests import (
+    ApiKeyBody,
     CancelBody,
     JobBody,
     PauseBody,
@@ -20,7 +21,16 @@ from services.api.requests import (
     RetryBody,
     TriggerBody,
 )
-from services.api.responses import ErrorsView, ExecutionView, JobView, OutputView, RedriveView
+from services.api.responses import (
+    ApiKeyMadeView,
+    ApiKeyView,
+    ErrorsView,
+    ExecutionView,
+    JobView,
+    OutputView,
+    RedriveView,
+    TokenView,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,9 +38,11 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
 _BODIES: tuple[type[BaseModel], ...] = (
-    JobBody, PauseBody, ResumeBody, TriggerBody, CancelBody, RetryBody, RedriveBody,
+    JobBody, PauseBody, ResumeBody, TriggerBody, CancelBody, RetryBody, RedriveBody, ApiKeyBody,
 )  # fmt: skip
-_VIEWS: tuple[type[BaseModel], ...] = (JobView, ExecutionView, OutputView, RedriveView, ErrorsView)
+_VIEWS: tuple[type[BaseModel], ...] = (
+    JobView, ExecutionView, OutputView, RedriveView, ErrorsView, ApiKeyView, ApiKeyMadeView, TokenView,
+)  # fmt: skip
 _PROBLEM = {
     "type": "object",
     "required": ["type", "title", "status", "detail", "instance", "correlation_id", "errors"],
@@ -82,6 +94,11 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
     "limit": {"type": "integer", "minimum": 1, "maximum": GROUPS_MAX, "default": GROUPS},
     door.POSITION_PARAMETER: {"type": "string", "examples": ["2:1763900000000-17"]},
 }
+_SCHEMES = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "an API key (dbk_…) or a JSON Web Token"},
+    "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "an API key (dbk_…)"},
+}
+_AUTH = (401, 403, 429)  # where DAYBOOK_AUTH is on
 _STATUSES = {
     "list_jobs": jobs.STATUSES,
     "list_executions": runs.STATUSES,
@@ -104,7 +121,7 @@ def document(version: str) -> str:
                 "description": "An event-sourced job scheduler: what ran, when, why, and why not.",
             },
             "paths": paths,
-            "components": {"schemas": _schemas()},
+            "components": {"schemas": _schemas(), "securitySchemes": _SCHEMES},
         }
     )
 
@@ -124,6 +141,10 @@ def _told(operation: Operation) -> dict[str, Any]:
         "responses": {str(status): _answer(status, schema) for status, schema in operation.answers.items()},
     }
     refusals = operation.refusals if operation.tag == "system" else (*operation.refusals, 500, 503)
+    if operation.role is not None:
+        refusals = (*_AUTH, *refusals)
+    told["security"] = [] if operation.role is None else [{name: []} for name in _SCHEMES]
+    told["x-role"] = operation.role
     told["responses"] |= {str(status): _refusal(status) for status in refusals}
     if operation.body is not None:
         content = {"application/json": {"schema": ref(operation.body)}}
@@ -132,7 +153,7 @@ def _told(operation: Operation) -> dict[str, Any]:
 
 
 def _parameters(operation: Operation) -> Iterator[dict[str, Any]]:
-    for name in ("job_id", "run_id"):
+    for name in ("job_id", "run_id", "key_id"):
         if f"{{{name}}}" in operation.path:
             schema = {"type": "string", "format": "uuid"}
             yield {"name": name, "in": "path", "required": True, "schema": schema}

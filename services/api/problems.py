@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from shared.domain.refusals import IllegalTransition, NeverFires, NoSuchJob, NoSuchRun, Refused
+from shared.domain.refusals import IllegalTransition, NeverFires, NoSuchApiKey, NoSuchJob, NoSuchRun, Refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -14,16 +14,20 @@ CONTENT_TYPE = "application/problem+json"
 KINDS: dict[str, tuple[int, str]] = {
     "bad-request": (400, "The request can't be read"),
     "malformed-json": (400, "The body is not JSON"),
+    "unauthorized": (401, "Nobody is known to send this"),
+    "forbidden": (403, "This role may not do this"),
     "not-found": (404, "There is no such thing"),
     "method-not-allowed": (405, "This method doesn't fit the path"),
     "request-timeout": (408, "The request took too long to arrive"),
     "illegal-transition": (409, "The command doesn't fit the present state"),
+    "quota": (409, "There is no room for more"),
     "history-rewound": (409, "The position belongs to a history that was given up"),
     "too-large": (413, "The body is too large"),
     "unsupported-media-type": (415, "The body is not of a type that is read here"),
     "invalid": (422, "The request means nothing here"),
     "never-fires": (422, "The schedule never fires"),
     "not-available-yet": (422, "Not available yet"),
+    "too-many-attempts": (429, "Too many attempts have failed"),
     "internal-error": (500, "Something went wrong here"),
     "unavailable": (503, "Not available now"),
     "log-full": (503, "No room for new work"),
@@ -35,6 +39,7 @@ _BY_STATUS = {404: "not-found", 405: "method-not-allowed", 413: "too-large"}
 _BY_REFUSAL: dict[type[Refused], str] = {
     NoSuchJob: "not-found",
     NoSuchRun: "not-found",
+    NoSuchApiKey: "not-found",
     IllegalTransition: "illegal-transition",
     NeverFires: "never-fires",
 }

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from shared.domain.events import ApiKeyIssued, ApiKeyRevoked
 from shared.domain.value import Value
-from shared.eventlog.position import Position
+from shared.eventlog.position import Position  # noqa: TC001 - the codec reads these annotations
 
 if TYPE_CHECKING:
     from shared.domain.events import Change

@@ -134,4 +134,3 @@ def _issued(command: IssueApiKey, now: datetime) -> ApiKeyIssued:
 
 def _decided(key_hash: str, event: Event) -> Decision:
     return Decision(changes=(Change(subject=f"apikey:{key_hash}", event=event),))
-

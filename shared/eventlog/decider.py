@@ -105,9 +105,7 @@ class Decider:
             LogFull: Redis takes no new work.
         """
         partition = self._log.partition_of(ref)
-        known = {**beside, ref: held if held is not None else (await self._log.load(ref))[ref]}
-        if context.tenant is not None:
-            await self._refuse_foreign(known[ref], context.tenant)
+        known = {**beside, ref: await self._held(ref, held, context.tenant)}
         while True:
             now = self._log.now()
             try:
@@ -143,7 +141,15 @@ class Decider:
                 case Answered() as answered:
                     return _nothing(ref, partition, known, answered=answered)
 
-    async def _refuse_foreign(self, held: Snapshot, tenant: str) -> None:
+    async def _held(self, ref: str, held: Snapshot | None, tenant: str | None) -> Snapshot:
+        """The snapshot to begin with, if it is within `tenant`."""
+        if held is None:
+            held = (await self._log.load(ref))[ref]
+        if tenant is not None:
+            await self.refuse_foreign(held, tenant)
+        return held
+
+    async def refuse_foreign(self, held: Snapshot, tenant: str) -> None:
         """What is another tenant's isn't there; a run is its job's.
 
         Raises:

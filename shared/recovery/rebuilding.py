@@ -1,7 +1,8 @@
 """Making a partition's write side anew from the archive: snapshots, due index, work streams, API keys.
 
 It equals what was there, to the byte: the same `evolve` over the same events. Left out is what leaves Redis by
-itself: ended runs, jobs that are over, which commands find in the archive, and API keys that were revoked. A running run gets a fresh lease.
+itself: ended runs, jobs that are over, which commands find in the archive, and API keys that were revoked. A running
+run gets a fresh lease.
 
 Everything is taken away first, work streams and due index before what they name, and put back the other way round:
 whoever claims or wakes meanwhile finds all of a run or nothing of it. Leases of partitions stay: they tell who
