@@ -71,7 +71,7 @@ def tokens(file, clock):
     return Tokens(secret=SECRET, jwks=Jwks(str(file), clock), issuer="daybook", audience="daybook")
 
 
-def signed(key=SECRET, algorithm="HS256", kid=None, **changes):
+def signed(key=SECRET, algorithm="HS256", kid=None, /, **changes):
     told = {name: value for name, value in (GOOD | changes).items() if value is not None}
     return jwt.encode(told, key, algorithm=algorithm, headers={"kid": kid} if kid else None)
 
@@ -221,7 +221,7 @@ async def test_a_key_set_that_can_not_be_read_is_trouble_and_no_judgement(tokens
 
 
 async def test_a_short_rsa_key_is_refused(tokens, file):
-    short = rsa.generate_private_key(public_exponent=65537, key_size=1024)
+    short = rsa.generate_private_key(public_exponent=65537, key_size=1024)  # noqa: S505 - on purpose
     file.write_text(json.dumps({"keys": [public(RSAAlgorithm, short, "r")]}))
     await refused(tokens, signed(short, "RS256", "r"))
 
