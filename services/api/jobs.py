@@ -150,7 +150,7 @@ class Jobs:
         return answers.written(done, view, location=answers.execution_path(run_id), done=201)
 
     async def _keep_quota(self, principal: Principal) -> None:
-        """By the read model: of many jobs made at one moment a few may be too many.
+        """By the read model: of many made at one moment, or while it doesn't answer, a few jobs may be too many.
 
         Raises:
             Problem: 409.
@@ -158,7 +158,8 @@ class Jobs:
         if principal.kind == "anonymous":
             return
         most = self._deps.settings.max_jobs_per_user
-        if await self._deps.ledger.jobs_of(principal.id, principal.tenant, most=most) >= most:
+        ledger = self._deps.ledger
+        if (await ledger.glance(ledger.jobs_of(principal.id, principal.tenant, most=most)) or 0) >= most:
             raise Problem("quota", f"{principal.id} has {most} jobs, which is the limit: delete some.")
 
     def _id(self, text: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from services.api.principal import wall
 from shared.domain import ids
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
+T = TypeVar("T")
 ANSWER_S = 5.0  # for a connection and the answer; then Postgres counts as not there
 COUNTED_MAX = 10_000
 GLANCE_S = 0.5
@@ -162,7 +163,7 @@ class Ledger:
         row = (await self._ask("runs_unfinished"))[0]
         return row["queued"], row["running"]
 
-    async def glance(self, asked: Awaitable[asyncpg.Record | None]) -> asyncpg.Record | None:
+    async def glance(self, asked: Awaitable[T]) -> T | None:
         """The answer to a question, if it comes soon: for answers that can do without it."""
         try:
             async with asyncio.timeout(GLANCE_S):

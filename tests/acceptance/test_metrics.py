@@ -26,7 +26,7 @@ from .system import ROLES, System, eventually
 
 PLUGINS = Path(__file__).parents[1] / "plugins"
 LEASE_S = 2
-SECRET = "not a secret, as it stands here"  # noqa: S105 - it is none
+SECRET = "no secret at all, as it stands in a test"  # noqa: S105 - it is none
 BUSY_S = 7  # more than the executor's five seconds between two counts of a queue
 PAUSE_MS = 3_000  # more than a second passes until an interval of a second is overdue
 PATIENCE_S = 10.0
