@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from services.api import answers, door, lists, reads
 from services.api.principal import present
 from services.api.problems import Fault, Problem, invalid
-from services.api.requests import ApiKeyBody
+from services.api.requests import ApiKeyBody, TokenBody
 from services.api.responses import ApiKeyMadeView, ApiKeyView, RevocationView, TokenView
 from services.api.tokens import LASTS
 from services.api.writes import Writes
@@ -119,8 +119,7 @@ class ApiKeys:
 
     async def token(self) -> Response:
         """POST /tokens."""
-        door.no_later_headers()
-        door.no_parameters()
+        door.body(TokenBody, optional=True)
         principal = present()
         if principal.kind != "key":
             raise Problem("forbidden", "A token is given for an API key: send one.")

@@ -104,7 +104,10 @@ def parsed(text: bytes) -> dict[str, dict[str, Any]]:
     Raises:
         ValueError: it is no key set.
     """
-    tree = json.loads(text)
+    try:
+        tree = json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
     keys = tree.get("keys") if isinstance(tree, dict) else None
     if not isinstance(keys, list) or len(keys) > KEYS_MAX:
         raise ValueError(f"not a key set of at most {KEYS_MAX} keys")

@@ -19,6 +19,7 @@ from services.api.requests import (
     RedriveBody,
     ResumeBody,
     RetryBody,
+    TokenBody,
     TriggerBody,
 )
 from services.api.responses import (
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
 _BODIES: tuple[type[BaseModel], ...] = (
-    JobBody, PauseBody, ResumeBody, TriggerBody, CancelBody, RetryBody, RedriveBody, ApiKeyBody,
+    JobBody, PauseBody, ResumeBody, TriggerBody, CancelBody, RetryBody, RedriveBody, ApiKeyBody, TokenBody,
 )  # fmt: skip
 _VIEWS: tuple[type[BaseModel], ...] = (
     JobView, ExecutionView, OutputView, RedriveView, ErrorsView, ApiKeyView, ApiKeyMadeView, TokenView,

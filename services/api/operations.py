@@ -15,6 +15,7 @@ from services.api.requests import (
     RedriveBody,
     ResumeBody,
     RetryBody,
+    TokenBody,
     TriggerBody,
 )
 from services.api.responses import (
@@ -202,7 +203,7 @@ OPERATIONS = (
     Operation(
         method="post", path=f"{BASE}/tokens", name="create_token", tag="keys", role="viewer",
         summary="A token of 15 minutes for the API key that is sent",
-        answers={200: ref(TokenView)}, refusals=(422,),
+        answers={200: ref(TokenView)}, body=TokenBody, optional=True, refusals=(400, 413, 415, 422),
     ),
     Operation(
         method="get", path="/health", name="health", tag="system", role=None, summary="Whether the whole system works",

@@ -242,6 +242,10 @@ class RedriveBody(Body):
     overlap_policy: Overlap | None = Field(default=None, description="instead of each job's")
 
 
+class TokenBody(Body):
+    """A token is asked for; there is nothing to say."""
+
+
 class ApiKeyBody(Body):
     """A key to be given out, in one's own tenant."""
 

@@ -5,10 +5,13 @@ import secrets
 from datetime import timedelta
 
 import pytest
+from quart import g
 
 from services.api import auth
 from services.api.auth import BURST, PAGES, needed
+from services.api.ledger import Chosen
 from services.api.operations import OPERATIONS
+from services.api.principal import Principal
 from shared.domain import apikey, ids
 from shared.domain.commands import FailRun, IssueApiKey, RevokeApiKey, StartRun
 from shared.domain.events import Failure
@@ -179,6 +182,8 @@ async def test_keys_come_back_with_a_rebuilt_log_and_revoked_ones_do_not(stage):
     await stage.ask("GET", "jobs", headers=by(admin), status=200)
     assert await stage.redis.hgetall(name) == before
     await stage.ask("GET", "jobs", headers=by(other), status=401)
+    ref = f"apikey:{apikey.digest(other)}"
+    assert not await stage.redis.exists(stage.log.keys(stage.log.partition_of(ref)).aggregate(ref))
 
 
 @pytest.mark.parametrize(
@@ -365,7 +370,7 @@ async def test_what_is_another_tenants_is_not_there(stage, is_archived):
         listed = (await stage.ask("GET", path, headers=theirs, status=200)).json
         assert (listed["items"], listed.get("total", 0)) == ([], 0)
     redriven = await stage.ask("POST", "executions/redrive", json={}, headers=theirs, status=200)
-    assert redriven.json["matched"] == 0
+    assert (redriven.json["matched"], redriven.json["retried"], redriven.json["refused"]) == (0, [], [])
     keys = (await stage.ask("GET", "api-keys", headers=theirs, status=200)).json["items"]
     assert {each["tenant"] for each in keys} == {"umbra"}
     mine = (await stage.ask("GET", "api-keys", headers=ours, status=200)).json["items"][0]["id"]
@@ -377,6 +382,39 @@ async def test_what_is_another_tenants_is_not_there(stage, is_archived):
     for path in ("jobs", "executions", "stats/errors"):
         assert (await stage.ask("GET", path, headers=ours, status=200)).json["items"]
     await stage.ask("POST", f"{of}/retry", headers=ours, status=201)
+
+
+async def test_the_ledger_tells_each_tenant_its_own(stage):
+    admin = by(await key_of(stage))
+    job = (await stage.ask("POST", "jobs", json=JOB, headers=admin, status=201)).json["id"]
+    run = await dead_run(stage, job, admin)
+    await stage.level()
+    ledger = stage.deps.ledger
+    key_id = str((await ledger.api_keys(limit=1, offset=0)).rows[0]["id"])
+    every = {"status": None, "job_type": None, "limit": 5, "offset": 0}
+    failed = Chosen(status="failed")
+    asked = {}
+    for tenant in ("acme", "umbra"):
+        async with stage.app.test_request_context("/"):
+            g.principal = Principal(id="ann", tenant=tenant, role="admin", kind="key")
+            asked[tenant] = [
+                bool(await ledger.job(job)),
+                await ledger.job_exists(job),
+                bool((await ledger.jobs(**every)).rows),
+                bool((await ledger.jobs(**every)).counted),
+                bool(await ledger.run(run)),
+                bool((await ledger.runs(job_id=None, **every)).rows),
+                bool((await ledger.runs(job_id=None, **every)).counted),
+                bool((await ledger.events(job, limit=5, offset=0)).rows),
+                bool((await ledger.events(job, limit=5, offset=0)).counted),
+                bool((await ledger.dead_letters(failed, limit=5)).rows),
+                bool((await ledger.dead_letters(failed, limit=5)).counted),
+                bool(await ledger.errors(job_id=None, job_type=None, since=None, until=None, limit=5)),
+                bool((await ledger.api_keys(limit=5, offset=0)).rows),
+                bool((await ledger.api_keys(limit=5, offset=0)).counted),
+                bool(await ledger.api_key(key_id)),
+            ]
+    assert asked == {"acme": [True] * 15, "umbra": [False] * 15}
 
 
 async def test_a_named_principal_has_so_many_jobs_and_no_more(stage):

@@ -382,11 +382,11 @@ GUARDS = (
         tests=_in("test_api_auth", "test_keys_come_back_with_a_rebuilt_log_and_revoked_ones_do_not"),
     ),
     Guard(
-        name="token-confusion",
-        protects="a public key is no secret: the kind of the key decides",
-        file="services/api/jwks.py",
-        text='key.get("kty") != _KINDS.get(algorithm) or ',
-        instead="",
-        tests=_unit("test_tokens", "test_another_key_or_algorithm_is_refused"),
+        name="token-expiry",
+        protects="a token that has expired is not believed",
+        file="services/api/tokens.py",
+        text='if now_s >= _seconds(told, "exp") + LEEWAY_S:',
+        instead="if False:",
+        tests=_unit("test_tokens", "test_what_a_token_says_must_be_whole_and_for_us"),
     ),
 )
