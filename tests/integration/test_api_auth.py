@@ -1,10 +1,14 @@
 """Who may: keys, tokens, roles and tenants, through the API on real servers."""
 
+import json
 import re
 import secrets
 from datetime import timedelta
 
+import jwt
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from jwt.algorithms import RSAAlgorithm
 from quart import g
 
 from services.api import auth
@@ -218,6 +222,20 @@ async def test_a_key_is_exchanged_for_a_token_that_ends_with_it(stage):
     key_id = (await stage.ask("GET", "api-keys", headers=admin)).json["items"][0]["id"]
     await stage.ask("DELETE", f"api-keys/{key_id}", headers=admin, status=204)
     await stage.ask("GET", "jobs", headers=token, status=401)
+
+
+async def test_a_token_that_can_not_be_checked_now_is_not_called_wrong(valkey, postgres, tmp_path):
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    told = {"sub": "ann", "tenant": "acme", "role": "viewer", "iss": "daybook", "aud": "daybook"}
+    token = jwt.encode(told | {"exp": 1 << 39}, key, algorithm="RS256", headers={"kid": "r"})
+    keys = tmp_path / "keys.json"
+    async with stage_on(valkey, postgres, tmp_path, auth="on", jwks=str(keys)) as stage:
+        answer = await stage.ask("GET", "jobs", headers=by(token), status=503)
+        assert "Retry-After" in answer.headers
+        public = RSAAlgorithm.to_jwk(key.public_key(), as_dict=True) | {"kid": "r"}
+        keys.write_text(json.dumps({"keys": [public]}))
+        await stage.ask("GET", "jobs", headers=by(token), status=200)
+        assert "editor" in (await stage.ask("POST", "jobs", json=JOB, headers=by(token), status=403)).text
 
 
 # Who says nothing, or nothing true.

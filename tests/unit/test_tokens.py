@@ -19,7 +19,7 @@ from services.api.tokens import BadToken, Claims, KeysAway, Tokens
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 NOW_S = int(NOW.timestamp())
-SECRET = "s" * 40
+SECRET = "s" * 64
 RSA = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 EC = ec.generate_private_key(ec.SECP256R1())
 P384 = ec.generate_private_key(ec.SECP384R1())
@@ -220,6 +220,7 @@ async def test_a_key_set_that_can_not_be_read_is_trouble_and_no_judgement(tokens
         await tokens.claims(text, NOW)
 
 
+@pytest.mark.filterwarnings("ignore:The RSA key is 1024 bits")
 async def test_a_short_rsa_key_is_refused(tokens, file):
     short = rsa.generate_private_key(public_exponent=65537, key_size=1024)  # noqa: S505 - on purpose
     file.write_text(json.dumps({"keys": [public(RSAAlgorithm, short, "r")]}))
