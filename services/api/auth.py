@@ -7,12 +7,14 @@ route that isn't there needs an admin.
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 import math
 from importlib import resources
 from typing import TYPE_CHECKING, NoReturn
 
 from quart import request
+from redis.exceptions import OutOfMemoryError
 
 from services.api.jwks import Jwks
 from services.api.operations import OPERATIONS
@@ -154,7 +156,8 @@ class Auth:
             self._noted.clear()
         self._noted[key_hash] = now_ms
         name = log.keys(apikey.partition_of(key_hash, log.partitions)).used(key_hash)
-        await log.wire.replies(("SET", name, str(now_ms), "PX", str(USED_KEPT_MS)))
+        with contextlib.suppress(OutOfMemoryError):  # a full Redis must still let in whoever ends work
+            await log.wire.replies(("SET", name, str(now_ms), "PX", str(USED_KEPT_MS)))
 
     async def _fail(self, reason: str) -> NoReturn:
         """Refuse, and count it against the address.

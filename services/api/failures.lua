@@ -1,7 +1,8 @@
-#!lua
+#!lua flags=allow-oom
 -- failures: whether an address may fail to authenticate once more, and that it did (GCRA, a leaky bucket in one number).
 --
--- Why one script: two API processes must not both grant the last try. The key always has a time to live.
+-- Why one script: two API processes must not both grant the last try. The key always has a time to live, so it may
+-- be written where Redis is out of memory.
 --
 -- KEYS  1 attempts: when (Unix ms) the bucket will be empty again
 -- ARGV  1 ms in which one failure leaks away, 2 failures that fit at once

@@ -123,6 +123,21 @@ async def test_a_key_made_and_revoked_within_one_batch_is_listed_so(stage):
     ]
 
 
+async def test_a_full_redis_lets_in_whoever_may_and_nobody_else(stage):
+    admin, other = by(await key_of(stage)), by(await key_of(stage, "viewer", owner="bob"))
+    await stage.level()
+    limit = (await stage.redis.config_get("maxmemory"))["maxmemory"]
+    await stage.redis.config_set("maxmemory", 1)
+    try:
+        await stage.ask("GET", "jobs", headers=other, status=200)
+        await stage.ask("GET", "jobs", headers=by("dbk_wrong"), status=401)
+        listed = (await stage.ask("GET", "api-keys", headers=admin, status=200)).json["items"]
+        await stage.ask("DELETE", f"api-keys/{listed[0]['id']}", headers=admin, status=204)
+        await stage.ask("GET", "jobs", headers=other, status=401)
+    finally:
+        await stage.redis.config_set("maxmemory", limit)
+
+
 async def test_the_key_itself_is_kept_nowhere(stage):
     admin = await key_of(stage)
     made = await stage.ask(
