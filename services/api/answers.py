@@ -58,6 +58,11 @@ def unchanged(etag: str) -> Response:
     return response
 
 
+def empty(status: int, headers: dict[str, str] | None = None) -> Response:
+    """An answer that is its status."""
+    return Response("", status, headers or {})
+
+
 def reply(view: BaseModel, *, location: str, done: int = 200, etag: str | None = None) -> Reply:
     """The reply that shows `view`."""
     return Reply(text=view.model_dump_json(by_alias=True), location=location, done=done, etag=etag)

@@ -12,6 +12,7 @@ from msgspec.structs import replace as changed
 from services.api import answers, door, views
 from services.api.archived import Fate
 from services.api.idempotency import Idempotency, key_of_request
+from services.api.principal import present
 from services.api.problems import Problem
 from services.api.requests import CancelBody
 from services.api.writes import Writes
@@ -70,7 +71,7 @@ class Cancels:
     async def _cancelled(
         self, run_id: str, reason: str, until_s: float, context: Context, once: tuple[Once, ...]
     ) -> Written:
-        command = CancelRun(by=door.ANONYMOUS, reason=reason)
+        command = CancelRun(by=present().id, reason=reason)
         try:
             done = await self._write(
                 f"run:{run_id}", command, context, wait_s=self._left_s(until_s), once=once

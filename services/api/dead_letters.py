@@ -46,6 +46,7 @@ class DeadLetters:
     def __init__(self, deps: Deps) -> None:
         self._deps = deps
         write = Writes(decider=deps.decider, archive=deps.archive)
+        self._write = write
         self._once = Idempotency(deps)
         self._retries = Retries(deps, write)
         self._redrive = Redrive(deps, self._retries, write)
@@ -143,7 +144,9 @@ class DeadLetters:
         """
         deps = self._deps
         ref = f"run:{run_id}"
-        state = (await deps.log.load(ref))[ref].state
+        held = (await deps.log.load(ref))[ref]
+        await self._write.refuse_foreign(held)
+        state = held.state
         if isinstance(state, Run):
             refuse_unless_retriable(state.status)
             return letter_of_state(state)

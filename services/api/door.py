@@ -10,6 +10,7 @@ from quart import g, request
 
 from services.api.json_body import parsed
 from services.api.preconditions import IF_MATCH
+from services.api.principal import present, wall
 from services.api.problems import Fault, Problem, invalid
 from services.api.requests import WORD, Body, read, time_of
 from shared.domain import ids
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 
 Model = TypeVar("Model", bound=Body)
 
-ANONYMOUS = "anonymous"
-TENANT = "default"
 WAIT_MAX_S = 30.0
 POSITION_HEADER = "Daybook-Position"
 POSITION_PARAMETER = "min_position"
@@ -53,7 +52,10 @@ def context() -> Context:
     """On whose behalf the present request is."""
     trace = request.headers.get("traceparent", "")
     return Context(
-        actor=ANONYMOUS, corr=g.correlation_id, trace=trace if _TRACEPARENT.fullmatch(trace) else ""
+        actor=present().id,
+        corr=g.correlation_id,
+        trace=trace if _TRACEPARENT.fullmatch(trace) else "",
+        tenant=wall(),
     )
 
 
@@ -222,6 +224,15 @@ def run_id(text: str, *, partitions: int) -> str:
     return _id(text, partitions, "execution")
 
 
+def key_id(text: str, *, partitions: int) -> str:
+    """The id of an API key in the path.
+
+    Raises:
+        Problem: 404.
+    """
+    return _id(text, partitions, "API key")
+
+
 def wait_s(default: float) -> float:
     """How long the client wants to wait for the archive, from `Prefer` (RFC 7240)."""
     preferences = ",".join(request.headers.getlist("Prefer"))
@@ -265,7 +276,7 @@ def _is_id(text: str, partitions: int) -> bool:
 
 
 def no_such(what: str) -> Problem:
-    """The 404 of a job or an execution."""
+    """The 404 of a job, an execution, an API key."""
     return Problem("not-found", f"There is no {what} with this id; look it up in the list.")
 
 

@@ -6,8 +6,8 @@ sends that, and who comes at the same moment too, as the first text stays. If it
 Redis was made anew from the archive, it is told again: what was made, as its event says; what was changed, as it is
 now.
 
-A key is its principal's, and its route's: the same key on another path is another one. What writes nothing keeps
-nothing: a refusal, or a pause of what is paused already, is answered by what is then the case, each time.
+A key is its principal's, of one tenant, and its route's: the same key on another path is another one. What writes
+nothing keeps nothing: a refusal, or a pause of what is paused already, is answered by what is then the case, each time.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from quart import request
 from services.api import answers, door, views
 from services.api.answers import Reply
 from services.api.archived import Fate
+from services.api.principal import present
 from services.api.problems import Problem, unavailable
 from services.api.writes import REDIS_S
 from shared import logs
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from shared.eventlog.unit import Answered, Once
 
 REPLAYED_HEADER = "Idempotency-Replayed"
+_FAULT_HERE = 500  # and above
 NOTE_S = 0.5  # for the text of an answer to be kept; the write stands without it
 _BARE = re.compile(r"[\x21\x23-\x7e][\x21-\x7e]{0,254}")
 _QUOTED = re.compile(r'"((?:[\x21\x23-\x5b\x5d-\x7e]|\\["\\]){1,255})"')
@@ -92,7 +94,8 @@ def key_of_request(asked: Body) -> Key | None:
         raise Problem("invalid", f"Send {door.KEY_HEADER} once.")
     route = f"{request.method} {request.path.rstrip('/')}"
     body = json.dumps(asked.model_dump(mode="json", exclude_unset=True), sort_keys=True)
-    return key_of(door.context().actor, route, key_text(given[0]), asked=body)
+    principal = present()
+    return key_of(principal.tenant, principal.id, route, key_text(given[0]), asked=body)
 
 
 def partition_of(key: Key, *, partitions: int) -> int:
@@ -133,7 +136,13 @@ class Idempotency:
             return answers.written(done, await tell(done))
         if (again := await self.again(key, partition)) is not None:
             return again
-        done = await write(replace(context, cause=key.cause), (key.once(answer),))
+        try:
+            done = await write(replace(context, cause=key.cause), (key.once(answer),))
+        except Problem as problem:
+            # What was done by the first of two may be what stands in the way of the second: the quota's last place.
+            if problem.status >= _FAULT_HERE or (again := await self.again(key, partition)) is None:
+                raise
+            return again
         had = done.decided.answered
         if had is not None and had.digest == key.digest:
             if (again := await self._replay(key, partition, had)) is not None:

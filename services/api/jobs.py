@@ -10,6 +10,7 @@ from quart import Response, request
 from services.api import answers, door, lists, preconditions, reads, revisions, views
 from services.api.idempotency import Idempotency, key_of_request, partition_of
 from services.api.json_patch import merged
+from services.api.principal import present
 from services.api.problems import Problem, of_refusal
 from services.api.requests import JobBody, PauseBody, ResumeBody, RevertBody, TriggerBody, read
 from services.api.specs import merged_data, spec_of
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
     from services.api.answers import Reply
     from services.api.deps import Deps
+    from services.api.principal import Principal
     from services.api.writes import Written
     from shared.domain.run import Run
     from shared.domain.spec import JobSpec
@@ -110,8 +112,9 @@ class Jobs:
         job_id = ids.chance_id(deps.log.now(), partition, deps.chance())
 
         async def write(context: Context, once: tuple[Once, ...]) -> Written:
-            spec = self._spec(body)
-            command = CreateJob(job_id=job_id, spec=spec, owner=door.ANONYMOUS, tenant=door.TENANT)
+            spec, principal = self._spec(body), present()
+            await self._keep_quota(principal)
+            command = CreateJob(job_id=job_id, spec=spec, owner=principal.id, tenant=principal.tenant)
             return await self._decided(job_id, command, NOTHING, context, once)
 
         async def tell(done: Written) -> Reply:
@@ -166,14 +169,14 @@ class Jobs:
         """POST /jobs/{id}/pause."""
         job_id = self._id(job_id)
         body = door.body(PauseBody, optional=True, heeds=door.CONDITIONS)
-        command = PauseJob(by=door.ANONYMOUS, reason=body.reason, if_revision=self._wanted())
+        command = PauseJob(by=present().id, reason=body.reason, if_revision=self._wanted())
         return await self._changed(job_id, command, "job paused", key=key_of_request(body))
 
     async def resume(self, job_id: str) -> Response:
         """POST /jobs/{id}/resume."""
         job_id = self._id(job_id)
         body = door.body(ResumeBody, optional=True, heeds=door.CONDITIONS)
-        command = ResumeJob(by=door.ANONYMOUS, if_revision=self._wanted())
+        command = ResumeJob(by=present().id, if_revision=self._wanted())
         return await self._changed(job_id, command, "job resumed", key=key_of_request(body))
 
     async def delete(self, job_id: str) -> Response:
@@ -181,7 +184,7 @@ class Jobs:
         job_id = self._id(job_id)
         door.no_conditions_but(preconditions.IF_MATCH)
         door.no_parameters()
-        command = DeleteJob(by=door.ANONYMOUS, if_revision=self._wanted(edits=True))
+        command = DeleteJob(by=present().id, if_revision=self._wanted(edits=True))
         done = await self._decided(job_id, command, None, door.context(), ())
         self._log.info("job deleted", job_id=job_id)
         headers = {door.POSITION_HEADER: done.place}
@@ -201,6 +204,7 @@ class Jobs:
         async def write(context: Context, once: tuple[Once, ...]) -> Written:
             ref = f"job:{job_id}"
             held = (await deps.log.load(ref))[ref] if body.job_data is not None else None
+            await self._write.refuse_foreign(held)
             command = TriggerJob(
                 run_id=run_id,
                 correlation_id=context.corr,
@@ -218,6 +222,19 @@ class Jobs:
             return answers.reply(view, location=answers.execution_path(run_id), done=201)
 
         return await self._once(key_of_request(body), partition, f"run:{run_id}", write, tell)
+
+    async def _keep_quota(self, principal: Principal) -> None:
+        """By the read model: of many made at one moment, or while it doesn't answer, a few jobs may be too many.
+
+        Raises:
+            Problem: 409.
+        """
+        if principal.kind == "anonymous":
+            return
+        most = self._deps.settings.max_jobs_per_user
+        ledger = self._deps.ledger
+        if (await ledger.glance(ledger.jobs_of(principal.id, principal.tenant, most=most)) or 0) >= most:
+            raise Problem("quota", f"{principal.id} has {most} jobs, which is the limit: delete some.")
 
     def _id(self, text: str) -> str:
         return door.job_id(text, partitions=self._deps.log.partitions)
@@ -237,6 +254,7 @@ class Jobs:
             Problem: 404.
         """
         held = (await self._deps.log.load(f"job:{job_id}"))[f"job:{job_id}"]
+        await self._write.refuse_foreign(held)
         if not isinstance(held.state, Job) or held.state.status is Status.DELETED:
             raise door.no_such("job")
         return held

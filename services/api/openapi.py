@@ -12,6 +12,7 @@ from services.api import door, jobs, lists, problems, runs
 from services.api.dead_letters import GROUPS, GROUPS_MAX
 from services.api.operations import OPERATIONS, REF, Operation, ref
 from services.api.requests import (
+    ApiKeyBody,
     CancelBody,
     JobBody,
     JobPatch,
@@ -20,9 +21,12 @@ from services.api.requests import (
     ResumeBody,
     RetryBody,
     RevertBody,
+    TokenBody,
     TriggerBody,
 )
 from services.api.responses import (
+    ApiKeyMadeView,
+    ApiKeyView,
     DiffView,
     ErrorsView,
     ExecutionView,
@@ -31,6 +35,7 @@ from services.api.responses import (
     RedriveView,
     RevisionJobView,
     RevisionView,
+    TokenView,
 )
 
 if TYPE_CHECKING:
@@ -39,11 +44,12 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
 _BODIES: tuple[type[BaseModel], ...] = (
-    JobBody, PauseBody, ResumeBody, TriggerBody, CancelBody, RetryBody, RedriveBody,
+    JobBody, PauseBody, ResumeBody, TriggerBody, CancelBody, RetryBody, RedriveBody, ApiKeyBody, TokenBody,
     JobPatch, RevertBody,
 )  # fmt: skip
 _VIEWS: tuple[type[BaseModel], ...] = (
-    JobView, ExecutionView, OutputView, RedriveView, ErrorsView, RevisionView, RevisionJobView, DiffView,
+    JobView, ExecutionView, OutputView, RedriveView, ErrorsView, ApiKeyView, ApiKeyMadeView, TokenView,
+    RevisionView, RevisionJobView, DiffView,
 )  # fmt: skip
 _PROBLEM = {
     "type": "object",
@@ -111,6 +117,11 @@ _HEADERS: dict[str, dict[str, Any]] = {
     },
     "If-None-Match": {"type": "string", "description": "ETags that the client has"},
 }
+_SCHEMES = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "an API key (dbk_…) or a JSON Web Token"},
+    "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "an API key (dbk_…)"},
+}
+_AUTH = (401, 403, 429)  # where DAYBOOK_AUTH is on
 _STATUSES = {
     "list_jobs": jobs.STATUSES,
     "list_executions": runs.STATUSES,
@@ -133,7 +144,7 @@ def document(version: str) -> str:
                 "description": "An event-sourced job scheduler: what ran, when, why, and why not.",
             },
             "paths": paths,
-            "components": {"schemas": _schemas()},
+            "components": {"schemas": _schemas(), "securitySchemes": _SCHEMES},
         }
     )
 
@@ -154,6 +165,10 @@ def _told(operation: Operation) -> dict[str, Any]:
     }
     refusals = operation.refusals if operation.tag == "system" else (*operation.refusals, 500, 503)
     refusals += (412,) * operation.conditional + (428,) * operation.edits
+    if operation.role is not None:
+        refusals = (*_AUTH, *refusals)
+    told["security"] = [] if operation.role is None else [{name: []} for name in _SCHEMES]
+    told["x-role"] = operation.role
     told["responses"] |= {str(status): _refusal(status) for status in refusals}
     if operation.body is not None:
         types = (door.MERGE_PATCH,) * (operation.method == "patch") + ("application/json",)
@@ -163,7 +178,7 @@ def _told(operation: Operation) -> dict[str, Any]:
 
 
 def _parameters(operation: Operation) -> Iterator[dict[str, Any]]:
-    for name in ("job_id", "run_id"):
+    for name in ("job_id", "run_id", "key_id"):
         if f"{{{name}}}" in operation.path:
             schema = {"type": "string", "format": "uuid"}
             yield {"name": name, "in": "path", "required": True, "schema": schema}

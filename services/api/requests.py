@@ -21,6 +21,7 @@ from pydantic_core import PydanticCustomError
 from services.api.json_body import pointer
 from services.api.problems import Fault, invalid
 from shared.domain import ids, schedule
+from shared.domain.roles import SUBJECT, Role
 from shared.domain.spec import LOST_MAX
 
 if TYPE_CHECKING:
@@ -256,6 +257,22 @@ class RedriveBody(Body):
     dry_run: bool = Field(default=False, description="only say what would be run again")
     limit: int = Field(default=100, ge=1, le=1_000, description="run at most so many again")
     overlap_policy: Overlap | None = Field(default=None, description="instead of each job's")
+
+
+class TokenBody(Body):
+    """A token is asked for; there is nothing to say."""
+
+
+class ApiKeyBody(Body):
+    """A key to be given out, in one's own tenant."""
+
+    name: Name = Field(description="what it is for")
+    role: Role
+    owner: Annotated[str, Field(pattern=f"^{SUBJECT}$")] | None = Field(
+        default=None,
+        description="whoever it acts for: events name them, and its jobs are theirs; you, if left out",
+    )
+    expires_at: Moment = Field(default=None, description="from then on it opens nothing; never, if left out")
 
 
 def read(model: type[Model], tree: Any) -> Model:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
+from shared.domain.roles import Role  # noqa: TC001 - pydantic reads these annotations
 from shared.eventlog.envelope import rfc3339
 
 Time = Annotated[
@@ -221,6 +222,43 @@ class ErrorsView(Answer):
     """Groups of failed executions, the largest first."""
 
     items: list[ErrorGroupView]
+
+
+class RevocationView(Answer):
+    """Who took a key back, and when."""
+
+    by: str
+    at: Time
+
+
+class ApiKeyView(Answer):
+    """An API key, without the key: `prefix` is its beginning, `last_used_at` true to the minute."""
+
+    id: str
+    name: str
+    prefix: str
+    role: Role
+    tenant: str
+    owner: str
+    issued_by: str
+    issued_at: Time
+    expires_at: Time | None
+    revoked: RevocationView | None
+    last_used_at: Time | None
+
+
+class ApiKeyMadeView(ApiKeyView):
+    """An API key just made. `key` is shown this once."""
+
+    key: str
+
+
+class TokenView(Answer):
+    """A token to be sent as `Authorization: Bearer`."""
+
+    access_token: str
+    token_type: Literal["Bearer"] = "Bearer"  # noqa: S105 - RFC 6749's word
+    expires_in: int = Field(description="seconds")
 
 
 class ExecutionView(Answer):

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from shared.domain.events import Failure
+    from shared.domain.roles import Role
     from shared.domain.spec import JobSpec, OverlapPolicy, RunSpec
 
 
@@ -157,8 +158,30 @@ class InterruptRun(Value, frozen=True, kw_only=True):
     output: Output | None = None
 
 
+class IssueApiKey(Value, frozen=True, kw_only=True):
+    """Let whoever holds the key of this `hash` use the API; fields as in `shared.domain.apikey.ApiKey`."""
+
+    id: str
+    hash: str
+    prefix: str
+    name: str
+    role: Role
+    tenant: str
+    owner: str
+    by: str
+    expires_at: datetime | None
+
+
+class RevokeApiKey(Value, frozen=True, kw_only=True):
+    """Let it open nothing any more; already so is no change."""
+
+    by: str
+
+
 Report = SucceedRun | FailRun | InterruptRun
 JobCommand = (
     CreateJob | UpdateJob | PauseJob | SuspendJob | ResumeJob | DeleteJob | TriggerJob | RetryRun | Wake
 )
 RunCommand = StartRun | CancelRun | Report | Wake
+ApiKeyCommand = IssueApiKey | RevokeApiKey
+Command = JobCommand | RunCommand | ApiKeyCommand

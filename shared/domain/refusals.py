@@ -21,6 +21,10 @@ class NoSuchRun(Refused):
     """There is no execution with this id."""
 
 
+class NoSuchApiKey(Refused):
+    """There is no API key with this id."""
+
+
 class IllegalTransition(Refused):
     """The command doesn't fit the present state."""
 

@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING, cast
 from msgspec import field
 from msgspec.structs import replace
 
-from shared.domain import job, run
+from shared.domain import apikey, job, run
+from shared.domain.apikey import ApiKey
 from shared.domain.events import RunRequested
-from shared.domain.refusals import Refused
+from shared.domain.job import Job
+from shared.domain.refusals import NoSuchApiKey, NoSuchJob, NoSuchRun, Refused
+from shared.domain.run import Run
 from shared.domain.value import Value
 from shared.eventlog.plan import planned
 from shared.eventlog.snapshot import NOTHING, Snapshot
@@ -24,10 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import datetime, timedelta
 
-    from shared.domain.commands import JobCommand, RunCommand
+    from shared.domain.commands import ApiKeyCommand, Command, JobCommand, RunCommand
     from shared.domain.events import Change, Decision
-    from shared.domain.job import Job
-    from shared.domain.run import Run
     from shared.eventlog.envelope import Context
     from shared.eventlog.log import EventLog
     from shared.eventlog.plan import Plan
@@ -79,7 +80,7 @@ class Decider:
     async def decide(
         self,
         ref: str,
-        command: JobCommand | RunCommand,
+        command: Command,
         context: Context,
         *,
         held: Snapshot | None = None,
@@ -88,7 +89,7 @@ class Decider:
         done: Done | None = None,
         once: tuple[Once, ...] = (),
     ) -> Decided:
-        """Carry `command` out on `job:<id>` or `run:<id>`.
+        """Carry `command` out on `job:<id>`, `run:<id>` or `apikey:<hash>`.
 
         Args:
             ref: the aggregate.
@@ -105,7 +106,7 @@ class Decider:
             LogFull: Redis takes no new work.
         """
         partition = self._log.partition_of(ref)
-        known = {**beside, ref: held if held is not None else (await self._log.load(ref))[ref]}
+        known = {**beside, ref: await self._held(ref, held, context.tenant)}
         while True:
             now = self._log.now()
             try:
@@ -155,6 +156,31 @@ class Decider:
                 return had
         return None
 
+    async def _held(self, ref: str, held: Snapshot | None, tenant: str | None) -> Snapshot:
+        """The snapshot to begin with, if it is within `tenant`."""
+        if held is None:
+            held = (await self._log.load(ref))[ref]
+        if tenant is not None:
+            await self.refuse_foreign(held, tenant)
+        return held
+
+    async def refuse_foreign(self, held: Snapshot, tenant: str) -> None:
+        """What is another tenant's isn't there; a run is its job's.
+
+        Raises:
+            Refused: in the words for what isn't there.
+        """
+        state = held.state
+        if isinstance(state, ApiKey) and state.tenant != tenant:
+            raise NoSuchApiKey
+        if isinstance(state, Job) and state.tenant != tenant:
+            raise NoSuchJob
+        if isinstance(state, Run):
+            ref = f"job:{state.job_id}"
+            its = (await self._log.load(ref))[ref].state
+            if not isinstance(its, Job) or its.tenant != tenant:
+                raise NoSuchRun
+
     async def _load_advanced(self, decision: Decision, known: dict[str, Snapshot]) -> None:
         """Snapshots of what the events advance beside the aggregate commanded; a requested run is new."""
         wanted: list[str] = []
@@ -169,7 +195,9 @@ class Decider:
             known |= await self._log.load(*wanted)
 
 
-def _decide(ref: str, held: Snapshot, command: JobCommand | RunCommand, now: datetime) -> Decision:
+def _decide(ref: str, held: Snapshot, command: Command, now: datetime) -> Decision:
+    if ref.startswith("apikey:"):
+        return apikey.decide(cast("ApiKey | None", held.state), cast("ApiKeyCommand", command), now)
     if ref.startswith("job:"):
         return job.decide(cast("Job | None", held.state), cast("JobCommand", command), now)
     return run.decide(cast("Run | None", held.state), cast("RunCommand", command), now, fence=held.fence)

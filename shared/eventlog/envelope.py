@@ -45,12 +45,16 @@ class DataTooLarge(ValueError):  # noqa: N818 - named for what is wrong
 
 
 class Context(Value, frozen=True, kw_only=True):
-    """On whose behalf: the actor, the command or event behind it, correlation id and traceparent."""
+    """On whose behalf: the actor, the command or event behind it, correlation id and traceparent.
+
+    `tenant`: nothing of others is there for this actor; None: everything is.
+    """
 
     actor: str
     cause: str = ""
     corr: str = ""
     trace: str = ""
+    tenant: str | None = None
 
 
 class Recorded(Value, frozen=True):

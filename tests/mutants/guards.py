@@ -49,6 +49,10 @@ def _in(file: str, *names: str) -> tuple[str, ...]:
     return tuple(f"tests/integration/{file}.py::{name}" for name in names)
 
 
+def _unit(file: str, *names: str) -> tuple[str, ...]:
+    return tuple(f"tests/unit/{file}.py::{name}" for name in names)
+
+
 GUARDS = (
     Guard(
         name="version",
@@ -353,5 +357,89 @@ GUARDS = (
         text="if kind == _CAUSE:",
         instead="if False:",
         tests=_in("test_api_idempotency", "test_keys_of_the_last_day_survive_redis"),
+    ),
+    Guard(
+        name="auth-revoked",
+        protects="a revoked key opens nothing from the next request on",
+        file="shared/domain/apikey.py",
+        text="return self.revoked is None and (",
+        instead="return (",
+        tests=_in(
+            "test_api_auth", "test_a_key_is_shown_once_and_opens_until_the_request_after_its_revocation"
+        ),
+    ),
+    Guard(
+        name="auth-role",
+        protects="a route is closed to roles below its own",
+        file="services/api/auth.py",
+        text="if not allows(principal.role, least):",
+        instead="if False:",
+        tests=_in(
+            "test_api_auth", "test_a_route_is_open_to_its_role_and_closed_to_those_below_and_to_nobody"
+        ),
+    ),
+    Guard(
+        name="auth-forgotten",
+        protects="a route that is not in the table needs an admin",
+        file="services/api/auth.py",
+        text='_NEEDED.get(endpoint or "", "admin")',
+        instead='_NEEDED.get(endpoint or "")',
+        tests=_in("test_api_auth", "test_every_route_has_a_role_and_one_that_is_forgotten_needs_an_admin"),
+    ),
+    Guard(
+        name="auth-token-of-key",
+        protects="a token ends with the key that it was given for",
+        file="services/api/auth.py",
+        text="        if claims.key:\n",
+        instead="        if False:\n",
+        tests=_in("test_api_auth", "test_a_key_is_exchanged_for_a_token_that_ends_with_it"),
+    ),
+    Guard(
+        name="tenant-write",
+        protects="nobody commands another tenant's job",
+        file="shared/eventlog/decider.py",
+        text="if isinstance(state, Job) and state.tenant != tenant:",
+        instead="if False:",
+        tests=_in("test_api_auth", "test_what_is_another_tenants_is_not_there"),
+    ),
+    Guard(
+        name="tenant-run",
+        protects="nobody commands another tenant's run",
+        file="shared/eventlog/decider.py",
+        text="if not isinstance(its, Job) or its.tenant != tenant:",
+        instead="if False:",
+        tests=_in("test_api_auth", "test_what_is_another_tenants_is_not_there"),
+    ),
+    Guard(
+        name="tenant-jobs-page",
+        protects="jobs_page.sql tells of the own tenant only",
+        file="services/api/queries/jobs_page.sql",
+        text="and ($5::text is null or tenant = $5)",
+        instead="and ($5::text is null or true)",
+        tests=_in("test_api_auth", "test_what_is_another_tenants_is_not_there"),
+    ),
+    Guard(
+        name="quota",
+        protects="a named principal has so many jobs and no more",
+        file="services/api/jobs.py",
+        text="            await self._keep_quota(principal)\n",
+        instead="",
+        tests=_in("test_api_auth", "test_a_named_principal_has_so_many_jobs_and_no_more"),
+    ),
+    Guard(
+        name="keys-rebuilt",
+        protects="a healed log has its keys",
+        file="shared/recovery/rebuilding.py",
+        text="self._runs(), self._api_keys(), self._answers()",
+        instead="self._runs(), self._answers()",
+        tests=_in("test_api_auth", "test_keys_come_back_with_a_rebuilt_log_and_revoked_ones_do_not"),
+    ),
+    Guard(
+        name="token-expiry",
+        protects="a token that has expired is not believed",
+        file="services/api/tokens.py",
+        text='if now_s >= _seconds(told, "exp") + LEEWAY_S:',
+        instead="if False:",
+        tests=_unit("test_tokens", "test_what_a_token_says_must_be_whole_and_for_us"),
     ),
 )
