@@ -13,6 +13,7 @@ from quart import g
 
 from services.api import auth
 from services.api.auth import BURST, PAGES, needed
+from services.api.idempotency import Idempotency
 from services.api.ledger import Chosen
 from services.api.operations import OPERATIONS
 from services.api.principal import Principal
@@ -20,6 +21,7 @@ from shared.domain import apikey, ids
 from shared.domain.commands import FailRun, IssueApiKey, RevokeApiKey, StartRun
 from shared.domain.events import Failure
 from shared.domain.roles import ROLES, allows
+from shared.eventlog.position import parse_places
 from shared.eventlog.snapshot import NOTHING
 from shared.testing import TESTER, chance, wait_until
 
@@ -384,7 +386,13 @@ async def test_what_is_another_tenants_is_not_there(stage, is_archived):
         ("GET", f"{at}/events", None),
         ("GET", of, None),
         ("GET", f"{of}/output", None),
+        ("GET", f"{at}/revisions", None),
+        ("GET", f"{at}/revisions/1", None),
+        ("GET", f"{at}/diff?from=1&to=1", None),
         ("PUT", at, JOB),
+        ("PATCH", at, {"name": "theirs"}),
+        ("PATCH", at, {"schedule_type": "no such"}),
+        ("POST", f"{at}/revert", {"revision": 1}),
         ("DELETE", at, None),
         ("POST", f"{at}/pause", None),
         ("POST", f"{at}/resume", None),
@@ -396,9 +404,12 @@ async def test_what_is_another_tenants_is_not_there(stage, is_archived):
         ("POST", f"{again}/retry", None),
     ):
         told = {"json": body} if body is not None else {}
-        answer = await stage.ask(method, path, headers=theirs, **told)
-        assert answer.status == 404, f"{method} {path}: {answer.text}"
-        assert JOB["name"] not in answer.text
+        stale = [{"If-Match": '"9"'}] * (method != "GET" and path.startswith(at) and "trigger" not in path)
+        for more in ({}, *stale):
+            answer = await stage.ask(method, path, headers=theirs | more, **told)
+            assert answer.status == 404, f"{method} {path} {more}: {answer.text}"
+            assert JOB["name"] not in answer.text
+            assert "ETag" not in answer.headers
     for path in ("jobs", "executions", f"executions?job_id={job['id']}", "stats/errors"):
         listed = (await stage.ask("GET", path, headers=theirs, status=200)).json
         assert (listed["items"], listed.get("total", 0)) == ([], 0)
@@ -419,7 +430,9 @@ async def test_what_is_another_tenants_is_not_there(stage, is_archived):
 
 async def test_the_ledger_tells_each_tenant_its_own(stage):
     admin = by(await key_of(stage))
-    job = (await stage.ask("POST", "jobs", json=JOB, headers=admin, status=201)).json["id"]
+    made = await stage.ask("POST", "jobs", json=JOB, headers=admin, status=201)
+    job, places = made.json["id"], parse_places(made.headers["Daybook-Position"], partitions=2)
+    (place,) = places.items()
     run = await dead_run(stage, job, admin)
     await stage.level()
     ledger = stage.deps.ledger
@@ -446,8 +459,12 @@ async def test_the_ledger_tells_each_tenant_its_own(stage):
                 bool((await ledger.api_keys(limit=5, offset=0)).rows),
                 bool((await ledger.api_keys(limit=5, offset=0)).counted),
                 bool(await ledger.api_key(key_id)),
+                bool((await ledger.revisions(job, limit=5, offset=0)).rows),
+                bool((await ledger.revisions(job, limit=5, offset=0)).counted),
+                bool(await ledger.revision(job, 1)),
+                bool(await ledger.event(*place)),
             ]
-    assert asked == {"acme": [True] * 15, "umbra": [False] * 15}
+    assert asked == {"acme": [True] * 19, "umbra": [False] * 19}
 
 
 async def test_a_named_principal_has_so_many_jobs_and_no_more(stage):
@@ -458,6 +475,94 @@ async def test_a_named_principal_has_so_many_jobs_and_no_more(stage):
     await stage.ask("POST", "jobs", json=JOB, headers=bob, status=201)
     await stage.ask("DELETE", f"jobs/{made[0]}", headers=ann, status=204)
     await stage.ask("POST", "jobs", json=JOB, headers=ann, status=201)
+
+
+# Edits that are tied to a revision, requests under a key.
+
+
+async def test_edits_of_the_own_tenant_say_who_and_are_refused_below_editor(stage):
+    admin, editor = by(await key_of(stage)), by(await key_of(stage, "editor", owner="bob"))
+    viewer, operator = by(await key_of(stage, "viewer")), by(await key_of(stage, "operator"))
+    made = await stage.ask("POST", "jobs", json=JOB, headers=admin, status=201)
+    at, stale = f"jobs/{made.json['id']}", {"If-Match": made.headers["ETag"]}
+    for low in (viewer, operator):
+        for more in ({}, stale):
+            await stage.ask("PATCH", at, json={"name": "new"}, headers=low | more, status=403)
+            await stage.ask("POST", f"{at}/revert", json={"revision": 1}, headers=low | more, status=403)
+    await stage.ask("PATCH", at, json={"name": "new"}, headers=editor | stale, status=200)
+    refused = await stage.ask("PATCH", at, json={"name": "newer"}, headers=editor | stale, status=412)
+    assert refused.json["current"] == "2"
+    await stage.ask("PATCH", at, json={"name": "newer"}, headers=viewer | stale, status=403)
+    await stage.ask("POST", f"{at}/revert", json={"revision": 1}, headers=editor, status=200)
+    await stage.level()
+    told = (await stage.ask("GET", f"{at}/revisions", headers=viewer, status=200)).json["items"]
+    assert [each["by"] for each in told] == ["bob", "bob", "ann"]
+
+
+def under(credential, key="k"):
+    return by(credential) | {"Idempotency-Key": key}
+
+
+async def test_an_idempotency_key_is_of_a_principal_and_its_tenant(stage):
+    """Of another owner, and of another tenant's owner of the same name, it is another key."""
+    ann, again = await key_of(stage), await key_of(stage)
+    bob, other = await key_of(stage, owner="bob"), await key_of(stage, tenant="umbra")
+    made = await stage.ask("POST", "jobs", json=JOB, headers=under(ann), status=201)
+    same = await stage.ask("POST", "jobs", json=JOB, headers=under(again), status=201)
+    assert (same.text, same.headers["Idempotency-Replayed"]) == (made.text, "true")
+    for credential, owner, tenant in ((bob, "bob", "acme"), (other, "ann", "umbra")):
+        theirs = await stage.ask("POST", "jobs", json=JOB, headers=under(credential), status=201)
+        assert "Idempotency-Replayed" not in theirs.headers
+        assert theirs.json["id"] != made.json["id"]
+        assert (theirs.json["owner"], theirs.json["tenant"]) == (owner, tenant)
+    at = f"jobs/{made.json['id']}"
+    await stage.ask("POST", f"{at}/trigger", headers=under(ann), status=201)
+    await stage.ask("POST", f"{at}/trigger", headers=under(other), status=404)
+    viewer = await key_of(stage, "viewer")
+    await stage.ask("POST", f"{at}/trigger", headers=under(viewer), status=403)
+
+
+async def test_what_was_made_under_a_key_is_told_again_beyond_the_quota(stage):
+    ann = await key_of(stage)
+    made = [
+        await stage.ask("POST", "jobs", json=JOB, headers=under(ann, f"k{n}"), status=201) for n in range(3)
+    ]
+    await stage.ask("POST", "jobs", json=JOB, headers=under(ann, "k3"), status=409)
+    for n, each in enumerate(made):
+        again = await stage.ask("POST", "jobs", json=JOB, headers=under(ann, f"k{n}"), status=201)
+        assert (again.text, again.headers["Idempotency-Replayed"]) == (each.text, "true")
+
+
+async def test_the_second_of_two_gets_the_first_ones_answer_where_that_has_filled_the_quota(
+    stage, monkeypatch
+):
+    ann = await key_of(stage)
+    for _ in range(2):
+        await stage.ask("POST", "jobs", json=JOB, headers=by(ann), status=201)
+    original, firsts = Idempotency.again, []
+
+    async def after_the_first(self, key, partition):
+        """The second has looked and found nothing; only then the first does it."""
+        found = await original(self, key, partition)
+        if found is None and not firsts:
+            firsts.append(None)
+            firsts[0] = await stage.ask("POST", "jobs", json=JOB, headers=under(ann), status=201)
+        return found
+
+    monkeypatch.setattr(Idempotency, "again", after_the_first)
+    second = await stage.ask("POST", "jobs", json=JOB, headers=under(ann), status=201)
+    assert (second.text, second.headers["Idempotency-Replayed"]) == (firsts[0].text, "true")
+    refused = await stage.ask("POST", "jobs", json=JOB, headers=under(ann, "another"), status=409)
+    assert refused.json["type"] == "/problems/quota"
+
+
+async def test_what_is_told_once_takes_no_idempotency_key(stage):
+    admin = await key_of(stage)
+    for path, body in (("api-keys", {"name": "ci", "role": "viewer"}), ("tokens", {})):
+        refused = await stage.ask("POST", path, json=body, headers=under(admin), status=422)
+        assert "told once" in refused.json["detail"]
+    await stage.level()
+    assert len((await stage.ask("GET", "api-keys", headers=by(admin), status=200)).json["items"]) == 1
 
 
 # Off.

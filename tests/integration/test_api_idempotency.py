@@ -7,6 +7,7 @@ import pytest
 
 from services.api import idempotency
 from services.api.app import create_app
+from services.api.principal import ANONYMOUS
 from shared.domain import ids
 from shared.domain.commands import StartRun
 from shared.eventlog.decider import Decider
@@ -156,7 +157,8 @@ async def test_a_key_belongs_to_its_path_and_bodies_are_compared_as_json(stage):
 
 async def test_a_key_is_its_principals(stage, monkeypatch):
     made = await stage.ask("POST", "jobs", **_under("k", json=JOB), status=201)
-    monkeypatch.setattr("services.api.door.ANONYMOUS", "bob")
+    bob = dataclasses.replace(ANONYMOUS, id="bob")
+    monkeypatch.setattr("services.api.auth.ANONYMOUS", bob)
     other = await stage.ask("POST", "jobs", **_under("k", json=JOB | {"name": "mine"}), status=201)
     assert other.json["id"] != made.json["id"]
 
