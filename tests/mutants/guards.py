@@ -476,7 +476,7 @@ GUARDS = (
         tests=_in("test_api_auth", "test_an_idempotency_key_is_of_a_principal_and_its_tenant"),
     ),
     Guard(
-        name="quota-second-of-two",
+        name="quota-second",
         protects="of two under one key the second isn't refused for the place that the first has taken",
         file="services/api/idempotency.py",
         text="if problem.status >= _FAULT_HERE or (again := await self.again(key, partition)) is None:",
