@@ -22,6 +22,7 @@ import click
 from services.cli.audit import audit
 from shared import environment, logs, settings
 from shared.clock import SystemClock
+from shared.domain.roles import ROLES
 from shared.faults import Fatal, is_broken
 from shared.lifecycle import insist, main_loop, run
 from shared.metrics import Metrics
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     import asyncpg
     from redis.asyncio import Redis
 
+    from shared.domain.roles import Role
     from shared.eventlog.decider import Decider
     from shared.eventlog.log import EventLog
     from shared.eventlog.unit import Committed, Unit
@@ -227,6 +229,50 @@ def recover(*, dry_run: bool, **options: Any) -> None:
         return 0 if good else 1
 
     sys.exit(_finished(go_through))
+
+
+@main.group()
+def keys() -> None:
+    """API keys, by hand: straight on the stores, so that the first admin's can be made."""
+
+
+@keys.command("create")
+@click.option("--name", required=True, help="What it is for.")
+@click.option("--role", type=click.Choice(ROLES), required=True)
+@click.option("--owner", help="Whoever it acts for; the name, if left out.")
+@click.option("--tenant", default="default", show_default=True)
+@click.option("--expires-in", "days", type=click.IntRange(1, 36_500), help="Days; never, if left out.")
+@click.option("--data-dir", type=click.Path(path_type=Path), help="Of a running `up` (DAYBOOK_DATA_DIR).")
+def create_key(
+    *, name: str, role: Role, owner: str | None, tenant: str, days: int | None, **options: Any
+) -> None:
+    """Make a key, and print it: this is the only time it is shown."""
+    from services.cli import keys as commands  # noqa: PLC0415
+
+    told = _settings(options, "keys")
+    wanted = commands.Wanted(name=name, role=role, owner=owner or name, tenant=tenant, days=days)
+    sys.exit(_finished(lambda: commands.create(told, wanted, chance=bits_for_ids(), say=click.echo)))
+
+
+@keys.command("list")
+@click.option("--data-dir", type=click.Path(path_type=Path), help="Of a running `up` (DAYBOOK_DATA_DIR).")
+def list_keys(**options: Any) -> None:
+    """Show all keys, those that were revoked too."""
+    from services.cli import keys as commands  # noqa: PLC0415
+
+    told = _settings(options, "keys")
+    sys.exit(_finished(lambda: commands.show(told, say=click.echo)))
+
+
+@keys.command("revoke")
+@click.argument("key")
+@click.option("--data-dir", type=click.Path(path_type=Path), help="Of a running `up` (DAYBOOK_DATA_DIR).")
+def revoke_key(*, key: str, **options: Any) -> None:
+    """Revoke KEY, an id or a prefix: it opens nothing from the next request on."""
+    from services.cli import keys as commands  # noqa: PLC0415
+
+    told = _settings(options, "keys")
+    sys.exit(_finished(lambda: commands.revoke(told, key, chance=bits_for_ids(), say=click.echo)))
 
 
 @main.command()

@@ -23,7 +23,6 @@ NOT_YET = frozenset(
         "DAYBOOK_ALLOW_SQL",
         "DAYBOOK_ALLOW_SHELL",
         "DAYBOOK_DATABASE_READ_URL",
-        "DAYBOOK_REQUIRE_IF_MATCH",
     }
 )
 """Settings of what isn't built yet: refused, never accepted and ignored."""

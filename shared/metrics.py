@@ -117,6 +117,10 @@ class Metrics:
             "http_request_duration_seconds", "How long did clients wait for an answer?", DELAYS_S
         )
 
+        self.auth_failures_total = self._counter(
+            "auth_failures_total", "How many requests were not let in, and why?", "reason"
+        )
+
     def _declare_decisions(self) -> None:
         self.occurrences_decided_total = self._counter(
             "occurrences_decided_total", "How many occurrences were decided, to run or to skip?", "decision"

@@ -36,9 +36,14 @@ ALIASES = frozenset(
 """Settings that are also read without `DAYBOOK_`, as many platforms set them."""
 
 NO_PRODUCTION = (
-    "DAYBOOK_ENV=production is not available yet: requests are not authenticated until issue 4 of 8 is "
-    "built, and production must not start without that. Use development."
+    "DAYBOOK_ENV=production is refused with DAYBOOK_AUTH=off: everyone would be an admin. Set DAYBOOK_AUTH=on, "
+    "and make the first key with `daybook keys create`."
 )
+SHORT_KEY = (
+    "DAYBOOK_SECRET_KEY is refused with DAYBOOK_AUTH=on: it must have at least 32 characters, or whoever has seen a "
+    "token can find it by trying."
+)
+SECRET_MIN = 32
 
 Source = Literal["default", "environment", "alias", "argument"]
 
@@ -93,6 +98,17 @@ def _address(*schemes: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _key_set(source: str) -> str:
+    parts = urlsplit(source)
+    if parts.scheme == "http" and parts.hostname in {"localhost", "127.0.0.1", "::1"}:
+        return source
+    if parts.scheme == "https" and parts.hostname:
+        return source
+    if "://" in source:
+        raise ValueError("whoever stands between could put keys of their own")
+    return source
+
+
 def _absolute(path: Path) -> Path:
     if not path.is_absolute():
         raise ValueError("not absolute")
@@ -105,6 +121,7 @@ Names = Annotated[
 Roots = Annotated[tuple[Annotated[Path, AfterValidator(_absolute)], ...], BeforeValidator(_split)]
 RedisUrl = Annotated[str, _address("redis", "rediss", "unix")]
 PostgresUrl = Annotated[str, _address("postgresql", "postgres")]
+KeySet = Annotated[str, AfterValidator(_key_set)]
 Level = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(_upper)]
 
 
@@ -122,6 +139,31 @@ class Settings(BaseSettings):
 
     env: Literal["development", "production"] = _setting(
         "development", "what the system is for", "development or production"
+    )
+    auth: Literal["off", "on"] = _setting(
+        "off", "whether requests must say who sends them; off: everyone is an admin", "off or on"
+    )
+    metrics_open: Literal["off", "on"] = _setting(
+        "off", "whether the API's /metrics can be read without a key where auth is on", "off or on"
+    )
+    jwks: KeySet | None = _setting(
+        None,
+        "the public keys that tokens are signed with (RS256, ES256)",
+        "the path of a file, https://host/path, or http:// on this machine",
+    )
+    jwt_issuer: str = _setting(
+        "daybook",
+        "who must have issued a token (iss)",
+        "a text of 1 to 200 characters",
+        min_length=1,
+        max_length=200,
+    )
+    jwt_audience: str = _setting(
+        "daybook",
+        "for whom a token must be (aud)",
+        "a text of 1 to 200 characters",
+        min_length=1,
+        max_length=200,
     )
     redis_url: RedisUrl | None = _setting(
         None,
@@ -160,7 +202,7 @@ class Settings(BaseSettings):
     )
     jobs_per_page: int = _whole(20, "how many items a page of a list has unless asked", 1, 200)
     max_jobs_per_user: int = _whole(
-        100, "how many jobs a named user may have; nobody is named yet", 1, 1_000_000
+        100, "how many jobs a named user may have, where auth is on", 1, 1_000_000
     )
     secret_key: SecretStr | None = _setting(
         None, "signs what clients are given; made once in the data dir if not set", "a long random text"
@@ -175,6 +217,11 @@ class Settings(BaseSettings):
     lease_seconds: float = _seconds(15, "how long a run stays its worker's without a sign of life", 1, 3600)
     wait_seconds: float = _seconds(
         1, "how long a write waits for the archive before it is answered with 202", 0, 60
+    )
+    require_if_match: bool = _setting(
+        False,
+        "whether edits of a job must say by If-Match which revision they were made up from",
+        "true or false",
     )
     drain_seconds: float = _seconds(
         30, "how long a stopping service may take to finish what it has begun", 0, 3600
@@ -235,8 +282,11 @@ def load(**overrides: Any) -> Settings:
         wrong = dict.fromkeys(str(each["loc"][0]) for each in error.errors())
         refusals += [_refusal(name, arguments) for name in wrong]
         raise BadSettings("\n".join(refusals)) from None  # the cause shows what the sentences mask
-    if settings.env == "production":
+    if settings.env == "production" and settings.auth == "off":
         refusals.append(NO_PRODUCTION)
+    secret = settings.secret_key
+    if settings.auth == "on" and secret is not None and len(secret.get_secret_value()) < SECRET_MIN:
+        refusals.append(SHORT_KEY)
     if refusals:
         raise BadSettings("\n".join(refusals))
     return settings

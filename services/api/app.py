@@ -10,6 +10,8 @@ from quart import Quart, Response, g, request
 from werkzeug.exceptions import HTTPException
 
 from services.api import door, problems
+from services.api.api_keys import ApiKeys
+from services.api.auth import Auth
 from services.api.cancels import Cancels
 from services.api.dead_letters import DeadLetters
 from services.api.events import Events
@@ -17,6 +19,7 @@ from services.api.jobs import Jobs
 from services.api.large_bodies import LargeBodies
 from services.api.ops import Ops
 from services.api.problems import Problem
+from services.api.revisions import Revisions
 from services.api.runs import Runs
 from shared import logs
 from shared.domain import ids
@@ -40,9 +43,19 @@ def create_app(deps: Deps) -> Quart:
         PROVIDE_AUTOMATIC_OPTIONS=False,
     )
     app.url_map.strict_slashes = False
-    for noun in (Jobs(deps), Runs(deps), Cancels(deps), DeadLetters(deps), Events(deps), Ops(deps)):
+    auth = Auth(deps)
+    for noun in (
+        Jobs(deps),
+        Revisions(deps),
+        Runs(deps),
+        Cancels(deps),
+        DeadLetters(deps),
+        Events(deps),
+        ApiKeys(deps, auth.tokens),
+        Ops(deps),
+    ):
         noun.mount(app)
-    _Frame(deps).mount(app)
+    _Frame(deps, auth).mount(app)
     app.asgi_app = LargeBodies(app, limit=BODY_MAX)  # type: ignore[method-assign]
     return app
 
@@ -50,8 +63,9 @@ def create_app(deps: Deps) -> Quart:
 class _Frame:
     """What happens before and after each route."""
 
-    def __init__(self, deps: Deps) -> None:
+    def __init__(self, deps: Deps, auth: Auth) -> None:
         self._deps = deps
+        self._auth = auth
         self._log = logs.get("daybook.api")
 
     def mount(self, app: Quart) -> None:
@@ -67,6 +81,7 @@ class _Frame:
         g.correlation_id = door.correlation_id(request.headers, made)
         logs.bind(correlation_id=g.correlation_id)
         g.body = await self._body()
+        g.principal = await self._auth.admitted()
 
     async def _body(self) -> bytes:
         """All that the client sends, before anything is answered: also where it isn't looked at."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from services.api import answers, door, reads, views
+from services.api.idempotency import Idempotency, Told, key_of_request
 from services.api.ledger import COUNTED_MAX, Chosen
 from services.api.problems import unavailable
 from services.api.redrive import Redrive
@@ -28,9 +30,12 @@ if TYPE_CHECKING:
     import asyncpg
     from quart import Quart, Response
 
+    from services.api.answers import Reply
     from services.api.deps import Deps
     from services.api.responses import ExecutionView
     from services.api.writes import Written
+    from shared.eventlog.envelope import Context
+    from shared.eventlog.unit import Once
 
 GROUPS, GROUPS_MAX = 50, 200
 
@@ -41,6 +46,8 @@ class DeadLetters:
     def __init__(self, deps: Deps) -> None:
         self._deps = deps
         write = Writes(decider=deps.decider, archive=deps.archive)
+        self._write = write
+        self._once = Idempotency(deps)
         self._retries = Retries(deps, write)
         self._redrive = Redrive(deps, self._retries, write)
         self._log = logs.get("daybook.api")
@@ -55,27 +62,44 @@ class DeadLetters:
     async def retry(self, run_id: str) -> Response:
         """POST /executions/{id}/retry: 201 for the retry it makes, 200 for the one there is."""
         run_id = door.run_id(run_id, partitions=self._deps.log.partitions)
-        body = door.body(RetryBody, optional=True)
+        body = door.body(RetryBody, optional=True, heeds=(door.KEY_HEADER,))
+        key = key_of_request(body)
+        partition = ids.partition_of(run_id)
+        if key is not None and (told := await self._once.again(key, partition)) is not None:
+            return told
         found = await self._found(run_id)
         if not isinstance(found, Letter):
             return self._known(found)
-        context = door.context()
         asked = self._retries.asked(
-            found, context, over=body.job_data, priority=body.priority, overlap_policy=body.overlap_policy
+            found,
+            door.context(),
+            over=body.job_data,
+            priority=body.priority,
+            overlap_policy=body.overlap_policy,
         )
-        done = await self._retries.written(
-            asked, context, wait_s=door.wait_s(self._deps.settings.wait_seconds)
-        )
-        again = done.decided.answered
-        retry_id = again.answer if again else asked.command.run_id
-        if not again:
+        retry_id = asked.command.run_id
+
+        async def write(context: Context, once: tuple[Once, ...]) -> Written:
+            wait_s = door.wait_s(self._deps.settings.wait_seconds)
+            return await self._retries.written(asked, context, wait_s=wait_s, once=once)
+
+        async def tell(done: Written) -> Reply:
+            view = await self._view(done)
+            if done.decided.answered is not None:
+                return answers.reply(view, location=answers.execution_path(view.id))
             self._log.info("execution retried", of=run_id, run_id=retry_id, job_id=found.job_id)
-        location = answers.execution_path(retry_id)
-        return answers.written(done, await self._view(done), location=location, done=200 if again else 201)
+            return answers.reply(view, location=answers.execution_path(view.id), done=201)
+
+        return await self._once(key, partition, f"run:{retry_id}", write, tell)
 
     async def redrive(self) -> Response:
         """POST /executions/redrive."""
-        body = door.body(RedriveBody)
+        body = door.body(RedriveBody, heeds=(door.KEY_HEADER,))
+        key = key_of_request(body)
+        return await self._once.many(None if body.dry_run else key, partial(self._redriven, body))
+
+    async def _redriven(self, body: RedriveBody) -> tuple[Told, bool]:
+        """What came of it, and whether the archive has all of that."""
         chosen = Chosen(**body.filter.model_dump())
         if body.dry_run:
             done = await self._redrive.would(chosen, limit=body.limit)
@@ -96,10 +120,7 @@ class DeadLetters:
             more=done.more,
             dry_run=body.dry_run,
         )
-        headers = {door.POSITION_HEADER: done.place} if done.place else {}
-        if done.archived:
-            return answers.answer(view, 200, headers)
-        return answers.answer(view, 202, headers | {"Location": f"{answers.BASE}/executions"})
+        return Told(done.place, answers.reply(view, location=f"{answers.BASE}/executions")), done.archived
 
     async def errors(self) -> Response:
         """GET /stats/errors."""
@@ -123,7 +144,9 @@ class DeadLetters:
         """
         deps = self._deps
         ref = f"run:{run_id}"
-        state = (await deps.log.load(ref))[ref].state
+        held = (await deps.log.load(ref))[ref]
+        await self._write.refuse_foreign(held)
+        state = held.state
         if isinstance(state, Run):
             refuse_unless_retriable(state.status)
             return letter_of_state(state)

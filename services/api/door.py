@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic_core import PydanticCustomError
 from quart import g, request
 
 from services.api.json_body import parsed
+from services.api.preconditions import IF_MATCH
+from services.api.principal import present, wall
 from services.api.problems import Fault, Problem, invalid
 from services.api.requests import WORD, Body, read, time_of
 from shared.domain import ids
@@ -16,19 +18,18 @@ from shared.eventlog.envelope import Context
 from shared.eventlog.position import BadPosition, Position, parse_places
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from datetime import datetime
 
     from werkzeug.datastructures import Headers
 
 Model = TypeVar("Model", bound=Body)
 
-ANONYMOUS = "anonymous"
-TENANT = "default"
 WAIT_MAX_S = 30.0
 POSITION_HEADER = "Daybook-Position"
 POSITION_PARAMETER = "min_position"
-LATER_HEADERS = ("Idempotency-Key", "If-Match")
+KEY_HEADER = "Idempotency-Key"
+CONDITIONS = (KEY_HEADER, IF_MATCH)  # never passed over: whoever sends one relies on it
 LATER_PARAMETERS = frozenset(
     {
         "cursor", "limit", "sort", "fields", "tag", "queue", "owner", "q", "as_of", "dry_run",
@@ -38,6 +39,7 @@ _CORRELATION_ID = re.compile(r"[\x21-\x7e]{1,128}")
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _WAIT = re.compile(r'wait\s*=\s*"?(\d{1,9})"?', re.IGNORECASE)
 _JSON = "application/json"
+MERGE_PATCH = "application/merge-patch+json"
 
 
 def correlation_id(headers: Headers, otherwise: str) -> str:
@@ -50,41 +52,63 @@ def context() -> Context:
     """On whose behalf the present request is."""
     trace = request.headers.get("traceparent", "")
     return Context(
-        actor=ANONYMOUS, corr=g.correlation_id, trace=trace if _TRACEPARENT.fullmatch(trace) else ""
+        actor=present().id,
+        corr=g.correlation_id,
+        trace=trace if _TRACEPARENT.fullmatch(trace) else "",
+        tenant=wall(),
     )
 
 
-def body(model: type[Model], *, optional: bool = False) -> Model:
+def body(model: type[Model], *, optional: bool = False, heeds: Collection[str] = ()) -> Model:
     """The body of the present request, which is to change something.
 
     Args:
         model: of the body.
         optional: none at all stands for an empty object.
+        heeds: those of CONDITIONS that mean something here.
 
     Raises:
         Problem: 400, 413, 415 or 422.
     """
-    no_later_headers()
+    no_conditions_but(*heeds)
     no_parameters()
-    text: bytes = g.body
-    if not text and optional and not request.content_type:
+    if not g.body and optional and not request.content_type:
         return read(model, {})
-    if request.mimetype != _JSON or request.mimetype_params.get("charset", "utf-8").lower() != "utf-8":
-        raise Problem("unsupported-media-type", f"Send the body as Content-Type: {_JSON}.")
+    return read(model, _tree(_JSON))
+
+
+def merge_patch() -> dict[str, Any]:
+    """The object in the body of the present request that is to be merged over what there is (RFC 7396).
+
+    Raises:
+        Problem: 400, 413, 415 or 422.
+    """
+    no_conditions_but(IF_MATCH)
+    no_parameters()
+    tree = _tree(MERGE_PATCH, _JSON)
+    if not isinstance(tree, dict):
+        raise invalid(Fault(pointer="#", detail="is not an object"))
+    return tree
+
+
+def _tree(*types: str) -> Any:
+    """The JSON in the body, which is of one of these types."""
+    if request.mimetype not in types or request.mimetype_params.get("charset", "utf-8").lower() != "utf-8":
+        raise Problem("unsupported-media-type", f"Send the body as Content-Type: {types[0]}.")
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise Problem("unsupported-media-type", "Send the body without Content-Encoding.")
-    return read(model, parsed(text))
+    return parsed(g.body)
 
 
-def no_later_headers() -> None:
-    """Refuse what would mean something to a client, and means nothing yet.
+def no_conditions_but(*heeded: str) -> None:
+    """Refuse those of CONDITIONS that would be passed over here.
 
     Raises:
         Problem: 422.
     """
-    for name in LATER_HEADERS:
-        if name in request.headers:
-            raise Problem("not-available-yet", f"The header {name} is not available yet: leave it out.")
+    for name in CONDITIONS:
+        if name in request.headers and name not in heeded:
+            raise Problem("invalid", f"The header {name} means nothing on this route: leave it out.")
 
 
 def no_parameters() -> None:
@@ -200,6 +224,15 @@ def run_id(text: str, *, partitions: int) -> str:
     return _id(text, partitions, "execution")
 
 
+def key_id(text: str, *, partitions: int) -> str:
+    """The id of an API key in the path.
+
+    Raises:
+        Problem: 404.
+    """
+    return _id(text, partitions, "API key")
+
+
 def wait_s(default: float) -> float:
     """How long the client wants to wait for the archive, from `Prefer` (RFC 7240)."""
     preferences = ",".join(request.headers.getlist("Prefer"))
@@ -243,7 +276,7 @@ def _is_id(text: str, partitions: int) -> bool:
 
 
 def no_such(what: str) -> Problem:
-    """The 404 of a job or an execution."""
+    """The 404 of a job, an execution, an API key."""
     return Problem("not-found", f"There is no {what} with this id; look it up in the list.")
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
-from quart import Response
+from quart import Response, request
 
-from services.api import answers, door, lists, reads, views
-from services.api.requests import JobBody, PauseBody, ResumeBody, TriggerBody
+from services.api import answers, door, lists, preconditions, reads, revisions, views
+from services.api.idempotency import Idempotency, key_of_request, partition_of
+from services.api.json_patch import merged
+from services.api.principal import present
+from services.api.problems import Problem, of_refusal
+from services.api.requests import JobBody, PauseBody, ResumeBody, RevertBody, TriggerBody, read
 from services.api.specs import merged_data, spec_of
 from services.api.turns import Turns
 from services.api.writes import Writes
@@ -22,17 +27,27 @@ from shared.domain.commands import (
     TriggerJob,
     UpdateJob,
 )
-from shared.domain.job import Job
+from shared.domain.job import Job, Status
+from shared.domain.refusals import StaleRevision
 from shared.eventlog.position import Position
 from shared.eventlog.snapshot import NOTHING, Snapshot
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from quart import Quart
 
+    from services.api.answers import Reply
     from services.api.deps import Deps
+    from services.api.principal import Principal
     from services.api.writes import Written
     from shared.domain.run import Run
+    from shared.domain.spec import JobSpec
+    from shared.eventlog.envelope import Context
+    from shared.eventlog.once import Key
+    from shared.eventlog.unit import Once
 
+MERGES = 5  # of one patch, each over a newer revision: so many edits within milliseconds are a quarrel
 STATUSES = ("pending", "paused", "running", "failed", "completed")
 
 
@@ -42,6 +57,7 @@ class Jobs:
     def __init__(self, deps: Deps) -> None:
         self._deps = deps
         self._write = Writes(decider=deps.decider, archive=deps.archive)
+        self._once = Idempotency(deps)
         self._turns = Turns(deps.log.partitions, first=deps.chance(), clock=deps.clock)
         self._log = logs.get("daybook.api")
 
@@ -52,10 +68,12 @@ class Jobs:
         app.add_url_rule(base, "create_job", self.create, methods=["POST"])
         app.add_url_rule(f"{base}/<job_id>", "get_job", self.get, methods=["GET"])
         app.add_url_rule(f"{base}/<job_id>", "replace_job", self.replace, methods=["PUT"])
+        app.add_url_rule(f"{base}/<job_id>", "patch_job", self.merge, methods=["PATCH"])
         app.add_url_rule(f"{base}/<job_id>", "delete_job", self.delete, methods=["DELETE"])
         app.add_url_rule(f"{base}/<job_id>/pause", "pause_job", self.pause, methods=["POST"])
         app.add_url_rule(f"{base}/<job_id>/resume", "resume_job", self.resume, methods=["POST"])
         app.add_url_rule(f"{base}/<job_id>/trigger", "trigger_job", self.trigger, methods=["POST"])
+        app.add_url_rule(f"{base}/<job_id>/revert", "revert_job", self.revert, methods=["POST"])
 
     async def list(self) -> Response:
         """GET /jobs."""
@@ -72,51 +90,102 @@ class Jobs:
         )
 
     async def get(self, job_id: str) -> Response:
-        """GET /jobs/{id}."""
+        """GET /jobs/{id}: 304 to whom it has shown the same before."""
         job_id = self._id(job_id)
         await reads.query(self._deps)
         row = await self._deps.ledger.job(job_id)
         if row is None or row["status"] == "deleted":
             raise door.no_such("job")
-        return answers.answer(views.job_of_row(row), headers={"ETag": views.etag_of_row(row)})
+        etag = views.etag_of_row(row)
+        if preconditions.is_known(etag, request.headers.getlist("If-None-Match")):
+            return answers.unchanged(etag)
+        return answers.answer(views.job_of_row(row), headers={"ETag": etag})
 
     async def create(self) -> Response:
         """POST /jobs."""
         deps = self._deps
-        body = door.body(JobBody)
-        spec = spec_of(body, known=deps.known, files_roots=deps.settings.files_roots)
-        job_id = ids.chance_id(deps.log.now(), self._turns.present(), deps.chance())
-        command = CreateJob(job_id=job_id, spec=spec, owner=door.ANONYMOUS, tenant=door.TENANT)
-        done = await self._decided(job_id, command, held=NOTHING)
-        deps.metrics.jobs_created_total.inc()
-        self._log.info("job created", job_id=job_id, job_type=spec.job_type)
-        return self._of_state(done, views.Seen(), done=201)
+        body = door.body(JobBody, heeds=(door.KEY_HEADER,))
+        key = key_of_request(body)
+        partition = (
+            self._turns.present() if key is None else partition_of(key, partitions=deps.log.partitions)
+        )
+        job_id = ids.chance_id(deps.log.now(), partition, deps.chance())
+
+        async def write(context: Context, once: tuple[Once, ...]) -> Written:
+            spec, principal = self._spec(body), present()
+            await self._keep_quota(principal)
+            command = CreateJob(job_id=job_id, spec=spec, owner=principal.id, tenant=principal.tenant)
+            return await self._decided(job_id, command, NOTHING, context, once)
+
+        async def tell(done: Written) -> Reply:
+            deps.metrics.jobs_created_total.inc()
+            self._log.info("job created", job_id=job_id, job_type=body.job_type)
+            return self._of_state(done, views.Seen(), done=201)
+
+        return await self._once(key, partition, f"job:{job_id}", write, tell)
 
     async def replace(self, job_id: str) -> Response:
         """PUT /jobs/{id}."""
         job_id = self._id(job_id)
-        body = door.body(JobBody)
-        spec = spec_of(body, known=self._deps.known, files_roots=self._deps.settings.files_roots)
-        return await self._changed(job_id, UpdateJob(spec=spec), "job replaced")
+        spec = self._spec(door.body(JobBody, heeds=(preconditions.IF_MATCH,)))
+        command = UpdateJob(spec=spec, if_revision=self._wanted(edits=True))
+        return await self._changed(job_id, command, "job replaced")
+
+    async def merge(self, job_id: str) -> Response:
+        """PATCH /jobs/{id}: merged over the job as it is shown, and decided on the revision that it was merged over."""
+        job_id = self._id(job_id)
+        patch, wanted = door.merge_patch(), self._wanted(edits=True)
+        for tries_left in reversed(range(MERGES)):
+            held = await self._held(job_id)
+            job = cast("Job", held.state)
+            if wanted is not None and job.revision not in wanted:
+                raise await self._stale(job_id, of_refusal(StaleRevision()))
+            command = UpdateJob(spec=self._patched(job, patch), if_revision=(job.revision,))
+            try:
+                return await self._changed(job_id, command, "job patched", held=held)
+            except Problem as problem:
+                if problem.slug != "precondition-failed" or not tries_left:
+                    raise
+        raise AssertionError("unreachable")
+
+    async def revert(self, job_id: str) -> Response:
+        """POST /jobs/{id}/revert: the specification of an earlier revision, as a new one."""
+        job_id = self._id(job_id)
+        body = door.body(RevertBody, heeds=door.CONDITIONS)
+        wanted = self._wanted(edits=True)
+        key = key_of_request(body)
+        partition = ids.partition_of(job_id)
+
+        async def write(context: Context, once: tuple[Once, ...]) -> Written:
+            old = await revisions.specification(self._deps.ledger, job_id, body.revision)
+            spec = self._spec(read(JobBody, views.body_of_spec(old)))
+            return await self._decided(job_id, UpdateJob(spec=spec, if_revision=wanted), None, context, once)
+
+        return await self._once(
+            key, partition, f"job:{job_id}", write, partial(self._told, job_id, "job reverted")
+        )
 
     async def pause(self, job_id: str) -> Response:
         """POST /jobs/{id}/pause."""
         job_id = self._id(job_id)
-        body = door.body(PauseBody, optional=True)
-        return await self._changed(job_id, PauseJob(by=door.ANONYMOUS, reason=body.reason), "job paused")
+        body = door.body(PauseBody, optional=True, heeds=door.CONDITIONS)
+        command = PauseJob(by=present().id, reason=body.reason, if_revision=self._wanted())
+        return await self._changed(job_id, command, "job paused", key=key_of_request(body))
 
     async def resume(self, job_id: str) -> Response:
         """POST /jobs/{id}/resume."""
         job_id = self._id(job_id)
-        door.body(ResumeBody, optional=True)
-        return await self._changed(job_id, ResumeJob(by=door.ANONYMOUS), "job resumed")
+        body = door.body(ResumeBody, optional=True, heeds=door.CONDITIONS)
+        command = ResumeJob(by=present().id, if_revision=self._wanted())
+        return await self._changed(job_id, command, "job resumed", key=key_of_request(body))
 
     async def delete(self, job_id: str) -> Response:
         """DELETE /jobs/{id}."""
         job_id = self._id(job_id)
-        door.no_later_headers()
+        door.no_conditions_but(preconditions.IF_MATCH)
         door.no_parameters()
-        done = await self._decided(job_id, DeleteJob(by=door.ANONYMOUS))
+        command = DeleteJob(by=present().id, if_revision=self._wanted(edits=True))
+        done = await self._decided(job_id, command, None, door.context(), ())
         self._log.info("job deleted", job_id=job_id)
         headers = {door.POSITION_HEADER: done.place}
         if done.archived:
@@ -127,24 +196,75 @@ class Jobs:
         """POST /jobs/{id}/trigger."""
         deps = self._deps
         job_id = self._id(job_id)
-        body = door.body(TriggerBody, optional=True)
-        held = (await deps.log.load(f"job:{job_id}"))[f"job:{job_id}"] if body.job_data is not None else None
-        run_id = ids.chance_id(deps.log.now(), ids.partition_of(job_id), deps.chance())
-        command = TriggerJob(
-            run_id=run_id,
-            correlation_id=door.context().corr,
-            job_data=self._merged(held, body.job_data),
-            priority=body.priority,
-            overlap_policy=body.overlap_policy,
-        )
-        done = await self._decided(job_id, command, held=held)
-        self._log.info("job triggered", job_id=job_id, run_id=run_id)
-        run = cast("Run", done.decided.states[f"run:{run_id}"].state)
-        view = views.execution_of_state(run, queued_at=ids.from_ms(cast("int", done.decided.at_ms)))
-        return answers.written(done, view, location=answers.execution_path(run_id), done=201)
+        body = door.body(TriggerBody, optional=True, heeds=door.CONDITIONS)
+        wanted = self._wanted()
+        partition = ids.partition_of(job_id)
+        run_id = ids.chance_id(deps.log.now(), partition, deps.chance())
+
+        async def write(context: Context, once: tuple[Once, ...]) -> Written:
+            ref = f"job:{job_id}"
+            held = (await deps.log.load(ref))[ref] if body.job_data is not None else None
+            await self._write.refuse_foreign(held)
+            command = TriggerJob(
+                run_id=run_id,
+                correlation_id=context.corr,
+                job_data=self._merged(held, body.job_data),
+                priority=body.priority,
+                overlap_policy=body.overlap_policy,
+                if_revision=wanted,
+            )
+            return await self._decided(job_id, command, held, context, once)
+
+        async def tell(done: Written) -> Reply:
+            self._log.info("job triggered", job_id=job_id, run_id=run_id)
+            run = cast("Run", done.decided.states[f"run:{run_id}"].state)
+            view = views.execution_of_state(run, queued_at=ids.from_ms(cast("int", done.decided.at_ms)))
+            return answers.reply(view, location=answers.execution_path(run_id), done=201)
+
+        return await self._once(key_of_request(body), partition, f"run:{run_id}", write, tell)
+
+    async def _keep_quota(self, principal: Principal) -> None:
+        """By the read model: of many made at one moment, or while it doesn't answer, a few jobs may be too many.
+
+        Raises:
+            Problem: 409.
+        """
+        if principal.kind == "anonymous":
+            return
+        most = self._deps.settings.max_jobs_per_user
+        ledger = self._deps.ledger
+        if (await ledger.glance(ledger.jobs_of(principal.id, principal.tenant, most=most)) or 0) >= most:
+            raise Problem("quota", f"{principal.id} has {most} jobs, which is the limit: delete some.")
 
     def _id(self, text: str) -> str:
         return door.job_id(text, partitions=self._deps.log.partitions)
+
+    def _wanted(self, *, edits: bool = False) -> tuple[int, ...] | None:
+        """The revisions that the request may be carried out on."""
+        required = edits and self._deps.settings.require_if_match
+        return preconditions.revisions(request.headers.getlist(preconditions.IF_MATCH), required=required)
+
+    def _spec(self, body: JobBody) -> JobSpec:
+        return spec_of(body, known=self._deps.known, files_roots=self._deps.settings.files_roots)
+
+    async def _held(self, job_id: str) -> Snapshot:
+        """The job's snapshot.
+
+        Raises:
+            Problem: 404.
+        """
+        held = (await self._deps.log.load(f"job:{job_id}"))[f"job:{job_id}"]
+        await self._write.refuse_foreign(held)
+        if not isinstance(held.state, Job) or held.state.status is Status.DELETED:
+            raise door.no_such("job")
+        return held
+
+    def _patched(self, job: Job, patch: Mapping[str, Any]) -> JobSpec:
+        tree = merged(views.body_of_spec(job.spec), patch)
+        strange = {
+            name: None for name in patch if name not in JobBody.model_fields
+        }  # null would take it away unseen
+        return self._spec(read(JobBody, tree | strange))
 
     def _merged(self, held: Snapshot | None, over: dict[str, Any] | None) -> dict[str, Any] | None:
         """The data of a triggered run; None for the job's own, and if there is no job: the domain refuses."""
@@ -159,26 +279,60 @@ class Jobs:
             files_roots=self._deps.settings.files_roots,
         )
 
-    async def _decided(self, job_id: str, command: JobCommand, held: Snapshot | None = None) -> Written:
+    async def _decided(
+        self,
+        job_id: str,
+        command: JobCommand,
+        held: Snapshot | None,
+        context: Context,
+        once: tuple[Once, ...],
+    ) -> Written:
         wait_s = door.wait_s(self._deps.settings.wait_seconds)
-        done = await self._write(f"job:{job_id}", command, door.context(), wait_s=wait_s, held=held)
+        try:
+            done = await self._write(f"job:{job_id}", command, context, wait_s=wait_s, held=held, once=once)
+        except Problem as problem:
+            raise (
+                await self._stale(job_id, problem) if problem.slug == "precondition-failed" else problem
+            ) from None
         self._deps.metrics.count_occurrences(done.decided.changes, self._deps.log.now())
         return done
 
-    async def _changed(self, job_id: str, command: JobCommand, said: str) -> Response:
-        done = await self._decided(job_id, command)
+    async def _stale(self, job_id: str, problem: Problem) -> Problem:
+        """The 412 with the revision that the job is at now, and its ETag."""
+        held = await self._held(job_id)
+        job = cast("Job", held.state)
+        row = None if held.version else await self._deps.ledger.job(job_id)  # over, and left Redis
+        position = (
+            Position.parse(held.version) if held.version else row and Position(row["epoch"], row["pos"])
+        )
+        headers = {"ETag": views.etag(job.revision, position)} if position else {}
+        return Problem(problem.slug, problem.detail, current=str(job.revision), headers=headers)
+
+    async def _changed(
+        self,
+        job_id: str,
+        command: JobCommand,
+        said: str,
+        *,
+        held: Snapshot | None = None,
+        key: Key | None = None,
+    ) -> Response:
+        write = partial(self._decided, job_id, command, held)
+        tell = partial(self._told, job_id, said)
+        return await self._once(key, ids.partition_of(job_id), f"job:{job_id}", write, tell)
+
+    async def _told(self, job_id: str, said: str, done: Written) -> Reply:
+        """The job as the ledger has it once that has the change, else as the write model does."""
         if done.decided.last is not None:
             self._log.info(said, job_id=job_id)
         row = await self._deps.ledger.glance(self._deps.ledger.job(job_id))
         if row is not None and done.archived and row["status"] != "deleted":
             location = answers.job_path(job_id)
-            return answers.written(
-                done, views.job_of_row(row), location=location, etag=views.etag_of_row(row)
-            )
+            return answers.reply(views.job_of_row(row), location=location, etag=views.etag_of_row(row))
         return self._of_state(done, views.seen(row))
 
-    def _of_state(self, what: Written, known: views.Seen, *, done: int = 200) -> Response:
+    def _of_state(self, what: Written, known: views.Seen, *, done: int = 200) -> Reply:
         job = cast("Job", what.decided.after.state)
         etag = views.etag(job.revision, Position.parse(what.decided.after.version or str(what.position)))
         view = views.job_of_state(job, known)
-        return answers.written(what, view, location=answers.job_path(job.id), done=done, etag=etag)
+        return answers.reply(view, location=answers.job_path(job.id), done=done, etag=etag)

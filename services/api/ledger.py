@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from services.api.principal import wall
 from shared.domain import ids
 from shared.eventlog.position import Position
 from shared.faults import is_broken
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
+T = TypeVar("T")
 ANSWER_S = 5.0  # for a connection and the answer; then Postgres counts as not there
 COUNTED_MAX = 10_000
 GLANCE_S = 0.5
@@ -42,30 +44,34 @@ class Chosen(NamedTuple):
 
 
 class Ledger:
-    """Questions to read models and archive. All raise what `faults.is_broken` knows if Postgres is away."""
+    """Questions to read models and archive. All raise what `faults.is_broken` knows if Postgres is away.
+
+    What is another tenant's isn't there for the present request: all that tells of jobs or runs is `_ask_within`.
+    """
 
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
 
     async def job(self, job_id: str) -> asyncpg.Record | None:
         """The row of a job, deleted or not."""
-        return _first(await self._ask("job", job_id))
+        return _first(await self._ask_within("job", job_id))
 
     async def job_exists(self, job_id: str) -> bool:
         """Whether there is such a job, or was."""
-        return bool((await self._ask("job_exists", job_id))[0][0])
+        return bool((await self._ask_within("job_exists", job_id))[0][0])
 
     async def jobs(self, *, status: str | None, job_type: str | None, limit: int, offset: int) -> Found:
         """Jobs, newest first."""
         chosen = (status, job_type)
         rows, counted = await asyncio.gather(
-            self._ask("jobs_page", *chosen, limit, offset), self._ask("jobs_count", *chosen, COUNTED_MAX + 1)
+            self._ask_within("jobs_page", *chosen, limit, offset),
+            self._ask_within("jobs_count", *chosen, COUNTED_MAX + 1),
         )
         return Found(rows, counted[0][0])
 
     async def run(self, run_id: str) -> asyncpg.Record | None:
         """The row of a run."""
-        return _first(await self._ask("run", run_id, ids.time_of(run_id)))
+        return _first(await self._ask_within("run", run_id, ids.time_of(run_id)))
 
     async def outputs(self, run_id: str) -> list[asyncpg.Record]:
         """What each attempt of a run has logged (attempt, text, dropped, at), the oldest first."""
@@ -85,9 +91,26 @@ class Ledger:
         """Runs, newest first."""
         chosen = (job_id, status, job_type, error_class, error_fingerprint)
         rows, counted = await asyncio.gather(
-            self._ask("runs_page", *chosen, limit, offset), self._ask("runs_count", *chosen, COUNTED_MAX + 1)
+            self._ask_within("runs_page", *chosen, limit, offset),
+            self._ask_within("runs_count", *chosen, COUNTED_MAX + 1),
         )
         return Found(rows, counted[0][0])
+
+    async def jobs_of(self, owner: str, tenant: str, *, most: int) -> int:
+        """How many jobs somebody has, counted up to `most`."""
+        return int((await self._ask("jobs_of", owner, tenant, most))[0][0])
+
+    async def api_keys(self, *, limit: int, offset: int) -> Found:
+        """API keys, newest first, those that were revoked too."""
+        rows, counted = await asyncio.gather(
+            self._ask_within("api_keys_page", limit, offset),
+            self._ask_within("api_keys_count", COUNTED_MAX + 1),
+        )
+        return Found(rows, counted[0][0])
+
+    async def api_key(self, key_id: str) -> asyncpg.Record | None:
+        """The row of an API key, revoked or not."""
+        return _first(await self._ask_within("api_key", key_id))
 
     async def retry_of(self, run_id: str) -> asyncpg.Record | None:
         """The row of the run that repeats this one."""
@@ -100,8 +123,8 @@ class Ledger:
     async def dead_letters(self, chosen: Chosen, *, limit: int) -> Found:
         """Ended runs that nobody has retried, of jobs not deleted, oldest first: ids of them and of their jobs."""
         rows, counted = await asyncio.gather(
-            self._ask("dead_letters_page", *chosen, limit),
-            self._ask("dead_letters_count", *chosen, COUNTED_MAX + 1),
+            self._ask_within("dead_letters_page", *chosen, limit),
+            self._ask_within("dead_letters_count", *chosen, COUNTED_MAX + 1),
         )
         return Found(rows, counted[0][0])
 
@@ -115,15 +138,32 @@ class Ledger:
         limit: int,
     ) -> list[asyncpg.Record]:
         """Groups of failed runs that failed alike, the largest first."""
-        return await self._ask("errors", job_id, job_type, since, until, limit)
+        return await self._ask_within("errors", job_id, job_type, since, until, limit)
 
     async def events(self, job_id: str, *, limit: int, offset: int) -> Found:
         """Events of a job and its runs, newest first."""
         rows, counted = await asyncio.gather(
-            self._ask("events_page", job_id, limit, offset),
-            self._ask("events_count", job_id, COUNTED_MAX + 1),
+            self._ask_within("events_page", job_id, limit, offset),
+            self._ask_within("events_count", job_id, COUNTED_MAX + 1),
         )
         return Found(rows, counted[0][0])
+
+    async def revisions(self, job_id: str, *, limit: int, offset: int) -> Found:
+        """Archived events that made revisions of a job, newest first."""
+        subject = f"job/{job_id}"
+        rows, counted = await asyncio.gather(
+            self._ask_within("revisions_page", subject, limit, offset),
+            self._ask_within("revisions_count", subject, COUNTED_MAX + 1),
+        )
+        return Found(rows, counted[0][0])
+
+    async def revision(self, job_id: str, number: int) -> asyncpg.Record | None:
+        """The archived event that made this revision of a job."""
+        return _first(await self._ask_within("revision", f"job/{job_id}", number))
+
+    async def event(self, partition: int, position: Position) -> asyncpg.Record | None:
+        """The archived event of a job or run at a position."""
+        return _first(await self._ask_within("event", partition, position.epoch, position.pos))
 
     async def is_archived(self, partition: int, position: Position, event_id: str | None) -> bool:
         """Whether the event at `position`, with this id if one is given, stands in the archive."""
@@ -140,7 +180,7 @@ class Ledger:
         row = (await self._ask("runs_unfinished"))[0]
         return row["queued"], row["running"]
 
-    async def glance(self, asked: Awaitable[asyncpg.Record | None]) -> asyncpg.Record | None:
+    async def glance(self, asked: Awaitable[T]) -> T | None:
         """The answer to a question, if it comes soon: for answers that can do without it."""
         try:
             async with asyncio.timeout(GLANCE_S):
@@ -149,6 +189,10 @@ class Ledger:
             if not is_broken(error):
                 raise
             return None
+
+    async def _ask_within(self, question: str, *arguments: Any) -> list[asyncpg.Record]:
+        """As `_ask`; its last argument is the tenant whose rows there are, null: all."""
+        return await self._ask(question, *arguments, wall())
 
     async def _ask(self, question: str, *arguments: Any) -> list[asyncpg.Record]:
         async with asyncio.timeout(ANSWER_S), self._pool.acquire() as connection:

@@ -8,18 +8,36 @@ from typing import TYPE_CHECKING, Any
 from services.api import lists
 from services.api.answers import BASE
 from services.api.requests import (
+    ApiKeyBody,
     CancelBody,
     JobBody,
+    JobPatch,
     PauseBody,
     RedriveBody,
     ResumeBody,
     RetryBody,
+    RevertBody,
+    TokenBody,
     TriggerBody,
 )
-from services.api.responses import ErrorsView, ExecutionView, JobView, OutputView, RedriveView
+from services.api.responses import (
+    ApiKeyMadeView,
+    ApiKeyView,
+    DiffView,
+    ErrorsView,
+    ExecutionView,
+    JobView,
+    OutputView,
+    RedriveView,
+    RevisionJobView,
+    RevisionView,
+    TokenView,
+)
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
+
+    from shared.domain.roles import Role
 
 REF = "#/components/schemas/{model}"
 OBJECT = {"type": "object"}
@@ -35,7 +53,11 @@ class Operation:
         body: the model of what is sent.
         optional: whether the body may be left out.
         parameters: of the query, beside min_position of every read.
-        refusals: statuses of problems; 500 and 503 are everywhere.
+        refusals: statuses of problems; 500 and 503 are everywhere, and 401, 403 and 429 where there is a role.
+        keyed: takes an Idempotency-Key.
+        conditional: takes an If-Match; 412 if the job is at another revision.
+        edits: and is refused without one by 428, if the setting says so.
+        role: the least that may use it, enforced from here (`auth`); None: anybody may.
     """
 
     method: str
@@ -43,11 +65,15 @@ class Operation:
     name: str
     summary: str
     answers: dict[int, Any]
+    role: Role | None
     body: type[BaseModel] | None = None
     optional: bool = False
     parameters: tuple[str, ...] = ()
     refusals: tuple[int, ...] = ()
     tag: str = "jobs"
+    keyed: bool = False
+    conditional: bool = False
+    edits: bool = False
 
 
 def ref(model: type[BaseModel] | str) -> dict[str, str]:
@@ -73,103 +99,162 @@ JOB, EXECUTION = ref(JobView), ref(ExecutionView)
 _CHANGING = (400, 404, 409, 413, 415, 422)
 OPERATIONS = (
     Operation(
-        method="get", path=f"{BASE}/jobs", name="list_jobs", summary="Jobs, newest first",
+        method="get", path=f"{BASE}/jobs", name="list_jobs", role="viewer", summary="Jobs, newest first",
         answers={200: _list_of(JOB)}, parameters=(*lists.PARAMETERS, "status", "job_type"),
         refusals=(409, 422),
     ),
     Operation(
-        method="post", path=f"{BASE}/jobs", name="create_job", summary="Define a job",
-        answers={201: JOB, 202: JOB}, body=JobBody, refusals=(400, 413, 415, 422),
+        method="post", path=f"{BASE}/jobs", name="create_job", role="editor", summary="Define a job",
+        answers={201: JOB, 202: JOB}, body=JobBody, refusals=(400, 409, 413, 415, 422), keyed=True,
     ),
     Operation(
-        method="get", path=f"{BASE}/jobs/{{job_id}}", name="get_job", summary="One job",
-        answers={200: JOB}, refusals=(404, 409, 422),
+        method="get", path=f"{BASE}/jobs/{{job_id}}", name="get_job", role="viewer", summary="One job",
+        answers={200: JOB, 304: None}, refusals=(404, 409, 422),
     ),
     Operation(
-        method="put", path=f"{BASE}/jobs/{{job_id}}", name="replace_job",
+        method="put", path=f"{BASE}/jobs/{{job_id}}", name="replace_job", role="editor",
         summary="Replace a job: what is left out takes its default",
-        answers={200: JOB, 202: JOB}, body=JobBody, refusals=_CHANGING,
+        answers={200: JOB, 202: JOB}, body=JobBody, refusals=_CHANGING, conditional=True, edits=True,
     ),
     Operation(
-        method="delete", path=f"{BASE}/jobs/{{job_id}}", name="delete_job",
+        method="patch", path=f"{BASE}/jobs/{{job_id}}", name="patch_job", role="editor",
+        summary="Merge over a job (RFC 7396): null takes a field back to its default",
+        answers={200: JOB, 202: JOB}, body=JobPatch, refusals=_CHANGING, conditional=True, edits=True,
+    ),
+    Operation(
+        method="delete", path=f"{BASE}/jobs/{{job_id}}", name="delete_job", role="editor",
         summary="Delete a job; its executions and events stay readable",
-        answers={204: None, 202: None}, refusals=(404, 422),
+        answers={204: None, 202: None}, refusals=(404, 422), conditional=True, edits=True,
     ),
     Operation(
-        method="post", path=f"{BASE}/jobs/{{job_id}}/pause", name="pause_job",
+        method="post", path=f"{BASE}/jobs/{{job_id}}/pause", name="pause_job", role="operator",
         summary="Stop a job's schedule",
-        answers={200: JOB, 202: JOB}, body=PauseBody, optional=True, refusals=_CHANGING,
+        answers={200: JOB, 202: JOB}, body=PauseBody, optional=True, refusals=_CHANGING, keyed=True,
+        conditional=True,
     ),
     Operation(
-        method="post", path=f"{BASE}/jobs/{{job_id}}/resume", name="resume_job", summary="Let it go on",
-        answers={200: JOB, 202: JOB}, body=ResumeBody, optional=True, refusals=_CHANGING,
+        method="post", path=f"{BASE}/jobs/{{job_id}}/resume", name="resume_job", role="operator",
+        summary="Let it go on",
+        answers={200: JOB, 202: JOB}, body=ResumeBody, optional=True, refusals=_CHANGING, keyed=True,
+        conditional=True,
     ),
     Operation(
-        method="post", path=f"{BASE}/jobs/{{job_id}}/trigger", name="trigger_job", summary="Run a job now",
+        method="post", path=f"{BASE}/jobs/{{job_id}}/trigger", name="trigger_job", role="operator",
+        summary="Run a job now",
         answers={201: EXECUTION, 202: EXECUTION}, body=TriggerBody, optional=True, refusals=_CHANGING,
+        keyed=True, conditional=True,
+    ),
+    Operation(
+        method="get", path=f"{BASE}/jobs/{{job_id}}/revisions", name="list_job_revisions", role="viewer",
+        summary="Who has edited a job, newest first", answers={200: _list_of(ref(RevisionView))},
+        parameters=lists.PARAMETERS, refusals=(404, 409, 422),
+    ),
+    Operation(
+        method="get", path=f"{BASE}/jobs/{{job_id}}/revisions/{{number}}", name="get_job_revision", role="viewer",
+        summary="A job as an edit has left it", answers={200: ref(RevisionJobView)}, refusals=(404, 409, 422),
+    ),
+    Operation(
+        method="get", path=f"{BASE}/jobs/{{job_id}}/diff", name="diff_job_revisions", role="viewer",
+        summary="What differs between two revisions of a job", answers={200: ref(DiffView)},
+        parameters=("from", "to"), refusals=(404, 409, 422),
+    ),
+    Operation(
+        method="post", path=f"{BASE}/jobs/{{job_id}}/revert", name="revert_job", role="editor",
+        summary="Make a job as it was at an earlier revision: a new one",
+        answers={200: JOB, 202: JOB}, body=RevertBody, refusals=_CHANGING, keyed=True, conditional=True,
+        edits=True,
     ),
     Operation(
         method="get", path=f"{BASE}/jobs/{{job_id}}/executions", name="list_job_executions", tag="executions",
+        role="viewer",
         summary="Executions of a job, newest first", answers={200: _list_of(EXECUTION)},
         parameters=(*lists.PARAMETERS, "status"), refusals=(404, 409, 422),
     ),
     Operation(
         method="get", path=f"{BASE}/jobs/{{job_id}}/events", name="list_job_events", tag="events",
+        role="viewer",
         summary="The story of a job and its executions, newest first",
         answers={200: _list_of(ref("Event"))}, parameters=lists.PARAMETERS, refusals=(404, 409, 422),
     ),
     Operation(
-        method="get", path=f"{BASE}/executions", name="list_executions", tag="executions",
+        method="get", path=f"{BASE}/executions", name="list_executions", tag="executions", role="viewer",
         summary="Executions of all jobs, newest first", answers={200: _list_of(EXECUTION)},
         parameters=(*lists.PARAMETERS, "status", "job_type", "job_id", "error_class", "error_fingerprint"),
         refusals=(404, 409, 422),
     ),
     Operation(
         method="get", path=f"{BASE}/executions/{{run_id}}", name="get_execution", tag="executions",
+        role="viewer",
         summary="One execution", answers={200: EXECUTION}, refusals=(404, 409, 422),
     ),
     Operation(
         method="post", path=f"{BASE}/executions/{{run_id}}/cancel", name="cancel_execution", tag="executions",
+        role="operator",
         summary="End an execution: 200 once it has ended, 202 while its handler is being stopped",
         answers={200: EXECUTION, 202: EXECUTION}, body=CancelBody, optional=True, refusals=_CHANGING,
+        keyed=True,
     ),
     Operation(
         method="get", path=f"{BASE}/executions/{{run_id}}/output", name="get_execution_output", tag="executions",
+        role="viewer",
         summary="What an attempt has logged: the latest, or the one asked for",
         answers={200: ref(OutputView)}, parameters=("attempt",), refusals=(404, 409, 422),
     ),
     Operation(
         method="post", path=f"{BASE}/executions/{{run_id}}/retry", name="retry_execution", tag="executions",
+        role="operator",
         summary="Run an execution that failed, was cancelled or expired again, once: 200 gives the retry there is",
         answers={200: EXECUTION, 201: EXECUTION, 202: EXECUTION}, body=RetryBody, optional=True,
-        refusals=_CHANGING,
+        refusals=_CHANGING, keyed=True,
     ),
     Operation(
         method="post", path=f"{BASE}/executions/redrive", name="redrive_executions", tag="executions",
+        role="operator",
         summary="Run again what ended badly and was not retried yet, oldest first",
         answers={200: ref(RedriveView), 202: ref(RedriveView)}, body=RedriveBody,
-        refusals=(400, 413, 415, 422),
+        refusals=(400, 413, 415, 422), keyed=True,
     ),
     Operation(
-        method="get", path=f"{BASE}/stats/errors", name="list_errors", tag="executions",
+        method="get", path=f"{BASE}/stats/errors", name="list_errors", tag="executions", role="viewer",
         summary="Failed executions grouped by class and fingerprint of their errors, the largest group first",
         answers={200: ref(ErrorsView)}, parameters=("from", "to", "job_type", "job_id", "limit"),
         refusals=(409, 422),
     ),
     Operation(
-        method="get", path=f"{BASE}/job-types", name="list_job_types", summary="What a job can be",
+        method="get", path=f"{BASE}/job-types", name="list_job_types", role="viewer", summary="What a job can be",
         answers={200: OBJECT}, refusals=(409, 422),
     ),
     Operation(
-        method="get", path="/health", name="health", tag="system", summary="Whether the whole system works",
+        method="get", path=f"{BASE}/api-keys", name="list_api_keys", tag="keys", role="admin",
+        summary="API keys of the tenant, newest first, those that were revoked too",
+        answers={200: _list_of(ref(ApiKeyView))}, parameters=lists.PARAMETERS, refusals=(409, 422),
+    ),
+    Operation(
+        method="post", path=f"{BASE}/api-keys", name="create_api_key", tag="keys", role="admin",
+        summary="Give out an API key; it is shown this once",
+        answers={201: ref(ApiKeyMadeView), 202: ref(ApiKeyMadeView)}, body=ApiKeyBody,
+        refusals=(400, 413, 415, 422),
+    ),
+    Operation(
+        method="delete", path=f"{BASE}/api-keys/{{key_id}}", name="revoke_api_key", tag="keys", role="admin",
+        summary="Revoke an API key: it opens nothing from the next request on",
+        answers={204: None, 202: None}, refusals=(404, 422),
+    ),
+    Operation(
+        method="post", path=f"{BASE}/tokens", name="create_token", tag="keys", role="viewer",
+        summary="A token of 15 minutes for the API key that is sent",
+        answers={200: ref(TokenView)}, body=TokenBody, optional=True, refusals=(400, 413, 415, 422),
+    ),
+    Operation(
+        method="get", path="/health", name="health", tag="system", role=None, summary="Whether the whole system works",
         answers={200: OBJECT, 503: OBJECT},
     ),
     Operation(
-        method="get", path="/livez", name="livez", tag="system", summary="Whether this process lives",
+        method="get", path="/livez", name="livez", tag="system", role=None, summary="Whether this process lives",
         answers={200: OBJECT, 503: OBJECT},
     ),
     Operation(
-        method="get", path="/readyz", name="readyz", tag="system", summary="Whether this process can work",
+        method="get", path="/readyz", name="readyz", tag="system", role=None, summary="Whether this process can work",
         answers={200: OBJECT, 503: OBJECT},
     ),
 )  # fmt: skip

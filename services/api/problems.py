@@ -5,7 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from shared.domain.refusals import IllegalTransition, NeverFires, NoSuchJob, NoSuchRun, Refused
+from shared.domain.refusals import (
+    IllegalTransition,
+    NeverFires,
+    NoSuchApiKey,
+    NoSuchJob,
+    NoSuchRun,
+    Refused,
+    StaleRevision,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -14,16 +22,23 @@ CONTENT_TYPE = "application/problem+json"
 KINDS: dict[str, tuple[int, str]] = {
     "bad-request": (400, "The request can't be read"),
     "malformed-json": (400, "The body is not JSON"),
+    "unauthorized": (401, "Nobody is known to send this"),
+    "forbidden": (403, "This role may not do this"),
     "not-found": (404, "There is no such thing"),
     "method-not-allowed": (405, "This method doesn't fit the path"),
     "request-timeout": (408, "The request took too long to arrive"),
     "illegal-transition": (409, "The command doesn't fit the present state"),
+    "quota": (409, "There is no room for more"),
     "history-rewound": (409, "The position belongs to a history that was given up"),
+    "precondition-failed": (412, "The job is not at the revision that the request was made up from"),
     "too-large": (413, "The body is too large"),
     "unsupported-media-type": (415, "The body is not of a type that is read here"),
     "invalid": (422, "The request means nothing here"),
     "never-fires": (422, "The schedule never fires"),
+    "key-reused": (422, "The Idempotency-Key was used for another request"),
     "not-available-yet": (422, "Not available yet"),
+    "precondition-required": (428, "The request must say which revision it was made up from"),
+    "too-many-attempts": (429, "Too many attempts have failed"),
     "internal-error": (500, "Something went wrong here"),
     "unavailable": (503, "Not available now"),
     "log-full": (503, "No room for new work"),
@@ -35,8 +50,10 @@ _BY_STATUS = {404: "not-found", 405: "method-not-allowed", 413: "too-large"}
 _BY_REFUSAL: dict[type[Refused], str] = {
     NoSuchJob: "not-found",
     NoSuchRun: "not-found",
+    NoSuchApiKey: "not-found",
     IllegalTransition: "illegal-transition",
     NeverFires: "never-fires",
+    StaleRevision: "precondition-failed",
 }
 
 
@@ -55,7 +72,7 @@ class Problem(Exception):  # noqa: N818 - it is the answer
         slug: of KINDS.
         detail: a sentence that says what to do.
         errors: what is wrong where.
-        current: state in the write model (409).
+        current: state in the write model (409), revision of the job (412).
         headers: to be sent along.
     """
 

@@ -21,6 +21,7 @@ from pydantic_core import PydanticCustomError
 from services.api.json_body import pointer
 from services.api.problems import Fault, invalid
 from shared.domain import ids, schedule
+from shared.domain.roles import SUBJECT, Role
 from shared.domain.spec import LOST_MAX
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ Priority = Annotated[int, Field(ge=1, le=10)]
 Queue = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 ErrorName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.]{0,199}$")]
 JobData = Annotated[dict[str, Any], AfterValidator(small)]
-Cron = Annotated[str | None, BeforeValidator(_one), Field(min_length=1)]
+Cron = Annotated[Annotated[str, Field(min_length=1)] | None, BeforeValidator(_one)]
 Moment = Annotated[
     datetime | None,
     BeforeValidator(time_of),
@@ -185,6 +186,17 @@ class JobBody(Body):
     )
 
 
+class JobPatch(BaseModel):
+    """Fields of a job, each as in JobBody or null for its default; objects are merged, member by member (RFC 7396)."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "properties": {name: {"description": "as in JobBody, or null"} for name in JobBody.model_fields},
+            "additionalProperties": False,
+        }
+    )
+
+
 class PauseBody(Body):
     """Why a job is paused."""
 
@@ -197,6 +209,12 @@ class ResumeBody(Body):
     """Nothing yet."""
 
     LATER = frozenset({"catch_up"})
+
+
+class RevertBody(Body):
+    """Which revision a job is to be as again."""
+
+    revision: int = Field(ge=1, le=1_000_000_000)
 
 
 class CancelBody(Body):
@@ -239,6 +257,22 @@ class RedriveBody(Body):
     dry_run: bool = Field(default=False, description="only say what would be run again")
     limit: int = Field(default=100, ge=1, le=1_000, description="run at most so many again")
     overlap_policy: Overlap | None = Field(default=None, description="instead of each job's")
+
+
+class TokenBody(Body):
+    """A token is asked for; there is nothing to say."""
+
+
+class ApiKeyBody(Body):
+    """A key to be given out, in one's own tenant."""
+
+    name: Name = Field(description="what it is for")
+    role: Role
+    owner: Annotated[str, Field(pattern=f"^{SUBJECT}$")] | None = Field(
+        default=None,
+        description="whoever it acts for: events name them, and its jobs are theirs; you, if left out",
+    )
+    expires_at: Moment = Field(default=None, description="from then on it opens nothing; never, if left out")
 
 
 def read(model: type[Model], tree: Any) -> Model:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
+from shared.domain.roles import Role  # noqa: TC001 - pydantic reads these annotations
 from shared.eventlog.envelope import rfc3339
 
 Time = Annotated[
@@ -51,10 +52,15 @@ class PausedView(Answer):
     until: Time | None
 
 
-class JobView(Answer):
-    """A job."""
+class _Named(Answer):
+    """What has an id; the first field of what is made of it."""
 
     id: str
+
+
+class JobSpecView(Answer):
+    """What a client has set of a job, as POST and PUT take it."""
+
     name: str
     description: str
     tags: list[str]
@@ -76,6 +82,11 @@ class JobView(Answer):
     overlap_policy: str
     start_deadline_seconds: int | None
     max_lost: int
+
+
+class JobView(JobSpecView, _Named):
+    """A job."""
+
     owner: str
     tenant: str
     status: JobStatus
@@ -85,6 +96,37 @@ class JobView(Answer):
     created_at: Time
     updated_at: Time
     paused: PausedView | None
+
+
+class RevisionView(Answer):
+    """One edit of a job: its creation is the first. `type` is the event's."""
+
+    revision: int
+    at: Time
+    by: str
+    type: str
+
+
+class RevisionJobView(RevisionView):
+    """A job as this edit has left it."""
+
+    job: JobSpecView
+
+
+class DifferenceView(Answer):
+    """What differs at a JSON pointer; where there is nothing on a side, that is left out."""
+
+    pointer: str
+    from_: Any = Field(default=None, alias="from")
+    to: Any = None
+
+
+class DiffView(Answer):
+    """What differs between two revisions of a job; lists are compared as a whole."""
+
+    from_: int = Field(alias="from")
+    to: int
+    changes: list[DifferenceView]
 
 
 class ErrorView(Answer):
@@ -180,6 +222,43 @@ class ErrorsView(Answer):
     """Groups of failed executions, the largest first."""
 
     items: list[ErrorGroupView]
+
+
+class RevocationView(Answer):
+    """Who took a key back, and when."""
+
+    by: str
+    at: Time
+
+
+class ApiKeyView(Answer):
+    """An API key, without the key: `prefix` is its beginning, `last_used_at` true to the minute."""
+
+    id: str
+    name: str
+    prefix: str
+    role: Role
+    tenant: str
+    owner: str
+    issued_by: str
+    issued_at: Time
+    expires_at: Time | None
+    revoked: RevocationView | None
+    last_used_at: Time | None
+
+
+class ApiKeyMadeView(ApiKeyView):
+    """An API key just made. `key` is shown this once."""
+
+    key: str
+
+
+class TokenView(Answer):
+    """A token to be sent as `Authorization: Bearer`."""
+
+    access_token: str
+    token_type: Literal["Bearer"] = "Bearer"  # noqa: S105 - RFC 6749's word
+    expires_in: int = Field(description="seconds")
 
 
 class ExecutionView(Answer):

@@ -62,14 +62,24 @@ class Retries:
         self._deps = deps
         self._write = write
 
-    async def written(self, asked: Asked, context: Context, *, wait_s: float) -> Written:
+    async def written(
+        self, asked: Asked, context: Context, *, wait_s: float, once: tuple[Once, ...] = ()
+    ) -> Written:
         """The retry, or the one there was already, once the archive has it or `wait_s` have gone by.
+
+        Args:
+            asked: for.
+            context: on whose behalf.
+            wait_s: for the archive.
+            once: what else is answered by it, and looked for first.
 
         Raises:
             Problem: it was refused, or a store doesn't answer.
         """
         try:
-            done = await self._write(asked.ref, asked.command, context, wait_s=wait_s, once=asked.once)
+            done = await self._write(
+                asked.ref, asked.command, context, wait_s=wait_s, once=(*once, asked.once)
+            )
         except Problem as problem:
             raise _said(problem) from None
         self._count(done.decided)
@@ -78,7 +88,7 @@ class Retries:
     async def decided(self, asked: Asked, context: Context, held: Snapshot | None) -> Decided:
         """As `written`, without waiting for the archive; `held` is the job's snapshot, if the caller has it."""
         try:
-            done = await self._write.decide(asked.ref, asked.command, context, held=held, once=asked.once)
+            done = await self._write.decide(asked.ref, asked.command, context, held=held, once=(asked.once,))
         except Problem as problem:
             raise _said(problem) from None
         self._count(done)

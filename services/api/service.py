@@ -105,6 +105,8 @@ class Api:
             )
             host, port = self._sock.getsockname()[:2]
             logs.get("daybook.api").info("serving", host=host, port=port)
+            if self._deps.settings.auth == "off":
+                logs.get("daybook.api").info("authentication is off: everyone is an admin (DAYBOOK_AUTH)")
             grace_s = self._deps.settings.drain_seconds
             await serve(self.app, self._sock, until=stop.wait, grace_s=grace_s)
             done.set("served")

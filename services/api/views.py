@@ -9,6 +9,7 @@ from services.api.responses import (
     BackoffView,
     CancelView,
     ExecutionView,
+    JobSpecView,
     JobStatus,
     JobView,
     LastRunView,
@@ -73,6 +74,16 @@ def job_of_state(job: Job, known: Seen) -> JobView:
         updated_at=job.updated_at,
         paused=_paused(job),
     )
+
+
+def job_of_spec(spec: JobSpec) -> JobSpecView:
+    """What a client has set of a job."""
+    return JobSpecView(**_specified(spec))
+
+
+def body_of_spec(spec: JobSpec) -> dict[str, Any]:
+    """The body that makes a job of this specification, as JSON."""
+    return job_of_spec(spec).model_dump(mode="json")
 
 
 def seen(row: asyncpg.Record | None) -> Seen:

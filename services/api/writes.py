@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from services.api.archived import Fate
+from services.api.principal import wall
 from services.api.problems import Problem, of_refusal, unavailable
 from shared.domain.refusals import Refused
 from shared.eventlog.position import Position
@@ -15,7 +16,7 @@ from shared.eventlog.writer import LogFull
 
 if TYPE_CHECKING:
     from services.api.archived import Archive
-    from shared.domain.commands import JobCommand, RunCommand
+    from shared.domain.commands import Command
     from shared.eventlog.decider import Decided, Decider
     from shared.eventlog.envelope import Context
     from shared.eventlog.unit import Once
@@ -54,22 +55,22 @@ class Writes:
     async def __call__(
         self,
         ref: str,
-        command: JobCommand | RunCommand,
+        command: Command,
         context: Context,
         *,
         wait_s: float,
         held: Snapshot | None = None,
-        once: Once | None = None,
+        once: tuple[Once, ...] = (),
     ) -> Written:
-        """Carry `command` out on the job or run `ref`, and wait at most `wait_s` for the archive.
+        """Carry `command` out on the job, run or API key `ref`, and wait at most `wait_s` for the archive.
 
         Args:
-            ref: `job:<id>` or `run:<id>`.
+            ref: `job:<id>`, `run:<id>` or `apikey:<hash>`.
             command: the wish.
             context: on whose behalf.
             wait_s: for the archive; the write stands, however long that takes.
             held: its snapshot if the caller has it; NOTHING for a new id.
-            once: the answer to give only once; where it has been given, `decided.answered` tells it.
+            once: answers to give only once; where one has been given, `decided.answered` tells it.
 
         Raises:
             Problem: it was refused, or Redis doesn't answer.
@@ -80,6 +81,19 @@ class Writes:
                 return done
             held = NOTHING if held is NOTHING else None  # what it was decided from is gone too
         raise unavailable("The log was opened anew several times meanwhile.")
+
+    async def refuse_foreign(self, held: Snapshot | None) -> None:
+        """Let nobody learn of another tenant's what the caller is about to look at; deciding asks by itself.
+
+        Raises:
+            Problem: 404.
+        """
+        if held is None or (tenant := wall()) is None:
+            return
+        try:
+            await self._decider.refuse_foreign(held, tenant)
+        except Refused as refused:
+            raise of_refusal(refused) from None
 
     async def awaited(self, decided: Decided, wait_s: float) -> Written | None:
         """What was decided, once the archive has it or `wait_s` have gone by; None if the log has lost it."""
@@ -93,11 +107,11 @@ class Writes:
     async def decide(
         self,
         ref: str,
-        command: JobCommand | RunCommand,
+        command: Command,
         context: Context,
         *,
         held: Snapshot | None = None,
-        once: Once | None = None,
+        once: tuple[Once, ...] = (),
     ) -> Decided:
         """Carry `command` out as above, and wait for nothing else.
 

@@ -224,7 +224,8 @@ class PartitionProjector:
         return projections.fold(events, memory.jobs, memory.runs)
 
     def _may_join(self, batch: Batch) -> bool:
-        return len(batch.events) < SMALL and not batch.folded.unreadable and self._apart == 0
+        folded = batch.folded  # a group has no part for keys: they are rare, and it is written all the time
+        return len(batch.events) < SMALL and not folded.unreadable and not folded.keys and self._apart == 0
 
     async def _commit_alone(self, batch: Batch) -> list[Refusal]:
         self._apart = max(0, self._apart - 1)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from services.projector import hours, job_rows, run_rows
+from services.projector import hours, job_rows, key_rows, run_rows
 from shared.domain import ids
 from shared.domain.events import JobCreated, RunRequested
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from services.projector.hours import Hours
     from services.projector.job_rows import JobEntry
+    from services.projector.key_rows import KeyRow
     from services.projector.run_rows import RunRow
     from shared.domain.events import Change
     from shared.eventlog.envelope import Recorded
@@ -40,6 +41,7 @@ class Folded:
         snapshots: ids of those whose state an event has advanced.
         runs: run id → row, of the runs touched.
         hours: what to add.
+        keys: hash → row, of the API keys touched.
         unreadable: events that are in the archive only.
     """
 
@@ -47,6 +49,7 @@ class Folded:
     snapshots: set[str] = field(default_factory=set)
     runs: dict[str, RunRow] = field(default_factory=dict)
     hours: Hours = field(default_factory=dict)
+    keys: dict[str, KeyRow] = field(default_factory=dict)
     unreadable: list[Unreadable] = field(default_factory=list)
 
 
@@ -92,6 +95,7 @@ def fold(
             change = recorded.change()
             _fold_run(folded, runs, recorded, change)
             _fold_job(folded, jobs, recorded, change)
+            _fold_key(folded, recorded, change)
         except Exception as error:  # noqa: BLE001 - whatever it is, one event must not stop the projector
             folded.unreadable.append(
                 Unreadable(recorded=recorded, message=f"{type(error).__name__}: {error}")
@@ -123,6 +127,15 @@ def _fold_job(
     jobs[job_id] = folded.jobs[job_id] = entry
     if entry.version == recorded.position:
         folded.snapshots.add(job_id)
+
+
+def _fold_key(folded: Folded, recorded: Recorded, change: Change) -> None:
+    kind, _, key_hash = change.subject.partition(":")
+    if kind != "apikey":
+        return
+    row = key_rows.fold(folded.keys.get(key_hash), recorded, change)
+    if row is not None:
+        folded.keys[key_hash] = row
 
 
 def _give_up(folded: Folded, jobs: MutableMapping[str, JobEntry], recorded: Recorded) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
-from services.projector import hours, job_rows, run_rows
+from services.projector import hours, job_rows, key_rows, run_rows
 from shared.eventlog.position import Position
 from shared.readmodel.database import columns, sql
 
@@ -72,10 +72,15 @@ def ledgers(folded: Folded, partition: int, last: Position) -> list[Table]:
         Row(key=f"{values[1].isoformat()} {values[2]}", position=last, values=values)
         for values in hours.stored(folded.hours, partition)
     ]
+    keys = [
+        Row(key=key, position=row.position, values=key_rows.stored(key, row, partition))
+        for key, row in sorted(folded.keys.items())
+    ]
     tables = (
         ("jobs", "upsert_jobs", jobs),
         ("runs", "upsert_runs", runs),
         ("run_hourly", "add_hours", counted),
+        ("api_keys", "upsert_api_keys", keys),
     )
     return [Table(model=model, statement=statement(name), rows=rows) for model, name, rows in tables if rows]
 

@@ -10,7 +10,18 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from shared.domain.events import Failure
+    from shared.domain.roles import Role
     from shared.domain.spec import JobSpec, OverlapPolicy, RunSpec
+
+
+class Edit(Value, frozen=True, kw_only=True):
+    """A wish about a job that may have been made up from an older revision of it.
+
+    Attributes:
+        if_revision: the revisions that it may be carried out on; None for any.
+    """
+
+    if_revision: tuple[int, ...] | None = None
 
 
 class CreateJob(Value, frozen=True, kw_only=True):
@@ -22,13 +33,13 @@ class CreateJob(Value, frozen=True, kw_only=True):
     tenant: str
 
 
-class UpdateJob(Value, frozen=True, kw_only=True):
+class UpdateJob(Edit, frozen=True, kw_only=True):
     """Replace the specification."""
 
     spec: JobSpec
 
 
-class PauseJob(Value, frozen=True, kw_only=True):
+class PauseJob(Edit, frozen=True, kw_only=True):
     """Stop the schedule; already paused is no change."""
 
     by: str
@@ -42,19 +53,19 @@ class SuspendJob(Value, frozen=True, kw_only=True):
     reason: str
 
 
-class ResumeJob(Value, frozen=True, kw_only=True):
+class ResumeJob(Edit, frozen=True, kw_only=True):
     """Let the schedule go on; not paused is no change."""
 
     by: str
 
 
-class DeleteJob(Value, frozen=True, kw_only=True):
+class DeleteJob(Edit, frozen=True, kw_only=True):
     """End all decisions for the job."""
 
     by: str
 
 
-class TriggerJob(Value, frozen=True, kw_only=True):
+class TriggerJob(Edit, frozen=True, kw_only=True):
     """Run the job now, as run `run_id`; None leaves what the job says.
 
     Attributes:
@@ -147,8 +158,30 @@ class InterruptRun(Value, frozen=True, kw_only=True):
     output: Output | None = None
 
 
+class IssueApiKey(Value, frozen=True, kw_only=True):
+    """Let whoever holds the key of this `hash` use the API; fields as in `shared.domain.apikey.ApiKey`."""
+
+    id: str
+    hash: str
+    prefix: str
+    name: str
+    role: Role
+    tenant: str
+    owner: str
+    by: str
+    expires_at: datetime | None
+
+
+class RevokeApiKey(Value, frozen=True, kw_only=True):
+    """Let it open nothing any more; already so is no change."""
+
+    by: str
+
+
 Report = SucceedRun | FailRun | InterruptRun
 JobCommand = (
     CreateJob | UpdateJob | PauseJob | SuspendJob | ResumeJob | DeleteJob | TriggerJob | RetryRun | Wake
 )
 RunCommand = StartRun | CancelRun | Report | Wake
+ApiKeyCommand = IssueApiKey | RevokeApiKey
+Command = JobCommand | RunCommand | ApiKeyCommand

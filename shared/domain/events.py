@@ -4,7 +4,7 @@ A class is a type of event; its fields are the event's `data`, written as JSON w
 off (`from_` is `from`). Times that matter stand in the data (`evolve` never sees the commit time); they are
 aware UTC. `VERSION` grows when a shape changes, together with an upcaster in `shared.eventlog.upcast`.
 
-Facts about backfills, chains, held runs, calendars, webhooks and API keys come with the issues that make them happen.
+Facts about backfills, chains, held runs, calendars and webhooks come with the issues that make them happen.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 from datetime import datetime  # noqa: TC003 - the codec reads these annotations
 from typing import Any, ClassVar, Literal
 
+from shared.domain.roles import Role  # noqa: TC001 - likewise
 from shared.domain.spec import JobSpec, RunSpec  # noqa: TC001 - likewise
 from shared.domain.value import Value
 
@@ -227,6 +228,38 @@ class RunExpired(Event, frozen=True, kw_only=True):
 TERMINAL: tuple[type[Event], ...] = (RunSucceeded, RunFailed, RunCancelled, RunExpired)
 
 
+# API keys.
+
+
+class ApiKeyIssued(Event, frozen=True, kw_only=True):
+    """Somebody was given a key, which was shown once and is kept nowhere: `hash` is its SHA-256 (shared.domain.apikey).
+
+    Attributes:
+        prefix: the key's first characters.
+        owner: whoever it acts for.
+        by: whoever issued it.
+        expires_at: None: never.
+    """
+
+    id: str
+    hash: str
+    prefix: str
+    name: str
+    role: Role
+    tenant: str
+    owner: str
+    by: str
+    issued_at: datetime
+    expires_at: datetime | None
+
+
+class ApiKeyRevoked(Event, frozen=True, kw_only=True):
+    """The key opens nothing any more."""
+
+    by: str
+    revoked_at: datetime
+
+
 # The log itself.
 
 
@@ -249,7 +282,7 @@ class LogOpened(Event, frozen=True, kw_only=True):
 ALL: tuple[type[Event], ...] = (
     JobCreated, JobUpdated, JobPaused, JobResumed, JobDeleted, JobCompleted, OccurrencesSkipped,
     RunRequested, RunQueued, RunStarted, RunSucceeded, RunRetryPlanned, RunLost, RunInterrupted, RunFailed,
-    RunOutput, RunCancelRequested, RunCancelled, RunExpired, LogOpened,
+    RunOutput, RunCancelRequested, RunCancelled, RunExpired, ApiKeyIssued, ApiKeyRevoked, LogOpened,
 )  # fmt: skip
 
 
@@ -257,7 +290,7 @@ class Change(Value, frozen=True, kw_only=True):
     """An event, and what it is about.
 
     Attributes:
-        subject: `job:<id>` or `run:<id>`, the aggregate the event tells of.
+        subject: `job:<id>`, `run:<id>` or `apikey:<hash>`, the aggregate the event tells of.
         job: id of the job a run belongs to, else ''.
         both: the run's job advances with this event as well as the run.
     """

@@ -24,6 +24,7 @@ from shared.domain import ids
 from shared.domain.commands import (
     CreateJob,
     DeleteJob,
+    Edit,
     JobCommand,
     PauseJob,
     ResumeJob,
@@ -48,7 +49,7 @@ from shared.domain.events import (
     RunRequested,
     SkipReason,
 )
-from shared.domain.refusals import IllegalTransition, NeverFires, NoSuchJob, Overlaps
+from shared.domain.refusals import IllegalTransition, NeverFires, NoSuchJob, Overlaps, StaleRevision
 from shared.domain.schedule import next_after
 from shared.domain.spec import JobSpec, run_spec
 from shared.domain.value import Value
@@ -135,6 +136,8 @@ def decide(job: Job | None, command: JobCommand, now: datetime) -> Decision:
         if isinstance(command, Wake):
             return Decision()
         raise NoSuchJob
+    if isinstance(command, Edit):
+        _refuse_stale(job, command)
     if isinstance(command, SuspendJob):
         return Decision(changes=tuple(_suspended(job, command, now)))
     due = _Settling(job, now, keep_paused=isinstance(command, _LEAVES_PAUSED))
@@ -179,6 +182,11 @@ def _own(job: Job, command: JobCommand, now: datetime) -> list[Change]:
             return [_retried(job, command, now)]
         case _:
             return []
+
+
+def _refuse_stale(job: Job, command: Edit) -> None:
+    if command.if_revision is not None and job.revision not in command.if_revision:
+        raise StaleRevision(current=str(job.revision))
 
 
 def _suspended(job: Job, command: SuspendJob, now: datetime) -> list[Change]:

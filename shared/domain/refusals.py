@@ -21,12 +21,20 @@ class NoSuchRun(Refused):
     """There is no execution with this id."""
 
 
+class NoSuchApiKey(Refused):
+    """There is no API key with this id."""
+
+
 class IllegalTransition(Refused):
     """The command doesn't fit the present state."""
 
 
 class Overlaps(IllegalTransition):
     """The job has an active run and its overlap_policy is skip; send overlap_policy: allow to run beside it."""
+
+
+class StaleRevision(Refused):
+    """The job was edited meanwhile: read it again, look at what changed, and send its new ETag in If-Match."""
 
 
 class NeverFires(Refused):

@@ -13,7 +13,7 @@
 --       tag included, is an argument.
 -- ARGV  1 seq, 2 writer's ttl (ms), 3 base of all keys, 4… a unit each, as MessagePack:
 --       [once, woken, advances, events, due, enqueue, done]
---         once      nil, or [digest, fingerprint, answer, ttl (ms)]
+--         once      [digest of a key, fingerprint, answer, ttl (ms)] each; the first that has had an answer is told
 --         woken     [member of due, score (ms, as text) it had when it was read] each
 --         advances  [ref of an aggregate, expected version ('' = its key must not be there), number (1…) of the event
 --                   that is its version now, of the one that is its fence (0 = as it is), JSON of its state, of its spec
@@ -28,7 +28,7 @@
 --           pos of its first event                it is written
 --           {'conflict', ref, its version, its state, its spec, its fence}    ('' where there is none)
 --           {'early', member}                     the due entry has moved, or its time has not come
---           {'once', fingerprint, answer, position}     the key has had its answer
+--           {'once', digest, fingerprint, answer, position}     this key has had its answer
 --         or {'CLOSED'}: the server is not the incarnation that was opened; call open_log
 --         or {'STALE', last seq}: a batch older than the writer's last
 -- Called by shared/eventlog/writer.py.
@@ -61,9 +61,9 @@ local epoch, pos, pos_before = opened[2] .. '-', tonumber(opened[3]), tonumber(o
 local moved, done, rung = {}, {}, {}
 
 local function refusal(once, woken, advances)
-  if once then
-    local had = call('HMGET', base .. 'once:' .. once[1], 'fingerprint', 'answer', 'position')
-    if had[1] then return {'once', had[1], had[2], had[3]} end
+  for i = 1, #once do
+    local had = call('HMGET', base .. 'once:' .. once[i][1], 'fingerprint', 'answer', 'position')
+    if had[1] then return {'once', once[i][1], had[1], had[2], had[3]} end
   end
   for i = 1, #woken do
     local member, expected = woken[i][1], woken[i][2]
@@ -158,7 +158,9 @@ local function apply(unit)
   write_advances(advances, positions)
   write_work(unit[6], positions)
   note(unit[5], unit[7])
-  if once then answer(once, positions[#positions]) end
+  for i = 1, #once do
+    answer(once[i], positions[#positions])
+  end
   pos = pos + #positions
   return pos - #positions + 1
 end

@@ -10,10 +10,14 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, cast
 
 from msgspec import field
+from msgspec.structs import replace
 
-from shared.domain import job, run
+from shared.domain import apikey, job, run
+from shared.domain.apikey import ApiKey
 from shared.domain.events import RunRequested
-from shared.domain.refusals import Refused
+from shared.domain.job import Job
+from shared.domain.refusals import NoSuchApiKey, NoSuchJob, NoSuchRun, Refused
+from shared.domain.run import Run
 from shared.domain.value import Value
 from shared.eventlog.plan import planned
 from shared.eventlog.snapshot import NOTHING, Snapshot
@@ -23,10 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import datetime, timedelta
 
-    from shared.domain.commands import JobCommand, RunCommand
+    from shared.domain.commands import ApiKeyCommand, Command, JobCommand, RunCommand
     from shared.domain.events import Change, Decision
-    from shared.domain.job import Job
-    from shared.domain.run import Run
     from shared.eventlog.envelope import Context
     from shared.eventlog.log import EventLog
     from shared.eventlog.plan import Plan
@@ -78,16 +80,16 @@ class Decider:
     async def decide(
         self,
         ref: str,
-        command: JobCommand | RunCommand,
+        command: Command,
         context: Context,
         *,
         held: Snapshot | None = None,
         beside: Mapping[str, Snapshot] = MappingProxyType({}),
         woken: str | None = None,
         done: Done | None = None,
-        once: Once | None = None,
+        once: tuple[Once, ...] = (),
     ) -> Decided:
-        """Carry `command` out on `job:<id>` or `run:<id>`.
+        """Carry `command` out on `job:<id>`, `run:<id>` or `apikey:<hash>`.
 
         Args:
             ref: the aggregate.
@@ -97,36 +99,37 @@ class Decider:
             beside: those of others that its events may advance too, if the caller has them. None need be the newest.
             woken: the score its entry in the due index had; if that has moved, nothing is done.
             done: the work stream's entry that this takes care of.
-            once: the answer to give only once.
+            once: the answers to give only once; the first that has been given is what comes back.
 
         Raises:
             Refused: the domain says no, and `once` has had no answer; nothing was written.
             LogFull: Redis takes no new work.
         """
         partition = self._log.partition_of(ref)
-        known = {**beside, ref: held if held is not None else (await self._log.load(ref))[ref]}
+        known = {**beside, ref: await self._held(ref, held, context.tenant)}
         while True:
             now = self._log.now()
             try:
                 decision = _decide(ref, known[ref], command, now)
             except Refused:
                 # What was done by the first of two may be what stands in the way of the second.
-                if once is None or (had := await self._log.answered(partition, once.digest)) is None:
+                if (had := await self._answered(partition, once)) is None:
                     raise
                 return _nothing(ref, partition, known, answered=had)
             if not decision.changes:
-                return _nothing(ref, partition, known)
+                return _nothing(ref, partition, known, answered=await self._answered(partition, once))
             await self._load_advanced(decision, known)
             plan = planned(
                 decision,
                 known,
-                context,
+                # What goes before a command isn't its answer, nor caused by what asks for that only once.
+                context if decision.settled or not once else replace(context, cause=""),
                 now=now,
                 lease=self._lease,
                 chance=self._chance,
                 woken=((ref, woken),) if woken else (),
                 done=(done,) if done else (),
-                once=once if decision.settled else None,  # what goes before a command isn't its answer
+                once=once if decision.settled else (),
             )
             match await self._log.commit(partition, plan.unit):
                 case Committed() as committed if decision.settled:
@@ -147,6 +150,37 @@ class Decider:
             known[ref] = (await self._log.load(ref))[ref]
         known[other] = newer if newer is not NOTHING else (await self._log.load(other))[other]
 
+    async def _answered(self, partition: int, once: tuple[Once, ...]) -> Answered | None:
+        for each in once:
+            if (had := await self._log.answered(partition, each.digest)) is not None:
+                return had
+        return None
+
+    async def _held(self, ref: str, held: Snapshot | None, tenant: str | None) -> Snapshot:
+        """The snapshot to begin with, if it is within `tenant`."""
+        if held is None:
+            held = (await self._log.load(ref))[ref]
+        if tenant is not None:
+            await self.refuse_foreign(held, tenant)
+        return held
+
+    async def refuse_foreign(self, held: Snapshot, tenant: str) -> None:
+        """What is another tenant's isn't there; a run is its job's.
+
+        Raises:
+            Refused: in the words for what isn't there.
+        """
+        state = held.state
+        if isinstance(state, ApiKey) and state.tenant != tenant:
+            raise NoSuchApiKey
+        if isinstance(state, Job) and state.tenant != tenant:
+            raise NoSuchJob
+        if isinstance(state, Run):
+            ref = f"job:{state.job_id}"
+            its = (await self._log.load(ref))[ref].state
+            if not isinstance(its, Job) or its.tenant != tenant:
+                raise NoSuchRun
+
     async def _load_advanced(self, decision: Decision, known: dict[str, Snapshot]) -> None:
         """Snapshots of what the events advance beside the aggregate commanded; a requested run is new."""
         wanted: list[str] = []
@@ -161,7 +195,9 @@ class Decider:
             known |= await self._log.load(*wanted)
 
 
-def _decide(ref: str, held: Snapshot, command: JobCommand | RunCommand, now: datetime) -> Decision:
+def _decide(ref: str, held: Snapshot, command: Command, now: datetime) -> Decision:
+    if ref.startswith("apikey:"):
+        return apikey.decide(cast("ApiKey | None", held.state), cast("ApiKeyCommand", command), now)
     if ref.startswith("job:"):
         return job.decide(cast("Job | None", held.state), cast("JobCommand", command), now)
     return run.decide(cast("Run | None", held.state), cast("RunCommand", command), now, fence=held.fence)

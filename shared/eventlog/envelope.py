@@ -45,12 +45,16 @@ class DataTooLarge(ValueError):  # noqa: N818 - named for what is wrong
 
 
 class Context(Value, frozen=True, kw_only=True):
-    """On whose behalf: the actor, the command or event behind it, correlation id and traceparent."""
+    """On whose behalf: the actor, the command or event behind it, correlation id and traceparent.
+
+    `tenant`: nothing of others is there for this actor; None: everything is.
+    """
 
     actor: str
     cause: str = ""
     corr: str = ""
     trace: str = ""
+    tenant: str | None = None
 
 
 class Recorded(Value, frozen=True):
@@ -180,7 +184,7 @@ def cloudevent(event: Recorded, *, prefix: str) -> dict[str, Any]:
         "specversion": "1.0",
         "id": event.id,
         "source": f"/{prefix}/{event.partition}",
-        "type": "io.daybook." + _WORDS.sub(".", event.type).lower(),
+        "type": event_type(event.type),
         "subject": event.subject,
         "time": rfc3339(ids.from_ms(event.at)),
         "datacontenttype": "application/json",
@@ -193,6 +197,11 @@ def cloudevent(event: Recorded, *, prefix: str) -> dict[str, Any]:
         "traceparent": event.trace,
         "data": json.loads(event.data),
     }
+
+
+def event_type(name: str) -> str:
+    """The type that an event has outside: `io.daybook.job.created` for `JobCreated`."""
+    return "io.daybook." + _WORDS.sub(".", name).lower()
 
 
 def rfc3339(at: datetime) -> str:

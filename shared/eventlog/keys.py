@@ -58,7 +58,7 @@ class Keys:
         return f"{self.base}:archived"
 
     def aggregate(self, ref: str) -> str:
-        """Hash: version, state, fence of `job:<id>` or `run:<id>`."""
+        """Hash: version, state, fence of `job:<id>` or `run:<id>`; version and state of `apikey:<hash>`."""
         return f"{self.base}:{ref}"
 
     def work(self, queue: str, priority: int) -> str:
@@ -72,6 +72,18 @@ class Keys:
     def once(self, digest: str) -> str:
         """Hash: the answer that an Idempotency-Key has had."""
         return f"{self.base}:once:{digest}"
+
+    def told(self, digest: str, of: str) -> str:
+        """String: the text of the answer that an Idempotency-Key has had; `of` tells its uses apart."""
+        return f"{self.once(digest)}:{of}"
+
+    def used(self, key_hash: str) -> str:
+        """String: when (Unix ms) an API key was used last, to the minute; no fact, so no event."""
+        return f"{self.base}:used:{key_hash}"
+
+    def attempts(self, address: str) -> str:
+        """String: how much an address has failed to authenticate of late (`services/api/failures.lua`)."""
+        return f"{self.base}:attempts:{address}"
 
     def writer(self, process: str) -> str:
         """String: last batch number of a process, and the reply to it."""

@@ -6,7 +6,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING
 
-from shared.domain import ids
+from shared.domain import apikey, ids
 from shared.eventlog import opening, snapshot
 from shared.eventlog.keys import Keys
 from shared.eventlog.snapshot import NOTHING, Snapshot
@@ -78,7 +78,7 @@ class EventLog:
         return self._keys[partition]
 
     async def load(self, *refs: str) -> dict[str, Snapshot]:
-        """The snapshots of `job:<id>` and `run:<id>`; NOTHING for what isn't there.
+        """The snapshots of `job:<id>`, `run:<id>` and `apikey:<hash>`; NOTHING for what isn't there.
 
         Raises:
             NewerShape: a newer Daybook wrote one of them.
@@ -120,7 +120,7 @@ class EventLog:
     async def answered(self, partition: int, digest: str) -> Answered | None:
         """The answer that was given to what may be asked once, while it is kept."""
         (row,) = await self.wire.replies(("HMGET", self.keys(partition).once(digest), *_ONCE_FIELDS))
-        return None if row[0] is None else Answered.of(*row)
+        return None if row[0] is None else Answered.of(digest, *row)
 
     def now(self) -> datetime:
         """Redis TIME as of the newest reply, plus what has passed here since. Local clocks only measure spans."""
@@ -138,7 +138,10 @@ class EventLog:
         Raises:
             ids.BadId: the id names a partition this deployment hasn't got.
         """
-        partition = ids.partition_of(ref.split(":", 1)[1])
+        kind, identifier = ref.split(":", 1)
+        if kind == "apikey":
+            return apikey.partition_of(identifier, self.partitions)
+        partition = ids.partition_of(identifier)
         if partition >= self.partitions:
             raise ids.BadId(f"{ref} names partition {partition}; there are {self.partitions}")
         return partition

@@ -1,29 +1,78 @@
 """What is done only once, under which digest: the same request again gets the answer that the first one had.
 
-`commit` keeps each for a day. A log made again from the archive gets them from the events of that day.
+`commit` keeps each for a day. A log made again from the archive gets them from the events of that day: a retry is known
+by its event, a request with an Idempotency-Key by the `cause` of what it wrote, `key:<digest>:<fingerprint>`.
 """
 
 from __future__ import annotations
 
 import hashlib
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from msgspec.structs import replace
+
+from shared.domain import ids
 from shared.domain.events import RunRequested
 from shared.eventlog.unit import ONCE_MS, Once
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from datetime import datetime
 
     from shared.domain.events import Change
+    from shared.eventlog.envelope import Recorded
 
 REMEMBERED = timedelta(milliseconds=ONCE_MS)
+_CAUSE = "key"
+
+
+class Key(NamedTuple):
+    """An Idempotency-Key: digest of who uses it for what, fingerprint of what was asked (hex, both)."""
+
+    digest: str
+    fingerprint: str
+
+    @property
+    def cause(self) -> str:
+        """As the events written under it carry it."""
+        return f"{_CAUSE}:{self.digest}:{self.fingerprint}"
+
+    def once(self, answer: str) -> Once:
+        """That this is answered once; `answer` is what the unit's last event is about (`job:<id>`, `run:<id>`)."""
+        return Once(digest=self.digest, fingerprint=self.fingerprint, answer=answer)
+
+
+def key_of(*scope: str, asked: str) -> Key:
+    """The key of a request.
+
+    Args:
+        scope: who asks, for what, under which key of theirs.
+        asked: the rest of the request, in one spelling.
+    """
+    return Key(digest=_sha256("\x1f".join((_CAUSE, *scope))), fingerprint=_sha256(asked))
 
 
 def of_retry(of: str, *, answer: str) -> Once:
     """That the run `of` is retried once, by the run `answer`."""
-    digest = hashlib.sha256(f"retry\x1f{of}".encode()).hexdigest()
-    return Once(digest=digest, fingerprint="retry", answer=answer)
+    return Once(digest=_sha256(f"retry\x1f{of}"), fingerprint="retry", answer=answer)
+
+
+def of_event(event: Recorded, *, now: datetime) -> Iterator[Once]:
+    """What the commit of this event kept, with the time it has left at `now`.
+
+    The position kept is that of the last event of its unit. All events of a unit have the same cause: what comes of the
+    last of them, in order, is what was kept.
+    """
+    left_ms = ONCE_MS - (ids.to_ms(now) - event.at)
+    if left_ms <= 0:
+        return
+    if (retry := of_change(event.change(), now=now)) is not None:
+        yield retry
+    kind, _, rest = event.cause.partition(":")
+    if kind == _CAUSE:
+        kept = Key(*rest.split(":")).once(event.subject.replace("/", ":", 1))
+        yield replace(kept, ttl_ms=left_ms)
 
 
 def of_change(change: Change, *, now: datetime) -> Once | None:
@@ -37,5 +86,8 @@ def of_change(change: Change, *, now: datetime) -> Once | None:
     left_ms = (event.requested_at + REMEMBERED - now) // timedelta(milliseconds=1)
     if left_ms <= 0:
         return None
-    kept = of_retry(event.of, answer=change.subject.removeprefix("run:"))
-    return Once(digest=kept.digest, fingerprint=kept.fingerprint, answer=kept.answer, ttl_ms=left_ms)
+    return replace(of_retry(event.of, answer=change.subject.removeprefix("run:")), ttl_ms=left_ms)
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, cast
 
-from shared.domain import ids, job, run
+from shared.domain import apikey, ids, job, run
+from shared.domain.apikey import ApiKey
 from shared.domain.events import JobCreated, JobUpdated, RunQueued, RunRequested, RunStarted
 from shared.domain.job import Job
 from shared.domain.run import Run, Status
@@ -23,10 +24,12 @@ if TYPE_CHECKING:
 
     from shared.domain.events import Change, Decision
     from shared.eventlog.envelope import Context
+    from shared.eventlog.snapshot import Aggregate
     from shared.eventlog.unit import Committed, Once
 
 RUN_EXPIRES_MS = 60_000  # after its end: long enough for a late reporter to be told what became of it
 JOB_EXPIRES_MS = 24 * 3600 * 1000
+KEY_EXPIRES_MS = 24 * 3600 * 1000  # after it was revoked: what isn't there opens nothing either
 _ADDS_WORK = frozenset({JobCreated, JobUpdated, RunRequested})
 
 
@@ -38,7 +41,7 @@ class Plan(NamedTuple):
     """A decision's unit, and every aggregate that its events advance as it is then."""
 
     unit: Unit
-    after: Mapping[str, Job | Run]
+    after: Mapping[str, Aggregate]
 
     def snapshots(self, known: Mapping[str, Snapshot], committed: Committed) -> dict[str, Snapshot]:
         """The states with the versions that the commit gave them; `known` is what they were planned from."""
@@ -63,7 +66,7 @@ def planned(
     chance: Callable[[], int],
     woken: tuple[tuple[str, str], ...],
     done: tuple[Done, ...],
-    once: Once | None,
+    once: tuple[Once, ...],
 ) -> Plan:
     """The plan of a decision that changes something.
 
@@ -82,7 +85,7 @@ def planned(
         Reopened: see there. A defect of the decision: ids of runs follow from what asks for them.
     """
     now_ms = ids.to_ms(now)
-    after: dict[str, Job | Run] = {}
+    after: dict[str, Aggregate] = {}
     versions: dict[str, int] = {}  # number of the event that advances it last
     fences: dict[str, int] = {}
     drafts: list[Draft] = []
@@ -137,7 +140,9 @@ def planned(
     return Plan(unit, after)
 
 
-def _evolve(ref: str, state: Job | Run | None, change: Change) -> Job | Run:
+def _evolve(ref: str, state: Aggregate | None, change: Change) -> Aggregate:
+    if ref.startswith("apikey:"):
+        return apikey.evolve(cast("ApiKey | None", state), change)
     if ref.startswith("job:"):
         return job.evolve(cast("Job | None", state), change)
     return run.evolve(cast("Run | None", state), change)
@@ -167,7 +172,7 @@ def _entry(queued: Run, number: int) -> Enqueue:
     )
 
 
-def _left_entry(before: Snapshot, state: Job | Run) -> Done | None:
+def _left_entry(before: Snapshot, state: Aggregate) -> Done | None:
     """The work stream's entry of a run that is queued no longer: its id is the position of what queued it."""
     was = before.state
     if not isinstance(was, Run) or was.status is not Status.QUEUED or before.version is None:
@@ -177,22 +182,27 @@ def _left_entry(before: Snapshot, state: Job | Run) -> Done | None:
     return Done(was.spec.queue, was.spec.priority, before.version)
 
 
-def _due_at(state: Job | Run | None, now: datetime, lease: timedelta) -> datetime | None:
+def _due_at(state: Aggregate | None, now: datetime, lease: timedelta) -> datetime | None:
     """When it is to be woken; a running run's lease counts from now."""
     if isinstance(state, Run):
         return run.due_at(state, now=now, lease=lease)
-    return None if state is None else state.due_at
+    return state.due_at if isinstance(state, Job) else None
 
 
-def _has_spec_of(before: Snapshot, state: Job | Run) -> bool:
+def _has_spec_of(before: Snapshot, state: Aggregate) -> bool:
     """Whether the hash in Redis has it already; what left Redis and came from the archive has no hash."""
-    return before.version is not None and before.state is not None and before.state.spec is state.spec
+    if isinstance(state, ApiKey):
+        return True  # there is none
+    was = cast("Job | Run | None", before.state)
+    return before.version is not None and was is not None and was.spec is state.spec
 
 
-def _live_ms(before: Job | Run | None, after: Job | Run) -> int | None:
+def _live_ms(before: Aggregate | None, after: Aggregate) -> int | None:
     """How long what nothing will happen to any more stays in Redis; and that what is alive again stays."""
     if isinstance(after, Run):
         return RUN_EXPIRES_MS if after.ended else None
+    if isinstance(after, ApiKey):
+        return None if after.revoked is None else KEY_EXPIRES_MS
     if after.over:
         return JOB_EXPIRES_MS
     return FOR_EVER if isinstance(before, Job) and before.over else None

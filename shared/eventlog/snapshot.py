@@ -13,16 +13,18 @@ from typing import TypeVar
 from msgspec import UNSET
 from msgspec.structs import replace
 
+from shared.domain.apikey import ApiKey
 from shared.domain.job import Job
 from shared.domain.run import Run
 from shared.domain.value import Value
 from shared.eventlog.envelope import decoder, json_text
 
-SHAPES: dict[type[Job | Run], int] = {Job: 2, Run: 2}
+Aggregate = Job | Run | ApiKey
+SHAPES: dict[type[Aggregate], int] = {Job: 2, Run: 2, ApiKey: 1}
 FIELDS = ("version", "state", "spec", "fence")  # of a hash in Redis
 _PREFIX = {kind: f'{{"shape":{shape},' for kind, shape in SHAPES.items()}
 _SHAPE = re.compile(rb'\{"shape":(\d+),')
-State = TypeVar("State", Job, Run)
+State = TypeVar("State", Job, Run, ApiKey)
 
 
 class NewerShape(ValueError):  # noqa: N818 - named for what is wrong
@@ -39,7 +41,7 @@ class Snapshot(Value, frozen=True, kw_only=True):
         fence: position of the latest start (runs).
     """
 
-    state: Job | Run | None = None
+    state: Aggregate | None = None
     version: str | None = None
     fence: str = ""
 
@@ -47,19 +49,21 @@ class Snapshot(Value, frozen=True, kw_only=True):
 NOTHING = Snapshot()
 
 
-def dump(state: Job | Run) -> str:
+def dump(state: Aggregate) -> str:
     """The state as JSON, shape number first; equal states give equal text."""
     return _PREFIX[type(state)] + json_text(state)[1:]
 
 
-def dump_apart(state: Job | Run) -> str:
-    """As `dump`, without the specification."""
+def dump_apart(state: Aggregate) -> str:
+    """As `dump`, without the specification; a key has none."""
+    if isinstance(state, ApiKey):
+        return dump(state)
     return _PREFIX[type(state)] + json_text(replace(state, spec=UNSET))[1:]
 
 
-def dump_spec(state: Job | Run) -> str:
-    """The specification as JSON."""
-    return json_text(state.spec)
+def dump_spec(state: Aggregate) -> str:
+    """The specification as JSON; '' for a key, which has none."""
+    return "" if isinstance(state, ApiKey) else json_text(state.spec)
 
 
 def load(kind: type[State], text: bytes) -> State:
@@ -86,9 +90,11 @@ def shape_of(text: bytes) -> int:
 
 
 def read(ref: str, version: bytes, state: bytes, spec: bytes, fence: bytes) -> Snapshot:
-    """The snapshot in the FIELDS of the hash of `job:<id>` or `run:<id>` (b'' = not there); see `load`."""
+    """The snapshot in the FIELDS of the hash of an aggregate (b'' = not there); see `load`."""
     if not version:
         return NOTHING
+    if ref.startswith("apikey:"):
+        return Snapshot(state=load(ApiKey, state), version=version.decode())
     text = b'%b,"spec":%b}' % (state[:-1], spec)
     loaded = load(Job, text) if ref.startswith("job:") else load(Run, text)
     return Snapshot(state=loaded, version=version.decode(), fence=fence.decode())

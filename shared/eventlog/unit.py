@@ -93,7 +93,7 @@ class Unit(Value, frozen=True, kw_only=True, array_like=True):
     """One decision's writes; the header of commit.lua describes the same fields in the same order.
 
     Attributes:
-        once: the answer that this gives.
+        once: the answers that this gives; if one of their keys has had one, that stands, and nothing is written.
         woken: members of the due index, with the score (ms, as text) that each had when it was read; it must
             still have it, and its time must have come.
         advances: every aggregate that the events advance.
@@ -104,7 +104,7 @@ class Unit(Value, frozen=True, kw_only=True, array_like=True):
         adds_work: refused when Redis is out of memory, as what ends work never is.
     """
 
-    once: Once | None = None
+    once: tuple[Once, ...] = ()
     woken: tuple[tuple[str, str], ...] = ()
     advances: tuple[Advance, ...]
     events: tuple[Draft, ...]
@@ -136,16 +136,18 @@ class Early(Value, frozen=True, kw_only=True):
 
 
 class Answered(Value, frozen=True, kw_only=True):
-    """The key has had this answer before: nothing was written. `position` is that of its commit's last event."""
+    """A key has had this answer before: nothing was written. `position` is that of its commit's last event."""
 
+    digest: str
     fingerprint: str
     answer: str
     position: Position
 
     @classmethod
-    def of(cls, fingerprint: bytes, answer: bytes, position: bytes) -> Answered:
+    def of(cls, digest: str, fingerprint: bytes, answer: bytes, position: bytes) -> Answered:
         """As Redis keeps it."""
         return cls(
+            digest=digest,
             fingerprint=fingerprint.decode(),
             answer=answer.decode(),
             position=Position.parse(position.decode()),

@@ -344,7 +344,7 @@ def _outcome(unit: Unit, row: Any, epoch: int, now_ms: int) -> Outcome:
             return Conflict(ref=conflicting, snapshot=snapshot.read(conflicting, *held))
         case [b"early", ref]:
             return Early(ref=ref.decode())
-        case [b"once", fingerprint, answer, position]:
-            return Answered.of(fingerprint, answer, position)
+        case [b"once", digest, fingerprint, answer, position]:
+            return Answered.of(digest.decode(), fingerprint, answer, position)
         case other:
             raise RuntimeError(f"commit.lua answered {other!r}")

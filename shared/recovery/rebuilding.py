@@ -1,15 +1,16 @@
-"""Making a partition's write side anew from the archive: snapshots, due index, work streams.
+"""Making a partition's write side anew from the archive: snapshots, due index, work streams, API keys.
 
 It equals what was there, to the byte: the same `evolve` over the same events. Left out is what leaves Redis by
-itself: ended runs, and jobs that are over, which commands find in the archive. A running run gets a fresh lease.
+itself: ended runs, jobs that are over, which commands find in the archive, and API keys that were revoked. A running
+run gets a fresh lease.
 
 Everything is taken away first, work streams and due index before what they name, and put back the other way round:
 whoever claims or wakes meanwhile finds all of a run or nothing of it. Leases of partitions stay: they tell who
 serves, not what has happened.
 
 Answers that are given once (`K:once:*`) are kept where the log only lost its tail: what they answer is archived. After
-a fork they go, as they may answer for what was put aside. Those of retries are made anew from the archive's last 24
-hours; whoever adds others adds them to `shared.eventlog.once`.
+a fork they go, as they may answer for what was put aside. Those of retries and of Idempotency-Keys are made anew from
+the archive's last 24 hours; whoever adds others adds them to `shared.eventlog.once`.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from shared.domain import ids, job, run
+from shared.domain import apikey, ids, job, run
 from shared.domain.events import TERMINAL, RunStarted
 from shared.domain.job import Job
 from shared.domain.run import Run, Status
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from shared.domain.events import Change
     from shared.eventlog.keys import Keys
     from shared.eventlog.opening import LogState
+    from shared.eventlog.snapshot import Aggregate
     from shared.readmodel.archive import Connection
 
     Command = tuple[str, ...]  # name, key without the base, arguments
@@ -141,7 +143,7 @@ class Rebuilding:
 
     def _parts(self) -> Iterable[AsyncIterator[Command]]:
         """What is put back, in order: nothing may be found in a work stream before it is whole."""
-        return self._jobs(), self._runs(), self._answers(), self._work()
+        return self._jobs(), self._runs(), self._api_keys(), self._answers(), self._work()
 
     # Away.
 
@@ -233,15 +235,24 @@ class Rebuilding:
             entry = Entry(version, state.spec.queue, state.spec.priority, state.id, follower)
             self._rebuilt.waiting.append(entry)
 
+    async def _api_keys(self) -> AsyncIterator[Command]:
+        rows = await self._connection.fetch(_statement("api_keys"), self._keys.partition, timeout=ASKING_S)
+        events: dict[str, list[asyncpg.Record]] = {}
+        for row in rows:
+            events.setdefault(row["subject"].replace("/", ":", 1), []).append(row)
+        for ref, of_key in events.items():
+            version, state, _ = _fold(ref, of_key, apikey.evolve)
+            if state is not None and state.revoked is None:
+                yield _hash(ref, version, state)
+
     async def _answers(self) -> AsyncIterator[Command]:
         since = self._now - once.REMEMBERED
         rows = self._connection.cursor(
-            _statement("retries_since"), self._keys.partition, since, prefetch=SCANNED, timeout=ASKING_S
+            _statement("answers_since"), self._keys.partition, since, prefetch=SCANNED, timeout=ASKING_S
         )
         async for row in rows:
             event = recorded(row)
-            answer = once.of_change(event.change(), now=self._now)
-            if answer is not None:
+            for answer in once.of_event(event, now=self._now):
                 name = f"once:{answer.digest}"
                 told = ("fingerprint", answer.fingerprint, "answer", answer.answer)
                 yield ("HSET", name, *told, "position", str(event.position))
@@ -301,9 +312,10 @@ def _fold(
     return version, state, fence
 
 
-def _hash(ref: str, version: Position, state: Job | Run, fence: Position | None = None) -> Command:
+def _hash(ref: str, version: Position, state: Aggregate, fence: Position | None = None) -> Command:
     """What sets an aggregate's key; commit.lua writes the same fields."""
-    apart = ("state", snapshot.dump_apart(state), "spec", snapshot.dump_spec(state))
+    spec = snapshot.dump_spec(state)
+    apart = ("state", snapshot.dump_apart(state), *(("spec", spec) if spec else ()))
     return ("HSET", ref, "version", str(version), *apart, *(("fence", str(fence)) if fence else ()))
 
 

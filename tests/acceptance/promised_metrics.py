@@ -46,13 +46,14 @@ def from_0(role, moment, holds, /, *, to=0, **labels):
 
 
 CONTRACT = {
-    # The API. The story asks for one job that there isn't.
+    # The API. The story asks for one job that there isn't, and once without saying who asks.
     "http_requests_total": counter(
         at("last", "api", method="POST", route="/api/v1/jobs", status="201"),
         at("last", "api", equals(1), method="GET", route=JOB, status="404"),
         labels=("method", "route", "status"),
     ),
     "http_request_duration_seconds": histogram(DELAYS, at("last", "api")),
+    "auth_failures_total": counter(at("last", "api", equals(1), reason="missing"), labels=("reason",)),
     "jobs_created_total": counter(at("last", "api", equals(10))),
     # The timer. An interval of a second gives runs; those that the last one overlaps are skipped.
     "occurrences_decided_total": counter(

@@ -5,9 +5,11 @@ import contextlib
 import re
 import shutil
 import signal
+import time
 from pathlib import Path
 
 import asyncpg
+import jwt
 import pytest
 from redis.asyncio import Redis
 from redis.exceptions import WatchError
@@ -24,6 +26,7 @@ from .system import ROLES, System, eventually
 
 PLUGINS = Path(__file__).parents[1] / "plugins"
 LEASE_S = 2
+SECRET = "no secret at all, as it stands in a test"  # noqa: S105 - it is none
 BUSY_S = 7  # more than the executor's five seconds between two counts of a queue
 PAUSE_MS = 3_000  # more than a second passes until an interval of a second is overdue
 PATIENCE_S = 10.0
@@ -41,6 +44,9 @@ def watch(tmp_path_factory):
         "DAYBOOK_CONCURRENCY": str(SLOTS),
         "DAYBOOK_LEASE_SECONDS": str(LEASE_S),
         "DAYBOOK_WAIT_SECONDS": "0.3",
+        "DAYBOOK_AUTH": "on",
+        "DAYBOOK_METRICS_OPEN": "on",
+        "DAYBOOK_SECRET_KEY": SECRET,
         "DAYBOOK_DRAIN_SECONDS": "0",
     }
     system = System(directory, environment=settings)
@@ -56,7 +62,9 @@ def watch(tmp_path_factory):
 async def _story(system, watch):
     watch.look("first", PATIENCE_S)
     await _refuse_cats(system)
-    async with system.client() as http:
+    async with system.client() as nobody:
+        assert (await nobody.get("/api/v1/jobs")).status_code == 401
+    async with system.client(headers={"Authorization": f"Bearer {_token()}"}) as http:
         await _create(http, "cat", "echo")
         await _trigger(http, await _create(http, "fails", "fail", max_retries=0, message="on purpose"))
         await _trigger(
@@ -73,6 +81,11 @@ async def _story(system, watch):
         await _sleep_through_leases(system, http, watch)
         await _fork(system)
         watch.look("last", LAST_PATIENCE_S)
+
+
+def _token():
+    told = {"sub": "ann", "tenant": "default", "role": "editor", "iss": "daybook", "aud": "daybook"}
+    return jwt.encode(told | {"exp": time.time() + 600}, SECRET, algorithm="HS256")
 
 
 async def _keep_busy(http, watch):

@@ -41,7 +41,9 @@ JOB = {"name": "a job", "job_type": "custom", "job_data": {"operation": "echo", 
 class Stage:
     """The API's application over stores of its own, with a projector that can be stopped."""
 
-    def __init__(self, redis_url: str, database_url: str, files_root: Any, *, partitions: int = 2) -> None:
+    def __init__(
+        self, redis_url: str, database_url: str, files_root: Any, *, partitions: int = 2, **told: Any
+    ) -> None:
         self.redis_url, self.database_url = redis_url, database_url
         self.partitions = partitions
         self.prefix = f"t{secrets.token_hex(6)}"
@@ -49,7 +51,7 @@ class Stage:
         self.blocking = connect(redis_url, blocking=True)
         self.metrics, self.health = Metrics(), Health()
         self.stop, self.projecting = Stop(), Stop()
-        self.settings = Settings(wait_seconds=5, files_roots=(files_root,))
+        self.settings = Settings(wait_seconds=5, files_roots=(files_root,), **told)
         self._projector: asyncio.Task | None = None
 
     async def open(self) -> Stage:

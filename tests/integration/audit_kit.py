@@ -13,16 +13,18 @@ from msgspec.structs import replace
 
 from services.projector.audit import verify
 from services.projector.batch import ARCHIVED
-from shared.domain import ids, job, run
+from shared.domain import apikey, ids, job, run
 from shared.domain.commands import (
     CancelRun,
     DeleteJob,
     FailRun,
     InterruptRun,
+    IssueApiKey,
     Output,
     PauseJob,
     ResumeJob,
     RetryRun,
+    RevokeApiKey,
     StartRun,
     SucceedRun,
     TriggerJob,
@@ -106,6 +108,7 @@ async def write(office):
     told |= await _runs_in_all_states(author)
     told["deleted"] = await _a_job_deleted_while_running(author)
     told["late"] = await _a_job_that_was_late(author)
+    told["key"], told["revoked"] = await _keys(author)
     await _reopen(office)
     told["paused"] = await author.create(every=60)
     await author.does(f"job:{told['paused']}", PauseJob(by="ann"))
@@ -217,6 +220,23 @@ async def _a_job_that_was_late(author):
     for run_id in await author.wakes(f"job:{job_id}"):
         await author.runs(run_id)
     return job_id
+
+
+async def _keys(author):
+    """Two API keys, one of which was taken back: their hashes."""
+    partitions = author.office.partitions
+    digests = (apikey.digest(apikey.made_of(f"secret {n}")) for n in itertools.count())
+    hashes = list(
+        itertools.islice((each for each in digests if apikey.partition_of(each, partitions) == 0), 2)
+    )
+    for key in hashes:
+        command = IssueApiKey(
+            id=a_job_id(0, author.time), hash=key, prefix="dbk_", name="a key", role="viewer", tenant="acme",
+            owner="ann", by="tester", expires_at=None,
+        )  # fmt: skip
+        await author.does(f"apikey:{key}", command)
+    await author.does(f"apikey:{hashes[1]}", RevokeApiKey(by="ann"))
+    return hashes
 
 
 async def _reopen(office):
@@ -372,7 +392,9 @@ class Copy:
                 continue
             change = event.change()
             for ref in change.advances:
-                evolve = job.evolve if ref.startswith("job:") else run.evolve
+                if event.type == "ApiKeyRevoked" and ref not in states:
+                    continue
+                evolve = {"job": job, "run": run, "apikey": apikey}[ref.partition(":")[0]].evolve
                 states[ref] = evolve(states.get(ref), change)
                 versions[ref] = str(event.position)
                 if event.type == "RunStarted":
@@ -389,7 +411,7 @@ class Copy:
                 pairs = {"run": state.id} | ({"job": state.job_id} if state.follows else {})
                 pipe.xadd(self.keys.work(state.spec.queue, state.spec.priority), pairs, id=version)
         else:
-            due = state.due_at
+            due = state.due_at if isinstance(state, job.Job) else None
         told = {"version": version, "state": snapshot.dump_apart(state), "spec": snapshot.dump_spec(state)}
         pipe.hset(self.keys.aggregate(ref), mapping=told | ({"fence": fence} if fence else {}))
         if due is not None:

@@ -435,6 +435,21 @@ async def a_refused_row_is_still_missing(copy):
     )
 
 
+async def a_revoked_key_opens_again(copy):
+    name = copy.keys.aggregate(copy.ref("apikey", "revoked"))
+    told = json.loads(await copy.redis.hget(name, "state"))
+    del told["revoked"]
+    await copy.redis.hset(name, "state", json.dumps(told, separators=(",", ":")))
+
+
+async def a_key_is_revoked_that_nobody_issued(copy):
+    def edit(events):
+        del events[_at(events, "ApiKeyIssued", nth=1)]
+        return events
+
+    await copy.retells(edit)
+
+
 PLANTED = [
     (_edited("RunRequested", where={"trigger": "schedule"}, next_for=_later(seconds=1)), {"occurrences"}),
     (an_occurrence_is_skipped_in_silence, {"occurrences"}),
@@ -458,6 +473,7 @@ PLANTED = [
     (a_run_starts_again_without_being_queued, {"restarts"}),
     (_edited("RunRetryPlanned", wake_at=_later(days=1)), {"retries"}),
     # The projector records what it can't read, and is still right to.
+    (a_key_is_revoked_that_nobody_issued, {"readable"}),
     (a_newer_event_stands_there, {"readable", "refused"}),
     (a_newer_event_of_a_job_stands_there, {"readable", "refused"}),
     (an_event_is_missing, {"positions"}),
@@ -485,12 +501,17 @@ PLANTED = [
     (_redis("ZADD", _due, 1, _ref("job", "once")), {"due_times"}),
     (a_retry_is_late_by_a_day, {"due_times"}),
     (_redis("HSET", _hash("job", "regular"), "version", "1-1"), {"versions"}),
+    (_redis("HSET", _hash("apikey", "key"), "version", "1-1"), {"versions"}),
     (_redis("HSET", _hash("run", "running"), "fence", "1-1"), {"fences"}),
     (a_snapshot_says_something_else, {"snapshots"}),
     (a_snapshot_says_the_same_in_other_bytes, {"snapshots"}),
     (_redis("HSET", _hash("run", "queued"), "spec", "{}"), {"snapshots"}),
     (_redis("DEL", _hash("job", "paused")), {"snapshots"}),
     (_redis("COPY", _hash("job", "paused"), lambda copy: copy.keys.aggregate("job:nobody")), {"snapshots"}),
+    (a_revoked_key_opens_again, {"snapshots"}),
+    (_redis("DEL", _hash("apikey", "key")), {"snapshots"}),
+    (_redis("COPY", _hash("apikey", "key"), lambda copy: copy.keys.aggregate("apikey:nobody")), {"snapshots"}),
+    (_redis("ZADD", _due, 1, _ref("apikey", "key")), {"strays"}),
     (_sql("update book.snapshots set pos = pos - 1 where ref = 'job:' || $1 /* regular */"), {"book_snapshots"}),
     (_sql("delete from book.snapshots where ref = 'job:' || $1 /* regular */"), {"book_snapshots"}),
     (_sql("update ledger.jobs set revision = revision + 1 where id = $1 /* regular */"), {"jobs"}),

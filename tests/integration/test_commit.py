@@ -189,10 +189,54 @@ async def test_a_beat_between_reading_and_committing_saves_the_run(bench):
 
 async def test_once_gives_the_first_answer_again(bench):
     once = Once(digest="d", fingerprint="f", answer="a1")
-    first = await bench.log.commit(0, a_unit(once=once))
-    again = await bench.log.commit(0, a_unit("job:" + a_job_id(), once=replace(once, answer="a2")))
-    assert again == Answered(fingerprint="f", answer="a1", position=first.last)
+    first = await bench.log.commit(0, a_unit(once=(once,)))
+    again = await bench.log.commit(0, a_unit("job:" + a_job_id(), once=(replace(once, answer="a2"),)))
+    assert again == Answered(digest="d", fingerprint="f", answer="a1", position=first.last)
     assert 0 < await bench.redis.pttl(bench.log.keys(0).once("d")) <= once.ttl_ms
+
+
+async def test_a_unit_may_give_several_answers_and_the_first_that_was_given_stands(bench):
+    one, two = (Once(digest=each, fingerprint=f"f{each}", answer=f"a{each}") for each in "de")
+    first = await bench.log.commit(0, a_unit(once=(one, two)))
+    for digest in "de":
+        kept = Answered(digest=digest, fingerprint=f"f{digest}", answer=f"a{digest}", position=first.last)
+        assert await bench.log.answered(0, digest) == kept
+    before = await everything(bench)
+    new = Once(digest="new", fingerprint="f", answer="a")
+    again = await bench.log.commit(0, a_unit("job:" + a_job_id(), once=(new, two, one)))
+    assert (again.digest, again.answer) == ("e", "ae")
+    assert await bench.log.answered(0, "new") is None
+    assert await everything(bench) == before
+
+
+async def test_a_command_that_changes_nothing_any_more_gets_its_answer(bench):
+    job_id = a_job_id(made_at=bench.log.now())
+    create = CreateJob(job_id=job_id, spec=a_spec(every=3600), owner="ann", tenant="t")
+    await bench.decider.decide(f"job:{job_id}", create, TESTER)
+    once = (Once(digest="d", fingerprint="f", answer="a"),)
+    first = await bench.decider.decide(f"job:{job_id}", PauseJob(by="ann"), TESTER, once=once)
+    again = await bench.decider.decide(f"job:{job_id}", PauseJob(by="ann"), TESTER, once=once)
+    assert (again.answered.position, again.changes) == (first.last, ())
+    other = (Once(digest="other", fingerprint="f", answer="a"),)
+    assert (
+        await bench.decider.decide(f"job:{job_id}", PauseJob(by="ann"), TESTER, once=other)
+    ).answered is None
+
+
+async def test_what_is_settled_before_a_command_is_not_caused_by_its_key(bench, monkeypatch):
+    job_id = a_job_id(made_at=bench.log.now())
+    create = CreateJob(job_id=job_id, spec=a_spec(every=1), owner="ann", tenant="t")
+    await bench.decider.decide(f"job:{job_id}", create, TESTER)
+    late = bench.log.now() + timedelta(seconds=2500)  # two units of a backlog, then the command
+    monkeypatch.setattr(bench.log, "now", lambda: late)
+    trigger = TriggerJob(run_id=a_job_id(), correlation_id="c", overlap_policy="allow")
+    once = (Once(digest="d", fingerprint="f", answer="a"),)
+    done = await bench.decider.decide(f"job:{job_id}", trigger, replace(TESTER, cause="key:d:f"), once=once)
+    entries = await bench.redis.xrange(bench.log.keys(0).log)
+    caused = {entry: fields[b"cause"] for entry, fields in entries}
+    count = done.last.pos - done.first.pos + 1
+    assert len(entries) - 2 > count, "some of it was settled before"
+    assert [entry for entry, cause in caused.items() if cause] == [entry for entry, _ in entries[-count:]]
 
 
 async def test_what_is_settled_before_a_command_is_not_its_answer(bench, monkeypatch):
@@ -203,9 +247,11 @@ async def test_what_is_settled_before_a_command_is_not_its_answer(bench, monkeyp
     monkeypatch.setattr(bench.log, "now", lambda: late)
     once = Once(digest="d", fingerprint="f", answer="a1")
     trigger = TriggerJob(run_id=a_job_id(), correlation_id="c", overlap_policy="allow")
-    done = await bench.decider.decide(f"job:{job_id}", trigger, TESTER, once=once)
+    done = await bench.decider.decide(f"job:{job_id}", trigger, TESTER, once=(once,))
     assert (done.answered, done.changes[-1].event.trigger) == (None, "manual")
-    assert await bench.log.answered(0, "d") == Answered(fingerprint="f", answer="a1", position=done.last)
+    assert await bench.log.answered(0, "d") == Answered(
+        digest="d", fingerprint="f", answer="a1", position=done.last
+    )
 
 
 async def test_a_command_that_its_own_first_try_stands_in_the_way_of_gets_that_ones_answer(bench):
@@ -214,12 +260,12 @@ async def test_a_command_that_its_own_first_try_stands_in_the_way_of_gets_that_o
     await bench.decider.decide(f"job:{job_id}", create, TESTER)
     once = Once(digest="d", fingerprint="f", answer="a1")
     trigger = TriggerJob(run_id=a_job_id(), correlation_id="c")
-    first = await bench.decider.decide(f"job:{job_id}", trigger, TESTER, once=once)
+    first = await bench.decider.decide(f"job:{job_id}", trigger, TESTER, once=(once,))
     again = replace(trigger, run_id=a_job_id())
-    second = await bench.decider.decide(f"job:{job_id}", again, TESTER, once=replace(once, answer="a2"))
+    second = await bench.decider.decide(f"job:{job_id}", again, TESTER, once=(replace(once, answer="a2"),))
     assert (second.answered.answer, second.answered.position, second.changes) == ("a1", first.last, ())
     with pytest.raises(Overlaps):
-        await bench.decider.decide(f"job:{job_id}", again, TESTER, once=replace(once, digest="another"))
+        await bench.decider.decide(f"job:{job_id}", again, TESTER, once=(replace(once, digest="another"),))
     with pytest.raises(Overlaps):
         await bench.decider.decide(f"job:{job_id}", again, TESTER)
 

@@ -74,7 +74,7 @@ async def test_a_run_that_was_retried_is_not_retried_again_after_redis_was_wiped
         spec=held.spec,
     )
     answer = of_retry(ended, answer=retried)
-    written = await office.decider.decide(f"job:{job_id}", command, TESTER, once=answer)
+    written = await office.decider.decide(f"job:{job_id}", command, TESTER, once=(answer,))
     await all_of(office.projector())
     key = office.keys(0).once(answer.digest)
     before, left_ms = await office.redis.hgetall(key), await office.redis.pttl(key)
@@ -85,7 +85,7 @@ async def test_a_run_that_was_retried_is_not_retried_again_after_redis_was_wiped
     assert 0 < left_ms - await office.redis.pttl(key) < 60_000
     other = replace(command, run_id=a_job_id(0, office.log.now()))
     again = await office.decider.decide(
-        f"job:{job_id}", other, TESTER, once=of_retry(ended, answer=other.run_id)
+        f"job:{job_id}", other, TESTER, once=(of_retry(ended, answer=other.run_id),)
     )
     assert again.answered.answer == retried
 

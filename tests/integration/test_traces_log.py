@@ -139,14 +139,16 @@ async def test_of_two_creates_at_once_under_one_key_the_second_gets_the_firsts_a
                 CreateJob(job_id=job, spec=a_spec(), owner="ann", tenant="t"),
                 TESTER,
                 held=NOTHING,
-                once=Once(digest="key", fingerprint="f", answer=job),
+                once=(Once(digest="key", fingerprint="f", answer=job),),
             )
             for process, job in zip(processes, jobs, strict=True)
         )
     )
     (first,) = [each for each in both if each.answered is None]
     (second,) = [each for each in both if each.answered is not None]
-    expected = Answered(fingerprint="f", answer=first.ref.removeprefix("job:"), position=first.last)
+    expected = Answered(
+        digest="key", fingerprint="f", answer=first.ref.removeprefix("job:"), position=first.last
+    )
     assert second.answered == expected
     assert (await kinds(bench.redis, bench.log.keys(0))).count("JobCreated") == 1
     assert (await bench.log.load(second.ref))[second.ref] is NOTHING

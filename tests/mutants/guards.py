@@ -49,6 +49,10 @@ def _in(file: str, *names: str) -> tuple[str, ...]:
     return tuple(f"tests/integration/{file}.py::{name}" for name in names)
 
 
+def _unit(file: str, *names: str) -> tuple[str, ...]:
+    return tuple(f"tests/unit/{file}.py::{name}" for name in names)
+
+
 GUARDS = (
     Guard(
         name="version",
@@ -318,5 +322,176 @@ GUARDS = (
         text="left[(at - 1) % queues + 1] = true",
         instead="left[(at - 1) % queues + 1] = nil",
         tests=_in("test_executor", "test_whoever_leaves_runs_rings_for_the_next"),
+    ),
+    Guard(
+        name="revision",
+        protects="an edit made up from an older revision is refused also when the newer one comes in between",
+        file="shared/domain/job.py",
+        text="if command.if_revision is not None and job.revision not in command.if_revision:",
+        instead="if False:",
+        tests=_in("test_api_concurrency", "test_the_revision_is_compared_where_it_is_decided"),
+    ),
+    Guard(
+        name="key-in-commit",
+        protects="trace 12: of two requests under one key one is written",
+        file="services/api/idempotency.py",
+        text="(key.once(answer),)",
+        instead="()",
+        tests=_in(
+            "test_api_idempotency",
+            "test_of_two_at_once_on_two_processes_one_does_it_and_both_get_its_answer",
+        ),
+    ),
+    Guard(
+        name="key-waits",
+        protects="trace 16: a replay waits for the archive like the first answer",
+        file="services/api/idempotency.py",
+        text="fates.add(await deps.archive.fate(partition, position, None, left_s))",
+        instead="pass",
+        tests=_in("test_api_idempotency", "test_a_replay_waits_for_the_archive_like_the_first_answer"),
+    ),
+    Guard(
+        name="key-rebuilt",
+        protects="a log made anew from the archive knows the keys of the last day",
+        file="shared/eventlog/once.py",
+        text="if kind == _CAUSE:",
+        instead="if False:",
+        tests=_in("test_api_idempotency", "test_keys_of_the_last_day_survive_redis"),
+    ),
+    Guard(
+        name="auth-revoked",
+        protects="a revoked key opens nothing from the next request on",
+        file="shared/domain/apikey.py",
+        text="return self.revoked is None and (",
+        instead="return (",
+        tests=_in(
+            "test_api_auth", "test_a_key_is_shown_once_and_opens_until_the_request_after_its_revocation"
+        ),
+    ),
+    Guard(
+        name="auth-role",
+        protects="a route is closed to roles below its own",
+        file="services/api/auth.py",
+        text="if not allows(principal.role, least):",
+        instead="if False:",
+        tests=_in(
+            "test_api_auth", "test_a_route_is_open_to_its_role_and_closed_to_those_below_and_to_nobody"
+        ),
+    ),
+    Guard(
+        name="auth-forgotten",
+        protects="a route that is not in the table needs an admin",
+        file="services/api/auth.py",
+        text='_NEEDED.get(endpoint or "", "admin")',
+        instead='_NEEDED.get(endpoint or "")',
+        tests=_in("test_api_auth", "test_every_route_has_a_role_and_one_that_is_forgotten_needs_an_admin"),
+    ),
+    Guard(
+        name="auth-token-of-key",
+        protects="a token ends with the key that it was given for",
+        file="services/api/auth.py",
+        text="        if claims.key:\n",
+        instead="        if False:\n",
+        tests=_in("test_api_auth", "test_a_key_is_exchanged_for_a_token_that_ends_with_it"),
+    ),
+    Guard(
+        name="tenant-write",
+        protects="nobody commands another tenant's job",
+        file="shared/eventlog/decider.py",
+        text="if isinstance(state, Job) and state.tenant != tenant:",
+        instead="if False:",
+        tests=_in("test_api_auth", "test_what_is_another_tenants_is_not_there"),
+    ),
+    Guard(
+        name="tenant-run",
+        protects="nobody commands another tenant's run",
+        file="shared/eventlog/decider.py",
+        text="if not isinstance(its, Job) or its.tenant != tenant:",
+        instead="if False:",
+        tests=_in("test_api_auth", "test_what_is_another_tenants_is_not_there"),
+    ),
+    Guard(
+        name="tenant-jobs-page",
+        protects="jobs_page.sql tells of the own tenant only",
+        file="services/api/queries/jobs_page.sql",
+        text="and ($5::text is null or tenant = $5)",
+        instead="and ($5::text is null or true)",
+        tests=_in("test_api_auth", "test_what_is_another_tenants_is_not_there"),
+    ),
+    Guard(
+        name="quota",
+        protects="a named principal has so many jobs and no more",
+        file="services/api/jobs.py",
+        text="            await self._keep_quota(principal)\n",
+        instead="",
+        tests=_in("test_api_auth", "test_a_named_principal_has_so_many_jobs_and_no_more"),
+    ),
+    Guard(
+        name="keys-rebuilt",
+        protects="a healed log has its keys",
+        file="shared/recovery/rebuilding.py",
+        text="self._runs(), self._api_keys(), self._answers()",
+        instead="self._runs(), self._answers()",
+        tests=_in("test_api_auth", "test_keys_come_back_with_a_rebuilt_log_and_revoked_ones_do_not"),
+    ),
+    Guard(
+        name="token-expiry",
+        protects="a token that has expired is not believed",
+        file="services/api/tokens.py",
+        text='if now_s >= _seconds(told, "exp") + LEEWAY_S:',
+        instead="if False:",
+        tests=_unit("test_tokens", "test_what_a_token_says_must_be_whole_and_for_us"),
+    ),
+    Guard(
+        name="tenant-before-412",
+        protects="nobody learns the revision of another tenant's job",
+        file="services/api/jobs.py",
+        text="""        await self._write.refuse_foreign(held)
+        if not isinstance(held.state, Job) or""",
+        instead="        if not isinstance(held.state, Job) or",
+        tests=_in("test_api_auth", "test_what_is_another_tenants_is_not_there"),
+    ),
+    Guard(
+        name="tenant-revision",
+        protects="a revision is told to its job's tenant only",
+        file="services/api/ledger.py",
+        text='self._ask_within("revision", f"job/{job_id}", number)',
+        instead='self._ask("revision", f"job/{job_id}", number, None)',
+        tests=_in("test_api_auth", "test_what_is_another_tenants_is_not_there"),
+    ),
+    Guard(
+        name="key-of-tenant",
+        protects="an Idempotency-Key is of a tenant, too: another's principal of the same name has another key",
+        file="services/api/idempotency.py",
+        text="key_of(principal.tenant, principal.id, route,",
+        instead="key_of(principal.id, route,",
+        tests=_in("test_api_auth", "test_an_idempotency_key_is_of_a_principal_and_its_tenant"),
+    ),
+    Guard(
+        name="key-of-principal",
+        protects="an Idempotency-Key is its principal's",
+        file="services/api/idempotency.py",
+        text="key_of(principal.tenant, principal.id, route,",
+        instead="key_of(principal.tenant, route,",
+        tests=_in("test_api_auth", "test_an_idempotency_key_is_of_a_principal_and_its_tenant"),
+    ),
+    Guard(
+        name="quota-second",
+        protects="of two under one key the second isn't refused for the place that the first has taken",
+        file="services/api/idempotency.py",
+        text="if problem.status >= _FAULT_HERE or (again := await self.again(key, partition)) is None:",
+        instead="if (again := None) is None:",
+        tests=_in(
+            "test_api_auth",
+            "test_the_second_of_two_gets_the_first_ones_answer_where_that_has_filled_the_quota",
+        ),
+    ),
+    Guard(
+        name="audit-keys",
+        protects="the audit compares API keys with their events",
+        file="services/projector/audit/write_side.py",
+        text='if kind in {"job", "run", "apikey"}:',
+        instead='if kind in {"job", "run"}:',
+        tests=_in("test_audit", "test_a_violation_is_seen_by_its_own_line"),
     ),
 )

@@ -30,7 +30,7 @@ from shared.domain.events import (
     RunRequested,
     RunSucceeded,
 )  # fmt: skip
-from shared.domain.refusals import IllegalTransition, NeverFires, NoSuchJob, Overlaps
+from shared.domain.refusals import IllegalTransition, NeverFires, NoSuchJob, Overlaps, StaleRevision
 from shared.domain.spec import run_spec
 from shared.testing import NOON, a_job_id, a_spec, at
 
@@ -385,3 +385,31 @@ def test_an_interval_never_drifts():
         now = state.next_for + timedelta(milliseconds=late_ms)
         _, state = when(state, Wake(), now)
         assert (state.next_for - NOON) % timedelta(seconds=7) == timedelta()
+
+
+EDITS = [
+    UpdateJob(spec=a_spec(name="other")),
+    UpdateJob(spec=a_spec()),
+    PauseJob(by="ann"),
+    ResumeJob(by="ann"),
+    DeleteJob(by="ann"),
+    TriggerJob(run_id=a_job_id(partition=3), correlation_id="c"),
+]
+
+
+@pytest.mark.parametrize("command", EDITS)
+def test_a_wish_made_up_from_another_revision_is_refused(command):
+    state = a_job()
+    for wanted in ((), (2,), (2, 3)):
+        with pytest.raises(StaleRevision) as caught:
+            job.decide(state, replace(command, if_revision=wanted), NOON)
+        assert caught.value.current == "1"
+    for wanted in (None, (1,), (3, 1)):
+        assert job.decide(state, replace(command, if_revision=wanted), NOON) == job.decide(
+            state, command, NOON
+        )
+
+
+def test_a_wish_made_up_from_another_revision_settles_nothing():
+    with pytest.raises(StaleRevision):
+        job.decide(a_job(every=1), PauseJob(by="ann", if_revision=(2,)), at(5_000))

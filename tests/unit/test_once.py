@@ -5,9 +5,12 @@ from datetime import timedelta
 import pytest
 from msgspec.structs import replace
 
-from shared.domain.events import Change, RunRequested, RunSucceeded
+from shared.domain import ids
+from shared.domain.events import Change, JobPaused, RunRequested, RunSucceeded
 from shared.domain.spec import run_spec
 from shared.eventlog import once
+from shared.eventlog.envelope import Recorded, encode
+from shared.eventlog.position import Position
 from shared.testing import NOON, a_job_id, a_spec
 
 OLD, NEW = a_job_id(), a_job_id()
@@ -47,3 +50,39 @@ def test_each_run_has_a_digest_of_its_own_whoever_answers():
 )
 def test_nothing_else_is_kept_and_nothing_longer(event, now):
     assert once.of_change(_change(event), now=now) is None
+
+
+KEY = once.key_of("ann", "POST /x", "k", asked="{}")
+
+
+def _recorded(event, subject, cause):
+    at = ids.to_ms(NOON)
+    return Recorded(
+        0, Position(1, 9), "id", type(event).__name__, event.VERSION, subject, "", "subject", at, "ann", cause, "c", "",
+        encode(event),
+    )  # fmt: skip
+
+
+def test_a_key_is_kept_as_its_commit_kept_it_for_the_rest_of_its_day():
+    paused = _recorded(JobPaused(by="ann", reason="", paused_at=NOON), "job/j", KEY.cause)
+    kept = replace(KEY.once("job:j"), ttl_ms=23 * 3600 * 1000)
+    assert list(once.of_event(paused, now=NOON + timedelta(hours=1))) == [kept]
+    assert list(once.of_event(paused, now=NOON + DAY)) == []
+
+
+def test_a_retry_under_a_key_keeps_both():
+    requested = _recorded(REQUESTED, f"run/{NEW}", KEY.cause)
+    both = list(once.of_event(requested, now=NOON))
+    assert both == [once.of_retry(OLD, answer=NEW), KEY.once(f"run:{NEW}")]
+    assert list(once.of_event(replace(requested, cause="an event's id"), now=NOON)) == both[:1]
+
+
+def test_a_key_is_one_scopes_and_one_requests():
+    others = [
+        once.key_of("bob", "POST /x", "k", asked="{}"),
+        once.key_of("ann", "POST /y", "k", asked="{}"),
+        once.key_of("ann", "POST /x", "l", asked="{}"),
+    ]
+    assert len({each.digest for each in (KEY, *others)}) == 4
+    assert once.key_of("ann", "POST /x", "k", asked="[]").digest == KEY.digest
+    assert once.key_of("ann", "POST /x", "k", asked="[]").fingerprint != KEY.fingerprint

@@ -94,6 +94,7 @@ WRONG = [
     ("DAYBOOK_LOG_LEVEL", "LOUD", "DEBUG, INFO, WARNING, ERROR or CRITICAL"),
     ("DAYBOOK_LOG_FORMAT", "xml", "auto, json or console"),
     ("DAYBOOK_ENV", "staging", "development or production"),
+    ("DAYBOOK_AUTH", "maybe", "off or on"),
     ("DAYBOOK_QUEUES", "a b", "names of letters"),
     ("DAYBOOK_QUEUES", ",", "names of letters"),
     ("DAYBOOK_PREFIX", "a{b}", "1 to 40 letters"),
@@ -138,7 +139,6 @@ def test_all_that_is_wrong_is_said_at_once(monkeypatch):
         ("DAYBOOK_ALLOW_SQL", "DAYBOOK_ALLOW_SQL is not available yet: remove it."),
         ("DAYBOOK_ALLOW_SHELL", "DAYBOOK_ALLOW_SHELL is not available yet: remove it."),
         ("DAYBOOK_DATABASE_READ_URL", "DAYBOOK_DATABASE_READ_URL is not available yet: remove it."),
-        ("DAYBOOK_REQUIRE_IF_MATCH", "DAYBOOK_REQUIRE_IF_MATCH is not available yet: remove it."),
     ],
 )
 def test_an_unknown_setting_stops_the_start(monkeypatch, name, said):
@@ -163,7 +163,27 @@ def test_variables_that_others_read_are_let_pass(monkeypatch):
 
 def test_production_does_not_start_without_authentication(monkeypatch):
     monkeypatch.setenv("DAYBOOK_ENV", "production")
-    assert refusal().startswith("DAYBOOK_ENV=production is not available yet")
+    assert refusal().startswith("DAYBOOK_ENV=production is refused with DAYBOOK_AUTH=off")
+    monkeypatch.setenv("DAYBOOK_AUTH", "on")
+    assert settings.load().auth == "on"
+
+
+def test_a_secret_that_can_be_found_by_trying_is_refused_where_it_signs_tokens(monkeypatch):
+    monkeypatch.setenv("SECRET_KEY", "x" * 31)
+    assert settings.load().auth == "off"
+    assert refusal(auth="on").startswith("DAYBOOK_SECRET_KEY is refused with DAYBOOK_AUTH=on")
+    monkeypatch.setenv("SECRET_KEY", "x" * 32)
+    assert settings.load(auth="on").auth == "on"
+
+
+@pytest.mark.parametrize("source", ["/etc/keys.json", "https://id.example/keys", "http://127.0.0.1:9/keys"])
+def test_keys_of_tokens_are_read_from_a_file_or_where_nobody_can_stand_between(source):
+    assert settings.load(jwks=source).jwks == source
+
+
+@pytest.mark.parametrize("source", ["http://id.example/keys", "ftp://host/keys", "file:///etc/keys"])
+def test_keys_of_tokens_are_not_read_from_elsewhere(source):
+    assert "jwks" in refusal(jwks=source)
 
 
 @pytest.mark.parametrize(

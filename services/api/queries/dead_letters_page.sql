@@ -1,5 +1,5 @@
 -- Ended runs that nobody has retried, of jobs that are still there, oldest first. $1 status, $2 job, $3 job type, $4 queue, $5 class of the error, $6 its
--- fingerprint, $7 and $8 from when to before when they ended (null: any), $9 limit. Ids begin with their time: their
+-- fingerprint, $7 and $8 from when to before when they ended (null: any), $9 limit, $10 tenant of the jobs (null: any). Ids begin with their time: their
 -- order is that of the index on the status, so nothing is sorted.
 select id, job_id
 from ledger.runs as dead
@@ -12,6 +12,7 @@ where
     and ($6::text is null or error_fingerprint = $6)
     and ($7::timestamptz is null or finished_at >= $7)
     and ($8::timestamptz is null or finished_at < $8)
+    and ($10::text is null or exists (select from ledger.jobs as theirs where theirs.id = dead.job_id and theirs.tenant = $10))
     and not exists (select 1 from ledger.jobs where jobs.id = dead.job_id and jobs.status = 'deleted')
     and not exists (
         select 1

@@ -1,5 +1,6 @@
 -- Failed runs by what they failed of, the largest group first: how many, how many of these were retried, of how many
--- jobs, when, and the newest. $1 job, $2 job type, $3 and $4 from when to before when they ended (null: any), $5 limit.
+-- jobs, when, and the newest. $1 job, $2 job type, $3 and $4 from when to before when they ended (null: any), $5 limit, $6
+-- tenant of the jobs (null: any).
 with dead as (
     select
         id,
@@ -19,6 +20,7 @@ with dead as (
         and ($2::text is null or job_type = $2)
         and ($3::timestamptz is null or finished_at >= $3)
         and ($4::timestamptz is null or finished_at < $4)
+        and ($6::text is null or exists (select from ledger.jobs as theirs where theirs.id = failed.job_id and theirs.tenant = $6))
 ),
 
 groups as (

@@ -1,4 +1,4 @@
--- The job with this id, deleted or not.
+-- The job with this id, deleted or not. $2 tenant (null: any).
 select *
 from ledger.jobs
-where id = $1
+where id = $1 and ($2::text is null or tenant = $2)

@@ -14,8 +14,8 @@ from services.projector.audit.lines import Invariant
 from services.projector.audit.runs import Stories
 from services.projector.audit.schedules import Decided
 from services.projector.hours import Hour, Hours
-from shared.domain import ids, run
-from shared.domain.events import JobCreated, RunStarted
+from shared.domain import apikey, ids, run
+from shared.domain.events import ApiKeyIssued, JobCreated, RunStarted
 
 if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from services.projector.audit.lines import Findings
     from services.projector.job_rows import JobEntry
     from services.projector.run_rows import RunRow
+    from shared.domain.apikey import ApiKey
     from shared.domain.events import Change
     from shared.domain.run import Run
     from shared.eventlog.envelope import Recorded
@@ -39,16 +40,24 @@ class Standing(NamedTuple):
     fence: str
 
 
+class Given(NamedTuple):
+    """An API key's state and its version."""
+
+    key: ApiKey
+    version: Position
+
+
 class Fold:
     """The events of a partition as far as they were taken.
 
     Attributes:
         jobs: job id → state, version and the row's share.
         runs: run id → state of each unfinished run, and of those in `kept`.
+        keys: hash → state of each API key, revoked or not.
         rows: run id → row of each run whose row has not been compared yet.
         over: ids of runs that have ended since they were last asked for.
         hours: sums of the ledger of hours.
-        unknown: `job:<id>` and `run:<id>` of which an event could not be read.
+        unknown: `job:<id>`, `run:<id>` and `apikey:<hash>` of which an event could not be read.
         unknown_hours: hours since 1970 of events that could not be read.
         unreadable: ids of those events.
         stories: of the runs.
@@ -61,6 +70,7 @@ class Fold:
     def __init__(self, findings: Findings, kept: AbstractSet[str]) -> None:
         self.jobs: dict[str, JobEntry] = {}
         self.runs: dict[str, Standing] = {}
+        self.keys: dict[str, Given] = {}
         self.rows: dict[str, RunRow] = {}
         self.over: list[str] = []
         self.hours: Hours = {}
@@ -88,7 +98,7 @@ class Fold:
             self._give_up(recorded, folded.unreadable[0].message)
 
     def knows(self, ref: str) -> bool:
-        """Whether the state of `job:<id>` or `run:<id>` can be told."""
+        """Whether the state of `job:<id>`, `run:<id>` or `apikey:<hash>` can be told."""
         return ref not in self.unknown
 
     def _take(self, recorded: Recorded, change: Change, *, ledgers: bool) -> None:
@@ -102,6 +112,8 @@ class Fold:
             )
         if run_id and self.knows(f"run:{run_id}"):
             self._take_run(recorded, change, run_id, ledgers=ledgers)
+        if key_hash := _key_of(recorded):
+            self._take_key(recorded, change, key_hash)
 
     def _take_run(self, recorded: Recorded, change: Change, run_id: str, *, ledgers: bool) -> None:
         if not runs.check(self._findings, self.stories, recorded, change.event):
@@ -118,6 +130,16 @@ class Fold:
         else:
             self.runs[run_id] = Standing(state, recorded.position, fence)
 
+    def _take_key(self, recorded: Recorded, change: Change, key_hash: str) -> None:
+        before = self.keys.get(key_hash)
+        if before is None and not isinstance(change.event, ApiKeyIssued):
+            self._findings.wrong(
+                Invariant.READABLE, f"{recorded.place} {recorded.type}: no API key {key_hash} was issued"
+            )
+            return
+        state = apikey.evolve(None if before is None else before.key, change)
+        self.keys[key_hash] = Given(state, recorded.position)
+
     def _give_up(self, recorded: Recorded, reason: str) -> None:
         """Whatever the event advanced can't be told from here on."""
         self._findings.wrong(Invariant.READABLE, f"{recorded.place} {recorded.type} {recorded.id}: {reason}")
@@ -129,11 +151,19 @@ class Fold:
             runs.forget(self.stories, run_id)
         if job_id := projections.job_of(recorded):
             self.unknown.add(f"job:{job_id}")
+        if key_hash := _key_of(recorded):
+            self.unknown.add(f"apikey:{key_hash}")
 
 
 def hour_of(hour: int) -> str:
     """An hour since 1970 as the key of a refused row begins with it."""
     return ids.from_ms(hour * HOUR_MS).isoformat()
+
+
+def _key_of(recorded: Recorded) -> str:
+    """The API key that an event is about, or ''."""
+    kind, _, key_hash = recorded.subject.partition("/")
+    return key_hash if kind == "apikey" else ""
 
 
 def _add(kept: Hours, fresh: Hours) -> None:

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from services.projector.audit.fold import Fold, Standing
     from services.projector.audit.lines import Findings
     from services.projector.job_rows import JobEntry
-    from shared.domain.job import Job
     from shared.domain.run import Run
     from shared.eventlog.position import Position
+    from shared.eventlog.snapshot import Aggregate
 
 POSTPONED_MS = 60_000  # a timer puts off what it can't decide by so much, at most
 _NO_LEASE = timedelta()
@@ -60,6 +60,9 @@ def check(findings: Findings, fold: Fold, seen: Seen, *, now_ms: int) -> None:
         _check_job(findings, entry, seen, now_ms)
     elif kind == "run" and (standing := fold.runs.get(identifier)) is not None:
         _check_run(findings, fold, standing, seen, now_ms)
+    elif kind == "apikey" and (given := fold.keys.get(identifier)) is not None:
+        _check_snapshot(findings, seen, given.key, given.version, may_be_gone=given.key.revoked is not None)
+        _check_due(findings, seen, None, now_ms)
     else:
         _check_stranger(findings, seen, has_been=kind == "run" and has_ended(fold.stories, identifier))
 
@@ -138,7 +141,7 @@ def _check_held(findings: Findings, fold: Fold, state: Run, seen: Seen) -> None:
 
 
 def _check_snapshot(
-    findings: Findings, seen: Seen, state: Job | Run, version: Position, *, may_be_gone: bool
+    findings: Findings, seen: Seen, state: Aggregate, version: Position, *, may_be_gone: bool
 ) -> None:
     if seen.version is None and may_be_gone:
         return
@@ -163,7 +166,7 @@ def _check_snapshot(
             return
 
 
-def _was_written_before(seen: Seen, state: Job | Run) -> bool:
+def _was_written_before(seen: Seen, state: Aggregate) -> bool:
     """Whether an older build wrote what is read as this very state, or its specification, which stays as it is."""
     is_older = snapshot.shape_of(seen.state or b"") < snapshot.SHAPES[type(state)]
     if not is_older and seen.state != snapshot.dump_apart(state).encode():

@@ -105,7 +105,7 @@ async def names(redis: Redis, keys: Sequence[Keys]) -> dict[int, Names]:
         kind, _, more = rest.partition(":")
         if known is None:
             continue
-        if kind in {"job", "run"}:
+        if kind in {"job", "run", "apikey"}:
             known.refs.add(rest)
         elif kind == "work":
             queue, _, priority = more.rpartition(":")
