@@ -238,7 +238,7 @@ async def test_progress_is_shown_while_it_runs_and_is_that_of_this_start(hall):
         await asyncio.sleep(3600)
 
     run = await hall.a_run_of(handler, retry=RetryPolicy(initial_seconds=0))
-    hall.start()
+    hall.start(drain_seconds=0)
     told = await wait_until(lambda: hall.progress(run), "progress is shown")
     assert json.loads(told) == {"ratio": 0.25, "message": "a quarter"}
     step.set()
