@@ -43,6 +43,7 @@ def create_app(deps: Deps) -> Quart:
         PROVIDE_AUTOMATIC_OPTIONS=False,
     )
     app.url_map.strict_slashes = False
+    app.url_map.merge_slashes = False  # an encoded one would be answered with a redirect
     auth = Auth(deps)
     for noun in (
         Jobs(deps),

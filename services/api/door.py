@@ -108,7 +108,7 @@ def no_conditions_but(*heeded: str) -> None:
     """
     for name in CONDITIONS:
         if name in request.headers and name not in heeded:
-            raise Problem("invalid", f"The header {name} means nothing on this route: leave it out.")
+            raise invalid(Fault(pointer=name, detail="means nothing on this route: leave this header out"))
 
 
 def no_parameters() -> None:

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 REF = "#/components/schemas/{model}"
 OBJECT = {"type": "object"}
+TEXT = {"type": "string"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +54,7 @@ class Operation:
         body: the model of what is sent.
         optional: whether the body may be left out.
         parameters: of the query, beside min_position of every read.
+        media: type of the content of an answer.
         refusals: statuses of problems; 500 and 503 are everywhere, and 401, 403 and 429 where there is a role.
         keyed: takes an Idempotency-Key.
         conditional: takes an If-Match; 412 if the job is at another revision.
@@ -71,6 +73,7 @@ class Operation:
     parameters: tuple[str, ...] = ()
     refusals: tuple[int, ...] = ()
     tag: str = "jobs"
+    media: str = "application/json"
     keyed: bool = False
     conditional: bool = False
     edits: bool = False
@@ -256,5 +259,18 @@ OPERATIONS = (
     Operation(
         method="get", path="/readyz", name="readyz", tag="system", role=None, summary="Whether this process can work",
         answers={200: OBJECT, 503: OBJECT},
+    ),
+    Operation(
+        method="get", path="/metrics", name="metrics", tag="system", role="viewer",
+        summary="What this process counts, for Prometheus; DAYBOOK_METRICS_OPEN=on opens it to all",
+        answers={200: TEXT}, media="text/plain",
+    ),
+    Operation(
+        method="get", path="/openapi.json", name="openapi", tag="system", role=None, summary="This document",
+        answers={200: OBJECT},
+    ),
+    Operation(
+        method="get", path="/docs/", name="docs", tag="system", role=None, summary="This document, for people",
+        answers={200: TEXT}, media="text/html",
     ),
 )  # fmt: skip

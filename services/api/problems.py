@@ -59,7 +59,7 @@ _BY_REFUSAL: dict[type[Refused], str] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """One thing that is wrong: a JSON pointer into the body (`?name`: a query parameter), and a sentence."""
+    """One thing that is wrong: a JSON pointer into the body, `?parameter` or a header's name, and a sentence."""
 
     pointer: str
     detail: str
