@@ -137,7 +137,8 @@ REQUESTS = [
     ("PATCH", "/api/v1/jobs/{id}", {"json": {"job_type": "cleanup_task"}}, 422, "invalid", "#/job_data/path"),
     ("PATCH", "/api/v1/jobs/{id}", {"data": b"name: x"}, 415, "unsupported-media-type", None),
     (
-        "PATCH", "/api/v1/jobs/{id}", {"json": {}, "headers": {"Idempotency-Key": "k"}}, 422, "invalid", "Idempotency-Key",
+        "PATCH", "/api/v1/jobs/{id}", {"json": {}, "headers": {"Idempotency-Key": "k"}},
+        422, "invalid", "Idempotency-Key",
     ),
     ("GET", f"/api/v1/jobs/{NOBODY}/revisions", {}, 404, "not-found", None),
     ("GET", f"/api/v1/jobs/{NOBODY}/revisions/1", {}, 404, "not-found", None),
@@ -152,7 +153,7 @@ REQUESTS = [
     ("GET", "/api/v1/jobs/{id}/diff?from=1&to=2", {}, 404, "not-found", None),
     ("POST", "/api/v1/jobs/{id}/revert", {"json": {}}, 422, "invalid", "#/revision"),
     ("POST", "/api/v1/jobs/{id}/revert", {"json": {"revision": 2}}, 404, "not-found", None),
-    ("GET", "/api/v1/jobs/{id}", {"headers": {"If-None-Match": "x"}}, 422, "invalid", None),
+    ("GET", "/api/v1/jobs/{id}", {"headers": {"If-None-Match": "x"}}, 422, "invalid", "If-None-Match"),
     ("DELETE", "/api/v1/jobs", {}, 405, "method-not-allowed", None),
     ("GET", "/api/v1/jobs/{id}/pause", {}, 405, "method-not-allowed", None),
     ("PUT", "/api/v1/jobs/{id}", {}, 415, "unsupported-media-type", None),
