@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from quart import Quart, Response, g, request
 from werkzeug.exceptions import HTTPException
+from werkzeug.routing import BaseConverter
 
 from services.api import door, problems
 from services.api.api_keys import ApiKeys
@@ -43,6 +44,7 @@ def create_app(deps: Deps) -> Quart:
         PROVIDE_AUTOMATIC_OPTIONS=False,
     )
     app.url_map.strict_slashes = False
+    app.url_map.converters["default"] = _Segment
     app.url_map.merge_slashes = False  # an encoded one would be answered with a redirect
     auth = Auth(deps)
     for noun in (
@@ -59,6 +61,12 @@ def create_app(deps: Deps) -> Quart:
     _Frame(deps, auth).mount(app)
     app.asgi_app = LargeBodies(app, limit=BODY_MAX)  # type: ignore[method-assign]
     return app
+
+
+class _Segment(BaseConverter):
+    """A variable part of a path is no word that a path of ours has there: so what `Allow` lists is true."""
+
+    regex = r"(?!(?:bulk|redrive)$)[^/]+"
 
 
 class _Frame:

@@ -120,8 +120,7 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
     door.POSITION_PARAMETER: {
         "type": "string",
         "pattern": "^[0-9]{1,4}:[0-9]{1,16}-[0-9]{1,16}(,[0-9]{1,4}:[0-9]{1,16}-[0-9]{1,16})*$",
-        "examples": [POSITION],
-        "description": "the answer is no older than this Daybook-Position",
+        "description": "<partition>:<epoch>-<pos>: the answer is no older than this Daybook-Position",
     },
 }
 _HEADERS: dict[str, dict[str, Any]] = {

@@ -5,7 +5,7 @@ import pytest
 from .api_stage import stage_on
 from .fuzz import Fuzzer
 
-A_FEW, MANY = 1_200, 12_000
+A_FEW, MANY = 2_000, 12_000
 LOOKED_AT_EVERY = 100
 POINTED = {"invalid", "not-available-yet"}  # the problems that are about a place in the request
 
