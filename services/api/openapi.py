@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic.json_schema import models_json_schema
 
-from services.api import door, jobs, lists, problems, runs
+from services.api import door, event_filter, jobs, lists, problems, runs
 from services.api.dead_letters import GROUPS, GROUPS_MAX
 from services.api.operations import OPERATIONS, REF, Operation, ref
 from services.api.requests import (
@@ -92,6 +92,7 @@ _EVENT = {
 }  # fmt: skip
 
 
+_PLACES = {"type": "string", "examples": ["0:1763900000000-17,1:1763900000000-4"]}
 _PARAMETERS: dict[str, dict[str, Any]] = {
     "attempt": {"type": "integer", "minimum": 1},
     "page": {"type": "integer", "minimum": 1, "maximum": lists.PAGE_MAX, "default": 1},
@@ -104,7 +105,18 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
     "to": {"type": "string", "format": "date-time", "description": "ended before this time"},
     "limit": {"type": "integer", "minimum": 1, "maximum": GROUPS_MAX, "default": GROUPS},
     door.POSITION_PARAMETER: {"type": "string", "examples": ["2:1763900000000-17"]},
-}
+    "execution_id": {"type": "string", "format": "uuid"},
+    "type": {
+        "type": "array",
+        "items": {"type": "string", "enum": list(event_filter.TYPES)},
+        "description": "may be repeated; names such as JobCreated are taken as well",
+    },
+    "actor": {"type": "string", "description": "who was behind it"},
+    "cursor": {"type": "string", "description": "the last page's next_cursor"},
+    "after": {**_PLACES, "description": "only what follows, in the partitions that it names"},
+    "before": {**_PLACES, "description": "only what comes before, in the partitions that it names"},
+    "last_event_id": {**_PLACES, "description": "as the header Last-Event-ID, which goes before it"},
+} | {name: {"type": "string", "format": "date-time"} for name in event_filter.TIMES}
 _HEADERS: dict[str, dict[str, Any]] = {
     door.KEY_HEADER: {
         "type": "string",
@@ -115,6 +127,10 @@ _HEADERS: dict[str, dict[str, Any]] = {
         "type": "string",
         "description": "the ETag of the job, or *: its revision must still be this",
     },
+    "Last-Event-ID": {
+        **_PLACES,
+        "description": "the id sent last: the stream goes on after it, without a gap or a repeat",
+    },
     "If-None-Match": {"type": "string", "description": "ETags that the client has"},
 }
 _SCHEMES = {
@@ -122,6 +138,10 @@ _SCHEMES = {
     "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "an API key (dbk_…)"},
 }
 _AUTH = (401, 403, 429)  # where DAYBOOK_AUTH is on
+_LIST_EVENTS = {
+    "sort": {"type": "string", "enum": list(event_filter.ORDERS), "default": event_filter.ORDERS[0]},
+    "limit": {"type": "integer", "minimum": 1, "maximum": lists.SIZE_MAX},
+}
 _STATUSES = {
     "list_jobs": jobs.STATUSES,
     "list_executions": runs.STATUSES,
@@ -161,7 +181,10 @@ def _told(operation: Operation) -> dict[str, Any]:
         "summary": operation.summary,
         "tags": [operation.tag],
         "parameters": list(_parameters(operation)),
-        "responses": {str(status): _answer(status, schema) for status, schema in operation.answers.items()},
+        "responses": {
+            str(status): _answer(status, schema, operation.media)
+            for status, schema in operation.answers.items()
+        },
     }
     refusals = operation.refusals if operation.tag == "system" else (*operation.refusals, 500, 503)
     refusals += (412,) * operation.conditional + (428,) * operation.edits
@@ -203,6 +226,7 @@ def _parameters(operation: Operation) -> Iterator[dict[str, Any]]:
         (door.KEY_HEADER, operation.keyed),
         ("If-Match", operation.conditional),
         ("If-None-Match", 304 in operation.answers),  # noqa: PLR2004 - HTTP's number,
+        ("Last-Event-ID", operation.media == event_filter.STREAMED),
     ):
         if is_taken:
             yield {"name": name, "in": "header", "schema": _HEADERS[name]}
@@ -214,16 +238,18 @@ def _parameters(operation: Operation) -> Iterator[dict[str, Any]]:
 def _schema(operation: Operation, name: str) -> dict[str, Any]:
     if operation.name == "diff_job_revisions" and name in {"from", "to"}:
         return {"type": "integer", "minimum": 1, "description": "number of a revision"}
+    if operation.name == "list_events" and name in _LIST_EVENTS:
+        return _LIST_EVENTS[name]
     return _PARAMETERS[name]
 
 
-def _answer(status: int, schema: Any) -> dict[str, Any]:
+def _answer(status: int, schema: Any, media: str) -> dict[str, Any]:
     words = {
         200: "Done", 201: "Made, and archived", 202: "Written; the archive lags: look at Location later",
         204: "Done", 304: "It is as If-None-Match says that you have it", 503: "It fails: the checks say what",
     }  # fmt: skip
     told: dict[str, Any] = {"description": words[status]}
-    return told if schema is None else told | {"content": {"application/json": {"schema": schema}}}
+    return told if schema is None else told | {"content": {media: {"schema": schema}}}
 
 
 def _refusal(status: int) -> dict[str, Any]:
