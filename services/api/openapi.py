@@ -92,7 +92,7 @@ _EVENT = {
 }  # fmt: skip
 
 
-_PLACES = {"type": "string", "examples": ["0:1763900000000-17,1:1763900000000-4"]}
+_PLACES: dict[str, Any] = {"type": "string", "examples": ["0:1763900000000-17,1:1763900000000-4"]}
 _PARAMETERS: dict[str, dict[str, Any]] = {
     "attempt": {"type": "integer", "minimum": 1},
     "page": {"type": "integer", "minimum": 1, "maximum": lists.PAGE_MAX, "default": 1},
@@ -116,7 +116,8 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
     "after": {**_PLACES, "description": "only what follows, in the partitions that it names"},
     "before": {**_PLACES, "description": "only what comes before, in the partitions that it names"},
     "last_event_id": {**_PLACES, "description": "as the header Last-Event-ID, which goes before it"},
-} | {name: {"type": "string", "format": "date-time"} for name in event_filter.TIMES}
+    **{name: {"type": "string", "format": "date-time"} for name in event_filter.TIMES},
+}
 _HEADERS: dict[str, dict[str, Any]] = {
     door.KEY_HEADER: {
         "type": "string",
@@ -138,7 +139,7 @@ _SCHEMES = {
     "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "an API key (dbk_…)"},
 }
 _AUTH = (401, 403, 429)  # where DAYBOOK_AUTH is on
-_LIST_EVENTS = {
+_LIST_EVENTS: dict[str, dict[str, Any]] = {
     "sort": {"type": "string", "enum": list(event_filter.ORDERS), "default": event_filter.ORDERS[0]},
     "limit": {"type": "integer", "minimum": 1, "maximum": lists.SIZE_MAX},
 }

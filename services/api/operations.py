@@ -105,7 +105,7 @@ EVENTS = {
         "items": {"type": "array", "items": ref("Event")},
         "next_cursor": {
             "type": ["string", "null"],
-            "description": "a position vector: where the next page begins, with the same filters and sort; null: nowhere",
+            "description": "positions: where the next page begins, with the same filters and sort; null: nowhere",
         },
     },
 }

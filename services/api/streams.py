@@ -1,7 +1,7 @@
-"""Streams of events (Server-Sent Events): each `id` says where a client stands in all partitions, and lets it go on there.
+"""Streams of events (Server-Sent Events): each `id` says where a client stands, so that it can go on from there.
 
-What a client has missed is read from the archive, at its own pace: all that was ever shown stands there. Then it listens
-to the feed. A client that reads too slowly is told so, `event: reset`, and has to come again.
+What a client has missed is read from the archive, at its own pace: all that was ever shown stands there. Then it
+listens to the feed. A client that reads too slowly is told so, `event: reset`, and has to come again.
 """
 
 from __future__ import annotations
