@@ -141,6 +141,91 @@ async def test_nothing_is_shown_that_only_redis_has(stage, server):
         await client.has(1)
 
 
+async def test_of_two_events_in_the_log_only_the_archived_one_is_shown(stage, server):
+    job = await stage.create()
+    async with server.stream() as client:
+        await stage.stop_projector()
+        soon = {"json": {"overlap_policy": "allow"}, "headers": {"Prefer": "wait=0"}, "status": 202}
+        first = await stage.ask("POST", f"jobs/{job['id']}/trigger", **soon)
+        await stage.ask("POST", f"jobs/{job['id']}/trigger", **soon)
+        [(partition, position)] = parse_places(first.headers["Daybook-Position"], partitions=2).items()
+        stage.deps.archive.reached(partition, position)
+        await client.has(1)
+        stage.start_projector()
+        await client.has(2)
+        assert client.messages[0].data["subject"] == f"run/{first.json['id']}"
+
+
+def held_up(stage, monkeypatch):
+    """Let the reader of the log wait before it reads, until the returned event is set."""
+    go_on, replies = asyncio.Event(), stage.deps.feed._wire.replies
+
+    async def later(*commands):
+        await go_on.wait()
+        return await replies(*commands)
+
+    monkeypatch.setattr(stage.deps.feed._wire, "replies", later)
+    return go_on
+
+
+async def test_what_left_the_log_before_it_was_read_is_read_from_the_archive(stage, server, monkeypatch):
+    """The log's next entry isn't the next event."""
+    go_on = held_up(stage, monkeypatch)
+    job = await stage.create()
+    async with server.stream() as client:
+        for word in ("pause", "resume", "pause"):
+            await stage.ask("POST", f"jobs/{job['id']}/{word}", status=200)
+        for number in range(stage.partitions):
+            await stage.redis.xtrim(stage.log.keys(number).log, maxlen=1, approximate=False)
+        go_on.set()
+        await client.has(3)
+        assert client.types == [f"io.daybook.job.{each}" for each in ("paused", "resumed", "paused")]
+
+
+async def test_a_client_that_stands_before_the_reader_of_the_log_is_not_told_again(
+    stage, server, monkeypatch
+):
+    """It begins now, which the reader has not come to yet; or was at another process, which was ahead."""
+    go_on = held_up(stage, monkeypatch)
+    job = await stage.create()
+    async with server.stream() as early:
+        await stage.ask("POST", f"jobs/{job['id']}/pause", status=200)
+        async with server.stream() as late:
+            begun = late.last_id
+            await wait_until(lambda: len(stage.deps.feed._listeners) == 2, "both listen")
+            go_on.set()
+            await early.has(1)
+            await stage.ask("POST", f"jobs/{job['id']}/resume", status=200)
+            await early.has(2)
+            await late.has(1)
+            assert late.types == early.types[1:]
+            assert late.last_id == early.last_id != begun
+
+
+async def test_nothing_is_missed_between_the_archive_and_the_log(stage, server, monkeypatch):
+    """It happens when the last page of what was missed has been read, and is not listened for yet."""
+    job = await stage.create()
+    chosen = stage.deps.ledger.events_chosen
+    async with server.stream() as other:
+        begun = other.last_id
+        await stage.ask("POST", f"jobs/{job['id']}/pause", status=200)
+        await other.has(1)
+
+        async def slow(*given, **options):
+            rows = await chosen(*given, **options)
+            if len(other.messages) == 1:
+                await stage.ask("POST", f"jobs/{job['id']}/resume", status=200)
+                await other.has(2)
+            return rows
+
+        monkeypatch.setattr(stage.deps.ledger, "events_chosen", slow)
+        async with server.stream(after=begun) as client:
+            await client.has(2)
+            await stage.ask("POST", f"jobs/{job['id']}/pause", status=200)
+            await client.has(3)
+            assert client.ids == other.ids
+
+
 async def test_the_stream_goes_on_over_a_healed_log(postgres, tmp_path):
     """Redis comes back as it was before: what was shown stands, what was lost was never shown."""
     with Rewindable(tmp_path) as valkey:
