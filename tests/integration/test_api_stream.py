@@ -87,6 +87,7 @@ async def test_what_was_missed_comes_from_the_archive_when_the_log_is_gone(stage
         live = await stage.create()
         await client.has(8)
         assert client.messages[-1].data["subject"] == f"job/{live['id']}"
+        assert "io.daybook.log.opened" not in client.types
         last_id = client.last_id
     async with server.stream(after=last_id) as client:
         await stage.create()
