@@ -396,9 +396,8 @@ async def test_a_client_that_is_gone_leaves_nothing(stage, server):
         return [task for task in asyncio.all_tasks() if task.get_name().startswith("feed ")]
 
     await wait_until(lambda: not reading(), "nobody reads")
-    assert not any(stage.deps.archive._waiters) or not any(
-        each[2] for waiters in stage.deps.archive._waiters for each in waiters if not each[2].done()
-    )
+    waiting = [each for waiters in stage.deps.archive._waiters for each in waiters if not each[2].done()]
+    assert not waiting
 
 
 async def test_a_log_is_read_once_for_all_clients(stage, server):
