@@ -21,7 +21,6 @@ QUEUE_MAX = 5_000  # events that may wait for a client
 QUEUE_BYTES_MAX = 8 * 1024 * 1024  # and their data
 BEHIND = QUEUE_MAX // 10  # with so many it counts as behind
 LINGER_S = 60.0  # how long a client that was too slow may take to hear of it
-LAST_S = 1.0  # the same, where the process ends
 
 
 class Told:
@@ -83,14 +82,14 @@ class Listener:
                 self._bytes += len(each.event.data)
         if len(self._queue) > QUEUE_MAX or self._bytes > QUEUE_BYTES_MAX:
             self.is_slow = True
-            self._dismiss(LINGER_S)
+            self._dismiss()
         elif self._queue:
             self._news.set()
 
     def end(self) -> None:
         """The process ends, and the stream with it."""
         self.is_over = True
-        self._dismiss(LAST_S)
+        self._news.set()
 
     def take(self, most: int, most_bytes: int) -> list[Told]:
         """The oldest of what waits: at most so many, and no more once they have so many bytes of data."""
@@ -118,12 +117,10 @@ class Listener:
         if self._end is not None:
             self._end.cancel()
 
-    def _dismiss(self, linger_s: float) -> None:
-        """Drop what waits. A client that takes nothing any more, not even the end, is cut off in the end."""
+    def _dismiss(self) -> None:
+        """Drop what waits. A client that takes nothing any more, not even the end, leaves its seat in the end."""
         self._queue.clear()
         self._bytes = 0
         self._news.set()
-        if self._end is not None:
-            self._end.cancel()
         if self._task is not None:
-            self._end = asyncio.get_running_loop().call_later(linger_s, self._task.cancel)
+            self._end = asyncio.get_running_loop().call_later(LINGER_S, self._task.cancel)

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import socket
 from types import SimpleNamespace
 
 import httpx
@@ -107,6 +108,20 @@ async def served(stage):
         stop.set()
         async with asyncio.timeout(10):
             await serving
+
+
+async def deaf(url):
+    """A client that has asked for the stream, and reads nothing but how it begins: its socket."""
+    loop, made = asyncio.get_running_loop(), socket.socket()
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    made.setblocking(False)
+    host, port = url.removeprefix("http://").split(":")
+    await loop.sock_connect(made, (host, int(port)))
+    await loop.sock_sendall(made, b"GET /api/v1/events/stream HTTP/1.1\r\nHost: here\r\n\r\n")
+    begun = b""
+    while b"\nid: " not in begun:
+        begun += await loop.sock_recv(made, 512)
+    return made
 
 
 async def archived_ids(stage, after=()):

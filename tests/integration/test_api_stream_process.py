@@ -13,7 +13,7 @@ from shared.testing import wait_until
 from tests.acceptance.scrapes import scrape
 from tests.acceptance.system import Service
 from tests.integration.api_stage import stage_on
-from tests.integration.stream_kit import Served, flood
+from tests.integration.stream_kit import Served, deaf, flood
 
 DRAIN_S = 2
 MANY = 50_000
@@ -52,20 +52,6 @@ async def api(stage, tmp_path):
         listening.close()
 
 
-def deaf(api):
-    """A client that has asked for the stream, and reads nothing but how it begins."""
-    made = socket.socket()
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    host, port = api.url.removeprefix("http://").split(":")
-    made.connect((host, int(port)))
-    made.sendall(b"GET /api/v1/events/stream HTTP/1.1\r\nHost: here\r\n\r\n")
-    begun = b""
-    while b"\nid: " not in begun:
-        begun += made.recv(512)
-    made.setblocking(False)
-    return made
-
-
 async def rest_of(client):
     """All that is still sent to it, until it is hung up on."""
     loop, texts = asyncio.get_running_loop(), []
@@ -91,7 +77,7 @@ async def resident_mb(api):
 async def test_a_client_that_takes_nothing_costs_little_and_is_told_where_it_stood(stage, api):
     await stage.stop_projector()
     async with Served(api.url).stream() as reader:
-        with deaf(api) as client:
+        with await deaf(api.url) as client:
             begun = reader.last_id
             await flood(stage, 200)
             await reader.has(200)
@@ -121,7 +107,7 @@ async def test_clients_that_hang_up_leave_their_seats_and_the_others_end_with_th
         return await seats() == 0
 
     for _ in range(3):
-        clients = [deaf(api) for _ in range(4)]
+        clients = [await deaf(api.url) for _ in range(4)]
         assert await seats() == 4
         for client in clients:
             client.setsockopt(
@@ -140,9 +126,10 @@ async def test_clients_that_hang_up_leave_their_seats_and_the_others_end_with_th
 
 
 async def test_a_client_that_takes_nothing_keeps_no_process_from_ending(stage, api):
+    """It has until the end of the drain to take what was written for it."""
     await stage.stop_projector()
     async with Served(api.url).stream() as reader:
-        with deaf(api):
+        with await deaf(api.url):
             await flood(stage, MANY // 2)
             await reader.has(MANY // 2)
             assert await told(api, "event_streams") == 2
