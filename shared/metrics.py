@@ -121,6 +121,11 @@ class Metrics:
             "auth_failures_total", "How many requests were not let in, and why?", "reason"
         )
 
+        self.event_streams = self._gauge("event_streams", "How many clients follow events now?")
+        self.event_stream_resets_total = self._counter(
+            "event_stream_resets_total", "How many streams were ended as their clients read too slowly?"
+        )
+
     def _declare_decisions(self) -> None:
         self.occurrences_decided_total = self._counter(
             "occurrences_decided_total", "How many occurrences were decided, to run or to skip?", "decision"

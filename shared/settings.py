@@ -204,6 +204,10 @@ class Settings(BaseSettings):
     max_jobs_per_user: int = _whole(
         100, "how many jobs a named user may have, where auth is on", 1, 1_000_000
     )
+    streams_max: int = _whole(500, "how many streams of events an API process serves at a time", 1, 100_000)
+    streams_per_principal: int = _whole(
+        20, "how many of them a named principal may have, where auth is on", 1, 100_000
+    )
     secret_key: SecretStr | None = _setting(
         None, "signs what clients are given; made once in the data dir if not set", "a long random text"
     )

@@ -22,6 +22,7 @@ from services.api.ops import Ops
 from services.api.problems import Problem
 from services.api.revisions import Revisions
 from services.api.runs import Runs
+from services.api.streams import Streams
 from shared import logs
 from shared.domain import ids
 from shared.faults import is_broken, leaves
@@ -54,6 +55,7 @@ def create_app(deps: Deps) -> Quart:
         Cancels(deps),
         DeadLetters(deps),
         Events(deps),
+        Streams(deps, auth),
         ApiKeys(deps, auth.tokens),
         Ops(deps),
     ):

@@ -98,6 +98,10 @@ class Archive:
             return Fate.LATE  # the archive can't be asked
         return Fate.ARCHIVED if there else Fate.LOST
 
+    async def beyond(self, partition: int, position: Position) -> Position:
+        """Wait until more than what is up to `position` is archived, and return the watermark."""
+        return await self._reached(partition, Position(position.epoch, position.pos + 1))
+
     def reached(self, partition: int, mark: Position) -> None:
         """Note that everything up to `mark` is archived, and wake who waited for it."""
         if mark <= self._marks[partition]:

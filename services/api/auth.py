@@ -50,6 +50,14 @@ def needed(endpoint: str | None, *, open_metrics: bool) -> Role | None:
     return _NEEDED.get(endpoint or "", "admin")
 
 
+class Unproven(Exception):  # noqa: N818 - a finding
+    """What was shown opens nothing; `reason` is the metric's label."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
 class Auth:
     """Lets requests in, or not."""
 
@@ -87,17 +95,42 @@ class Auth:
             raise Problem("forbidden", f"This needs the role {least}; yours is {principal.role}.")
         return principal
 
-    async def _principal(self) -> Principal:
-        credential = self._credential()
+    def shown(self) -> str | None:
+        """What the present request, which was admitted, has shown; None if auth is off."""
+        return self._credential() if self._is_on else None
+
+    async def still_opens(self, credential: str) -> bool:
+        """Whether what a stream was opened with would open it now; it may be asked outside of a request.
+
+        Raises:
+            Exception: it can't be found out.
+        """
         try:
-            if credential.startswith(apikey.BEGINS):
-                return await self._of_key(credential)
-            return await self._of_token(credential)
+            await self._proven(credential)
+        except Unproven:
+            return False
+        return True
+
+    async def _principal(self) -> Principal:
+        try:
+            return await self._proven(self._credential())
+        except Unproven as finding:
+            await self._fail(finding.reason)
         except NewerShape:
             raise unavailable("The key was last written by a newer version of Daybook.") from None
         except KeysAway as error:
             logs.get("daybook.api").warning("tokens can't be checked", finding=str(error)[:500])
             raise unavailable("The keys that tokens are checked with can't be read.") from None
+
+    async def _proven(self, credential: str) -> Principal:
+        """Who shows this.
+
+        Raises:
+            Unproven: nobody.
+        """
+        if credential.startswith(apikey.BEGINS):
+            return await self._of_key(credential)
+        return await self._of_token(credential)
 
     def _credential(self) -> str:
         """What the request brings along, an API key or a token.
@@ -127,7 +160,7 @@ class Auth:
             claims = await self.tokens.claims(text, self._deps.log.now())
         except BadToken as error:
             logs.get("daybook.api").info("token refused", finding=str(error)[:500])
-            await self._fail("token")
+            raise Unproven("token") from None
         if claims.key:
             await self._live(claims.key)
         return Principal(id=claims.subject, tenant=claims.tenant, role=claims.role, kind="token")
@@ -136,14 +169,14 @@ class Auth:
         """The key of this hash, as Redis has it now.
 
         Raises:
-            Problem: 401 if it opens nothing, 429 after many of these.
+            Unproven: it opens nothing.
         """
         log, ref = self._deps.log, f"apikey:{key_hash}"
         key = (await log.load(ref))[ref].state
         if not isinstance(key, ApiKey) or not hmac.compare_digest(key.hash, key_hash):
-            await self._fail("unknown")
+            raise Unproven("unknown")
         if not key.opens_at(log.now()):
-            await self._fail("revoked" if key.revoked else "expired")
+            raise Unproven("revoked" if key.revoked else "expired")
         return key
 
     async def _note_use(self, key_hash: str) -> None:

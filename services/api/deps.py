@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from services.api.archived import Archive
+    from services.api.feed import Feed
     from services.api.ledger import Ledger
     from shared.clock import Clock
     from shared.eventlog.decider import Decider
@@ -28,6 +29,7 @@ class Deps:
         decider: over `log`.
         ledger: questions to Postgres.
         archive: knows what is archived; its `run` is on its way.
+        feed: hands on what happens; its `run` is on its way.
         known: the job types that are installed.
         chance: at least 80 random bits at each call.
         clock: for what is measured or shown of this process only.
@@ -37,6 +39,7 @@ class Deps:
     decider: Decider
     ledger: Ledger
     archive: Archive
+    feed: Feed
     known: Known
     settings: Settings
     metrics: Metrics

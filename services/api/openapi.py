@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic.json_schema import models_json_schema
 
-from services.api import door, jobs, lists, problems, runs
+from services.api import door, event_filter, jobs, lists, problems, runs
 from services.api.dead_letters import GROUPS, GROUPS_MAX
 from services.api.openapi_examples import ETAG, EXAMPLES, POSITION
 from services.api.openapi_links import links
@@ -106,6 +106,10 @@ _ID = {
     "pattern": "^[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$",
 }
 _TAGS = r'^(\*|(W/)?"[!#-~]*"( *, *(W/)?"[!#-~]*")*)$'
+_PLACES: dict[str, Any] = {
+    "type": "string",
+    "pattern": "^[0-9]{1,4}:[0-9]{1,16}-[0-9]{1,16}(,[0-9]{1,4}:[0-9]{1,16}-[0-9]{1,16})*$",
+}
 _PARAMETERS: dict[str, dict[str, Any]] = {
     "attempt": {"type": "integer", "minimum": 1},
     "page": {"type": "integer", "minimum": 1, "maximum": lists.PAGE_MAX, "default": 1},
@@ -118,10 +122,21 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
     "to": {"type": "string", "format": "date-time", "description": "ended before this time"},
     "limit": {"type": "integer", "minimum": 1, "maximum": GROUPS_MAX, "default": GROUPS},
     door.POSITION_PARAMETER: {
-        "type": "string",
-        "pattern": "^[0-9]{1,4}:[0-9]{1,16}-[0-9]{1,16}(,[0-9]{1,4}:[0-9]{1,16}-[0-9]{1,16})*$",
+        **_PLACES,
         "description": "<partition>:<epoch>-<pos>: the answer is no older than this Daybook-Position",
     },
+    "execution_id": _ID,
+    "type": {
+        "type": "array",
+        "items": {"type": "string", "enum": list(event_filter.TYPES)},
+        "description": "may be repeated; names such as JobCreated are taken as well",
+    },
+    "actor": {"type": "string", "description": "who was behind it"},
+    "cursor": {"type": "string", "description": "the last page's next_cursor"},
+    "after": {**_PLACES, "description": "only what follows, in the partitions that it names"},
+    "before": {**_PLACES, "description": "only what comes before, in the partitions that it names"},
+    "last_event_id": {**_PLACES, "description": "as the header Last-Event-ID, which goes before it"},
+    **{name: {"type": "string", "format": "date-time"} for name in event_filter.TIMES},
 }
 _HEADERS: dict[str, dict[str, Any]] = {
     door.KEY_HEADER: {
@@ -134,6 +149,10 @@ _HEADERS: dict[str, dict[str, Any]] = {
         "type": "string",
         "pattern": _TAGS,
         "description": "the ETag of the job, or *: its revision must still be this",
+    },
+    "Last-Event-ID": {
+        **_PLACES,
+        "description": "the id sent last: the stream goes on after it, without a gap or a repeat",
     },
     "If-None-Match": {"type": "string", "pattern": _TAGS, "description": "ETags that the client has"},
 }
@@ -166,6 +185,10 @@ _REVISION = {
 }  # fmt: skip
 _NAMES = re.compile(r"{(\w+)}")
 _AUTH = (401, 403, 429)  # where DAYBOOK_AUTH is on
+_LIST_EVENTS: dict[str, dict[str, Any]] = {
+    "sort": {"type": "string", "enum": list(event_filter.ORDERS), "default": event_filter.ORDERS[0]},
+    "limit": {"type": "integer", "minimum": 1, "maximum": lists.SIZE_MAX},
+}
 _STATUSES = {
     "list_jobs": jobs.STATUSES,
     "list_executions": runs.STATUSES,
@@ -283,6 +306,7 @@ def _parameters(operation: Operation) -> Iterator[dict[str, Any]]:
         (door.KEY_HEADER, operation.keyed),
         ("If-Match", operation.conditional),
         ("If-None-Match", 304 in operation.answers),  # noqa: PLR2004 - HTTP's number,
+        ("Last-Event-ID", operation.media == event_filter.STREAMED),
     ):
         if is_taken:
             yield {"name": name, "in": "header", "schema": _HEADERS[name]}
@@ -294,6 +318,8 @@ def _parameters(operation: Operation) -> Iterator[dict[str, Any]]:
 def _schema(operation: Operation, name: str) -> dict[str, Any]:
     if operation.name == "diff_job_revisions" and name in {"from", "to"}:
         return _REVISION
+    if operation.name == "list_events" and name in _LIST_EVENTS:
+        return _LIST_EVENTS[name]
     return _PARAMETERS[name]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from services.api import lists
+from services.api import event_filter, lists
 from services.api.answers import BASE
 from services.api.requests import (
     ApiKeyBody,
@@ -99,6 +99,17 @@ def _list_of(item: dict[str, str]) -> dict[str, Any]:
 
 
 JOB, EXECUTION = ref(JobView), ref(ExecutionView)
+EVENTS = {
+    "type": "object",
+    "required": ["items", "next_cursor"],
+    "properties": {
+        "items": {"type": "array", "items": ref("Event")},
+        "next_cursor": {
+            "type": ["string", "null"],
+            "description": "positions: where the next page begins, with the same filters and sort; null: nowhere",
+        },
+    },
+}
 _CHANGING = (400, 404, 409, 413, 415, 422)
 OPERATIONS = (
     Operation(
@@ -178,6 +189,22 @@ OPERATIONS = (
         role="viewer",
         summary="The story of a job and its executions, newest first",
         answers={200: _list_of(ref("Event"))}, parameters=lists.PARAMETERS, refusals=(404, 409, 422),
+    ),
+    Operation(
+        method="get", path=f"{BASE}/events", name="list_events", tag="events", role="viewer",
+        summary="Everything that has happened, newest first unless sorted otherwise",
+        answers={200: EVENTS}, parameters=event_filter.LIST, refusals=(409, 422),
+    ),
+    Operation(
+        method="get", path=f"{BASE}/events/stream", name="stream_events", tag="events", role="viewer",
+        summary="What happens, as it is archived (Server-Sent Events)", answers={200: {"type": "string"}},
+        parameters=event_filter.STREAM, refusals=(409, 422), media=event_filter.STREAMED,
+    ),
+    Operation(
+        method="get", path=f"{BASE}/jobs/{{job_id}}/events/stream", name="stream_job_events", tag="events",
+        role="viewer", summary="What happens to a job and its executions, as it is archived (Server-Sent Events)",
+        answers={200: {"type": "string"}}, parameters=event_filter.STREAM_OF_JOB, refusals=(404, 409, 422),
+        media=event_filter.STREAMED,
     ),
     Operation(
         method="get", path=f"{BASE}/executions", name="list_executions", tag="executions", role="viewer",

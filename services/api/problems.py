@@ -39,6 +39,7 @@ KINDS: dict[str, tuple[int, str]] = {
     "not-available-yet": (422, "Not available yet"),
     "precondition-required": (428, "The request must say which revision it was made up from"),
     "too-many-attempts": (429, "Too many attempts have failed"),
+    "too-many-streams": (429, "Too many streams are open"),
     "internal-error": (500, "Something went wrong here"),
     "unavailable": (503, "Not available now"),
     "log-full": (503, "No room for new work"),

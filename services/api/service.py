@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import secrets
 import socket
+from functools import partial
 from typing import TYPE_CHECKING
 
 from services.api.app import create_app
 from services.api.archived import Archive
 from services.api.deps import Deps
+from services.api.feed import Feed
 from services.api.ledger import Ledger
 from shared import environment, logs
 from shared.loop import Stop, repeat
@@ -80,11 +82,13 @@ class Api:
         random_bits: Callable[[], int] = chance,
     ) -> None:
         ledger = Ledger(pool)
+        archive = Archive(log=log, subscriber=subscriber, ledger=ledger)
         self._deps = Deps(
             log=log,
             decider=decider,
             ledger=ledger,
-            archive=Archive(log=log, subscriber=subscriber, ledger=ledger),
+            archive=archive,
+            feed=Feed(log=log, archive=archive, ledger=ledger, walled=settings.auth == "on"),
             known=known,
             settings=settings,
             metrics=metrics,
@@ -100,6 +104,7 @@ class Api:
         done = Stop()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._deps.archive.run(done), name="archive")
+            tasks.create_task(self._deps.feed.run(done), name="feed")
             tasks.create_task(
                 repeat(self._keep_time, stop=done, name="redis", health=self._deps.health), name="redis time"
             )
@@ -108,8 +113,13 @@ class Api:
             if self._deps.settings.auth == "off":
                 logs.get("daybook.api").info("authentication is off: everyone is an admin (DAYBOOK_AUTH)")
             grace_s = self._deps.settings.drain_seconds
-            await serve(self.app, self._sock, until=stop.wait, grace_s=grace_s)
+            await serve(self.app, self._sock, until=partial(self._until, stop), grace_s=grace_s)
             done.set("served")
+
+    async def _until(self, stop: Stop) -> None:
+        """Wait for `stop`, and end what has no end of its own."""
+        await stop.wait()
+        self._deps.feed.end()
 
     async def _keep_time(self) -> float:
         """Ask Redis for its time: commands are decided by it."""

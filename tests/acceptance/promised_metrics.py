@@ -55,6 +55,10 @@ CONTRACT = {
     "http_request_duration_seconds": histogram(DELAYS, at("last", "api")),
     "auth_failures_total": counter(at("last", "api", equals(1), reason="missing"), labels=("reason",)),
     "jobs_created_total": counter(at("last", "api", equals(10))),
+    "event_streams": gauge(*from_0("api", "busy", equals(1))),
+    "event_stream_resets_total": counter(
+        at("last", "api", equals(0))
+    ),  # tests/integration/test_api_stream_process
     # The timer. An interval of a second gives runs; those that the last one overlaps are skipped.
     "occurrences_decided_total": counter(
         at("last", "timer", decision="run"),

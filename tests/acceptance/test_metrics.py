@@ -97,7 +97,8 @@ async def _keep_busy(http, watch):
         await _trigger(http, nap)
     interval = await _create(http, "each second", "echo", interval_seconds=1)
     cron = await _create(http, "on the second", "echo", cron_expression="* * * * * *")
-    watch.look("busy", PATIENCE_S)
+    async with http.stream("GET", "/api/v1/events/stream"):
+        watch.look("busy", PATIENCE_S)
     return interval, cron
 
 

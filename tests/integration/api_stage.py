@@ -14,6 +14,7 @@ import asyncpg
 from services.api.app import create_app
 from services.api.archived import Archive
 from services.api.deps import Deps
+from services.api.feed import Feed
 from services.api.ledger import Ledger
 from services.projector.service import Projector
 from shared import job_types
@@ -71,11 +72,13 @@ class Stage:
             await self.reopen(partition)
         await self.log.sync()
         ledger = Ledger(self.pool)
+        archive = Archive(log=self.log, subscriber=self.blocking, ledger=ledger)
         self.deps = Deps(
             log=self.log,
             decider=Decider(self.log, lease=LEASE, chance=chance),
             ledger=ledger,
-            archive=Archive(log=self.log, subscriber=self.blocking, ledger=ledger),
+            archive=archive,
+            feed=Feed(log=self.log, archive=archive, ledger=ledger, walled=self.settings.auth == "on"),
             known=job_types.installed(),
             settings=self.settings,
             metrics=self.metrics,
@@ -86,6 +89,7 @@ class Stage:
         self.app = create_app(self.deps)
         self.client = self.app.test_client()
         self._archive = asyncio.create_task(self.deps.archive.run(self.stop))
+        self._feed = asyncio.create_task(self.deps.feed.run(self.stop))
         self.start_projector()
         return self
 
@@ -129,7 +133,7 @@ class Stage:
     async def close(self) -> None:
         self.stop.set()
         async with asyncio.timeout(10):
-            await asyncio.gather(self.stop_projector(), self._archive)
+            await asyncio.gather(self.stop_projector(), self._archive, self._feed)
         await self.log.close()
         await self.redis.aclose()
         await self.blocking.aclose()
