@@ -15,6 +15,8 @@ from services.api.app import create_app
 from services.api.archived import Archive
 from services.api.deps import Deps
 from services.api.ledger import Ledger
+from services.api.pressure import Pressure
+from services.api.usage import Usage
 from services.projector.service import Projector
 from shared import job_types
 from shared.clock import SystemClock
@@ -71,11 +73,16 @@ class Stage:
             await self.reopen(partition)
         await self.log.sync()
         ledger = Ledger(self.pool)
+        archive = Archive(log=self.log, subscriber=self.blocking, ledger=ledger)
         self.deps = Deps(
             log=self.log,
             decider=Decider(self.log, lease=LEASE, chance=chance),
             ledger=ledger,
-            archive=Archive(log=self.log, subscriber=self.blocking, ledger=ledger),
+            archive=archive,
+            pressure=Pressure(
+                log=self.log, archive=archive, ledger=ledger, settings=self.settings, metrics=self.metrics
+            ),
+            usage=Usage(self.log),
             known=job_types.installed(),
             settings=self.settings,
             metrics=self.metrics,
@@ -169,7 +176,8 @@ class Stage:
         """Everything a refused request must leave as it was: streams, keys, rows."""
         await self.level()
         names = sorted([key async for key in self.redis.scan_iter(match=f"{self.prefix}:*", count=500)])
-        keys = [name for name in names if b":lease:" not in name and b"projectors" not in name]
+        passing = (b":lease:", b"projectors", b":limit:", b":asked:")  # nobody's facts
+        keys = [name for name in names if not any(part in name for part in passing)]
         logs = [await self.redis.xlen(self.log.keys(p).log) for p in range(self.partitions)]
         rows = {table: await self.pool.fetchval(f"select count(*) from {table}") for table in LEDGERS}  # noqa: S608
         return {"keys": keys, "logs": logs, "rows": rows}
