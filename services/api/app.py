@@ -20,6 +20,7 @@ from services.api.jobs import Jobs
 from services.api.large_bodies import LargeBodies
 from services.api.limits import EXEMPT, Limits
 from services.api.ops import Ops
+from services.api.principals import Principals
 from services.api.problems import Problem
 from services.api.revisions import Revisions
 from services.api.runs import Runs
@@ -55,6 +56,7 @@ def create_app(deps: Deps) -> Quart:
         DeadLetters(deps),
         Events(deps),
         ApiKeys(deps, auth.tokens),
+        Principals(deps),
         Ops(deps),
     ):
         noun.mount(app)

@@ -11,6 +11,7 @@ from pydantic.json_schema import models_json_schema
 from services.api import door, jobs, lists, problems, runs
 from services.api.dead_letters import GROUPS, GROUPS_MAX
 from services.api.operations import OPERATIONS, REF, Operation, ref
+from services.api.principals import LISTED, LISTED_MAX
 from services.api.requests import (
     ApiKeyBody,
     CancelBody,
@@ -32,6 +33,7 @@ from services.api.responses import (
     ExecutionView,
     JobView,
     OutputView,
+    PrincipalsView,
     RedriveView,
     RevisionJobView,
     RevisionView,
@@ -49,7 +51,7 @@ _BODIES: tuple[type[BaseModel], ...] = (
 )  # fmt: skip
 _VIEWS: tuple[type[BaseModel], ...] = (
     JobView, ExecutionView, OutputView, RedriveView, ErrorsView, ApiKeyView, ApiKeyMadeView, TokenView,
-    RevisionView, RevisionJobView, DiffView,
+    RevisionView, RevisionJobView, DiffView, PrincipalsView,
 )  # fmt: skip
 _PROBLEM = {
     "type": "object",
@@ -105,6 +107,11 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
     "limit": {"type": "integer", "minimum": 1, "maximum": GROUPS_MAX, "default": GROUPS},
     door.POSITION_PARAMETER: {"type": "string", "examples": ["2:1763900000000-17"]},
 }
+_SPAN: dict[str, dict[str, Any]] = {
+    "from": {"type": "string", "format": "date-time", "description": "default: a day before `to`"},
+    "to": {"type": "string", "format": "date-time", "description": "default: now"},
+    "limit": {"type": "integer", "minimum": 1, "maximum": LISTED_MAX, "default": LISTED},
+}
 _HEADERS: dict[str, dict[str, Any]] = {
     door.KEY_HEADER: {
         "type": "string",
@@ -121,6 +128,7 @@ _SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "an API key (dbk_…) or a JSON Web Token"},
     "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "an API key (dbk_…)"},
 }
+_HEAD = (414, 431)  # a query or headers that are too long, on any path
 _AUTH = (401, 403, 429)  # where DAYBOOK_AUTH is on
 _STATUSES = {
     "list_jobs": jobs.STATUSES,
@@ -164,6 +172,7 @@ def _told(operation: Operation) -> dict[str, Any]:
         "responses": {str(status): _answer(status, schema) for status, schema in operation.answers.items()},
     }
     refusals = operation.refusals if operation.tag == "system" else (*operation.refusals, 500, 503)
+    refusals += (*_HEAD, *(408,) * (operation.body is not None))
     refusals += (412,) * operation.conditional + (428,) * operation.edits
     if operation.role is not None:
         refusals = (*_AUTH, *refusals)
@@ -214,6 +223,8 @@ def _parameters(operation: Operation) -> Iterator[dict[str, Any]]:
 def _schema(operation: Operation, name: str) -> dict[str, Any]:
     if operation.name == "diff_job_revisions" and name in {"from", "to"}:
         return {"type": "integer", "minimum": 1, "description": "number of a revision"}
+    if operation.name == "list_principals" and name in _SPAN:
+        return _SPAN[name]
     return _PARAMETERS[name]
 
 

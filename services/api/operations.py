@@ -28,6 +28,7 @@ from services.api.responses import (
     ExecutionView,
     JobView,
     OutputView,
+    PrincipalsView,
     RedriveView,
     RevisionJobView,
     RevisionView,
@@ -222,6 +223,11 @@ OPERATIONS = (
         summary="Failed executions grouped by class and fingerprint of their errors, the largest group first",
         answers={200: ref(ErrorsView)}, parameters=("from", "to", "job_type", "job_id", "limit"),
         refusals=(409, 422),
+    ),
+    Operation(
+        method="get", path=f"{BASE}/stats/principals", name="list_principals", tag="keys", role="admin",
+        summary="Who has sent how many requests, and changed how much, within at most 7 days",
+        answers={200: ref(PrincipalsView)}, parameters=("from", "to", "limit"), refusals=(409, 422),
     ),
     Operation(
         method="get", path=f"{BASE}/job-types", name="list_job_types", role="viewer", summary="What a job can be",
