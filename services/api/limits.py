@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from services.api.principal import Principal
     from shared.rate import Rate
 
-ANSWER_S = 0.25  # for Redis; a client must not wait for what only counts
-BLIND_S = 1.0  # that requests pass uncounted before Redis is asked again
+ANSWER_S = 2.0  # for Redis; less, and a flood that keeps this process busy would open the gate for itself
+BLIND_S = 1.0  # that requests pass uncounted before one of them asks Redis again
 TOLD_EVERY_S = 10.0
 EXEMPT = frozenset(
     {"livez", "readyz", "health", "metrics"}
@@ -95,6 +95,7 @@ class Limits:
         self._is_on = settings.auth == "on"
         self._by_address, self._by_principal = settings.rate_limit_per_address, settings.rate_limit
         self._blind_until = self._told_at = -math.inf
+        self._is_blind = False
         self._untold = 0
 
     async def of_address(self, endpoint: str | None) -> None:
@@ -135,18 +136,23 @@ class Limits:
         if now_s < self._blind_until:
             self._deps.metrics.requests_unlimited_total.inc()
             return None
+        if self._is_blind:
+            self._blind_until = now_s + ANSWER_S  # for others, while this one finds out
         try:
             async with asyncio.timeout(ANSWER_S):
-                return await self._limiters.take(kind, who, rate)
+                grant = await self._limiters.take(kind, who, rate)
         except Exception as error:
             if not (is_broken(error) or isinstance(error, RedisError)):
                 raise
-            self._blind_until = self._deps.clock.monotonic() + BLIND_S
             self._deps.metrics.requests_unlimited_total.inc()
-            logs.get("daybook.api").warning(
-                "requests pass uncounted", finding=f"{type(error).__name__}: {error}"
-            )
+            self._blind_until = self._deps.clock.monotonic() + BLIND_S
+            if not self._is_blind:
+                finding = f"{type(error).__name__}: {error}"
+                logs.get("daybook.api").warning("requests pass uncounted", finding=finding)
+            self._is_blind = True
             return None
+        self._is_blind, self._blind_until = False, -math.inf
+        return grant
 
     def _tell(self, kind: str) -> None:
         """One line for a flood, not one for each drop."""
