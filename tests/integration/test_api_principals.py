@@ -8,6 +8,7 @@ from redis.exceptions import OutOfMemoryError
 
 from services.api.usage import HOUR_MS, Usage
 from shared.domain import ids
+from shared.readmodel.database import sql
 
 from .api_stage import JOB, stage_on
 from .test_api_auth import by, key_of
@@ -114,10 +115,7 @@ async def test_the_index_of_peoples_changes_is_used(stage):
     now = ids.from_ms(ids.to_ms(await stage.log.sync()))
     async with stage.pool.acquire() as connection, connection.transaction():
         await connection.execute("set local enable_seqscan = off")
-        from shared.readmodel.database import sql  # noqa: PLC0415
-
         text = sql("services.api", "queries/principals.sql")
         rows = await connection.fetch(f"explain {text}", now - timedelta(days=1), now, 10, None)
     plan = "\n".join(row[0] for row in rows)
-    assert "actor" in plan
-    assert "events_default_at_actor_idx" in plan, plan
+    assert "_at_actor_idx" in plan, plan
