@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from quart import Quart, Response, g, request
 from werkzeug.exceptions import HTTPException
 
-from services.api import clients, door, problems
+from services.api import door, problems
 from services.api.api_keys import ApiKeys
 from services.api.auth import Auth
-from services.api.browsers import Cors, guard
+from services.api.browsers import Cors, Guarded
 from services.api.cancels import Cancels
 from services.api.dead_letters import DeadLetters
 from services.api.events import Events
@@ -62,6 +62,7 @@ def create_app(deps: Deps) -> Quart:
         noun.mount(app)
     _Frame(deps, auth).mount(app)
     app.asgi_app = LargeBodies(app)  # type: ignore[method-assign]
+    app.asgi_app = Guarded(app, trusted=deps.settings.trusted_proxies)  # type: ignore[method-assign]
     return app
 
 
@@ -111,10 +112,8 @@ class _Frame:
 
     async def _end(self, response: Response) -> Response:
         response.headers["X-Request-ID"] = g.correlation_id
-        for name, value in g.get("limits", {}).items():
+        for name, value in self._limits.told().items():
             response.headers.setdefault(name, value)
-        secure = clients.present(self._deps.settings.trusted_proxies).secure
-        guard(response, endpoint=request.endpoint, secure=secure)
         self._cors.tell(response)
         route = request.url_rule.rule if request.url_rule else "unmatched"
         method = request.method if request.method in METHODS else "other"
@@ -152,9 +151,10 @@ METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
 def _refuse_long_heads() -> None:
     """Refuse what the server lets through if it comes in one piece."""
-    if len(request.query_string) > QUERY_MAX:
+    scope = request.scope
+    if len(scope["query_string"]) > QUERY_MAX:
         raise Problem("uri-too-long", f"Send a query of at most {QUERY_MAX // 1024} KB.")
-    if sum(len(name) + len(value) for name, value in request.headers.items()) > HEADERS_MAX:
+    if sum(len(name) + len(value) for name, value in scope["headers"]) > HEADERS_MAX:
         raise Problem("headers-too-large", f"Send headers of at most {HEADERS_MAX // 1024} KB in all.")
 
 

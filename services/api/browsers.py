@@ -10,10 +10,15 @@ from typing import TYPE_CHECKING
 
 from quart import Response, request
 
-from services.api.auth import PAGES
+from services.api import clients
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
+
+    from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, ASGISendEvent, HTTPScope, Scope
+    from quart import Quart
+
+    from shared.setting_types import Network
 
 PREFLIGHT_S = 600
 _BARE = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
@@ -22,13 +27,16 @@ _DOCS = (
     "default-src 'none'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
     "font-src 'self' data:; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 )
-_ALWAYS = {
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Opener-Policy": "same-origin",
-}
-_HSTS = "max-age=31536000"
+_ALWAYS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+)
+_BARE_HEADERS = (*_ALWAYS, (b"content-security-policy", _BARE.encode()))
+_DOCS_HEADERS = (*_ALWAYS, (b"content-security-policy", _DOCS.encode()))
+_HSTS = (b"strict-transport-security", b"max-age=31536000")
+_ASK_AGAIN = (b"cache-control", b"private, no-cache")  # each time, and then an ETag may spare the answer
+_KEEP_NOTHING = (b"cache-control", b"no-store")
 _METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE"
 _ASKED = (
     "Authorization, X-API-Key, Content-Type, Accept, Daybook-Position, Idempotency-Key, If-Match, If-None-Match, "
@@ -40,18 +48,39 @@ _TOLD = (
 )
 
 
-def guard(response: Response, *, endpoint: str | None, secure: bool) -> None:
-    """Add what makes browsers careful with `response`; what a route has set by itself stands."""
-    headers = response.headers
-    for name, value in _ALWAYS.items():
-        headers.setdefault(name, value)
-    is_page = endpoint in PAGES and endpoint != "openapi"
-    headers.setdefault("Content-Security-Policy", _DOCS if is_page else _BARE)
-    # Asked anew each time, and then an ETag may spare the answer.
-    reads = request.method in {"GET", "HEAD"} and response.status_code < 400  # noqa: PLR2004 - HTTP's number
-    headers.setdefault("Cache-Control", "private, no-cache" if reads else "no-store")
-    if secure:
-        headers.setdefault("Strict-Transport-Security", _HSTS)
+class Guarded:
+    """An ASGI application around `app` whose every answer makes browsers careful."""
+
+    def __init__(self, app: Quart, *, trusted: Sequence[Network]) -> None:
+        self._app = app.asgi_app
+        self._trusted = trusted
+
+    async def __call__(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        """Handle one connection's scope."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def guarded(message: ASGISendEvent) -> None:
+            if message["type"] == "http.response.start":
+                headers = list(message["headers"])
+                headers += _DOCS_HEADERS if scope["path"].startswith("/docs/") else _BARE_HEADERS
+                if not any(name == b"cache-control" for name, _ in headers):
+                    reads = scope["method"] in {"GET", "HEAD"} and message["status"] < 400  # noqa: PLR2004
+                    headers.append(_ASK_AGAIN if reads else _KEEP_NOTHING)
+                if self._is_secure(scope):
+                    headers.append(_HSTS)
+                message["headers"] = headers
+            await send(message)
+
+        await self._app(scope, receive, guarded)
+
+    def _is_secure(self, scope: HTTPScope) -> bool:
+        if scope["scheme"] == "https" or not self._trusted:
+            return scope["scheme"] == "https"
+        proto = dict(scope["headers"]).get(b"x-forwarded-proto", b"").decode("latin1")
+        peer = (scope["client"] or ("",))[0]
+        return clients.client_of(peer, (), proto, trusted=self._trusted).secure
 
 
 class Cors:

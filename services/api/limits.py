@@ -98,6 +98,10 @@ class Limits:
         self._is_blind = False
         self._untold = 0
 
+    def told(self) -> dict[str, str]:
+        """Headers that say how much the present request has left of its limit."""
+        return g.get("limits", {}) if self._is_on else {}
+
     async def of_address(self, endpoint: str | None) -> None:
         """Count the present request against where it is from.
 
