@@ -79,7 +79,7 @@ class Guarded:
         if scope["scheme"] == "https" or not self._trusted:
             return scope["scheme"] == "https"
         proto = dict(scope["headers"]).get(b"x-forwarded-proto", b"").decode("latin1")
-        peer = (scope["client"] or ("",))[0]
+        peer = (scope.get("client") or ("",))[0]
         return clients.client_of(peer, (), proto, trusted=self._trusted).secure
 
 
