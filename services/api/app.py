@@ -20,6 +20,7 @@ from services.api.jobs import Jobs
 from services.api.large_bodies import LargeBodies
 from services.api.limits import EXEMPT, Limits
 from services.api.ops import Ops
+from services.api.principal import ANONYMOUS
 from services.api.principals import Principals
 from services.api.problems import Problem
 from services.api.revisions import Revisions
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from werkzeug.wrappers import Response as WerkzeugResponse
 
     from services.api.deps import Deps
+    from services.api.principal import Principal
 
 BODY_MAX = 256 * 1024
 QUERY_MAX = 8 * 1024
@@ -94,11 +96,17 @@ class _Frame:
         await self._limits.of_address(request.endpoint)
         g.body = await self._body()
         g.principal = await self._auth.admitted()
-        if request.endpoint not in EXEMPT:
+        if self._has_name(g.principal):
             self._deps.usage.count(g.principal)
         await self._limits.of_principal(g.principal)
         self._deps.pressure.refuse(request.endpoint)
         return None
+
+    def _has_name(self, principal: Principal) -> bool:
+        """Whether there is somebody to count the present request for."""
+        if principal is not ANONYMOUS:
+            return True
+        return self._deps.settings.auth == "off" and request.endpoint not in EXEMPT
 
     async def _body(self) -> bytes:
         """All that the client sends, before anything is answered: also where it isn't looked at."""

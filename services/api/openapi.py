@@ -128,6 +128,7 @@ _SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "an API key (dbk_…) or a JSON Web Token"},
     "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "an API key (dbk_…)"},
 }
+_WAIT = {"Retry-After": {"description": "seconds", "schema": {"type": "integer", "minimum": 1}}}
 _HEAD = (414, 431)  # a query or headers that are too long, on any path
 _AUTH = (401, 403, 429)  # where DAYBOOK_AUTH is on
 _STATUSES = {
@@ -240,4 +241,5 @@ def _answer(status: int, schema: Any) -> dict[str, Any]:
 def _refusal(status: int) -> dict[str, Any]:
     titles = [title for slug, (code, title) in problems.KINDS.items() if code == status]
     content = {problems.CONTENT_TYPE: {"schema": ref("Problem")}}
-    return {"description": "; or: ".join(titles), "content": content}
+    told: dict[str, Any] = {"description": "; or: ".join(titles), "content": content}
+    return told | {"headers": _WAIT} if status in {429, 503} else told

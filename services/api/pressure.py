@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from redis.exceptions import NoPermissionError
+
 from services.api.operations import OPERATIONS
 from services.api.problems import Problem
 from shared import logs
@@ -40,6 +42,7 @@ class Pressure:
     ) -> None:
         self._log, self._archive, self._ledger = log, archive, ledger
         self._settings, self._metrics = settings, metrics
+        self._may_ask = True
         self.room: str | None = None
 
     def refuse(self, endpoint: str | None) -> None:
@@ -68,7 +71,14 @@ class Pressure:
         return LOOK_EVERY_S
 
     async def _is_full(self) -> bool:
-        memory = await self._log.redis.info("memory")
+        if not self._may_ask:
+            return False
+        try:
+            memory = await self._log.redis.info("memory")
+        except NoPermissionError:
+            self._may_ask = False
+            logs.get("daybook.api").warning("Redis' memory can't be seen: its user needs the command INFO")
+            return False
         used = memory["used_memory"] - memory.get("mem_not_counted_for_evict", 0)  # as Redis itself counts
         most = memory.get("maxmemory", 0)
         return bool(most) and used * 100 >= most * self._settings.memory_max_percent

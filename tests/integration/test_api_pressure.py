@@ -4,6 +4,7 @@ import asyncio
 from types import SimpleNamespace
 
 import pytest
+from redis.exceptions import NoPermissionError
 
 from shared.eventlog.log import EventLog
 from shared.metrics import Metrics
@@ -120,6 +121,17 @@ async def test_new_work_waits_for_an_archive_that_is_far_behind(stage):
     await stage.level()
     await stage.deps.pressure.look()
     await stage.create()
+
+
+async def test_a_redis_that_may_not_be_asked_is_not_watched_and_stops_nothing(stage, full, monkeypatch):
+    async def forbid(*_arguments, **_options):
+        raise NoPermissionError("this user has no permissions to run the 'info' command")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(type(stage.redis), "info", forbid)
+        await stage.deps.pressure.look()
+    await full(95)
+    assert stage.deps.pressure.room is None
 
 
 async def test_the_look_is_no_part_of_a_request(stage, monkeypatch):
