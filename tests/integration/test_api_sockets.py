@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 import time
 
 import pytest
@@ -15,7 +16,7 @@ from .api_stage import stage_on
 
 HEAD = b"POST /api/v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
 DRIBBLE_S = 0.05
-IDLE_S = BODY_S = 0.5
+IDLE_S, BODY_S = 0.5, 1
 
 
 @pytest.fixture
@@ -56,6 +57,19 @@ async def answered(port, *parts, pause_s=0.0):
             writer.close()
 
 
+def answered_at_last(port, parts):
+    """Send all parts, and only then look at what has come back."""
+    with socket.create_connection(("127.0.0.1", port), timeout=15) as sock:
+        for part in parts:
+            sock.sendall(part)
+        told = b""
+        while data := sock.recv(65_536):
+            told += data
+            if told.endswith(b"}"):
+                break
+        return told
+
+
 def chunk(data):
     return f"{len(data):x}\r\n".encode() + data + b"\r\n"
 
@@ -67,20 +81,23 @@ def announced(size):
 MEGABYTE = b" " * 1_000_000
 
 
-@pytest.mark.parametrize(
-    "parts",
-    [
-        (announced(BODY_MAX + 1), b" " * (BODY_MAX + 1)),
-        (announced(20_000_000), *[MEGABYTE] * 20),
-        (HEAD + b"Transfer-Encoding: chunked\r\n\r\n", chunk(MEGABYTE), b"0\r\n\r\n"),
-        (HEAD + b"Transfer-Encoding: chunked\r\n\r\n", *[chunk(MEGABYTE)] * 20, b"0\r\n\r\n"),
-    ],
-    ids=["announced", "announced, 20 MB", "in chunks", "in chunks, 20 MB"],
-)
-async def test_a_body_that_is_too_large_is_refused_in_words_to_whoever_sends_it_all(port, parts):
-    head, _, body = (await answered(port, *parts)).partition(b"\r\n\r\n")
-    assert head.startswith(b"HTTP/1.1 413 ")
-    assert b"/problems/too-large" in body
+TOO_LARGE = {
+    "announced": (announced(BODY_MAX + 1), b" " * (BODY_MAX + 1)),
+    "announced, 20 MB": (announced(20_000_000), *[MEGABYTE] * 20),
+    "in chunks": (HEAD + b"Transfer-Encoding: chunked\r\n\r\n", chunk(MEGABYTE), b"0\r\n\r\n"),
+    "in chunks, 20 MB": (
+        HEAD + b"Transfer-Encoding: chunked\r\n\r\n", *[chunk(MEGABYTE)] * 20, b"0\r\n\r\n",
+    ),
+}  # fmt: skip
+
+
+async def test_a_body_that_is_too_large_is_refused_in_words_to_whoever_sends_it_all(port):
+    """As most do: such a client loses an answer that it hasn't read when the connection is reset."""
+    for name, parts in TOO_LARGE.items():
+        told = await asyncio.to_thread(answered_at_last, port, parts)
+        head, _, body = told.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 413 "), name
+        assert b"/problems/too-large" in body, name
 
 
 async def test_the_answer_is_there_before_the_client_has_sent_all(port):
@@ -110,7 +127,7 @@ async def test_a_body_that_comes_too_slowly_is_given_up(port):
         b"\r\n\r\n"
     )
     assert head.startswith(b"HTTP/1.1 408 ")
-    assert b"within 0.5 s" in body
+    assert b"within 1 s" in body
 
 
 @pytest.mark.parametrize("before", [b"", b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"], ids=["first", "next"])
@@ -137,15 +154,11 @@ async def test_a_connection_that_is_used_in_time_stays(port):
         writer.close()
 
 
-@pytest.mark.parametrize(
-    ("line", "extra", "status"),
-    [
+async def test_a_head_that_is_too_large_is_refused(port):
+    for line, extra, status in (
         (b"GET /livez?" + b"x" * (QUERY_MAX + 1), b"", b"414"),
         (b"GET /livez", b"X-Long: " + b"x" * HEADERS_MAX + b"\r\n", b"431"),
         (b"GET /livez", b"".join(b"X-%d: %d\r\n" % (n, n) for n in range(2000)), b"431"),
-    ],
-    ids=["query", "one header", "many headers"],
-)
-async def test_a_head_that_is_too_large_is_refused(port, line, extra, status):
-    told = await answered(port, line + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n" + extra + b"\r\n")
-    assert told.startswith(b"HTTP/1.1 " + status)
+    ):
+        told = await answered(port, line + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n" + extra + b"\r\n")
+        assert told.startswith(b"HTTP/1.1 " + status)
