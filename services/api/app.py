@@ -13,12 +13,16 @@ from werkzeug.routing import BaseConverter
 from services.api import door, problems
 from services.api.api_keys import ApiKeys
 from services.api.auth import Auth
+from services.api.browsers import Cors, Guarded
 from services.api.cancels import Cancels
 from services.api.dead_letters import DeadLetters
 from services.api.events import Events
 from services.api.jobs import Jobs
 from services.api.large_bodies import LargeBodies
+from services.api.limits import EXEMPT, Limits
 from services.api.ops import Ops
+from services.api.principal import ANONYMOUS
+from services.api.principals import Principals
 from services.api.problems import Problem
 from services.api.revisions import Revisions
 from services.api.runs import Runs
@@ -31,9 +35,11 @@ if TYPE_CHECKING:
     from werkzeug.wrappers import Response as WerkzeugResponse
 
     from services.api.deps import Deps
+    from services.api.principal import Principal
 
 BODY_MAX = 256 * 1024
-BODY_S = 30  # for a client to send its body
+QUERY_MAX = 8 * 1024
+HEADERS_MAX = 16 * 1024  # bytes of all names and values
 
 
 def create_app(deps: Deps) -> Quart:
@@ -57,11 +63,13 @@ def create_app(deps: Deps) -> Quart:
         Events(deps),
         Streams(deps, auth),
         ApiKeys(deps, auth.tokens),
+        Principals(deps),
         Ops(deps),
     ):
         noun.mount(app)
     _Frame(deps, auth).mount(app)
-    app.asgi_app = LargeBodies(app, limit=BODY_MAX)  # type: ignore[method-assign]
+    app.asgi_app = LargeBodies(app)  # type: ignore[method-assign]
+    app.asgi_app = Guarded(app, trusted=deps.settings.trusted_proxies)  # type: ignore[method-assign]
     return app
 
 
@@ -77,6 +85,8 @@ class _Frame:
     def __init__(self, deps: Deps, auth: Auth) -> None:
         self._deps = deps
         self._auth = auth
+        self._limits = Limits(deps)
+        self._cors = Cors(deps.settings.cors_origins)
         self._log = logs.get("daybook.api")
 
     def mount(self, app: Quart) -> None:
@@ -86,25 +96,44 @@ class _Frame:
         app.register_error_handler(HTTPException, self._http)
         app.register_error_handler(Exception, self._failed)
 
-    async def _begin(self) -> None:
+    async def _begin(self) -> Response | None:
         g.began_s = self._deps.clock.monotonic()
         made = ids.event_id(ids.to_ms(self._deps.clock.now()), self._deps.chance())
         g.correlation_id = door.correlation_id(request.headers, made)
         logs.bind(correlation_id=g.correlation_id)
+        _refuse_long_heads()
+        if (preflight := self._cors.preflight()) is not None:
+            return preflight
+        await self._limits.of_address(request.endpoint)
         g.body = await self._body()
         g.principal = await self._auth.admitted()
+        if self._has_name(g.principal):
+            self._deps.usage.count(g.principal)
+        await self._limits.of_principal(g.principal)
+        self._deps.pressure.refuse(request.endpoint)
+        return None
+
+    def _has_name(self, principal: Principal) -> bool:
+        """Whether there is somebody to count the present request for."""
+        if principal is not ANONYMOUS:
+            return True
+        return self._deps.settings.auth == "off" and request.endpoint not in EXEMPT
 
     async def _body(self) -> bytes:
         """All that the client sends, before anything is answered: also where it isn't looked at."""
+        body_s = self._deps.settings.body_seconds
         try:
-            async with asyncio.timeout(BODY_S):
+            async with asyncio.timeout(body_s):
                 body: bytes = await request.body
         except TimeoutError:
-            raise Problem("request-timeout", f"Send the body within {BODY_S} s.") from None
+            raise Problem("request-timeout", f"Send the body within {body_s:g} s.") from None
         return body
 
     async def _end(self, response: Response) -> Response:
         response.headers["X-Request-ID"] = g.correlation_id
+        for name, value in self._limits.told().items():
+            response.headers.setdefault(name, value)
+        self._cors.tell(response)
         route = request.url_rule.rule if request.url_rule else "unmatched"
         method = request.method if request.method in METHODS else "other"
         metrics = self._deps.metrics
@@ -137,6 +166,15 @@ class _Frame:
 
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+
+def _refuse_long_heads() -> None:
+    """Refuse what the server lets through if it comes in one piece."""
+    scope = request.scope
+    if len(scope["query_string"]) > QUERY_MAX:
+        raise Problem("uri-too-long", f"Send a query of at most {QUERY_MAX // 1024} KB.")
+    if sum(len(name) + len(value) for name, value in scope["headers"]) > HEADERS_MAX:
+        raise Problem("headers-too-large", f"Send headers of at most {HEADERS_MAX // 1024} KB in all.")
 
 
 def _advice(status: int, error: HTTPException) -> str:

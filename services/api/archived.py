@@ -74,6 +74,10 @@ class Archive:
             for task in tasks:
                 task.cancel()  # they only read
 
+    def mark(self, partition: int) -> Position:
+        """Up to where a partition is archived, as far as was heard."""
+        return self._marks[partition]
+
     async def fate(self, partition: int, position: Position, event_id: str | None, wait_s: float) -> Fate:
         """Wait until the event at `position` is archived, at most `wait_s`.
 

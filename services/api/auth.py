@@ -10,13 +10,14 @@ from __future__ import annotations
 import contextlib
 import hmac
 import math
-from importlib import resources
 from typing import TYPE_CHECKING, NoReturn
 
 from quart import request
 from redis.exceptions import OutOfMemoryError
 
+from services.api import clients
 from services.api.jwks import Jwks
+from services.api.limits import Limiters
 from services.api.operations import OPERATIONS
 from services.api.principal import ANONYMOUS, Principal
 from services.api.problems import Problem, unavailable
@@ -26,7 +27,7 @@ from shared.domain import apikey, ids
 from shared.domain.apikey import ApiKey
 from shared.domain.roles import allows
 from shared.eventlog.snapshot import NewerShape
-from shared.eventlog.writer import Script
+from shared.rate import Rate
 
 if TYPE_CHECKING:
     from services.api.deps import Deps
@@ -38,7 +39,7 @@ PAGES = frozenset(
 USED_EVERY_MS = 60_000
 USED_KEPT_MS = 90 * 24 * 3600 * 1000
 USED_MAX = 10_000  # keys that a process remembers having noted
-LEAKS_MS, BURST = 2_000, 30  # an address may fail 30 times at once, and then every 2 s
+FAILURES = Rate(30, 60)  # an address may fail 30 times at once, and then every 2 s
 _REALM = 'Bearer realm="daybook"'
 _NEEDED: dict[str, Role | None] = dict.fromkeys(PAGES) | {each.name: each.role for each in OPERATIONS}
 
@@ -66,9 +67,7 @@ class Auth:
         self._deps = deps
         self._is_on = settings.auth == "on"
         self._open_metrics = settings.metrics_open == "on"
-        self._failures = Script(
-            resources.files("services.api").joinpath("failures.lua").read_text(encoding="utf-8")
-        )
+        self._limiters = Limiters(deps)
         self._noted: dict[str, int] = {}
         secret = settings.secret_key
         self.tokens = Tokens(
@@ -199,14 +198,12 @@ class Auth:
             Problem: always.
         """
         self._count(reason)
-        address = (request.remote_addr or "unknown")[:64]
-        log = self._deps.log
-        name = log.keys(apikey.partition_of(apikey.digest(address), log.partitions)).attempts(address)
-        wait_ms = int(await self._failures(log.redis, [name], [str(LEAKS_MS), str(BURST)]))
-        if wait_ms > 0:
+        client = clients.present(self._deps.settings.trusted_proxies)
+        grant = await self._limiters.take("attempts", client.network, FAILURES)
+        if grant.wait_s > 0:
             self._count("limited")
-            wait_s = math.ceil(wait_ms / 1000)
-            detail = f"Too many attempts have failed from {address}; try again in {wait_s} s."
+            wait_s = math.ceil(grant.wait_s)
+            detail = f"Too many attempts have failed from {client.address}; try again in {wait_s} s."
             raise Problem("too-many-attempts", detail, headers={"Retry-After": str(wait_s)})
         challenge = f'{_REALM}, error="invalid_token"'
         detail = "This key or token is unknown, expired or revoked; ask an admin for another."

@@ -159,6 +159,10 @@ class Ledger:
         """Groups of failed runs that failed alike, the largest first."""
         return await self._ask_within("errors", job_id, job_type, since, until, limit)
 
+    async def principals(self, *, since: datetime, until: datetime, limit: int) -> list[asyncpg.Record]:
+        """How many changes each actor has made (actor, changes, last_at), most first."""
+        return await self._ask_within("principals", since, until, limit)
+
     async def events(self, job_id: str, *, limit: int, offset: int) -> Found:
         """Events of a job and its runs, newest first."""
         rows, counted = await asyncio.gather(

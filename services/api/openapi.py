@@ -13,6 +13,7 @@ from services.api.dead_letters import GROUPS, GROUPS_MAX
 from services.api.openapi_examples import ETAG, EXAMPLES, POSITION
 from services.api.openapi_links import links
 from services.api.operations import OPERATIONS, REF, Operation, ref
+from services.api.principals import LISTED, LISTED_MAX
 from services.api.requests import (
     FINGERPRINT,
     WORD,
@@ -36,6 +37,7 @@ from services.api.responses import (
     ExecutionView,
     JobView,
     OutputView,
+    PrincipalsView,
     RedriveView,
     RevisionJobView,
     RevisionView,
@@ -56,7 +58,7 @@ _BODIES: tuple[type[BaseModel], ...] = (
 )  # fmt: skip
 _VIEWS: tuple[type[BaseModel], ...] = (
     JobView, ExecutionView, OutputView, RedriveView, ErrorsView, ApiKeyView, ApiKeyMadeView, TokenView,
-    RevisionView, RevisionJobView, DiffView,
+    RevisionView, RevisionJobView, DiffView, PrincipalsView,
 )  # fmt: skip
 _PROBLEM = {
     "type": "object",
@@ -138,6 +140,11 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
     "last_event_id": {**_PLACES, "description": "as the header Last-Event-ID, which goes before it"},
     **{name: {"type": "string", "format": "date-time"} for name in event_filter.TIMES},
 }
+_SPAN: dict[str, dict[str, Any]] = {
+    "from": {"type": "string", "format": "date-time", "description": "default: a day before `to`"},
+    "to": {"type": "string", "format": "date-time", "description": "default: now"},
+    "limit": {"type": "integer", "minimum": 1, "maximum": LISTED_MAX, "default": LISTED},
+}
 _HEADERS: dict[str, dict[str, Any]] = {
     door.KEY_HEADER: {
         "type": "string",
@@ -173,7 +180,7 @@ _TOLD: dict[str, dict[str, Any]] = {
         "description": "where what was written stands in the log; left out if there was nothing to write",
     },
     "Idempotency-Replayed": {"const": "true", "description": "it is the first answer, again"},
-    "Retry-After": {"type": "integer", "minimum": 0, "description": "seconds"},
+    "Retry-After": {"type": "integer", "minimum": 1, "description": "seconds"},
     "WWW-Authenticate": {"type": "string"},
 }
 _SCHEMES = {
@@ -184,6 +191,7 @@ _REVISION = {
     "type": "integer", "minimum": 1, "maximum": REVISION_MAX, "description": "number of a revision",
 }  # fmt: skip
 _NAMES = re.compile(r"{(\w+)}")
+_HEAD = (414, 431)  # a query or headers that are too long, on any path
 _AUTH = (401, 403, 429)  # where DAYBOOK_AUTH is on
 _LIST_EVENTS: dict[str, dict[str, Any]] = {
     "sort": {"type": "string", "enum": list(event_filter.ORDERS), "default": event_filter.ORDERS[0]},
@@ -266,7 +274,7 @@ def _told(operation: Operation) -> dict[str, Any]:
         "responses": {str(each): _answer(operation, each, to) for each, to in operation.answers.items()},
     }
     refusals = operation.refusals if operation.tag == "system" else (*operation.refusals, 500, 503)
-    refusals += (
+    refusals += _HEAD + (
         (412,) * operation.conditional + (428,) * operation.edits + (408,) * (operation.method != "get")
     )
     if operation.role is not None:
@@ -320,6 +328,8 @@ def _schema(operation: Operation, name: str) -> dict[str, Any]:
         return _REVISION
     if operation.name == "list_events" and name in _LIST_EVENTS:
         return _LIST_EVENTS[name]
+    if operation.name == "list_principals" and name in _SPAN:
+        return _SPAN[name]
     return _PARAMETERS[name]
 
 

@@ -28,6 +28,7 @@ from services.api.responses import (
     ExecutionView,
     JobView,
     OutputView,
+    PrincipalsView,
     RedriveView,
     RevisionJobView,
     RevisionView,
@@ -58,6 +59,7 @@ class Operation:
         refusals: statuses of problems; 500 and 503 are everywhere, and 401, 403 and 429 where there is a role.
         keyed: takes an Idempotency-Key.
         conditional: takes an If-Match; 412 if the job is at another revision.
+        adds_work: refused by 503 while there is no room for new work (`pressure`).
         edits: and is refused without one by 428, if the setting says so.
         role: the least that may use it, enforced from here (`auth`); None: anybody may.
     """
@@ -77,6 +79,7 @@ class Operation:
     keyed: bool = False
     conditional: bool = False
     edits: bool = False
+    adds_work: bool = False
 
 
 def ref(model: type[BaseModel] | str) -> dict[str, str]:
@@ -120,6 +123,7 @@ OPERATIONS = (
     Operation(
         method="post", path=f"{BASE}/jobs", name="create_job", role="editor", summary="Define a job",
         answers={201: JOB, 202: JOB}, body=JobBody, refusals=(400, 409, 413, 415, 422), keyed=True,
+        adds_work=True,
     ),
     Operation(
         method="get", path=f"{BASE}/jobs/{{job_id}}", name="get_job", role="viewer", summary="One job",
@@ -156,7 +160,7 @@ OPERATIONS = (
         method="post", path=f"{BASE}/jobs/{{job_id}}/trigger", name="trigger_job", role="operator",
         summary="Run a job now",
         answers={201: EXECUTION, 202: EXECUTION}, body=TriggerBody, optional=True, refusals=_CHANGING,
-        keyed=True, conditional=True,
+        keyed=True, conditional=True, adds_work=True,
     ),
     Operation(
         method="get", path=f"{BASE}/jobs/{{job_id}}/revisions", name="list_job_revisions", role="viewer",
@@ -235,20 +239,25 @@ OPERATIONS = (
         role="operator",
         summary="Run an execution that failed, was cancelled or expired again, once: 200 gives the retry there is",
         answers={200: EXECUTION, 201: EXECUTION, 202: EXECUTION}, body=RetryBody, optional=True,
-        refusals=_CHANGING, keyed=True,
+        refusals=_CHANGING, keyed=True, adds_work=True,
     ),
     Operation(
         method="post", path=f"{BASE}/executions/redrive", name="redrive_executions", tag="executions",
         role="operator",
         summary="Run again what ended badly and was not retried yet, oldest first",
         answers={200: ref(RedriveView), 202: ref(RedriveView)}, body=RedriveBody,
-        refusals=(400, 413, 415, 422), keyed=True,
+        refusals=(400, 413, 415, 422), keyed=True, adds_work=True,
     ),
     Operation(
         method="get", path=f"{BASE}/stats/errors", name="list_errors", tag="executions", role="viewer",
         summary="Failed executions grouped by class and fingerprint of their errors, the largest group first",
         answers={200: ref(ErrorsView)}, parameters=("from", "to", "job_type", "job_id", "limit"),
         refusals=(409, 422),
+    ),
+    Operation(
+        method="get", path=f"{BASE}/stats/principals", name="list_principals", tag="keys", role="admin",
+        summary="Who has sent how many requests, and changed how much, within at most 7 days",
+        answers={200: ref(PrincipalsView)}, parameters=("from", "to", "limit"), refusals=(409, 422),
     ),
     Operation(
         method="get", path=f"{BASE}/job-types", name="list_job_types", role="viewer", summary="What a job can be",

@@ -13,6 +13,8 @@ from services.api.archived import Archive
 from services.api.deps import Deps
 from services.api.feed import Feed
 from services.api.ledger import Ledger
+from services.api.pressure import Pressure
+from services.api.usage import Usage
 from shared import environment, logs
 from shared.loop import Stop, repeat
 from shared.serving import bound_socket, serve
@@ -89,6 +91,8 @@ class Api:
             ledger=ledger,
             archive=archive,
             feed=Feed(log=log, archive=archive, ledger=ledger, walled=settings.auth == "on"),
+            pressure=Pressure(log=log, archive=archive, ledger=ledger, settings=settings, metrics=metrics),
+            usage=Usage(log),
             known=known,
             settings=settings,
             metrics=metrics,
@@ -108,12 +112,20 @@ class Api:
             tasks.create_task(
                 repeat(self._keep_time, stop=done, name="redis", health=self._deps.health), name="redis time"
             )
+            tasks.create_task(repeat(self._deps.pressure.look, stop=done, name="room"), name="room")
+            tasks.create_task(repeat(self._deps.usage.flush, stop=done, name="usage"), name="usage")
             host, port = self._sock.getsockname()[:2]
             logs.get("daybook.api").info("serving", host=host, port=port)
             if self._deps.settings.auth == "off":
                 logs.get("daybook.api").info("authentication is off: everyone is an admin (DAYBOOK_AUTH)")
-            grace_s = self._deps.settings.drain_seconds
-            await serve(self.app, self._sock, until=partial(self._until, stop), grace_s=grace_s)
+            settings = self._deps.settings
+            await serve(
+                self.app,
+                self._sock,
+                until=partial(self._until, stop),
+                grace_s=settings.drain_seconds,
+                idle_s=settings.head_seconds,
+            )
             done.set("served")
 
     async def _until(self, stop: Stop) -> None:

@@ -16,6 +16,8 @@ from services.api.archived import Archive
 from services.api.deps import Deps
 from services.api.feed import Feed
 from services.api.ledger import Ledger
+from services.api.pressure import Pressure
+from services.api.usage import Usage
 from services.projector.service import Projector
 from shared import job_types
 from shared.clock import SystemClock
@@ -79,6 +81,10 @@ class Stage:
             ledger=ledger,
             archive=archive,
             feed=Feed(log=self.log, archive=archive, ledger=ledger, walled=self.settings.auth == "on"),
+            pressure=Pressure(
+                log=self.log, archive=archive, ledger=ledger, settings=self.settings, metrics=self.metrics
+            ),
+            usage=Usage(self.log),
             known=job_types.installed(),
             settings=self.settings,
             metrics=self.metrics,
@@ -173,7 +179,8 @@ class Stage:
         """Everything a refused request must leave as it was: streams, keys, rows."""
         await self.level()
         names = sorted([key async for key in self.redis.scan_iter(match=f"{self.prefix}:*", count=500)])
-        keys = [name for name in names if b":lease:" not in name and b"projectors" not in name]
+        passing = (b":lease:", b"projectors", b":limit:", b":asked:")  # nobody's facts
+        keys = [name for name in names if not any(part in name for part in passing)]
         logs = [await self.redis.xlen(self.log.keys(p).log) for p in range(self.partitions)]
         rows = {table: await self.pool.fetchval(f"select count(*) from {table}") for table in LEDGERS}  # noqa: S608
         return {"keys": keys, "logs": logs, "rows": rows}
