@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic.json_schema import models_json_schema
 
-from services.api import door, jobs, lists, problems, runs
+from services.api import door, lists, problems
+from services.api.cursors import LENGTH_MAX
 from services.api.dead_letters import GROUPS, GROUPS_MAX
+from services.api.list_query import SHAPES
 from services.api.operations import OPERATIONS, REF, Operation, ref
 from services.api.requests import (
     ApiKeyBody,
@@ -96,13 +98,17 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
     "attempt": {"type": "integer", "minimum": 1},
     "page": {"type": "integer", "minimum": 1, "maximum": lists.PAGE_MAX, "default": 1},
     "per_page": {"type": "integer", "minimum": 1, "maximum": lists.SIZE_MAX},
+    "cursor": {"type": "string", "maxLength": LENGTH_MAX, "description": "next_cursor of the slice before"},
+    "limit": {
+        "type": "integer",
+        "minimum": 1,
+        "maximum": lists.SIZE_MAX,
+        "description": "items of a slice; goes with cursor, not with page",
+    },
     "job_type": {"type": "string"},
     "job_id": {"type": "string", "format": "uuid"},
-    "error_class": {"type": "string"},
-    "error_fingerprint": {"type": "string", "description": "see GET /stats/errors"},
     "from": {"type": "string", "format": "date-time", "description": "ended at this time or later"},
     "to": {"type": "string", "format": "date-time", "description": "ended before this time"},
-    "limit": {"type": "integer", "minimum": 1, "maximum": GROUPS_MAX, "default": GROUPS},
     door.POSITION_PARAMETER: {"type": "string", "examples": ["2:1763900000000-17"]},
 }
 _HEADERS: dict[str, dict[str, Any]] = {
@@ -122,11 +128,6 @@ _SCHEMES = {
     "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "an API key (dbk_…)"},
 }
 _AUTH = (401, 403, 429)  # where DAYBOOK_AUTH is on
-_STATUSES = {
-    "list_jobs": jobs.STATUSES,
-    "list_executions": runs.STATUSES,
-    "list_job_executions": runs.STATUSES,
-}
 
 
 @cache
@@ -191,12 +192,7 @@ def _parameters(operation: Operation) -> Iterator[dict[str, Any]]:
         }
     reads = operation.method == "get" and operation.tag != "system"
     for name in (*operation.parameters, *((door.POSITION_PARAMETER,) if reads else ())):
-        words = {"type": "string", "enum": list(_STATUSES.get(operation.name, ()))}
-        told = {
-            "name": name,
-            "in": "query",
-            "schema": words if name == "status" else _schema(operation, name),
-        }
+        told = {"name": name, "in": "query", "schema": _schema(operation, name)}
         required = operation.name == "diff_job_revisions" and name != door.POSITION_PARAMETER
         yield told | {"required": True} if required else told
     for name, is_taken in (
@@ -214,6 +210,10 @@ def _parameters(operation: Operation) -> Iterator[dict[str, Any]]:
 def _schema(operation: Operation, name: str) -> dict[str, Any]:
     if operation.name == "diff_job_revisions" and name in {"from", "to"}:
         return {"type": "integer", "minimum": 1, "description": "number of a revision"}
+    if operation.name == "list_errors" and name == "limit":
+        return {"type": "integer", "minimum": 1, "maximum": GROUPS_MAX, "default": GROUPS}
+    if operation.name in SHAPES and name not in _PARAMETERS.keys() - SHAPES[operation.name].filters:
+        return SHAPES[operation.name].schema(name)
     return _PARAMETERS[name]
 
 

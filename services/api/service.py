@@ -59,6 +59,7 @@ class Api:
         decider: over `log`.
         subscriber: a client for blocking reads, for pub/sub; this closes nothing.
         pool: of Postgres connections.
+        lists: of those that lists are read over, to the replica if the settings name one.
         known: the job types that are installed.
         sock: listening; from `listening_socket`.
         random_bits: at least 80 at each call.
@@ -71,6 +72,7 @@ class Api:
         decider: Decider,
         subscriber: Redis,
         pool: asyncpg.Pool,
+        lists: asyncpg.Pool,
         known: Known,
         settings: Settings,
         metrics: Metrics,
@@ -79,7 +81,7 @@ class Api:
         sock: socket.socket,
         random_bits: Callable[[], int] = chance,
     ) -> None:
-        ledger = Ledger(pool)
+        ledger = Ledger(pool, lists=lists, lags=settings.database_read_url is not None)
         self._deps = Deps(
             log=log,
             decider=decider,

@@ -12,7 +12,7 @@ where
     and ($6::text is null or error_fingerprint = $6)
     and ($7::timestamptz is null or finished_at >= $7)
     and ($8::timestamptz is null or finished_at < $8)
-    and ($10::text is null or exists (select from ledger.jobs as theirs where theirs.id = dead.job_id and theirs.tenant = $10))
+    and ($10::text is null or tenant = $10)
     and not exists (select 1 from ledger.jobs where jobs.id = dead.job_id and jobs.status = 'deleted')
     and not exists (
         select 1
