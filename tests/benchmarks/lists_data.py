@@ -71,10 +71,11 @@ class Data:
         jobs: how many.
         runs: how many.
         seed: of all that is drawn.
+        long: the share of runs that take hours.
     """
 
-    def __init__(self, *, jobs: int, runs: int, seed: int = 1) -> None:
-        self._jobs, self._runs = jobs, runs
+    def __init__(self, *, jobs: int, runs: int, seed: int = 1, long: float = 0.004) -> None:
+        self._jobs, self._runs, self._long = jobs, runs, long
         self._chance = random.Random(seed)
         self.now = datetime.now(UTC).replace(microsecond=0)  # noqa: TID251 - months of the database are made for now
         self._words = [f"w{n:04d}" for n in range(3_000)]
@@ -134,7 +135,7 @@ class Data:
         scheduled = at - timedelta(hours=chance.randrange(2, 80)) if trigger == "backfill" else at
         queued = at + chance.randrange(50) * _MS
         started = queued + chance.randrange(20, 5_000) * _MS
-        long = chance.random() < 0.004
+        long = chance.random() < self._long
         finished = (
             started + (chance.randrange(4_000_000, 60_000_000) if long else chance.randrange(5, 90_000)) * _MS
         )
