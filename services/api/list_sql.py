@@ -15,12 +15,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from shared.domain import ids
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
-SPREAD = timedelta(hours=1)  # the times of a run lie within it, or the run stands in the index runs_stretched
-_TIMES = "(r.id_at, r.scheduled_for, r.queued_at, r.started_at, r.finished_at)"
-_STRETCHED = f"greatest{_TIMES} - least{_TIMES} > interval '1 hour'"
+SPREAD = timedelta(hours=1)  # the times of a run lie within it, or it is_stretched
 _OPERATORS = {"gte": ">=", "gt": ">", "lte": "<=", "lt": "<"}
 _MS_MAX = (1 << 48) - 1  # of the time in an id
 
@@ -65,7 +63,6 @@ class Order(NamedTuple):
         id: the column that decides where that leaves open.
         shown: `key` in a row of the answer.
         type: of the column.
-        only: what must be said for its index to be taken.
         has_nulls: whether there are any.
     """
 
@@ -73,7 +70,6 @@ class Order(NamedTuple):
     id: str
     shown: str
     type: str = "timestamptz"
-    only: str = ""
     has_nulls: bool = False
 
 
@@ -82,26 +78,23 @@ class Source(NamedTuple):
 
     Attributes:
         rows: what is selected.
-        tables: whence.
-        tenant: the column.
+        tables: alias → table, and how the tenant `{}` is told of it. What names one of them only is asked of that alone.
+        joined: all of them.
         tenants: the question for all tenants there are.
         orders: by name.
         filters: name → condition, `{}` for the value.
         times: name → column, for ranges.
         stretched: what is true of rows whose times lie apart; '' if that isn't known of this source.
-        alone: the part of `tables` that answers by itself what names no column of another (`elsewhere`).
     """
 
     rows: str
-    tables: str
-    tenant: str
+    tables: Mapping[str, tuple[str, str]]
+    joined: str
     tenants: str
     orders: Mapping[str, Order]
     filters: Mapping[str, str]
     times: Mapping[str, str]
     stretched: str = ""
-    alone: str = ""
-    elsewhere: str = ""
 
 
 class Question(NamedTuple):
@@ -113,8 +106,8 @@ class Question(NamedTuple):
 
 RUNS = Source(
     rows="r.*",
-    tables="ledger.runs as r",
-    tenant="r.tenant",
+    tables={"r": ("ledger.runs as r", "r.tenant = {}")},
+    joined="ledger.runs as r",
     tenants="tenants_of_runs",
     orders={
         "id": Order(None, "r.id", "id"),
@@ -138,24 +131,21 @@ RUNS = Source(
         "started_at": "r.started_at",
         "finished_at": "r.finished_at",
     },
-    stretched=_STRETCHED,
+    stretched="r.is_stretched",
 )
 JOBS = Source(
     rows="j.*",
-    tables="ledger.job_cards as c join ledger.jobs as j on j.id = c.job_id",
-    tenant="c.tenant",
+    tables={
+        "c": ("ledger.job_cards as c", "c.tenant = {}"),
+        "j": ("ledger.jobs as j", "j.tenant = {} and j.status <> 'deleted'"),
+    },
+    joined="ledger.job_cards as c join ledger.jobs as j on j.id = c.job_id",
     tenants="tenants_of_jobs",
     orders={
         "created_at": Order("c.created_at", "c.job_id", "created_at"),
         "updated_at": Order("c.updated_at", "c.job_id", "updated_at"),
         "name": Order("c.name", "c.job_id", 'name collate "C"', type="text"),
-        "next_run_time": Order(
-            "j.next_run_time",
-            "j.id",
-            "next_run_time",
-            only="j.tenant = c.tenant and j.status <> 'deleted'",
-            has_nulls=True,
-        ),
+        "next_run_time": Order("j.next_run_time", "j.id", "next_run_time", has_nulls=True),
     },
     filters={
         "status": "j.status = {}::text",
@@ -164,8 +154,6 @@ JOBS = Source(
         "q": "c.words @@ websearch_to_tsquery('simple', {}::text)",
     },
     times={"created_at": "c.created_at", "updated_at": "c.updated_at", "next_run_time": "j.next_run_time"},
-    alone="ledger.job_cards as c",
-    elsewhere="j.",
 )
 
 
@@ -207,58 +195,67 @@ class _Asked:
         self._order = source.orders[choice.order]
         self._arguments: list[Any] = []
         self._many = len(tenants) != 1
-        tenant = list(tenants) if self._many else tenants[0]
-        place = self._argument(tenant, "text[]" if self._many else "text")
-        self._tenants = f"unnest({place}) as theirs (tenant) cross join lateral" if self._many else ""
-        self._tenant = f"{source.tenant} = " + ("theirs.tenant" if self._many else place)
+        self._direction = " desc" if choice.descending else ""
+        if self._many:
+            place = self._argument(list(tenants), "text[]")
+            self._tenant = "theirs.tenant"
+            self._each_tenant = f"unnest({place}) as theirs (tenant) cross join lateral "
+        else:
+            self._tenant = self._argument(tenants[0], "text")
+            self._each_tenant = ""
 
     def rows(self, part: str, after: Key | None, limit: int, offset: int) -> Question:
         """The question for the rows of a part of the order."""
-        source, order = self._source, self._order
-        branches = [self._tenant_and(branch, part, after) for branch in self._branches(part)]
-        direction = " desc" if self._choice.descending else ""
-        keys = [each for each in (order.key, order.id) if each]
-        ordered = "order by " + ", ".join(f"{key}{direction}" for key in keys)
+        order = self._order
+        branches = [[*branch, *self._place(part, after)] for branch in self._branches(part)]
         most, skipped = self._argument(limit, "bigint"), self._argument(offset, "bigint")
         if len(branches) == 1 and not self._many:
-            return self._question(self._plain(branches[0], ordered, most, skipped))
-        texts = [
-            f"(select {source.rows} from {source.tables} where {where} {ordered} limit {most} + {skipped})"
-            for where in branches
-        ]
-        shown = [f"found.{name}{direction}" for name in ([order.shown, "id"] if order.key else ["id"])]
+            return self._question(self._selected(branches[0], f"limit {most} offset {skipped}"))
+        texts = [f"({self._selected(branch, f'limit {most} + {skipped}')})" for branch in branches]
+        keys = [order.shown, "id"] if order.key else ["id"]
         return self._question(
-            f"select found.* from {self._tenants} ({' union all '.join(texts)}) as found"
-            f" order by {', '.join(shown)} limit {most} offset {skipped}"
+            f"select found.* from {self._each_tenant}({' union all '.join(texts)}) as found"
+            f" order by {self._ordered(f'found.{key}' for key in keys)} limit {most} offset {skipped}"
         )
 
     def counted(self, most: int) -> Question:
         """The question for how many there are."""
+        branches = self._branches("all")
         limit = self._argument(most, "bigint")
-        texts = [
-            f"(select 1 as one from {self._tables(where)} where {where} limit {limit})"
-            for where in (self._tenant_and(branch, "all", None) for branch in self._branches("all"))
-        ]
+        texts = []
+        for branch in branches:
+            tables, where = self._from(branch, branch)
+            texts.append(f"(select 1 as one from {tables} where {where} limit {limit})")
         return self._question(
-            f"select count(*) from (select one from {self._tenants} ({' union all '.join(texts)}) as found"
+            f"select count(*) from (select one from {self._each_tenant}({' union all '.join(texts)}) as found"
             f" limit {limit}) as counted"
         )
 
-    def _plain(self, where: str, ordered: str, most: str, skipped: str) -> str:
+    def _selected(self, conditions: Sequence[str], limited: str) -> str:
+        """Rows in their order. What one table of two tells by itself is looked up in the other for these rows only."""
         source, order = self._source, self._order
-        if self._tables(where) == source.tables:
-            return f"select {source.rows} from {source.tables} where {where} {ordered} limit {most} offset {skipped}"
-        direction = " desc" if self._choice.descending else ""
+        keys = [key for key in (order.key, order.id) if key]
+        tables, where = self._from(conditions, [*conditions, *keys])
+        ordered = f"where {where} order by {self._ordered(keys)} {limited}"
+        alias, _, _ = source.rows.partition(".")
+        if f" as {alias}" in tables:
+            return f"select {source.rows} from {tables} {ordered}"
         return (
-            f"select {source.rows} from (select {order.key} as place, {order.id} as id from {source.alone}"
-            f" where {where} {ordered} limit {most} offset {skipped}) as found"
-            f" join ledger.jobs as j on j.id = found.id order by found.place{direction}, found.id{direction}"
+            f"select {source.rows} from (select {order.key} as place, {order.id} as id from {tables} {ordered}) as part"
+            f" join ledger.jobs as j on j.id = part.id order by {self._ordered(('part.place', 'part.id'))}"
         )
 
-    def _tables(self, where: str) -> str:
-        source = self._source
-        told = f"{where} {self._order.key}"
-        return source.alone if source.alone and source.elsewhere not in told else source.tables
+    def _from(self, conditions: Sequence[str], named: Sequence[str]) -> tuple[str, str]:
+        """The tables that hold what is `named`, and where the conditions and the tenant hold."""
+        tables = self._source.tables
+        said = " ".join(named)
+        used = [alias for alias in tables if f"{alias}." in said] or list(tables)[:1]
+        text = tables[used[0]][0] if len(used) == 1 else self._source.joined
+        told = [*(tables[alias][1].format(self._tenant) for alias in used), *conditions]
+        return text, " and ".join(told)
+
+    def _ordered(self, keys: Iterable[str]) -> str:
+        return ", ".join(f"{key}{self._direction}" for key in keys)
 
     def _question(self, text: str) -> Question:
         return Question(text, self._arguments)
@@ -266,10 +263,6 @@ class _Asked:
     def _argument(self, value: Any, type_: str = "") -> str:
         self._arguments.append(value)
         return f"${len(self._arguments)}" + (f"::{type_}" if type_ else "")
-
-    def _tenant_and(self, conditions: Sequence[str], part: str, after: Key | None) -> str:
-        told = [self._tenant, *filter(None, (self._order.only,)), *conditions, *self._place(part, after)]
-        return " and ".join(told)
 
     def _place(self, part: str, after: Key | None) -> Iterator[str]:
         order = self._order

@@ -4,7 +4,7 @@
 select id, job_id
 from ledger.runs as dead
 where
-    status = $1
+    status = $1 and status <> 'succeeded' -- so that the index of those is taken
     and ($2::uuid is null or job_id = $2)
     and ($3::text is null or job_type = $3)
     and ($4::text is null or queue = $4)

@@ -3,12 +3,23 @@
 --   runs: one index for each order there is, led by the tenant, and one for each filter whose values can be rare. Where nearly
 --   all rows have one value (queue, trigger), only the others are in it. A range of one time in the order of another needs none:
 --   the times of a run lie within an hour of each other, but for those in runs_stretched, which are looked at by themselves.
+--   Totals are counted in the index alone, so each is led by the tenant, runs_by_job and _by_status too; what asks for a status
+--   of all tenants wants one that few runs have.
 --   jobs: a row changes with every run, and hardly ever in what is searched, so that stands in a table of its own, job_cards,
 --   with the large indexes. It is kept by a trigger: a function of the row, so of the archive, whoever writes it.
 
 -- Runs: whose they are.
 
-alter table ledger.runs add column tenant text not null default ''; -- of the job; '' if that is not known
+alter table ledger.runs
+    add column tenant text not null default '', -- of the job; '' if that is not known
+    -- Whether its times lie more than an hour apart: a column, as only of columns it is known how many rows have what.
+    add column is_stretched boolean not null generated always as (
+        greatest(id_at, scheduled_for, queued_at, started_at, finished_at)
+        - least(id_at, scheduled_for, queued_at, started_at, finished_at) > interval '1 hour'
+    ) stored;
+
+drop index ledger.runs_by_job;
+drop index ledger.runs_by_status;
 
 update ledger.runs set tenant = jobs.tenant from ledger.jobs where jobs.id = runs.job_id;
 
@@ -21,9 +32,10 @@ create index runs_by_queue on ledger.runs (tenant, queue, id desc) where queue <
 create index runs_by_trigger on ledger.runs (tenant, trigger, id desc) where trigger <> 'schedule';
 create index runs_by_error_class on ledger.runs (tenant, (error ->> 'class'), id desc) where error is not null;
 create index runs_by_fingerprint on ledger.runs (tenant, error_fingerprint, id desc) where error_fingerprint is not null;
-create index runs_stretched on ledger.runs (tenant, id desc)
-where greatest(id_at, scheduled_for, queued_at, started_at, finished_at)
-    - least(id_at, scheduled_for, queued_at, started_at, finished_at) > interval '1 hour';
+create index runs_stretched on ledger.runs (tenant, id desc) where is_stretched;
+create index runs_by_job on ledger.runs (tenant, job_id, id desc);
+create index runs_by_status on ledger.runs (tenant, status, id desc);
+create index runs_by_rare_status on ledger.runs (status, id desc) where status <> 'succeeded';
 
 -- Jobs: what of one that isn't deleted is searched, and hardly ever changes.
 
@@ -36,7 +48,7 @@ create table ledger.job_cards (
     updated_at timestamptz not null,
     facets text[] not null, -- tag:…, type:…, queue:…
     words tsvector not null -- of name and description; no language's grammar
-) with (toast_tuple_target = 256); -- words stand aside: a walk along the cards doesn't read them
+);
 
 create function ledger.write_job_card() returns trigger
 language plpgsql as $$
@@ -103,6 +115,9 @@ create index job_cards_by_word on ledger.job_cards using gin (words) with (fastu
 
 -- The one order that changes with every run.
 create index jobs_by_next on ledger.jobs (tenant, next_run_time, id) where status <> 'deleted';
+
+drop index ledger.jobs_by_status;
+create index jobs_by_status on ledger.jobs (tenant, status, id desc);
 
 -- Nobody asks these any more.
 drop index ledger.jobs_listed;
