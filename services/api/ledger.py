@@ -74,7 +74,7 @@ class Ledger:
 
     async def page(self, source: Source, choice: Choice, *, limit: int, offset: int) -> Found:
         """A page of jobs or runs, and how many there are."""
-        tenants = await self._tenants(source)
+        tenants = await self._tenants(source, choice)
         rows, counted = await asyncio.gather(
             self._list(list_sql.page(source, choice, tenants, limit=limit, offset=offset)),
             self._list(list_sql.count(source, choice, tenants, most=COUNTED_MAX + 1)),
@@ -85,7 +85,7 @@ class Ledger:
         self, source: Source, choice: Choice, *, after: Key | None, limit: int
     ) -> list[asyncpg.Record]:
         """The jobs or runs after a place, at most `limit`; from the first one on if there is none."""
-        tenants = await self._tenants(source)
+        tenants = await self._tenants(source, choice)
         rows: list[asyncpg.Record] = []
         for question in list_sql.following(source, choice, tenants, after=after, limit=limit):
             rows += await self._list(question)
@@ -204,12 +204,16 @@ class Ledger:
         """As `_ask`; its last argument is the tenant whose rows there are, null: all."""
         return await self._ask(question, *arguments, wall())
 
-    async def _tenants(self, source: Source) -> list[str]:
-        """The tenants whose rows there are for the present request: its own, or all."""
-        tenant = wall()
-        if tenant is not None:
+    async def _tenants(self, source: Source, choice: Choice) -> list[str]:
+        """The tenants whose rows there can be for the present request: its own, or all; that of the job asked for."""
+        tenant, job_id = wall(), choice.equal.get("job_id")
+        if job_id is not None:
+            rows = await self._list(Question(_text("job"), [job_id, tenant]))
+        elif tenant is not None:
             return [tenant]
-        return [row["tenant"] for row in await self._list(Question(_text(source.tenants), []))]
+        else:
+            rows = await self._list(Question(_text(source.tenants), []))
+        return [row["tenant"] for row in rows]
 
     async def _list(self, question: Question) -> list[asyncpg.Record]:
         return await _answered(self._lists, question.text, *question.arguments)

@@ -78,7 +78,7 @@ class Source(NamedTuple):
 
     Attributes:
         rows: what is selected.
-        tables: alias → table, and how the tenant `{}` is told of it. What names one of them only is asked of that alone.
+        tables: alias → table, and how the tenant `{}` is told of it. What names one only is asked of that alone.
         joined: all of them.
         tenants: the question for all tenants there are.
         orders: by name.
@@ -234,7 +234,10 @@ class _Asked:
     def _selected(self, conditions: Sequence[str], limited: str) -> str:
         """Rows in their order. What one table of two tells by itself is looked up in the other for these rows only."""
         source, order = self._source, self._order
-        keys = [key for key in (order.key, order.id) if key]
+        key = order.key
+        if key and source.stretched in conditions:
+            key = f"{key} + interval '0'"  # or the index of the order would be walked, past nearly all that is in it
+        keys = [each for each in (key, order.id) if each]
         tables, where = self._from(conditions, [*conditions, *keys])
         ordered = f"where {where} order by {self._ordered(keys)} {limited}"
         alias, _, _ = source.rows.partition(".")
