@@ -84,6 +84,7 @@ class Source(NamedTuple):
         orders: by name.
         filters: name → condition, `{}` for the value.
         times: name → column, for ranges.
+        named: what names a row of a part of the list (`{id}`: its id), and `found` what finds it by that.
         stretched: what is true of rows whose times lie apart; '' if that isn't known of this source.
     """
 
@@ -94,6 +95,8 @@ class Source(NamedTuple):
     orders: Mapping[str, Order]
     filters: Mapping[str, str]
     times: Mapping[str, str]
+    named: str
+    found: str
     stretched: str = ""
 
 
@@ -121,7 +124,7 @@ RUNS = Source(
         "job_type": "r.job_type = {}::text",
         "queue": "r.queue = {}::text",
         "trigger": "r.trigger = {}::text",
-        "error_class": "r.error is not null and r.error ->> 'class' = {}::text",
+        "error_class": "r.error_class = {}::text",
         "error_fingerprint": "r.error_fingerprint = {}::text",
         "ended": "(r.finished_at is not null) = {}::boolean",
     },
@@ -131,6 +134,8 @@ RUNS = Source(
         "started_at": "r.started_at",
         "finished_at": "r.finished_at",
     },
+    named="{id} as id, r.id_at as id_at",
+    found="r.id = part.id and r.id_at = part.id_at",
     stretched="r.is_stretched",
 )
 JOBS = Source(
@@ -154,6 +159,8 @@ JOBS = Source(
         "q": "c.words @@ websearch_to_tsquery('simple', {}::text)",
     },
     times={"created_at": "c.created_at", "updated_at": "c.updated_at", "next_run_time": "j.next_run_time"},
+    named="{id} as id",
+    found="j.id = part.id",
 )
 
 
@@ -232,20 +239,23 @@ class _Asked:
         )
 
     def _selected(self, conditions: Sequence[str], limited: str) -> str:
-        """Rows in their order. What one table of two tells by itself is looked up in the other for these rows only."""
+        """Rows in their order. What an index or one table of two tells by itself is looked up for these rows only."""
         source, order = self._source, self._order
-        key = order.key
-        if key and source.stretched in conditions:
-            key = f"{key} + interval '0'"  # or the index of the order would be walked, past nearly all that is in it
-        keys = [each for each in (key, order.id) if each]
-        tables, where = self._from(conditions, [*conditions, *keys])
-        ordered = f"where {where} order by {self._ordered(keys)} {limited}"
+        is_far = source.stretched in conditions
+        place = order.key or order.id
+        if is_far and order.key:
+            place += " + interval '0'"  # or the index of the order is walked, past nearly all that is in it
+        tables, where = self._from(conditions, [*conditions, place])
+        ordered = f"where {where} order by {self._ordered(dict.fromkeys((place, order.id)))} {limited}"
         alias, _, _ = source.rows.partition(".")
-        if f" as {alias}" in tables:
+        if f" as {alias}" in tables and not is_far:
             return f"select {source.rows} from {tables} {ordered}"
+        part = (
+            f"(select {place} as place, {source.named.format(id=order.id)} from {tables} {ordered}) as part"
+        )
         return (
-            f"select {source.rows} from (select {order.key} as place, {order.id} as id from {tables} {ordered}) as part"
-            f" join ledger.jobs as j on j.id = part.id order by {self._ordered(('part.place', 'part.id'))}"
+            f"select {source.rows} from {part} join {source.tables[alias][0]} on {source.found}"
+            f" order by {self._ordered(('part.place', 'part.id'))}"
         )
 
     def _from(self, conditions: Sequence[str], named: Sequence[str]) -> tuple[str, str]:

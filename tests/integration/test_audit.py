@@ -524,9 +524,9 @@ PLANTED = [
         _sql(
             "insert into ledger.runs (id, id_at, partition, job_id, job_name, job_type, status, trigger, revision, "
             "queue, priority, attempt, max_attempts, scheduled_for, fires_at, correlation_id, attempts, epoch, pos) "
-            "select '00000000-0000-8000-8000-000000000000', id_at, partition, job_id, job_name, job_type, status, trigger, "
-            "revision, queue, priority, attempt, max_attempts, scheduled_for, fires_at, correlation_id, attempts, "
-            "epoch, pos from ledger.runs where id = $1 /* stopped */"
+            "select '00000000-0000-8000-8000-000000000000', id_at, partition, job_id, job_name, job_type, status, "
+            "trigger, revision, queue, priority, attempt, max_attempts, scheduled_for, fires_at, correlation_id, "
+            "attempts, epoch, pos from ledger.runs where id = $1 /* stopped */"
         ),
         {"runs"},
     ),

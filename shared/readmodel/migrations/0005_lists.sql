@@ -12,11 +12,12 @@
 
 alter table ledger.runs
     add column tenant text not null default '', -- of the job; '' if that is not known
-    -- Whether its times lie more than an hour apart: a column, as only of columns it is known how many rows have what.
+    -- These are columns, as only of columns it is known how many rows have what. Whether its times lie more than an hour apart:
     add column is_stretched boolean not null generated always as (
         greatest(id_at, scheduled_for, queued_at, started_at, finished_at)
         - least(id_at, scheduled_for, queued_at, started_at, finished_at) > interval '1 hour'
-    ) stored;
+    ) stored,
+    add column error_class text generated always as (error ->> 'class') stored;
 
 drop index ledger.runs_by_job;
 drop index ledger.runs_by_status;
@@ -30,9 +31,11 @@ create index runs_by_finished on ledger.runs (tenant, finished_at, id);
 create index runs_by_type on ledger.runs (tenant, job_type, id desc);
 create index runs_by_queue on ledger.runs (tenant, queue, id desc) where queue <> 'default';
 create index runs_by_trigger on ledger.runs (tenant, trigger, id desc) where trigger <> 'schedule';
-create index runs_by_error_class on ledger.runs (tenant, (error ->> 'class'), id desc) where error is not null;
+create index runs_by_error_class on ledger.runs (tenant, error_class, id desc) where error_class is not null;
 create index runs_by_fingerprint on ledger.runs (tenant, error_fingerprint, id desc) where error_fingerprint is not null;
-create index runs_stretched on ledger.runs (tenant, id desc) where is_stretched;
+-- With all times, so that the index alone tells which of them are in a range, and their order.
+create index runs_stretched on ledger.runs (tenant, scheduled_for, queued_at, started_at, finished_at, id, id_at)
+where is_stretched;
 create index runs_by_job on ledger.runs (tenant, job_id, id desc);
 create index runs_by_status on ledger.runs (tenant, status, id desc);
 create index runs_by_rare_status on ledger.runs (status, id desc) where status <> 'succeeded';
