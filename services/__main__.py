@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from shared.settings import Settings
 
 
+LIST_CONNECTIONS = 4  # of an API process: a page and its total are asked for at once
 SPARE_CONNECTIONS = 4  # to Postgres, beside the one that each partition of a projector may take
 
 
@@ -107,20 +108,34 @@ def api() -> None:
     async def serve(frame: Frame, stop: Stop) -> None:
         from services.api.service import Api, listening_socket  # noqa: PLC0415
         from shared.job_types import installed  # noqa: PLC0415
+        from shared.readmodel.database import LISTS, connect_pool  # noqa: PLC0415
 
+        told = frame.settings
+        lists = await insist(
+            lambda: connect_pool(
+                told.database_read_url or told.database_url or "", max_size=LIST_CONNECTIONS, session=LISTS
+            ),
+            stop=stop,
+            name="postgres for lists",
+            health=frame.health,
+        )
         service = Api(
             log=frame.log,
             decider=frame.decider,
             subscriber=frame.blocking,
             pool=frame.pool,
+            lists=lists,
             known=installed(),
-            settings=frame.settings,
+            settings=told,
             metrics=frame.metrics,
             health=frame.health,
             clock=SystemClock(),
-            sock=listening_socket(frame.settings),
+            sock=listening_socket(told),
         )
-        await service.run(stop)
+        try:
+            await service.run(stop)
+        finally:
+            await _let_go(lists)
 
     _serve("api", serve, has_pages=True)
 

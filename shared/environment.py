@@ -22,7 +22,6 @@ NOT_YET = frozenset(
         "DAYBOOK_SECRETS_DIR",
         "DAYBOOK_ALLOW_SQL",
         "DAYBOOK_ALLOW_SHELL",
-        "DAYBOOK_DATABASE_READ_URL",
     }
 )
 """Settings of what isn't built yet: refused, never accepted and ignored."""

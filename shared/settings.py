@@ -171,6 +171,11 @@ class Settings(BaseSettings):
         "the Postgres database that keeps the archive; started by `daybook up` if not set",
         "postgresql://user:password@host:5432/database",
     )
+    database_read_url: PostgresUrl | None = _setting(
+        None,
+        "a streaming replica of that database, for lists of jobs and executions; the database itself if not set",
+        "postgresql://user:password@host:5432/database",
+    )
     prefix: str = _setting(
         "daybook",
         "what every Redis key begins with, so that systems can share a server",

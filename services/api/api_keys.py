@@ -55,7 +55,7 @@ class ApiKeys:
         found = await self._deps.ledger.api_keys(limit=page.size, offset=page.offset)
         used = await self._used([row["hash"] for row in found.rows])
         items = [_view(row, at) for row, at in zip(found.rows, used, strict=True)]
-        return answers.answer(lists.listed(items, page, found.counted))
+        return lists.paged(items, page, found.counted)
 
     async def create(self) -> Response:
         """POST /api-keys: the only answer that has the key."""

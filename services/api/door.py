@@ -30,11 +30,7 @@ POSITION_HEADER = "Daybook-Position"
 POSITION_PARAMETER = "min_position"
 KEY_HEADER = "Idempotency-Key"
 CONDITIONS = (KEY_HEADER, IF_MATCH)  # never passed over: whoever sends one relies on it
-LATER_PARAMETERS = frozenset(
-    {
-        "cursor", "limit", "sort", "fields", "tag", "queue", "owner", "q", "as_of", "dry_run",
-    }
-)  # fmt: skip
+LATER_PARAMETERS = frozenset({"as_of", "dry_run"})
 _CORRELATION_ID = re.compile(r"[\x21-\x7e]{1,128}")
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _WAIT = re.compile(r'wait\s*=\s*"?(\d{1,9})"?', re.IGNORECASE)
@@ -120,24 +116,33 @@ def no_parameters() -> None:
     parameters()
 
 
-def parameters(*names: str, repeatable: Collection[str] = ()) -> dict[str, str]:
-    """The query parameters of the present request, each one of `names`, and once unless it is `repeatable`.
+def parameters(*names: str, several: Collection[str] = ()) -> dict[str, str]:
+    """The query parameters of the present request, of `several` the first value; else as `values`.
+
+    Raises:
+        Problem: 422.
+    """
+    return {name: given[0] for name, given in values(*names, several=several).items()}
+
+
+def values(*names: str, several: Collection[str] = ()) -> dict[str, list[str]]:
+    """The query parameters of the present request, each one of `names`, and once unless it is one of `several`.
 
     Raises:
         Problem: 422.
     """
     faults: list[Fault] = []
     given: Mapping[str, list[str]] = request.args.to_dict(flat=False)
-    for name, values in given.items():
+    for name, found in given.items():
         if name not in names:
-            later = name in LATER_PARAMETERS or name.endswith("]")
+            later = name in LATER_PARAMETERS
             said = "is not available yet" if later else f"is not a parameter here; there are {_listed(names)}"
             faults.append(Fault(pointer=f"?{name[:80]}", detail=said))
-        elif len(values) > 1 and name not in repeatable:
+        elif len(found) > 1 and name not in several:
             faults.append(Fault(pointer=f"?{name}", detail="stands twice"))
     if faults:
         raise invalid(*faults)
-    return {name: values[0] for name, values in given.items()}
+    return dict(given)
 
 
 def whole(given: Mapping[str, str], name: str, default: int, *, most: int, beyond: str) -> int:

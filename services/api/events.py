@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from services.api import answers, door, event_filter, lists, reads, vectors
+from services.api import answers, door, event_filter, list_query, lists, reads, vectors
 from services.api.ledger import Bounds
+from services.api.list_sql import Key
+from services.api.lists import Lists
+from services.api.principal import wall
 from services.api.problems import Fault, invalid
 from shared.eventlog.envelope import cloudevent
 from shared.eventlog.position import Position, format_places
@@ -27,6 +30,7 @@ class Events:
 
     def __init__(self, deps: Deps) -> None:
         self._deps = deps
+        self._lists = Lists(deps)
 
     def mount(self, app: Quart) -> None:
         """Add the routes."""
@@ -38,7 +42,7 @@ class Events:
     async def list(self) -> Response:
         """GET /events. `Daybook-Position` tells up to where it has looked: a stream can go on from there."""
         deps = self._deps
-        given = await reads.query(deps, *event_filter.LIST, repeatable=event_filter.REPEATABLE)
+        given = await reads.query(deps, *event_filter.LIST, several=event_filter.REPEATABLE)
         chosen = event_filter.filter_of(given, partitions=deps.log.partitions)
         since, until = event_filter.times_of(given)
         newest_first = door.one_of(given, "sort", event_filter.ORDERS) != "time"
@@ -74,13 +78,22 @@ class Events:
     async def of_job(self, job_id: str) -> Response:
         """GET /jobs/{id}/events, newest first; a deleted job's stay readable."""
         job_id = door.job_id(job_id, partitions=self._deps.log.partitions)
-        given = await reads.query(self._deps, *lists.PARAMETERS)
-        page = lists.page_of(given, default_size=self._deps.settings.jobs_per_page)
-        found = await self._deps.ledger.events(job_id, limit=page.size, offset=page.offset)
+        given = await reads.query(self._deps, *list_query.PAGES, *list_query.SLICES)
+        what_for = f"list_job_events {job_id} {wall()}"
+        part = self._lists.part(given, what_for)
+        ledger = self._deps.ledger
+        if isinstance(part, lists.Page):
+            found = await ledger.events(job_id, limit=part.size, offset=part.offset)
+        else:
+            before = part.after and int(part.after.id)
+            found = await ledger.events(job_id, limit=part.size + 1, before=before)
         if not found.counted:
             raise door.no_such("job")
-        items = [cloudevent(recorded(row), prefix=self._deps.log.prefix) for row in found.rows]
-        return answers.answer(lists.listed(items, page, found.counted))
+        items = [cloudevent(recorded(row), prefix=self._deps.log.prefix) for row in found.rows[: part.size]]
+        if isinstance(part, lists.Page):
+            return lists.paged(items, part, found.counted)
+        place = Key(None, str(found.rows[part.size - 1]["pos"])) if len(found.rows) > part.size else None
+        return self._lists.sliced([json.dumps(item) for item in items], place, what_for)
 
 
 def _no_two(given: Mapping[str, str]) -> None:

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 from quart import Response, request
 
-from services.api import answers, door, lists, preconditions, reads, revisions, views
+from services.api import answers, door, preconditions, reads, revisions, views
 from services.api.idempotency import Idempotency, key_of_request, partition_of
 from services.api.json_patch import merged
+from services.api.list_query import LIST_JOBS
+from services.api.lists import Lists
 from services.api.principal import present
 from services.api.problems import Problem, of_refusal
 from services.api.requests import JobBody, PauseBody, ResumeBody, RevertBody, TriggerBody, read
@@ -48,7 +50,6 @@ if TYPE_CHECKING:
     from shared.eventlog.unit import Once
 
 MERGES = 5  # of one patch, each over a newer revision: so many edits within milliseconds are a quarrel
-STATUSES = ("pending", "paused", "running", "failed", "completed")
 
 
 class Jobs:
@@ -58,6 +59,7 @@ class Jobs:
         self._deps = deps
         self._write = Writes(decider=deps.decider, archive=deps.archive)
         self._once = Idempotency(deps)
+        self._lists = Lists(deps)
         self._turns = Turns(deps.log.partitions, first=deps.chance(), clock=deps.clock)
         self._log = logs.get("daybook.api")
 
@@ -77,17 +79,7 @@ class Jobs:
 
     async def list(self) -> Response:
         """GET /jobs."""
-        given = await reads.query(self._deps, *lists.PARAMETERS, "status", "job_type")
-        page = lists.page_of(given, default_size=self._deps.settings.jobs_per_page)
-        found = await self._deps.ledger.jobs(
-            status=door.one_of(given, "status", STATUSES),
-            job_type=door.word(given, "job_type"),
-            limit=page.size,
-            offset=page.offset,
-        )
-        return answers.answer(
-            lists.listed([views.job_of_row(row) for row in found.rows], page, found.counted)
-        )
+        return await self._lists.answer(LIST_JOBS, views.job_of_row)
 
     async def get(self, job_id: str) -> Response:
         """GET /jobs/{id}: 304 to whom it has shown the same before."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from services.api import list_sql
+from services.api.list_sql import Question
 from services.api.principal import wall
 from shared.domain import ids
 from shared.eventlog.position import Position
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     import asyncpg
 
     from services.api.event_filter import EventFilter
+    from services.api.list_sql import Choice, Key, Source
 
 T = TypeVar("T")
 ANSWER_S = 5.0  # for a connection and the answer; then Postgres counts as not there
@@ -65,11 +68,19 @@ class Chosen(NamedTuple):
 class Ledger:
     """Questions to read models and archive. All raise what `faults.is_broken` knows if Postgres is away.
 
-    What is another tenant's isn't there for the present request: all that tells of jobs or runs is `_ask_within`.
+    What is another tenant's isn't there for the present request: all that tells of jobs or runs is `_ask_within`, and
+    lists name the tenants whose rows there are (`_tenants`).
+
+    Args:
+        pool: of connections to the primary.
+        lists: of connections that lists are read over; `pool` if there is none.
+        lags: whether these lead to a replica.
     """
 
-    def __init__(self, pool: asyncpg.Pool) -> None:
+    def __init__(self, pool: asyncpg.Pool, *, lists: asyncpg.Pool | None = None, lags: bool = False) -> None:
         self._pool = pool
+        self._lists = lists or pool
+        self.lags = lags
 
     async def job(self, job_id: str) -> asyncpg.Record | None:
         """The row of a job, deleted or not."""
@@ -79,14 +90,31 @@ class Ledger:
         """Whether there is such a job, or was."""
         return bool((await self._ask_within("job_exists", job_id))[0][0])
 
-    async def jobs(self, *, status: str | None, job_type: str | None, limit: int, offset: int) -> Found:
-        """Jobs, newest first."""
-        chosen = (status, job_type)
+    async def page(self, source: Source, choice: Choice, *, limit: int, offset: int) -> Found:
+        """A page of jobs or runs, and how many there are."""
+        tenants = await self._tenants(source, choice)
         rows, counted = await asyncio.gather(
-            self._ask_within("jobs_page", *chosen, limit, offset),
-            self._ask_within("jobs_count", *chosen, COUNTED_MAX + 1),
+            self._list(list_sql.page(source, choice, tenants, limit=limit, offset=offset)),
+            self._list(list_sql.count(source, choice, tenants, most=COUNTED_MAX + 1)),
         )
         return Found(rows, counted[0][0])
+
+    async def following(
+        self, source: Source, choice: Choice, *, after: Key | None, limit: int
+    ) -> list[asyncpg.Record]:
+        """The jobs or runs after a place, at most `limit`; from the first one on if there is none."""
+        tenants = await self._tenants(source, choice)
+        rows: list[asyncpg.Record] = []
+        for question in list_sql.following(source, choice, tenants, after=after, limit=limit):
+            rows += await self._list(question)
+            if len(rows) >= limit:
+                break
+        return rows[:limit]
+
+    async def replica_checkpoints(self) -> list[tuple[int, Position]]:
+        """How far each partition is archived where lists are read."""
+        rows = await self._list(Question(_text("checkpoints"), []))
+        return [(row["partition"], Position(row["epoch"], row["pos"])) for row in rows]
 
     async def run(self, run_id: str) -> asyncpg.Record | None:
         """The row of a run."""
@@ -95,25 +123,6 @@ class Ledger:
     async def outputs(self, run_id: str) -> list[asyncpg.Record]:
         """What each attempt of a run has logged (attempt, text, dropped, at), the oldest first."""
         return await self._ask("run_outputs", run_id)
-
-    async def runs(
-        self,
-        *,
-        job_id: str | None,
-        status: str | None,
-        job_type: str | None,
-        error_class: str | None = None,
-        error_fingerprint: str | None = None,
-        limit: int,
-        offset: int,
-    ) -> Found:
-        """Runs, newest first."""
-        chosen = (job_id, status, job_type, error_class, error_fingerprint)
-        rows, counted = await asyncio.gather(
-            self._ask_within("runs_page", *chosen, limit, offset),
-            self._ask_within("runs_count", *chosen, COUNTED_MAX + 1),
-        )
-        return Found(rows, counted[0][0])
 
     async def jobs_of(self, owner: str, tenant: str, *, most: int) -> int:
         """How many jobs somebody has, counted up to `most`."""
@@ -163,10 +172,10 @@ class Ledger:
         """How many changes each actor has made (actor, changes, last_at), most first."""
         return await self._ask_within("principals", since, until, limit)
 
-    async def events(self, job_id: str, *, limit: int, offset: int) -> Found:
-        """Events of a job and its runs, newest first."""
+    async def events(self, job_id: str, *, limit: int, offset: int = 0, before: int | None = None) -> Found:
+        """Events of a job and its runs, newest first; `before`: only those at lower positions."""
         rows, counted = await asyncio.gather(
-            self._ask_within("events_page", job_id, limit, offset),
+            self._ask_within("events_page", job_id, limit, offset, before),
             self._ask_within("events_count", job_id, COUNTED_MAX + 1),
         )
         return Found(rows, counted[0][0])
@@ -278,13 +287,35 @@ class Ledger:
         """As `_ask`; its last argument is the tenant whose rows there are, null: all."""
         return await self._ask(question, *arguments, wall())
 
+    async def _tenants(self, source: Source, choice: Choice) -> list[str]:
+        """The tenants whose rows there can be for the present request: its own, or all; that of the job asked for."""
+        tenant, job_id = wall(), choice.equal.get("job_id")
+        if job_id is not None:
+            rows = await self._list(Question(_text("job"), [job_id, tenant]))
+        elif tenant is not None:
+            return [tenant]
+        else:
+            rows = await self._list(Question(_text(source.tenants), []))
+        return [row["tenant"] for row in rows]
+
+    async def _list(self, question: Question) -> list[asyncpg.Record]:
+        return await _answered(self._lists, question.text, *question.arguments)
+
     async def _ask(self, question: str, *arguments: Any) -> list[asyncpg.Record]:
-        return await self._fetch(sql("services.api", f"queries/{question}.sql"), *arguments)
+        return await self._fetch(_text(question), *arguments)
 
     async def _fetch(self, text: str, *arguments: Any) -> list[asyncpg.Record]:
-        async with asyncio.timeout(ANSWER_S), self._pool.acquire() as connection:
-            rows: list[asyncpg.Record] = await connection.fetch(text, *arguments)
-        return rows
+        return await _answered(self._pool, text, *arguments)
+
+
+async def _answered(pool: asyncpg.Pool, text: str, *arguments: Any) -> list[asyncpg.Record]:
+    async with asyncio.timeout(ANSWER_S), pool.acquire() as connection:
+        rows: list[asyncpg.Record] = await connection.fetch(text, *arguments)
+    return rows
+
+
+def _text(question: str) -> str:
+    return sql("services.api", f"queries/{question}.sql")
 
 
 def _first(rows: list[asyncpg.Record]) -> asyncpg.Record | None:

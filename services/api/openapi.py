@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic.json_schema import models_json_schema
 
-from services.api import door, event_filter, jobs, lists, problems, runs
+from services.api import door, event_filter, lists, problems
+from services.api.cursors import LENGTH_MAX
 from services.api.dead_letters import GROUPS, GROUPS_MAX
+from services.api.list_query import SHAPES
 from services.api.openapi_examples import ETAG, EXAMPLES, POSITION
 from services.api.openapi_links import links
 from services.api.operations import OPERATIONS, REF, Operation, ref
 from services.api.principals import LISTED, LISTED_MAX
 from services.api.requests import (
-    FINGERPRINT,
     WORD,
     ApiKeyBody,
     CancelBody,
@@ -108,6 +109,7 @@ _ID = {
     "pattern": "^[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$",
 }
 _TAGS = r'^(\*|(W/)?"[!#-~]*"( *, *(W/)?"[!#-~]*")*)$'
+_LIMITS = ("RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset", "RateLimit-Policy")
 _PLACES: dict[str, Any] = {
     "type": "string",
     "pattern": "^[0-9]{1,4}:[0-9]{1,16}-[0-9]{1,16}(,[0-9]{1,4}:[0-9]{1,16}-[0-9]{1,16})*$",
@@ -118,11 +120,14 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
     "per_page": {"type": "integer", "minimum": 1, "maximum": lists.SIZE_MAX},
     "job_type": {"type": "string", "pattern": WORD},
     "job_id": _ID,
-    "error_class": {"type": "string", "pattern": WORD},
-    "error_fingerprint": {"type": "string", "pattern": FINGERPRINT, "description": "see GET /stats/errors"},
     "from": {"type": "string", "format": "date-time", "description": "ended at this time or later"},
     "to": {"type": "string", "format": "date-time", "description": "ended before this time"},
-    "limit": {"type": "integer", "minimum": 1, "maximum": GROUPS_MAX, "default": GROUPS},
+    "limit": {
+        "type": "integer",
+        "minimum": 1,
+        "maximum": lists.SIZE_MAX,
+        "description": "items of a slice; goes with cursor, not with page",
+    },
     door.POSITION_PARAMETER: {
         **_PLACES,
         "description": "<partition>:<epoch>-<pos>: the answer is no older than this Daybook-Position",
@@ -134,7 +139,7 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
         "description": "may be repeated; names such as JobCreated are taken as well",
     },
     "actor": {"type": "string", "description": "who was behind it"},
-    "cursor": {"type": "string", "description": "the last page's next_cursor"},
+    "cursor": {"type": "string", "maxLength": LENGTH_MAX, "description": "next_cursor of the slice before"},
     "after": {**_PLACES, "description": "only what follows, in the partitions that it names"},
     "before": {**_PLACES, "description": "only what comes before, in the partitions that it names"},
     "last_event_id": {**_PLACES, "description": "as the header Last-Event-ID, which goes before it"},
@@ -181,6 +186,17 @@ _TOLD: dict[str, dict[str, Any]] = {
     },
     "Idempotency-Replayed": {"const": "true", "description": "it is the first answer, again"},
     "Retry-After": {"type": "integer", "minimum": 1, "description": "seconds"},
+    "Link": {
+        "type": "string",
+        "description": "RFC 8288: first, prev, next and last, as far as there are any",
+    },
+    "RateLimit-Limit": {"type": "integer", "description": "requests at once"},
+    "RateLimit-Remaining": {"type": "integer", "description": "of them, now"},
+    "RateLimit-Reset": {"type": "integer", "description": "seconds until all of them are there again"},
+    "RateLimit-Policy": {
+        "type": "string",
+        "description": "requests at once; w: seconds in which they come back",
+    },
     "WWW-Authenticate": {"type": "string"},
 }
 _SCHEMES = {
@@ -196,11 +212,7 @@ _AUTH = (401, 403, 429)  # where DAYBOOK_AUTH is on
 _LIST_EVENTS: dict[str, dict[str, Any]] = {
     "sort": {"type": "string", "enum": list(event_filter.ORDERS), "default": event_filter.ORDERS[0]},
     "limit": {"type": "integer", "minimum": 1, "maximum": lists.SIZE_MAX},
-}
-_STATUSES = {
-    "list_jobs": jobs.STATUSES,
-    "list_executions": runs.STATUSES,
-    "list_job_executions": runs.STATUSES,
+    "cursor": {**_PLACES, "description": "next_cursor of the answer before"},
 }
 
 
@@ -302,12 +314,7 @@ def _parameters(operation: Operation) -> Iterator[dict[str, Any]]:
         }
     reads = operation.method == "get" and operation.tag != "system"
     for name in (*operation.parameters, *((door.POSITION_PARAMETER,) if reads else ())):
-        words = {"type": "string", "enum": list(_STATUSES.get(operation.name, ()))}
-        told = {
-            "name": name,
-            "in": "query",
-            "schema": words if name == "status" else _schema(operation, name),
-        }
+        told = {"name": name, "in": "query", "schema": _schema(operation, name)}
         required = operation.name == "diff_job_revisions" and name != door.POSITION_PARAMETER
         yield told | {"required": True} if required else told
     for name, is_taken in (
@@ -330,6 +337,10 @@ def _schema(operation: Operation, name: str) -> dict[str, Any]:
         return _LIST_EVENTS[name]
     if operation.name == "list_principals" and name in _SPAN:
         return _SPAN[name]
+    if operation.name == "list_errors" and name == "limit":
+        return {"type": "integer", "minimum": 1, "maximum": GROUPS_MAX, "default": GROUPS}
+    if operation.name in SHAPES and name not in _PARAMETERS.keys() - SHAPES[operation.name].filters:
+        return SHAPES[operation.name].schema(name)
     return _PARAMETERS[name]
 
 
@@ -360,6 +371,10 @@ def _said(operation: Operation, status: int, schema: Any) -> Iterator[str]:
         yield "ETag"
     if operation.keyed:
         yield "Idempotency-Replayed"
+    if "page" in operation.parameters:
+        yield "Link"
+    if operation.role is not None:
+        yield from _LIMITS
 
 
 def _refusal(status: int) -> dict[str, Any]:

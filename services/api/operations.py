@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from services.api import event_filter, lists
+from services.api import event_filter, list_query
 from services.api.answers import BASE
+from services.api.list_query import LIST_EXECUTIONS, LIST_JOB_EXECUTIONS, LIST_JOBS
 from services.api.requests import (
     ApiKeyBody,
     CancelBody,
@@ -87,7 +88,7 @@ def ref(model: type[BaseModel] | str) -> dict[str, str]:
     return {"$ref": REF.format(model=model if isinstance(model, str) else model.__name__)}
 
 
-def _list_of(item: dict[str, str]) -> dict[str, Any]:
+def _list_of(item: dict[str, str] | dict[str, Any]) -> dict[str, Any]:
     return {
         "type": "object",
         "required": ["items", "page", "per_page", "total", "total_is_capped"],
@@ -99,6 +100,28 @@ def _list_of(item: dict[str, str]) -> dict[str, Any]:
             "total_is_capped": {"type": "boolean"},
         },
     }
+
+
+def _slices_of(item: dict[str, str] | dict[str, Any]) -> dict[str, Any]:
+    """A page of a list, or with `cursor` or `limit` a slice of it."""
+    return {
+        "oneOf": [
+            _list_of(item),
+            {
+                "type": "object",
+                "required": ["items", "next_cursor"],
+                "properties": {
+                    "items": {"type": "array", "items": item},
+                    "next_cursor": {"type": ["string", "null"], "description": "null: this is the end"},
+                },
+            },
+        ]
+    }
+
+
+def _some_of(item: dict[str, str]) -> dict[str, Any]:
+    """An item, or those of its fields that `fields` asks for."""
+    return {"anyOf": [item, {"type": "object", "description": "the fields asked for"}]}
 
 
 JOB, EXECUTION = ref(JobView), ref(ExecutionView)
@@ -117,7 +140,7 @@ _CHANGING = (400, 404, 409, 413, 415, 422)
 OPERATIONS = (
     Operation(
         method="get", path=f"{BASE}/jobs", name="list_jobs", role="viewer", summary="Jobs, newest first",
-        answers={200: _list_of(JOB)}, parameters=(*lists.PARAMETERS, "status", "job_type"),
+        answers={200: _slices_of(_some_of(JOB))}, parameters=LIST_JOBS.parameters,
         refusals=(409, 422),
     ),
     Operation(
@@ -165,7 +188,7 @@ OPERATIONS = (
     Operation(
         method="get", path=f"{BASE}/jobs/{{job_id}}/revisions", name="list_job_revisions", role="viewer",
         summary="Who has edited a job, newest first", answers={200: _list_of(ref(RevisionView))},
-        parameters=lists.PARAMETERS, refusals=(404, 409, 422),
+        parameters=list_query.PAGES, refusals=(404, 409, 422),
     ),
     Operation(
         method="get", path=f"{BASE}/jobs/{{job_id}}/revisions/{{number}}", name="get_job_revision", role="viewer",
@@ -185,14 +208,15 @@ OPERATIONS = (
     Operation(
         method="get", path=f"{BASE}/jobs/{{job_id}}/executions", name="list_job_executions", tag="executions",
         role="viewer",
-        summary="Executions of a job, newest first", answers={200: _list_of(EXECUTION)},
-        parameters=(*lists.PARAMETERS, "status"), refusals=(404, 409, 422),
+        summary="Executions of a job, newest first", answers={200: _slices_of(_some_of(EXECUTION))},
+        parameters=LIST_JOB_EXECUTIONS.parameters, refusals=(404, 409, 422),
     ),
     Operation(
         method="get", path=f"{BASE}/jobs/{{job_id}}/events", name="list_job_events", tag="events",
         role="viewer",
         summary="The story of a job and its executions, newest first",
-        answers={200: _list_of(ref("Event"))}, parameters=lists.PARAMETERS, refusals=(404, 409, 422),
+        answers={200: _slices_of(ref("Event"))}, parameters=(*list_query.PAGES, *list_query.SLICES),
+        refusals=(404, 409, 422),
     ),
     Operation(
         method="get", path=f"{BASE}/events", name="list_events", tag="events", role="viewer",
@@ -212,9 +236,8 @@ OPERATIONS = (
     ),
     Operation(
         method="get", path=f"{BASE}/executions", name="list_executions", tag="executions", role="viewer",
-        summary="Executions of all jobs, newest first", answers={200: _list_of(EXECUTION)},
-        parameters=(*lists.PARAMETERS, "status", "job_type", "job_id", "error_class", "error_fingerprint"),
-        refusals=(404, 409, 422),
+        summary="Executions of all jobs, newest first", answers={200: _slices_of(_some_of(EXECUTION))},
+        parameters=LIST_EXECUTIONS.parameters, refusals=(409, 422),
     ),
     Operation(
         method="get", path=f"{BASE}/executions/{{run_id}}", name="get_execution", tag="executions",
@@ -266,7 +289,7 @@ OPERATIONS = (
     Operation(
         method="get", path=f"{BASE}/api-keys", name="list_api_keys", tag="keys", role="admin",
         summary="API keys of the tenant, newest first, those that were revoked too",
-        answers={200: _list_of(ref(ApiKeyView))}, parameters=lists.PARAMETERS, refusals=(409, 422),
+        answers={200: _list_of(ref(ApiKeyView))}, parameters=list_query.PAGES, refusals=(409, 422),
     ),
     Operation(
         method="post", path=f"{BASE}/api-keys", name="create_api_key", tag="keys", role="admin",

@@ -64,6 +64,8 @@ class Ops:
             _checked(self._database()), _checked(self._redis()), _checked(self._scheduler())
         )
         checks = {"database": database, "redis": redis, "scheduler": scheduler}
+        if self._deps.ledger.lags:
+            checks["replica"] = await _checked(self._replica())
         well = all(said == OK for said in checks.values())
         queued, running = await self._unfinished() if database == OK else (None, None)
         document = {
@@ -117,6 +119,9 @@ class Ops:
 
     async def _database(self) -> None:
         await self._deps.ledger.checkpoints()
+
+    async def _replica(self) -> None:
+        await self._deps.ledger.replica_checkpoints()
 
     async def _redis(self) -> None:
         await self._deps.log.sync()

@@ -48,7 +48,7 @@ class Revisions:
         found = await self._deps.ledger.revisions(job_id, limit=page.size, offset=page.offset)
         if not found.counted:
             raise door.no_such("job")
-        return answers.answer(lists.listed([_edit(row) for row in found.rows], page, found.counted))
+        return lists.paged([_edit(row) for row in found.rows], page, found.counted)
 
     async def get(self, job_id: str, number: str) -> Response:
         """GET /jobs/{id}/revisions/{n}."""

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
-from services.api import answers, door, lists, reads, responses, views
+from services.api import answers, door, reads, views
 from services.api.ledger import GLANCE_S
+from services.api.list_query import LIST_EXECUTIONS, LIST_JOB_EXECUTIONS
+from services.api.lists import Lists
 from services.api.problems import Problem
 from shared.faults import is_broken
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from quart import Quart, Response
 
     from services.api.deps import Deps
-
-STATUSES: tuple[str, ...] = get_args(responses.RunStatus)
-ERROR = ("error_class", "error_fingerprint")
 
 
 class Runs:
@@ -26,6 +23,7 @@ class Runs:
 
     def __init__(self, deps: Deps) -> None:
         self._deps = deps
+        self._lists = Lists(deps)
 
     def mount(self, app: Quart) -> None:
         """Add the routes."""
@@ -41,17 +39,17 @@ class Runs:
 
     async def list(self) -> Response:
         """GET /executions."""
-        given = await reads.query(self._deps, *lists.PARAMETERS, "status", "job_type", "job_id", *ERROR)
-        job_id = door.id_in(given, "job_id", partitions=self._deps.log.partitions)
-        return await self._page(given, job_id)
+        return await self._lists.answer(LIST_EXECUTIONS, views.execution_of_row)
 
     async def of_job(self, job_id: str) -> Response:
         """GET /jobs/{id}/executions; a deleted job's stay readable."""
         job_id = self._job_id(job_id)
-        given = await reads.query(self._deps, *lists.PARAMETERS, "status")
+        answer = await self._lists.answer(
+            LIST_JOB_EXECUTIONS, views.execution_of_row, scope={"job_id": job_id}
+        )
         if not await self._deps.ledger.job_exists(job_id):
             raise door.no_such("job")
-        return await self._page(given, job_id)
+        return answer
 
     async def get(self, run_id: str) -> Response:
         """GET /executions/{id}."""
@@ -89,17 +87,3 @@ class Runs:
 
     def _job_id(self, text: str) -> str:
         return door.job_id(text, partitions=self._deps.log.partitions)
-
-    async def _page(self, given: Mapping[str, str], job_id: str | None) -> Response:
-        page = lists.page_of(given, default_size=self._deps.settings.jobs_per_page)
-        found = await self._deps.ledger.runs(
-            job_id=job_id,
-            status=door.one_of(given, "status", STATUSES),
-            job_type=door.word(given, "job_type"),
-            error_class=door.word(given, "error_class"),
-            error_fingerprint=door.word(given, "error_fingerprint"),
-            limit=page.size,
-            offset=page.offset,
-        )
-        items = [views.execution_of_row(row) for row in found.rows]
-        return answers.answer(lists.listed(items, page, found.counted))

@@ -100,14 +100,14 @@ class Streams:
 
     async def all(self) -> Response:
         """GET /events/stream."""
-        given = await reads.query(self._deps, *event_filter.STREAM, repeatable=event_filter.REPEATABLE)
+        given = await reads.query(self._deps, *event_filter.STREAM, several=event_filter.REPEATABLE)
         return await self._stream(given, event_filter.filter_of(given, partitions=self._deps.log.partitions))
 
     async def of_job(self, job_id: str) -> Response:
         """GET /jobs/{id}/events/stream."""
         partitions = self._deps.log.partitions
         job_id = door.job_id(job_id, partitions=partitions)
-        given = await reads.query(self._deps, *event_filter.STREAM_OF_JOB, repeatable=event_filter.REPEATABLE)
+        given = await reads.query(self._deps, *event_filter.STREAM_OF_JOB, several=event_filter.REPEATABLE)
         if not await self._deps.ledger.job_exists(job_id):
             raise door.no_such("job")
         return await self._stream(given, event_filter.filter_of(given, partitions=partitions, job_id=job_id))

@@ -59,6 +59,7 @@ class JobEntry(Value, frozen=True):
         active_runs: runs without a terminal event.
         last_run: the run that ended last, if one has.
         position: of the last event folded in.
+        tenant: whose it is, also when its state can't be read; '' if that was never known.
     """
 
     id: str
@@ -67,6 +68,7 @@ class JobEntry(Value, frozen=True):
     active_runs: int
     last_run: LastRun | None
     position: Position
+    tenant: str
 
 
 def fold(entry: JobEntry | None, recorded: Recorded, change: Change) -> JobEntry | None:
@@ -144,25 +146,29 @@ def loaded(record: tuple[Any, ...]) -> JobEntry:
     Raises:
         NewerShape: a newer Daybook wrote it.
     """
-    job_id, state, epoch, pos, active_runs, run_id, run_status, run_at, row_epoch, row_pos = record
+    job_id, state, epoch, pos, active_runs, run_id, run_status, run_at, row_epoch, row_pos, tenant = record
+    job = None if state is None else snapshot.load(jobs.Job, state.encode())
     return JobEntry(
         id=job_id,
-        job=None if state is None else snapshot.load(jobs.Job, state.encode()),
+        job=job,
         version=Position(epoch, pos),
         active_runs=active_runs or 0,
         last_run=None if run_id is None else LastRun(str(run_id), run_status, run_at),
         position=Position(epoch, pos) if row_pos is None else Position(row_epoch, row_pos),
+        tenant=(tenant or "") if job is None else job.tenant,
     )
 
 
 def _created(recorded: Recorded, change: Change) -> JobEntry:
+    job = jobs.evolve(None, change)
     return JobEntry(
         id=ids.parse(change.subject.removeprefix("job:")),
-        job=jobs.evolve(None, change),
+        job=job,
         version=recorded.position,
         active_runs=0,
         last_run=None,
         position=recorded.position,
+        tenant=job.tenant,
     )
 
 

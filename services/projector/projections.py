@@ -93,7 +93,7 @@ def fold(
     for recorded in events:
         try:
             change = recorded.change()
-            _fold_run(folded, runs, recorded, change)
+            _fold_run(folded, jobs, runs, recorded, change)
             _fold_job(folded, jobs, recorded, change)
             _fold_key(folded, recorded, change)
         except Exception as error:  # noqa: BLE001 - whatever it is, one event must not stop the projector
@@ -104,11 +104,19 @@ def fold(
     return folded
 
 
-def _fold_run(folded: Folded, runs: MutableMapping[str, RunRow], recorded: Recorded, change: Change) -> None:
+def _fold_run(
+    folded: Folded,
+    jobs: MutableMapping[str, JobEntry],
+    runs: MutableMapping[str, RunRow],
+    recorded: Recorded,
+    change: Change,
+) -> None:
     run_id = run_of(recorded)
     if not run_id:
         return
-    row = run_rows.fold(runs.get(run_id), recorded, change.event)
+    job = jobs.get(job_of(recorded))
+    tenant = "" if job is None else job.tenant
+    row = run_rows.fold(runs.get(run_id), recorded, change.event, tenant=tenant)
     if row is not None:
         runs[run_id] = folded.runs[run_id] = row
         hours.count(folded.hours, change.event, recorded.at, row)

@@ -48,6 +48,7 @@ class RunRow(Value, frozen=True):
         started_at: of the latest attempt; `duration_ms` counts from it.
         lateness_ms: from `scheduled_for` to the first start; of a retry, from `fires_at`.
         attempts: one JSON object each, times as the API shows them.
+        tenant: of the job; '' if that is not known.
     """
 
     id: str
@@ -80,6 +81,7 @@ class RunRow(Value, frozen=True):
     pos: int
     cancel: Json | None = None
     error_fingerprint: str | None = None
+    tenant: str = ""
 
     @property
     def ended(self) -> bool:
@@ -87,15 +89,21 @@ class RunRow(Value, frozen=True):
         return self.finished_at is not None
 
 
-def fold(row: RunRow | None, recorded: Recorded, event: Event) -> RunRow | None:
+def fold(row: RunRow | None, recorded: Recorded, event: Event, *, tenant: str = "") -> RunRow | None:
     """The row after an event about the run; None if its beginning isn't there (a ledger had refused it).
+
+    Args:
+        row: as it was before.
+        recorded: the event as it is archived.
+        event: what it says.
+        tenant: of the job, as known now: a run's beginning takes it over.
 
     Raises:
         BadId: the id of the run or its job isn't one of ours.
     """
     at = ids.from_ms(recorded.at)
     if isinstance(event, RunRequested):
-        return _requested(recorded, event, at)
+        return _requested(recorded, event, at, tenant)
     if row is None:
         return None
     step = _STEPS.get(type(event))
@@ -123,7 +131,7 @@ def loaded(record: tuple[Any, ...]) -> RunRow:
     )
 
 
-def _requested(recorded: Recorded, event: RunRequested, at: datetime) -> RunRow:
+def _requested(recorded: Recorded, event: RunRequested, at: datetime, tenant: str) -> RunRow:
     run_id = ids.parse(recorded.subject.removeprefix("run/"))
     return RunRow(
         id=run_id,
@@ -154,6 +162,7 @@ def _requested(recorded: Recorded, event: RunRequested, at: datetime) -> RunRow:
         attempts=(),
         epoch=recorded.position.epoch,
         pos=recorded.position.pos,
+        tenant=tenant,
     )
 
 

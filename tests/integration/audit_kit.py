@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from services.projector.audit import verify
 from services.projector.batch import ARCHIVED
+from services.projector.run_rows import RunRow
 from shared.domain import apikey, ids, job, run
 from shared.domain.commands import (
     CancelRun,
@@ -440,9 +441,15 @@ async def _copy_keys(redis, prefix, to):
         await pipe.execute()
 
 
+WRITTEN = {
+    "book.events": ARCHIVED,
+    "ledger.runs": RunRow.__struct_fields__,
+}  # these have generated columns too
+
+
 def _restored(table):
-    columns = ", ".join(ARCHIVED) if table == "book.events" else "*"
-    into = f"({columns})" if table == "book.events" else ""
+    columns = ", ".join(WRITTEN.get(table, ())) or "*"
+    into = f"({columns})" if table in WRITTEN else ""
     kept = f"kept.{table.split('.')[1]}"
     return f"delete from {table}; insert into {table} {into} select {columns} from {kept}"  # noqa: S608
 

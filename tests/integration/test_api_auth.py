@@ -14,6 +14,7 @@ from quart import g
 from services.api.auth import FAILURES, needed
 from services.api.idempotency import Idempotency
 from services.api.ledger import Chosen
+from services.api.list_sql import JOBS, RUNS, Choice
 from services.api.operations import OPERATIONS
 from services.api.principal import Principal
 from shared.domain import apikey, ids
@@ -437,7 +438,8 @@ async def test_the_ledger_tells_each_tenant_its_own(stage):
     await stage.level()
     ledger = stage.deps.ledger
     key_id = str((await ledger.api_keys(limit=1, offset=0)).rows[0]["id"])
-    every = {"status": None, "job_type": None, "limit": 5, "offset": 0}
+    all_jobs = (JOBS, Choice(order="name"))
+    all_runs = (RUNS, Choice(order="id"))
     failed = Chosen(status="failed")
     asked = {}
     for tenant in ("acme", "umbra"):
@@ -446,11 +448,13 @@ async def test_the_ledger_tells_each_tenant_its_own(stage):
             asked[tenant] = [
                 bool(await ledger.job(job)),
                 await ledger.job_exists(job),
-                bool((await ledger.jobs(**every)).rows),
-                bool((await ledger.jobs(**every)).counted),
+                bool((await ledger.page(*all_jobs, limit=5, offset=0)).rows),
+                bool((await ledger.page(*all_jobs, limit=5, offset=0)).counted),
+                bool(await ledger.following(*all_jobs, after=None, limit=5)),
                 bool(await ledger.run(run)),
-                bool((await ledger.runs(job_id=None, **every)).rows),
-                bool((await ledger.runs(job_id=None, **every)).counted),
+                bool((await ledger.page(*all_runs, limit=5, offset=0)).rows),
+                bool((await ledger.page(*all_runs, limit=5, offset=0)).counted),
+                bool(await ledger.following(*all_runs, after=None, limit=5)),
                 bool((await ledger.events(job, limit=5, offset=0)).rows),
                 bool((await ledger.events(job, limit=5, offset=0)).counted),
                 bool((await ledger.dead_letters(failed, limit=5)).rows),
@@ -464,7 +468,7 @@ async def test_the_ledger_tells_each_tenant_its_own(stage):
                 bool(await ledger.revision(job, 1)),
                 bool(await ledger.event(*place)),
             ]
-    assert asked == {"acme": [True] * 19, "umbra": [False] * 19}
+    assert asked == {"acme": [True] * 21, "umbra": [False] * 21}
 
 
 async def test_a_named_principal_has_so_many_jobs_and_no_more(stage):

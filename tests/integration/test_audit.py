@@ -522,8 +522,11 @@ PLANTED = [
     (_sql("update ledger.runs set id = '00000000-0000-8000-8000-000000000000' where id = $1 /* stopped */"), {"runs"}),
     (
         _sql(
-            "insert into ledger.runs select (jsonb_populate_record(runs, "
-            """'{"id": "00000000-0000-8000-8000-000000000000"}')).* from ledger.runs where id = $1 /* stopped */"""
+            "insert into ledger.runs (id, id_at, partition, job_id, job_name, job_type, status, trigger, revision, "
+            "queue, priority, attempt, max_attempts, scheduled_for, fires_at, correlation_id, attempts, epoch, pos) "
+            "select '00000000-0000-8000-8000-000000000000', id_at, partition, job_id, job_name, job_type, status, "
+            "trigger, revision, queue, priority, attempt, max_attempts, scheduled_for, fires_at, correlation_id, "
+            "attempts, epoch, pos from ledger.runs where id = $1 /* stopped */"
         ),
         {"runs"},
     ),

@@ -319,6 +319,21 @@ def test_a_snapshot_never_passes_over_an_event_that_could_not_be_folded():
     assert [each.recorded.position.pos for each in folded.unreadable] == [2]
 
 
+def test_a_run_is_its_jobs_tenants_also_when_the_job_cannot_be_read_any_more():
+    story = Story().created().requested(10, 1).job(20, PAUSED)
+    story.events[2] = replace(story.events[2], data="{}")
+    story.requested(30, 2)
+    assert [story.row(n).tenant for n in (1, 2)] == ["t", "t"]
+    unknown = Story().requested(10, 1).row(1)
+    assert unknown.tenant == ""
+
+
+def test_a_job_that_cannot_be_read_any_more_is_loaded_with_its_tenant():
+    entry = job_rows.loaded((JOB, None, 5, 3, 1, None, None, None, 5, 4, "t"))
+    assert (entry.job, entry.tenant) == (None, "t")
+    assert job_rows.loaded((JOB, None, 5, 3, None, None, None, None, None, None, None)).tenant == ""
+
+
 def test_a_snapshot_is_the_domains_own_state():
     entry = Story().created().entry()
     assert job_rows.snapshot_row(entry, 1) == (f"job:{JOB}", 1, 5, 1, 2, snapshot.dump(entry.job))

@@ -138,7 +138,6 @@ def test_all_that_is_wrong_is_said_at_once(monkeypatch):
         ("DAYBOOK_SECRETS_DIR", "DAYBOOK_SECRETS_DIR is not available yet: remove it."),
         ("DAYBOOK_ALLOW_SQL", "DAYBOOK_ALLOW_SQL is not available yet: remove it."),
         ("DAYBOOK_ALLOW_SHELL", "DAYBOOK_ALLOW_SHELL is not available yet: remove it."),
-        ("DAYBOOK_DATABASE_READ_URL", "DAYBOOK_DATABASE_READ_URL is not available yet: remove it."),
     ],
 )
 def test_an_unknown_setting_stops_the_start(monkeypatch, name, said):

@@ -4,7 +4,7 @@ from (
     select 1
     from ledger.runs as dead
     where
-        status = $1
+        status = $1 and status <> 'succeeded' -- so that the index of those is taken
         and ($2::uuid is null or job_id = $2)
         and ($3::text is null or job_type = $3)
         and ($4::text is null or queue = $4)
@@ -12,7 +12,7 @@ from (
         and ($6::text is null or error_fingerprint = $6)
         and ($7::timestamptz is null or finished_at >= $7)
         and ($8::timestamptz is null or finished_at < $8)
-        and ($10::text is null or exists (select from ledger.jobs as theirs where theirs.id = dead.job_id and theirs.tenant = $10))
+        and ($10::text is null or tenant = $10)
         and not exists (select 1 from ledger.jobs where jobs.id = dead.job_id and jobs.status = 'deleted')
         and not exists (
             select 1

@@ -20,7 +20,7 @@ with dead as (
         and ($2::text is null or job_type = $2)
         and ($3::timestamptz is null or finished_at >= $3)
         and ($4::timestamptz is null or finished_at < $4)
-        and ($6::text is null or exists (select from ledger.jobs as theirs where theirs.id = failed.job_id and theirs.tenant = $6))
+        and ($6::text is null or tenant = $6)
 ),
 
 groups as (

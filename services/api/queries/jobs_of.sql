@@ -2,7 +2,7 @@
 select count(*)
 from (
     select 1
-    from ledger.jobs
-    where owner = $1 and tenant = $2 and status <> 'deleted'
+    from ledger.job_cards
+    where tenant = $2 and owner = $1
     limit $3
 ) as counted
