@@ -154,7 +154,7 @@ async def test_the_key_itself_is_kept_nowhere(stage):
             if kind != b"stream"
             else str(await stage.redis.xrange(name)).encode()
         )
-        assert secret.encode() not in name + held
+        assert secret.encode() not in name + (held or b"")  # a limiter's key may be gone by now
     for table in ("book.events", "ledger.api_keys"):
         for row in await stage.pool.fetch(f"select * from {table}"):  # noqa: S608
             assert secret not in str(row)
