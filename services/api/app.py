@@ -11,12 +11,14 @@ from werkzeug.exceptions import HTTPException
 
 from services.api import door, problems
 from services.api.api_keys import ApiKeys
+from services.api.apply import Apply
 from services.api.auth import Auth
+from services.api.bulk import Bulk
 from services.api.cancels import Cancels
 from services.api.dead_letters import DeadLetters
 from services.api.events import Events
 from services.api.jobs import Jobs
-from services.api.large_bodies import LargeBodies
+from services.api.large_bodies import LargeBodies, SizedRequest, body_max
 from services.api.ops import Ops
 from services.api.problems import Problem
 from services.api.revisions import Revisions
@@ -30,7 +32,6 @@ if TYPE_CHECKING:
 
     from services.api.deps import Deps
 
-BODY_MAX = 256 * 1024
 BODY_S = 30  # for a client to send its body
 
 
@@ -38,14 +39,16 @@ def create_app(deps: Deps) -> Quart:
     """The ASGI application over `deps`."""
     app = Quart("services.api", static_folder=None)
     app.config.update(
-        MAX_CONTENT_LENGTH=BODY_MAX,
         RESPONSE_TIMEOUT=None,  # a stream of events has no end
         PROVIDE_AUTOMATIC_OPTIONS=False,
     )
+    app.request_class = SizedRequest
     app.url_map.strict_slashes = False
     auth = Auth(deps)
     for noun in (
         Jobs(deps),
+        Bulk(deps),
+        Apply(deps),
         Revisions(deps),
         Runs(deps),
         Cancels(deps),
@@ -56,7 +59,7 @@ def create_app(deps: Deps) -> Quart:
     ):
         noun.mount(app)
     _Frame(deps, auth).mount(app)
-    app.asgi_app = LargeBodies(app, limit=BODY_MAX)  # type: ignore[method-assign]
+    app.asgi_app = LargeBodies(app)  # type: ignore[method-assign]
     return app
 
 
@@ -135,6 +138,6 @@ def _advice(status: int, error: HTTPException) -> str:
         case 405:
             return f"Use one of {', '.join(sorted(error.valid_methods or []))}."  # type: ignore[attr-defined]
         case 413:
-            return f"Send at most {BODY_MAX // 1024} KB."
+            return f"Send at most {body_max(request.path) // 1024} KB."
         case _:
             return error.description or "The request can't be read."

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic.json_schema import models_json_schema
 
 from services.api import door, jobs, lists, problems, runs
+from services.api.apply_contract import ApplyBody, ApplyView
+from services.api.bulk_contract import BulkBody, BulkView
 from services.api.dead_letters import GROUPS, GROUPS_MAX
 from services.api.operations import OPERATIONS, REF, Operation, ref
 from services.api.requests import (
@@ -45,11 +47,11 @@ if TYPE_CHECKING:
 
 _BODIES: tuple[type[BaseModel], ...] = (
     JobBody, PauseBody, ResumeBody, TriggerBody, CancelBody, RetryBody, RedriveBody, ApiKeyBody, TokenBody,
-    JobPatch, RevertBody,
+    JobPatch, RevertBody, BulkBody, ApplyBody,
 )  # fmt: skip
 _VIEWS: tuple[type[BaseModel], ...] = (
     JobView, ExecutionView, OutputView, RedriveView, ErrorsView, ApiKeyView, ApiKeyMadeView, TokenView,
-    RevisionView, RevisionJobView, DiffView,
+    RevisionView, RevisionJobView, DiffView, BulkView, ApplyView,
 )  # fmt: skip
 _PROBLEM = {
     "type": "object",

@@ -422,8 +422,8 @@ GUARDS = (
         name="quota",
         protects="a named principal has so many jobs and no more",
         file="services/api/jobs.py",
-        text="            await self._keep_quota(principal)\n",
-        instead="",
+        text="if await self._quota.left(principal) == 0:",
+        instead="if False:",
         tests=_in("test_api_auth", "test_a_named_principal_has_so_many_jobs_and_no_more"),
     ),
     Guard(
