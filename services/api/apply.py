@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,7 @@ from services.api.job_specs import JobSpecs, Quota
 from services.api.json_body import pointer
 from services.api.json_patch import differences
 from services.api.principal import present
-from services.api.problems import Fault, Problem, below, invalid, of_refusal, unavailable
+from services.api.problems import Fault, Problem, below, invalid, unavailable
 from services.api.requests import JobBody, read
 from services.api.together import all_of, places
 from services.api.writes import Writes
@@ -207,14 +207,13 @@ class Apply:
         """
         rows = await self._deps.ledger.jobs_applied(principal.id, principal.tenant, BOUND)
         newest = {family_of(str(row["id"])): generation_of(str(row["id"])) for row in rows}
-        problems = await all_of(
+        found = await all_of(
             (self._compared(wish, principal, newest) for wish in wishes), at_once=LOADS_AT_ONCE
         )
         faults = [
-            fault
-            for wish, problem in zip(wishes, problems, strict=True)
-            if problem is not None
-            for fault in below(problem, pointer("jobs", wish.index)).errors
+            replace(fault, pointer=pointer("jobs", wish.index) + fault.pointer.removeprefix("#"))
+            for wish, faults_of_one in zip(wishes, found, strict=True)
+            for fault in faults_of_one
         ]
         if faults:
             raise invalid(*faults[:FAULTS_MAX])
@@ -225,7 +224,7 @@ class Apply:
         await self._keep_quota(wishes, principal)
         return wishes
 
-    async def _compared(self, wish: _Wish, principal: Principal, newest: dict[str, int]) -> Problem | None:
+    async def _compared(self, wish: _Wish, principal: Principal, newest: dict[str, int]) -> list[Fault]:
         """Find out how its job stands, and what is to be done; what is in the way, if something is."""
         wish.job_id, wish.held = await self._found(wish.name, principal, newest)
         job, spec = wish.held.state, wish.spec
@@ -236,32 +235,24 @@ class Apply:
                 job_id=wish.job_id, spec=spec, owner=principal.id, tenant=principal.tenant
             )
         elif job.spec.job_type != spec.job_type:
-            return invalid(
-                Fault(
-                    pointer="#/job_type",
-                    detail=f"is fixed after creation, and the job is {job.spec.job_type}: give it another name",
-                )
-            )
+            said = f"is fixed after creation, and the job is {job.spec.job_type}: give it another name"
+            return [Fault(pointer="#/job_type", detail=said)]
         elif job.spec != spec:
             wish.changes = list(differences(views.body_of_spec(job.spec), views.body_of_spec(spec)))
             wish.command = UpdateJob(spec=spec, if_revision=(job.revision,))
         return self._refused(wish)
 
-    def _refused(self, wish: _Wish) -> Problem | None:
+    def _refused(self, wish: _Wish) -> list[Fault]:
         """Why the domain would say no: asked beforehand, so that nothing is written if one job can't be."""
         if wish.command is None or wish.spec is None:
-            return None
+            return []
         try:
             state = wish.held.state
             jobs.decide(state if isinstance(state, Job) else None, wish.command, self._deps.log.now())
         except Refused as refused:
-            schedule = wish.spec.schedule
-            where = "run_at" if schedule.run_at is not None else "cron_expression"
-            problem = of_refusal(refused)
-            return Problem(
-                problem.slug, problem.detail, errors=[Fault(pointer=f"#/{where}", detail=refused.detail)]
-            )
-        return None
+            where = "run_at" if wish.spec.schedule.run_at is not None else "cron_expression"
+            return [Fault(pointer=f"#/{where}", detail=refused.detail)]
+        return []
 
     async def _found(self, name: str, principal: Principal, newest: dict[str, int]) -> tuple[str, Snapshot]:
         """The job of this name: that of the first generation that isn't deleted."""
@@ -321,8 +312,8 @@ class Apply:
                     or not tries_left
                 ):
                     raise
-                if (said := await self._compared(wish, present(), {})) is not None:
-                    raise said from None
+                if faults := await self._compared(wish, present(), {}):
+                    raise invalid(*faults) from None
                 continue
             self._deps.metrics.count_occurrences(wish.decided.changes, self._deps.log.now())
             if isinstance(wish.command, CreateJob):
