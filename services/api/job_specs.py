@@ -24,12 +24,11 @@ class JobSpecs:
     """Makes specifications of bodies. All raise Problem, 422, with everything that is wrong."""
 
     def __init__(self, deps: Deps) -> None:
-        self._known = deps.known
-        self._roots = deps.settings.files_roots
+        self._deps = deps
 
     def of(self, body: JobBody) -> JobSpec:
         """The whole specification."""
-        return spec_of(body, known=self._known, files_roots=self._roots)
+        return spec_of(body, known=self._deps.known, files_roots=self._deps.settings.files_roots)
 
     def patched(self, job: Job, patch: Mapping[str, Any]) -> JobSpec:
         """That of the job with `patch` merged over it."""
@@ -44,7 +43,9 @@ class JobSpecs:
         if over is None or held is None or not isinstance(held.state, Job):
             return None
         spec = held.state.spec
-        return merged_data(spec.job_type, spec.job_data, over, known=self._known, files_roots=self._roots)
+        deps = self._deps
+        roots = deps.settings.files_roots
+        return merged_data(spec.job_type, spec.job_data, over, known=deps.known, files_roots=roots)
 
 
 class Quota:
