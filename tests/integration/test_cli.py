@@ -4,7 +4,7 @@ import asyncio
 import json
 import re
 import stat
-from pathlib import Path
+import tempfile
 
 import httpx
 import pytest
@@ -160,8 +160,9 @@ async def test_an_edit_in_an_editor_changes_what_was_changed(stage, daybook, tmp
 
 
 async def test_what_somebody_else_has_edited_is_not_overwritten_and_the_text_is_kept(
-    stage, daybook, tmp_path
+    stage, daybook, tmp_path, monkeypatch
 ):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     job_id = (await stage.create())["id"]
     url = daybook.variables["DAYBOOK_URL"]
     meddle = editor(
@@ -174,12 +175,10 @@ async def test_what_somebody_else_has_edited_is_not_overwritten_and_the_text_is_
     said = await daybook("jobs", "edit", job_id, EDITOR=meddle, status=1)
     assert "nothing was overwritten" in said.stderr
     path = re.search(r"is in (\S+):", said.stderr)[1]
-    try:
-        assert (await job_at(stage, job_id)).json["priority"] == 2
-        await daybook("jobs", "edit", job_id, "-f", path)
-        assert (await job_at(stage, job_id)).json["priority"] == 6
-    finally:
-        Path(path).unlink()
+    assert path.startswith(str(tmp_path))
+    assert (await job_at(stage, job_id)).json["priority"] == 2
+    await daybook("jobs", "edit", job_id, "-f", path)
+    assert (await job_at(stage, job_id)).json["priority"] == 6
 
 
 def test_a_merge_patch_says_what_differs():
