@@ -174,6 +174,7 @@ async def test_what_is_edited_created_or_deleted_meanwhile_is_compared_anew(stag
     file = [*file_of("edited", "deleted", priority=9), *file_of("new", priority=8)]
     answer = await apply(stage, file)
     assert actions(answer) == {"edited": "update", "deleted": "create", "new": "update"}
+    assert {"pointer": "/tags", "from": ["by hand"], "to": []} in answer["items"][0]["changes"]
     now = await jobs_of(stage)
     assert {name: job["priority"] for name, job in now.items()} == {"edited": 9, "deleted": 9, "new": 8}
     assert now["edited"]["tags"] == []

@@ -251,7 +251,7 @@ async def test_tenants_quotas_and_required_revisions_hold(guarded):
     foreign = await bulk_of(
         guarded,
         {"op": "pause", "id": job_id},
-        {"op": "update", "id": job_id, "job": {}, "if_revision": 9},
+        {"op": "update", "id": job_id, "job": {"priority": 11}, "if_revision": 9},
         {"op": "trigger", "id": job_id, "job_data": {}},
         headers=eve,
     )
