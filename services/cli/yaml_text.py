@@ -65,9 +65,15 @@ for _name, _pattern, _first in _PLAIN:
     _Dumper.add_implicit_resolver(_TAG + _name, _pattern, _first)
 _Loader.add_constructor(f"{_TAG}int", _whole)  # 010 is ten
 _Dumper.add_representer(
-    str,
-    lambda dumper, text: dumper.represent_scalar(f"{_TAG}str", text, style="|" if "\n" in text else None),
+    str, lambda dumper, text: dumper.represent_scalar(f"{_TAG}str", text, style=_style(text))
 )
+
+
+def _style(text: str) -> str | None:
+    """Lines as lines; with escapes where there is something that YAML might take for the end of one."""
+    if not text.replace("\n", "").isprintable():
+        return '"'
+    return "|" if "\n" in text else None
 
 
 def load_all(text: str) -> list[Any]:
