@@ -8,34 +8,36 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import random
 import secrets
 import sys
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from services.cli.apply import apply
 from services.cli.audit import audit
-from shared import environment, logs, settings
+from services.cli.completion import completion
+from services.cli.events import events
+from services.cli.jobs import jobs
+from services.cli.operating import bits_for_ids, config, finished, keys, recover, settings_of
+from services.cli.runs import runs
+from shared import environment, logs
 from shared.clock import SystemClock
-from shared.domain.roles import ROLES
-from shared.faults import Fatal, is_broken
+from shared.faults import Fatal
 from shared.lifecycle import insist, main_loop, run
 from shared.metrics import Metrics
 from shared.ops import Health
 from shared.parent import die_with_parent
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     import asyncpg
     from redis.asyncio import Redis
 
-    from shared.domain.roles import Role
     from shared.eventlog.decider import Decider
     from shared.eventlog.log import EventLog
     from shared.eventlog.unit import Committed, Unit
@@ -46,11 +48,6 @@ if TYPE_CHECKING:
 
 LIST_CONNECTIONS = 4  # of an API process: a page and its total are asked for at once
 SPARE_CONNECTIONS = 4  # to Postgres, beside the one that each partition of a projector may take
-
-
-def bits_for_ids() -> Callable[[], int]:
-    """Draws of 80 bits: nobody else's, which is all that ids need; they are no secrets."""
-    return partial(random.Random(secrets.randbits(256)).getrandbits, 80)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +82,8 @@ def main() -> None:
     """Daybook, an event-sourced job scheduler over Redis Streams."""
 
 
-main.add_command(audit)
+for _command in (audit, recover, keys, config, jobs, runs, events, apply, completion):
+    main.add_command(_command)
 
 
 @main.command()
@@ -98,7 +96,7 @@ def up(**options: Any) -> None:
     """Run the whole system on this machine: servers, four services, one Ctrl-C."""
     from services.up import Up  # noqa: PLC0415
 
-    sys.exit(Up(_settings(options, "up")).run())
+    sys.exit(Up(settings_of(options, "up")).run())
 
 
 @main.command()
@@ -217,103 +215,14 @@ def migrate() -> None:
     """Bring the database's schema up to this version, and end."""
     from shared.readmodel import database  # noqa: PLC0415
 
-    told = _settings({}, "migrate")
+    told = settings_of({}, "migrate")
 
     async def apply() -> int:
         for name in await database.migrate(_needed(told.database_url, "DAYBOOK_DATABASE_URL")):
             logs.get("daybook.migrate").info("applied", migration=name)
         return 0
 
-    sys.exit(_finished(apply))
-
-
-@main.command()
-@click.option("--dry-run", is_flag=True, help="Compare only, and say what would be done.")
-@click.option("--data-dir", type=click.Path(path_type=Path), help="Of a running `up` (DAYBOOK_DATA_DIR).")
-def recover(*, dry_run: bool, **options: Any) -> None:
-    """Open the logs, and heal those that have lost what the archive holds.
-
-    Services do so by themselves; this says what it finds, a line a partition. It ends with 1 if one can't be opened.
-    """
-    from services.cli.recover import recover as recovered  # noqa: PLC0415
-
-    told = _settings(options, "recover")
-
-    async def go_through() -> int:
-        good = await recovered(told, dry_run=dry_run, chance=bits_for_ids(), say=click.echo)
-        return 0 if good else 1
-
-    sys.exit(_finished(go_through))
-
-
-@main.group()
-def keys() -> None:
-    """API keys, by hand: straight on the stores, so that the first admin's can be made."""
-
-
-@keys.command("create")
-@click.option("--name", required=True, help="What it is for.")
-@click.option("--role", type=click.Choice(ROLES), required=True)
-@click.option("--owner", help="Whoever it acts for; the name, if left out.")
-@click.option("--tenant", default="default", show_default=True)
-@click.option("--expires-in", "days", type=click.IntRange(1, 36_500), help="Days; never, if left out.")
-@click.option("--data-dir", type=click.Path(path_type=Path), help="Of a running `up` (DAYBOOK_DATA_DIR).")
-def create_key(
-    *, name: str, role: Role, owner: str | None, tenant: str, days: int | None, **options: Any
-) -> None:
-    """Make a key, and print it: this is the only time it is shown."""
-    from services.cli import keys as commands  # noqa: PLC0415
-
-    told = _settings(options, "keys")
-    wanted = commands.Wanted(name=name, role=role, owner=owner or name, tenant=tenant, days=days)
-    sys.exit(_finished(lambda: commands.create(told, wanted, chance=bits_for_ids(), say=click.echo)))
-
-
-@keys.command("list")
-@click.option("--data-dir", type=click.Path(path_type=Path), help="Of a running `up` (DAYBOOK_DATA_DIR).")
-def list_keys(**options: Any) -> None:
-    """Show all keys, those that were revoked too."""
-    from services.cli import keys as commands  # noqa: PLC0415
-
-    told = _settings(options, "keys")
-    sys.exit(_finished(lambda: commands.show(told, say=click.echo)))
-
-
-@keys.command("revoke")
-@click.argument("key")
-@click.option("--data-dir", type=click.Path(path_type=Path), help="Of a running `up` (DAYBOOK_DATA_DIR).")
-def revoke_key(*, key: str, **options: Any) -> None:
-    """Revoke KEY, an id or a prefix: it opens nothing from the next request on."""
-    from services.cli import keys as commands  # noqa: PLC0415
-
-    told = _settings(options, "keys")
-    sys.exit(_finished(lambda: commands.revoke(told, key, chance=bits_for_ids(), say=click.echo)))
-
-
-@main.command()
-def config() -> None:
-    """Show every setting: its value, where that came from, and what it means."""
-    from rich.console import Console  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
-
-    table = Table("Setting", "Value", "From", "Meaning")
-    for row in settings.describe(_settings({}, "config")):
-        table.add_row(row.name, row.value, row.source, row.meaning)
-    Console().print(table)
-
-
-def _finished(command: Callable[[], Coroutine[Any, Any, int]]) -> int:
-    """Run a command that ends by itself, and return its status.
-
-    Raises:
-        click.ClickException: something must be changed first, or a store doesn't answer; ends with 1 and its sentence.
-    """
-    try:
-        return main_loop(command)
-    except Exception as error:
-        if isinstance(error, Fatal) or is_broken(error):
-            raise click.ClickException(str(error)) from error
-        raise
+    sys.exit(finished(apply))
 
 
 # One service's process.
@@ -327,7 +236,7 @@ def _serve(
     has_pages: bool = False,
 ) -> None:
     """Run one service until it is told to stop, and exit with its status; `has_pages`: it shows /metrics itself."""
-    told = _settings(options or {}, name)
+    told = settings_of(options or {}, name)
     if parent := environment.lookup("DAYBOOK_PARENT_PID"):
         die_with_parent(int(parent))
     metrics, health = Metrics(), Health()
@@ -445,16 +354,6 @@ async def _let_go(pool: asyncpg.Pool, *clients: Redis) -> None:
     for client in clients:
         with contextlib.suppress(Exception):
             await client.aclose()
-
-
-def _settings(options: dict[str, Any], service: str) -> Settings:
-    """The settings, with what the command line said; a wrong one ends the start with its sentence."""
-    try:
-        told = settings.load(**{name: value for name, value in options.items() if value is not None})
-    except settings.BadSettings as error:
-        raise click.ClickException(str(error)) from error
-    logs.configure(told.log_level, told.log_format, service)
-    return told
 
 
 def _needed(value: str | None, name: str) -> str:

@@ -12,8 +12,11 @@ from werkzeug.routing import BaseConverter
 
 from services.api import door, problems
 from services.api.api_keys import ApiKeys
+from services.api.apply import Apply
 from services.api.auth import Auth
+from services.api.body_sizes import SizedRequest, body_max
 from services.api.browsers import Cors, Guarded
+from services.api.bulk import Bulk
 from services.api.cancels import Cancels
 from services.api.dead_letters import DeadLetters
 from services.api.events import Events
@@ -37,7 +40,6 @@ if TYPE_CHECKING:
     from services.api.deps import Deps
     from services.api.principal import Principal
 
-BODY_MAX = 256 * 1024
 QUERY_MAX = 8 * 1024
 HEADERS_MAX = 16 * 1024  # bytes of all names and values
 
@@ -46,16 +48,18 @@ def create_app(deps: Deps) -> Quart:
     """The ASGI application over `deps`."""
     app = Quart("services.api", static_folder=None)
     app.config.update(
-        MAX_CONTENT_LENGTH=BODY_MAX,
         RESPONSE_TIMEOUT=None,  # a stream of events has no end
         PROVIDE_AUTOMATIC_OPTIONS=False,
     )
+    app.request_class = SizedRequest
     app.url_map.strict_slashes = False
     app.url_map.converters["default"] = _Segment
     app.url_map.merge_slashes = False  # an encoded one would be answered with a redirect
     auth = Auth(deps)
     for noun in (
         Jobs(deps),
+        Bulk(deps),
+        Apply(deps),
         Revisions(deps),
         Runs(deps),
         Cancels(deps),
@@ -184,6 +188,6 @@ def _advice(status: int, error: HTTPException) -> str:
         case 405:
             return f"Use one of {', '.join(sorted(error.valid_methods or []))}."  # type: ignore[attr-defined]
         case 413:
-            return f"Send at most {BODY_MAX // 1024} KB."
+            return f"Send at most {body_max(request.path) // 1024} KB."
         case _:
             return error.description or "The request can't be read."

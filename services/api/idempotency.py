@@ -60,10 +60,14 @@ _ESCAPED = re.compile(r"\\(.)")
 
 
 class Told(NamedTuple):
-    """An answer that was given: where what it tells is written, as `Daybook-Position` carries it, and the reply."""
+    """An answer that was given: where what it tells is written, as `Daybook-Position` carries it, and the reply.
+
+    One that isn't `lasting` is not kept: who sends the request again has what is left done.
+    """
 
     place: str
     reply: Reply
+    lasting: bool = True
 
 
 def key_text(header: str) -> str:
@@ -96,6 +100,11 @@ def key_of_request(asked: Body) -> Key | None:
     body = json.dumps(asked.model_dump(mode="json", exclude_unset=True), sort_keys=True)
     principal = present()
     return key_of(principal.tenant, principal.id, route, key_text(given[0]), asked=body)
+
+
+def part_of(key: Key, index: int) -> Key:
+    """The key of one of the many things that are asked for under `key`, which stand in the same order each time."""
+    return key_of(key.digest, str(index), asked=key.fingerprint)
 
 
 def partition_of(key: Key, *, partitions: int) -> int:
@@ -180,7 +189,8 @@ class Idempotency:
                 return _replayed(had, archived=fate is Fate.ARCHIVED)
             await self._log.redis.delete(self._log.keys(partition).told(key.digest, "all"))
         told, archived = await do()
-        told = await self._kept(partition, key, "all", told)
+        if told.lasting:
+            told = await self._kept(partition, key, "all", told)
         return told.reply.response(told.place, archived=archived)
 
     async def again(self, key: Key, partition: int) -> Response | None:
@@ -204,7 +214,7 @@ class Idempotency:
             return None
         told = await self._told(partition, key, str(had.position))
         if told is None:
-            again = Told(place, await self._again(partition, had))
+            again = Told(place, await self.first_answer(partition, had))
             told = await self._kept(partition, key, str(had.position), again)
         return _replayed(told, archived=fate is Fate.ARCHIVED)
 
@@ -248,7 +258,12 @@ class Idempotency:
 
     # The same, where it isn't there.
 
-    async def _again(self, partition: int, had: Answered) -> Reply:
+    async def first_answer(self, partition: int, had: Answered) -> Reply:
+        """What was made, as it was told first; what was changed, as it is now.
+
+        Raises:
+            Problem: 404 if that is gone, 503 if a store doesn't answer.
+        """
         event = await self._event(partition, had.position)
         change = event.change()
         if isinstance(change.event, JobCreated):

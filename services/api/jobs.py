@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from quart import Response, request
 
 from services.api import answers, door, preconditions, reads, revisions, views
 from services.api.idempotency import Idempotency, key_of_request, partition_of
-from services.api.json_patch import merged
+from services.api.job_specs import JobSpecs, Quota
 from services.api.list_query import LIST_JOBS
 from services.api.lists import Lists
 from services.api.principal import present
 from services.api.problems import Problem, of_refusal
 from services.api.requests import JobBody, PauseBody, ResumeBody, RevertBody, TriggerBody, read
-from services.api.specs import merged_data, spec_of
 from services.api.turns import Turns
 from services.api.writes import Writes
 from shared import logs
@@ -35,16 +34,12 @@ from shared.eventlog.position import Position
 from shared.eventlog.snapshot import NOTHING, Snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from quart import Quart
 
     from services.api.answers import Reply
     from services.api.deps import Deps
-    from services.api.principal import Principal
     from services.api.writes import Written
     from shared.domain.run import Run
-    from shared.domain.spec import JobSpec
     from shared.eventlog.envelope import Context
     from shared.eventlog.once import Key
     from shared.eventlog.unit import Once
@@ -60,6 +55,7 @@ class Jobs:
         self._write = Writes(decider=deps.decider, archive=deps.archive)
         self._once = Idempotency(deps)
         self._lists = Lists(deps)
+        self._specs, self._quota = JobSpecs(deps), Quota(deps)
         self._turns = Turns(deps.log.partitions, first=deps.chance(), clock=deps.clock)
         self._log = logs.get("daybook.api")
 
@@ -104,8 +100,9 @@ class Jobs:
         job_id = ids.chance_id(deps.log.now(), partition, deps.chance())
 
         async def write(context: Context, once: tuple[Once, ...]) -> Written:
-            spec, principal = self._spec(body), present()
-            await self._keep_quota(principal)
+            spec, principal = self._specs.of(body), present()
+            if await self._quota.left(principal) == 0:
+                raise self._quota.full(principal)
             command = CreateJob(job_id=job_id, spec=spec, owner=principal.id, tenant=principal.tenant)
             return await self._decided(job_id, command, NOTHING, context, once)
 
@@ -119,7 +116,7 @@ class Jobs:
     async def replace(self, job_id: str) -> Response:
         """PUT /jobs/{id}."""
         job_id = self._id(job_id)
-        spec = self._spec(door.body(JobBody, heeds=(preconditions.IF_MATCH,)))
+        spec = self._specs.of(door.body(JobBody, heeds=(preconditions.IF_MATCH,)))
         command = UpdateJob(spec=spec, if_revision=self._wanted(edits=True))
         return await self._changed(job_id, command, "job replaced")
 
@@ -132,7 +129,7 @@ class Jobs:
             job = cast("Job", held.state)
             if wanted is not None and job.revision not in wanted:
                 raise await self._stale(job_id, of_refusal(StaleRevision()))
-            command = UpdateJob(spec=self._patched(job, patch), if_revision=(job.revision,))
+            command = UpdateJob(spec=self._specs.patched(job, patch), if_revision=(job.revision,))
             try:
                 return await self._changed(job_id, command, "job patched", held=held)
             except Problem as problem:
@@ -150,7 +147,7 @@ class Jobs:
 
         async def write(context: Context, once: tuple[Once, ...]) -> Written:
             old = await revisions.specification(self._deps.ledger, job_id, body.revision)
-            spec = self._spec(read(JobBody, views.body_of_spec(old)))
+            spec = self._specs.of(read(JobBody, views.body_of_spec(old)))
             return await self._decided(job_id, UpdateJob(spec=spec, if_revision=wanted), None, context, once)
 
         return await self._once(
@@ -200,7 +197,7 @@ class Jobs:
             command = TriggerJob(
                 run_id=run_id,
                 correlation_id=context.corr,
-                job_data=self._merged(held, body.job_data),
+                job_data=self._specs.triggered(held, body.job_data),
                 priority=body.priority,
                 overlap_policy=body.overlap_policy,
                 if_revision=wanted,
@@ -215,19 +212,6 @@ class Jobs:
 
         return await self._once(key_of_request(body), partition, f"run:{run_id}", write, tell)
 
-    async def _keep_quota(self, principal: Principal) -> None:
-        """By the read model: of many made at one moment, or while it doesn't answer, a few jobs may be too many.
-
-        Raises:
-            Problem: 409.
-        """
-        if principal.kind == "anonymous":
-            return
-        most = self._deps.settings.max_jobs_per_user
-        ledger = self._deps.ledger
-        if (await ledger.glance(ledger.jobs_of(principal.id, principal.tenant, most=most)) or 0) >= most:
-            raise Problem("quota", f"{principal.id} has {most} jobs, which is the limit: delete some.")
-
     def _id(self, text: str) -> str:
         return door.job_id(text, partitions=self._deps.log.partitions)
 
@@ -235,9 +219,6 @@ class Jobs:
         """The revisions that the request may be carried out on."""
         required = edits and self._deps.settings.require_if_match
         return preconditions.revisions(request.headers.getlist(preconditions.IF_MATCH), required=required)
-
-    def _spec(self, body: JobBody) -> JobSpec:
-        return spec_of(body, known=self._deps.known, files_roots=self._deps.settings.files_roots)
 
     async def _held(self, job_id: str) -> Snapshot:
         """The job's snapshot.
@@ -250,26 +231,6 @@ class Jobs:
         if not isinstance(held.state, Job) or held.state.status is Status.DELETED:
             raise door.no_such("job")
         return held
-
-    def _patched(self, job: Job, patch: Mapping[str, Any]) -> JobSpec:
-        tree = merged(views.body_of_spec(job.spec), patch)
-        strange = {
-            name: None for name in patch if name not in JobBody.model_fields
-        }  # null would take it away unseen
-        return self._spec(read(JobBody, tree | strange))
-
-    def _merged(self, held: Snapshot | None, over: dict[str, Any] | None) -> dict[str, Any] | None:
-        """The data of a triggered run; None for the job's own, and if there is no job: the domain refuses."""
-        if over is None or held is None or not isinstance(held.state, Job):
-            return None
-        spec = held.state.spec
-        return merged_data(
-            spec.job_type,
-            spec.job_data,
-            over,
-            known=self._deps.known,
-            files_roots=self._deps.settings.files_roots,
-        )
 
     async def _decided(
         self,

@@ -86,6 +86,14 @@ class Ledger:
         """The row of a job, deleted or not."""
         return _first(await self._ask_within("job", job_id))
 
+    async def jobs_with(self, job_ids: Sequence[str]) -> list[asyncpg.Record]:
+        """The rows of those of these jobs that there are, deleted or not."""
+        return await self._ask_within("jobs_with", job_ids)
+
+    async def jobs_applied(self, owner: str, tenant: str, bound: str) -> list[asyncpg.Record]:
+        """Id, name and status of somebody's jobs whose ids stand before `bound`, deleted or not."""
+        return await self._ask_within("jobs_applied", owner, tenant, bound)
+
     async def job_exists(self, job_id: str) -> bool:
         """Whether there is such a job, or was."""
         return bool((await self._ask_within("job_exists", job_id))[0][0])

@@ -12,6 +12,7 @@ from services.api import door
 from services.api.list_sql import JOBS, RUNS, Choice, Range
 from services.api.principal import wall
 from services.api.problems import Fault, invalid
+from services.api.requests import FINGERPRINT, WORD
 from services.api.responses import ExecutionView, JobStatus, JobView, RunStatus, RunTrigger
 from shared.domain.roles import SUBJECT
 
@@ -179,8 +180,11 @@ def _run_filters(given: Given, partitions: int) -> dict[str, Any]:
             "trigger": door.one_of(single, "trigger", RUN_TRIGGERS),
             **{
                 name: door.word(single, name)
-                for name in ("job_type", "queue", "error_class", "error_fingerprint")
+                for name in ("job_type", "queue", "error_class")
             },
+            "error_fingerprint": _matching(
+                single, "error_fingerprint", FINGERPRINT, "is 12 hexadecimal digits, see GET /stats/errors"
+            ),
         }
     )
 
@@ -210,14 +214,14 @@ def _told(filters: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in filters.items() if value is not None}
 
 
-_TEXT = {"type": "string"}
+_TEXT = {"type": "string", "pattern": WORD}
 _RUN_FILTERS: dict[str, dict[str, Any]] = {
     "status": {"type": "string", "enum": list(RUN_STATUSES)},
     "job_type": _TEXT,
     "queue": _TEXT,
     "trigger": {"type": "string", "enum": list(RUN_TRIGGERS)},
     "error_class": _TEXT,
-    "error_fingerprint": {"type": "string", "description": "see GET /stats/errors"},
+    "error_fingerprint": {"type": "string", "pattern": FINGERPRINT, "description": "see GET /stats/errors"},
 }
 LIST_JOBS = Shape(
     name="list_jobs",

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from services.api import event_filter, list_query
 from services.api.answers import BASE
+from services.api.apply_contract import ApplyBody, ApplyView
+from services.api.bulk_contract import BulkBody, BulkView
 from services.api.list_query import LIST_EXECUTIONS, LIST_JOB_EXECUTIONS, LIST_JOBS
 from services.api.requests import (
     ApiKeyBody,
@@ -147,6 +149,18 @@ OPERATIONS = (
         method="post", path=f"{BASE}/jobs", name="create_job", role="editor", summary="Define a job",
         answers={201: JOB, 202: JOB}, body=JobBody, refusals=(400, 409, 413, 415, 422), keyed=True,
         adds_work=True,
+    ),
+    Operation(
+        method="post", path=f"{BASE}/jobs/bulk", name="bulk_jobs", role="editor",
+        summary="Create, update, pause, resume, delete and trigger up to 1,000 times, each by itself; at most 4 MB",
+        answers={200: ref(BulkView), 202: ref(BulkView)}, body=BulkBody, refusals=(400, 413, 415, 422), keyed=True,
+        adds_work=True,
+    ),
+    Operation(
+        method="post", path=f"{BASE}/apply", name="apply_jobs", role="editor",
+        summary="Make one's jobs as a file has them, by their names; nothing is changed if one is wrong; at most 4 MB",
+        answers={200: ref(ApplyView), 202: ref(ApplyView)}, body=ApplyBody,
+        refusals=(400, 409, 413, 415, 422), keyed=True, adds_work=True,
     ),
     Operation(
         method="get", path=f"{BASE}/jobs/{{job_id}}", name="get_job", role="viewer", summary="One job",

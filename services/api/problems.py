@@ -120,6 +120,17 @@ def invalid(*faults: Fault) -> Problem:
     return Problem("not-available-yet" if later else "invalid", said, errors=faults)
 
 
+def below(problem: Problem, where: str) -> Problem:
+    """The same, told of what stands at the pointer `where` of a larger body."""
+    faults = [
+        Fault(pointer=where + each.pointer.removeprefix("#"), detail=each.detail) for each in problem.errors
+    ]
+    if faults:
+        told = invalid(*faults)
+        return Problem(problem.slug, told.detail, errors=faults, current=problem.current)
+    return problem
+
+
 def of_refusal(refused: Refused) -> Problem:
     """What a refused command is answered with."""
     slug = next(_BY_REFUSAL[cls] for cls in type(refused).__mro__ if cls in _BY_REFUSAL)

@@ -8,16 +8,16 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING
 
 from services.api.problems import Problem, unavailable
 from services.api.responses import RefusedView, RetriedView
 from services.api.retries import GONE, letter_of_request
+from services.api.together import all_of, places
 from shared.domain.job import Job
-from shared.eventlog.position import format_places
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from services.api.deps import Deps
     from services.api.ledger import Chosen
@@ -26,10 +26,8 @@ if TYPE_CHECKING:
     from shared.domain.spec import OverlapPolicy
     from shared.eventlog.decider import Decided
     from shared.eventlog.envelope import Context
-    from shared.eventlog.position import Position
     from shared.eventlog.snapshot import Snapshot
 
-T = TypeVar("T")
 LOOKED_MAX = 1_000  # in one request: those that are refused are none of its `limit`
 BEGIN_S = 15.0  # after that no more are taken in hand
 CHUNK = 100  # letters in hand: their specifications are up to 64 KB each
@@ -115,7 +113,7 @@ class Redrive:
                 if isinstance(each.result, str)
             ],
             more=len(outcomes) < len(found.rows),
-            place=_places(written),
+            place=places(written),
             archived=all(each.archived for each in written),
         )
 
@@ -131,7 +129,7 @@ class Redrive:
                 jobs[job_id].append(letters[run_id])
         held = await self._deps.log.load(*(f"job:{job_id}" for job_id in jobs)) if jobs else {}
         found: dict[str, Decided | str] = {}
-        for said in await _all(
+        for said in await all_of(
             self._of_job(of_job, held[f"job:{job_id}"], context, overlap_policy)
             for job_id, of_job in jobs.items()
         ):
@@ -149,7 +147,7 @@ class Redrive:
         if not isinstance(held.state, Job):
             return {letter.run_id: GONE for letter in letters}
         if not held.state.follows:
-            results = await _all(self._one(letter, context, overlap_policy, None) for letter in letters)
+            results = await all_of(self._one(letter, context, overlap_policy, None) for letter in letters)
             return {letter.run_id: result for letter, result in zip(letters, results, strict=True)}
         found: dict[str, Decided | str] = {}
         for letter in letters:
@@ -181,24 +179,7 @@ class Redrive:
         return kept
 
 
-async def _all(works: Iterable[Awaitable[T]]) -> list[T]:
-    """What all of them return; what the first that failed raises, once the others have ended too."""
-    results = await asyncio.gather(*works, return_exceptions=True)
-    for each in results:
-        if isinstance(each, BaseException):
-            raise each
-    return cast("list[T]", results)
-
-
 def _retry_of(decided: Decided) -> str:
     if decided.answered is not None:
         return decided.answered.answer
     return decided.changes[-1].subject.removeprefix("run:")
-
-
-def _places(written: Iterable[Written]) -> str:
-    places: dict[int, Position] = {}
-    for each in written:
-        partition = each.decided.partition
-        places[partition] = max(each.position, places.get(partition, each.position))
-    return format_places(places)

@@ -77,6 +77,14 @@ class Keys:
         """String: the text of the answer that an Idempotency-Key has had; `of` tells its uses apart."""
         return f"{self.once(digest)}:{of}"
 
+    def applying(self, digest: str) -> str:
+        """String: held while somebody's jobs are applied (`services/api/apply.py`); saves work, decides nothing."""
+        return f"{self.base}:applying:{digest}"
+
+    def applied(self, digest: str) -> str:
+        """String: where the last apply of somebody's jobs is written, as Daybook-Position carries it; for a day."""
+        return f"{self.base}:applied:{digest}"
+
     def used(self, key_hash: str) -> str:
         """String: when (Unix ms) an API key was used last, to the minute; no fact, so no event."""
         return f"{self.base}:used:{key_hash}"

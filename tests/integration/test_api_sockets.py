@@ -8,7 +8,8 @@ import time
 import pytest
 
 from services.api import large_bodies
-from services.api.app import BODY_MAX, HEADERS_MAX, QUERY_MAX
+from services.api.app import HEADERS_MAX, QUERY_MAX
+from services.api.body_sizes import BODY_MAX
 from shared.loop import Stop
 from shared.serving import bound_socket, serve
 

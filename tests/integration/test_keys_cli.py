@@ -1,18 +1,11 @@
 """`daybook keys`: the first key can be made without any other, and opens the API."""
 
-import asyncio
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
 from shared.readmodel import archive
 
 from .api_stage import JOB, stage_on
-
-DAYBOOK = [sys.executable, str(Path(sys.executable).with_name("daybook"))]
+from .cli_kit import process
 
 
 @pytest.fixture
@@ -22,28 +15,17 @@ async def stage(valkey, postgres, tmp_path):
         yield made
 
 
-def _run(variables, options):
-    ours = {name: value for name, value in os.environ.items() if not name.startswith("DAYBOOK_")}
-    done = subprocess.run(
-        [*DAYBOOK, "keys", *options],
-        env=ours | variables,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    return done.returncode, done.stdout.splitlines(), done.stderr
-
-
 async def keys(stage, *options):
     """Its status, lines and complaints; the projector goes on meanwhile."""
-    variables = {
-        "DAYBOOK_REDIS_URL": stage.redis_url,
-        "DAYBOOK_DATABASE_URL": stage.database_url,
-        "DAYBOOK_ENV": "production",
-        "DAYBOOK_AUTH": "on",
-    }
-    return await asyncio.to_thread(_run, variables, options)
+    done = await process(
+        "keys",
+        *options,
+        DAYBOOK_REDIS_URL=stage.redis_url,
+        DAYBOOK_DATABASE_URL=stage.database_url,
+        DAYBOOK_ENV="production",
+        DAYBOOK_AUTH="on",
+    )
+    return done.returncode, done.stdout.splitlines(), done.stderr
 
 
 async def test_a_first_key_is_made_used_listed_and_revoked(stage):

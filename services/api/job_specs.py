@@ -1,0 +1,72 @@
+"""What a request makes of a job: its specification, merged where only a part was sent, and how many it may make."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from services.api import views
+from services.api.json_patch import merged
+from services.api.problems import Problem
+from services.api.requests import JobBody, read
+from services.api.specs import merged_data, spec_of
+from shared.domain.job import Job
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from services.api.deps import Deps
+    from services.api.principal import Principal
+    from shared.domain.spec import JobSpec
+    from shared.eventlog.snapshot import Snapshot
+
+
+class JobSpecs:
+    """Makes specifications of bodies. All raise Problem, 422, with everything that is wrong."""
+
+    def __init__(self, deps: Deps) -> None:
+        self._deps = deps
+
+    def of(self, body: JobBody) -> JobSpec:
+        """The whole specification."""
+        return spec_of(body, known=self._deps.known, files_roots=self._deps.settings.files_roots)
+
+    def patched(self, job: Job, patch: Mapping[str, Any]) -> JobSpec:
+        """That of the job with `patch` merged over it."""
+        tree = merged(views.body_of_spec(job.spec), patch)
+        strange = {
+            name: None for name in patch if name not in JobBody.model_fields
+        }  # null would take it away unseen
+        return self.of(read(JobBody, tree | strange))
+
+    def triggered(self, held: Snapshot | None, over: dict[str, Any] | None) -> dict[str, Any] | None:
+        """The data of a triggered run; None for the job's own, and if there is no job: the domain refuses."""
+        if over is None or held is None or not isinstance(held.state, Job):
+            return None
+        spec = held.state.spec
+        deps = self._deps
+        roots = deps.settings.files_roots
+        return merged_data(spec.job_type, spec.job_data, over, known=deps.known, files_roots=roots)
+
+
+class Quota:
+    """How many jobs a principal may have.
+
+    By the read model: of many made at one moment, or while it doesn't answer, a few jobs may be too many.
+    """
+
+    def __init__(self, deps: Deps) -> None:
+        self._most = deps.settings.max_jobs_per_user
+        self._ledger = deps.ledger
+
+    async def left(self, principal: Principal) -> int | None:
+        """How many more it may make; None for any number."""
+        if principal.kind == "anonymous":
+            return None
+        asked = self._ledger.jobs_of(principal.id, principal.tenant, most=self._most)
+        return self._most - (await self._ledger.glance(asked) or 0)
+
+    def full(self, principal: Principal) -> Problem:
+        """What a principal without room is told."""
+        return Problem(
+            "quota", f"{principal.id} may have {self._most} jobs, which is the limit: delete some."
+        )

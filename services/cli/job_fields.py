@@ -1,0 +1,110 @@
+"""Jobs from options and files: the body that the API is sent."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from services.cli.files import read_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
+_EVERY = re.compile(r"([0-9]{1,9})([smhd]?)")
+
+
+class Every(click.ParamType[int]):
+    """Seconds: 90, 90s, 5m, 2h, 1d."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """As click asks for it."""
+        if isinstance(value, int):
+            return value
+        match = _EVERY.fullmatch(value)
+        if match is None:
+            self.fail(f"{value!r} is no time; write 90, 90s, 5m, 2h or 1d", param, ctx)
+        return int(match[1]) * _UNITS[match[2]]
+
+
+class Data(click.ParamType[dict[str, Any]]):
+    """A JSON object, or @file with one in JSON or YAML."""
+
+    name = "json|@file"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> dict[str, Any]:
+        """As click asks for it."""
+        if isinstance(value, dict):
+            return value
+        from services.cli.yaml_text import BadYaml, load  # noqa: PLC0415
+
+        try:
+            found = load(read_text(value[1:])) if value.startswith("@") else json.loads(value)
+        except (BadYaml, ValueError) as error:
+            self.fail(f"{value[:80]} is no JSON: {error}", param, ctx)
+        if not isinstance(found, dict):
+            self.fail(f"{value[:80]} is no object", param, ctx)
+        return found
+
+
+_FIELDS: tuple[tuple[str, str, dict[str, Any]], ...] = (
+    ("--name", "name", {"help": "What people call it."}),
+    ("--type", "job_type", {"help": "One of GET /job-types."}),
+    ("--data", "job_data", {"type": Data(), "help": "What the type needs."}),
+    ("--cron", "cron_expression", {"help": "5 fields, or 6 with seconds first."}),
+    ("--every", "interval_seconds", {"type": Every(), "help": "90, 90s, 5m, 2h, 1d."}),
+    ("--at", "run_at", {"help": "Once, at a time with its offset: 2027-01-31T09:00:00+01:00."}),
+    ("--timezone", "timezone", {"help": "Of the cron expression, such as Europe/Vienna."}),
+    ("--description", "description", {}),
+    ("--tag", "tags", {"multiple": True, "help": "Several times for several."}),
+    ("--queue", "queue", {}),
+    ("--priority", "priority", {"type": int, "help": "1 to 10, 10 first."}),
+    ("--timeout", "timeout_seconds", {"type": Every(), "help": "For one attempt."}),
+    ("--retries", "max_retries", {"type": int, "help": "After the first attempt."}),
+    ("--overlap", "overlap_policy", {"help": "skip or allow."}),
+)
+
+
+def job_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Options for the fields of a job."""
+    for option, field, told in reversed(_FIELDS):
+        command = click.option(option, field, **told)(command)
+    return command
+
+
+def fields_of(options: dict[str, Any]) -> dict[str, Any]:
+    """Those that were given."""
+    given = {name: value for name, value in options.items() if value is not None and value != ()}
+    return given | ({"tags": list(given["tags"])} if "tags" in given else {})
+
+
+def assigned(pairs: Sequence[str]) -> dict[str, Any]:
+    """The merge patch of `--set path.to.field=value`, the values in YAML.
+
+    Raises:
+        click.UsageError: one isn't of that form.
+    """
+    from services.cli.yaml_text import BadYaml, load  # noqa: PLC0415
+
+    patch: dict[str, Any] = {}
+    for pair in pairs:
+        path, equals, text = pair.partition("=")
+        if not equals or not all(path.split(".")):
+            raise click.UsageError(f"{pair!r} is no field=value; write --set priority=7")
+        try:
+            value = load(text)
+        except BadYaml as error:
+            raise click.UsageError(f"--set {pair!r}: {error}") from None
+        *parents, last = path.split(".")
+        inside = patch
+        for parent in parents:
+            inside = inside.setdefault(parent, {})
+            if not isinstance(inside, dict):
+                raise click.UsageError(f"--set {pair!r}: {parent} was set to a value before")
+        inside[last] = value
+    return patch

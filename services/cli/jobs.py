@@ -1,0 +1,152 @@
+"""`daybook jobs`: over the REST API."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from services.cli import editing, following
+from services.cli.failures import STATUSES
+from services.cli.files import one_job_in
+from services.cli.job_fields import Data, assigned, fields_of, job_options
+from services.cli.session import path_of, talks
+from services.cli.show import Column, listed, say, single
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from services.cli.session import Session
+
+JOB_STATUSES = ("pending", "paused", "running", "failed", "completed")
+
+
+def _schedule(job: Mapping[str, Any]) -> str:
+    if job["cron_expression"]:
+        zone = "" if job["timezone"] == "UTC" else f" {job['timezone']}"
+        return f"{job['cron_expression']}{zone}"
+    if job["interval_seconds"]:
+        return f"every {job['interval_seconds']} s"
+    return f"at {job['run_at']}" if job["run_at"] else "by hand"
+
+
+COLUMNS = (
+    Column("ID", lambda job: job["id"]),
+    Column("NAME", lambda job: job["name"]),
+    Column("TYPE", lambda job: job["job_type"]),
+    Column("STATUS", lambda job: job["status"]),
+    Column("SCHEDULE", _schedule),
+    Column("NEXT RUN", lambda job: job["next_run_time"]),
+    Column("OWNER", lambda job: job["owner"]),
+)
+
+
+@click.group(epilog=STATUSES)
+def jobs() -> None:
+    """Jobs: list, make, change, pause, run."""
+
+
+@jobs.command("list", epilog=STATUSES)
+@click.option("--status", type=click.Choice(JOB_STATUSES))
+@click.option("--type", "job_type", help="Of this job type only.")
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="At most so many.")
+@click.option("--all", "everything", is_flag=True, help="All there are.")
+@talks
+def list_jobs(
+    session: Session, *, status: str | None, job_type: str | None, limit: int, everything: bool
+) -> None:
+    """Show jobs, newest first."""
+    items = session.client.items(
+        "/jobs", limit=None if everything else limit, status=status, job_type=job_type
+    )
+    listed(items, session.output, COLUMNS)
+
+
+@jobs.command(epilog=STATUSES)
+@click.argument("job_id", metavar="ID")
+@talks
+def get(session: Session, *, job_id: str) -> None:
+    """Show the job ID."""
+    single(session.client.get(path_of("jobs", job_id)).json(), session.output)
+
+
+@jobs.command(epilog=STATUSES)
+@click.option("-f", "--file", "name_of_file", help="A job in YAML or JSON, - for stdin; options go over it.")
+@job_options
+@talks
+def create(session: Session, *, name_of_file: str | None, **options: Any) -> None:
+    """Make a job, from options, from a file, or both."""
+    body = (one_job_in(name_of_file) if name_of_file else {}) | fields_of(options)
+    if not body:
+        raise click.UsageError("Say what job: --name and --type at least, or -f FILE.")
+    job = session.client.post("/jobs", body).json()
+    single(job, session.output)
+    say(f"Made {job['name']}.")
+
+
+@jobs.command(epilog=STATUSES)
+@click.argument("job_id", metavar="ID")
+@click.option(
+    "--set", "pairs", multiple=True, metavar="FIELD=VALUE", help="Such as priority=7, job_data.path=/tmp."
+)
+@click.option("-f", "--file", "name_of_file", help="The job as it is to be, in YAML or JSON.")
+@talks
+def edit(session: Session, *, job_id: str, pairs: tuple[str, ...], name_of_file: str | None) -> None:
+    """Change the job ID: in $EDITOR, by --set, or from a file.
+
+    If somebody else has changed it meanwhile, nothing is overwritten, and what you have written is kept.
+    """
+    if pairs and name_of_file:
+        raise click.UsageError("Say one of --set and -f.")
+    found = session.client.get(path_of("jobs", job_id))
+    wanted = assigned(pairs) if pairs else None
+    done = editing.edited(session, found, patch=wanted, name_of_file=name_of_file)
+    single(done, session.output)
+
+
+@jobs.command(epilog=STATUSES)
+@click.argument("job_id", metavar="ID")
+@click.option("--reason", default="", help="Why; it is shown with the job.")
+@talks
+def pause(session: Session, *, job_id: str, reason: str) -> None:
+    """Stop the schedule of the job ID."""
+    body = {"reason": reason} if reason else None
+    single(session.client.post(path_of("jobs", job_id, "/pause"), body).json(), session.output)
+
+
+@jobs.command(epilog=STATUSES)
+@click.argument("job_id", metavar="ID")
+@talks
+def resume(session: Session, *, job_id: str) -> None:
+    """Let the job ID go on."""
+    single(session.client.post(path_of("jobs", job_id, "/resume")).json(), session.output)
+
+
+@jobs.command(epilog=STATUSES)
+@click.argument("job_id", metavar="ID")
+@click.option("--data", "job_data", type=Data(), help="Laid over the job's, key by key.")
+@click.option("--priority", type=int)
+@click.option("--overlap", "overlap_policy", help="allow: also while it is running.")
+@click.option("--follow", is_flag=True, help="Wait for its end; see `daybook runs tail`.")
+@talks
+def trigger(session: Session, *, job_id: str, follow: bool, **options: Any) -> None:
+    """Run the job ID now."""
+    run = session.client.post(path_of("jobs", job_id, "/trigger"), fields_of(options) or None).json()
+    if follow:
+        say(f"Execution {run['id']}.")
+        following.follow(session, run["id"])
+    else:
+        single(run, session.output)
+
+
+@jobs.command(epilog=STATUSES)
+@click.argument("job_id", metavar="ID")
+@click.option("-y", "--yes", is_flag=True, help="Don't ask.")
+@talks
+def delete(session: Session, *, job_id: str, yes: bool) -> None:
+    """Delete the job ID; its executions and events stay."""
+    if not yes:
+        name = session.client.get(path_of("jobs", job_id)).json()["name"]
+        click.confirm(f"Delete {name!r}?", abort=True, err=True)
+    session.client.send("DELETE", path_of("jobs", job_id))
+    say(f"{job_id} is deleted.")
