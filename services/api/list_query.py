@@ -237,7 +237,7 @@ LIST_JOBS = Shape(
             "description": "may stand several times: jobs that have all of them",
         },
         "queue": _TEXT,
-        "owner": _TEXT,
+        "owner": {"type": "string", "pattern": f"^{SUBJECT}$"},
         "q": {
             "type": "string",
             "minLength": 1,
