@@ -13,7 +13,7 @@ export PIP_USER := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help up test test-long faults mutants check bench coverage
+.PHONY: help up test test-long faults mutants check bench clients coverage
 
 help: ## Show this help
 	@echo "Daybook, an event-sourced job scheduler. What make does here:"
@@ -49,6 +49,9 @@ check: $(READY) ## Lint, format, types, import contracts, unit tests: before eve
 
 bench: $(READY) ## Measure Daybook on this machine: a table, and raw rows as JSON (ARGS="executor api")
 	@$(BIN)/python tests/benchmarks/run.py $(ARGS)
+
+clients: $(READY) ## Let 1,000 API keys read and write at 100 requests/s for 5 minutes: no error, p99 < 100 ms
+	@$(BIN)/python tests/benchmarks/clients.py $(ARGS)
 
 coverage: $(READY) ## Run all tests and write htmlcov/index.html
 	@$(BIN)/coverage erase

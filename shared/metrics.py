@@ -120,6 +120,22 @@ class Metrics:
         self.auth_failures_total = self._counter(
             "auth_failures_total", "How many requests were not let in, and why?", "reason"
         )
+        self.requests_limited_total = self._counter(
+            "requests_limited_total", "How many requests were refused as too many, by which limit?", "limit"
+        )
+        self.requests_unlimited_total = self._counter(
+            "requests_unlimited_total", "How many requests passed uncounted, as Redis did not answer?"
+        )
+        self.work_refused_total = self._counter(
+            "work_refused_total",
+            "How many requests for new work were refused for want of room, and of which?",
+            "room",
+        )
+
+        self.event_streams = self._gauge("event_streams", "How many clients follow events now?")
+        self.event_stream_resets_total = self._counter(
+            "event_stream_resets_total", "How many streams were ended as their clients read too slowly?"
+        )
 
     def _declare_decisions(self) -> None:
         self.occurrences_decided_total = self._counter(

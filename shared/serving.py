@@ -43,7 +43,12 @@ def _why_not(host: str, port: int, error: OSError) -> str:
 
 
 async def serve(
-    app: Any, sock: socket.socket, *, until: Callable[[], Awaitable[object]], grace_s: float = 3.0
+    app: Any,
+    sock: socket.socket,
+    *,
+    until: Callable[[], Awaitable[object]],
+    grace_s: float = 3.0,
+    idle_s: float = 5.0,
 ) -> None:
     """Serve `app` on `sock` until `until()` returns, then let requests in flight end.
 
@@ -56,12 +61,16 @@ async def serve(
         until: its return ends the service; `Stop.wait` fits.
         grace_s: how long requests in flight may take to end once `until` has returned; then they are
             cancelled.
+        idle_s: how long a connection may be without a request: from its begin or the last answer until the
+            next request's head is complete, however slowly that comes.
     """
     closing = asyncio.Event()
     # In a task of its own, which is asked to end and not cancelled: a cancel that comes while Hypercorn is in
     # `asyncio.wait_for` may be lost on Python 3.11, and then it would serve for ever.
     server = asyncio.create_task(
-        hypercorn.asyncio.serve(app, _config(sock, grace_s), shutdown_trigger=closing.wait, mode="asgi"),
+        hypercorn.asyncio.serve(
+            app, _config(sock, grace_s, idle_s), shutdown_trigger=closing.wait, mode="asgi"
+        ),
         name="hypercorn",
     )
     ending = asyncio.create_task(_awaited(until()), name="hypercorn:until")
@@ -79,7 +88,7 @@ async def _awaited(what: Awaitable[object]) -> None:
     await what
 
 
-def _config(sock: socket.socket, grace_s: float) -> Config:
+def _config(sock: socket.socket, grace_s: float, idle_s: float) -> Config:
     config = Config()
     # Hypercorn makes a second socket object of the descriptor; two owners would close it twice.
     config.bind = [f"fd://{sock.detach()}"]
@@ -87,5 +96,6 @@ def _config(sock: socket.socket, grace_s: float) -> Config:
     config.errorlog = logging.getLogger("hypercorn.error")  # a logger, so that Hypercorn adds no handler
     config.backlog = BACKLOG
     config.graceful_timeout = grace_s
+    config.keep_alive_timeout = idle_s
     config.include_server_header = False
     return config

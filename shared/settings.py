@@ -29,6 +29,8 @@ from pydantic_settings import (
 from shared import environment
 from shared.environment import PREFIX
 from shared.logs import MASK, masked
+from shared.rate import Rate
+from shared.setting_types import RATE_RIGHT, Networks, Origins, RateText, comma_separated
 
 ALIASES = frozenset(
     {"database_url", "redis_url", "secret_key", "log_level", "jobs_per_page", "max_jobs_per_user"}
@@ -76,12 +78,6 @@ def _seconds(default: float, meaning: str, least: float, most: float) -> Any:
     return _setting(default, meaning, right, ge=least, le=most, allow_inf_nan=False)
 
 
-def _split(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    return list(dict.fromkeys(part.strip() for part in value.split(",") if part.strip()))
-
-
 def _upper(value: object) -> object:
     return value.upper() if isinstance(value, str) else value
 
@@ -116,9 +112,9 @@ def _absolute(path: Path) -> Path:
 
 
 Names = Annotated[
-    tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")], ...], BeforeValidator(_split)
+    tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")], ...], BeforeValidator(comma_separated)
 ]
-Roots = Annotated[tuple[Annotated[Path, AfterValidator(_absolute)], ...], BeforeValidator(_split)]
+Roots = Annotated[tuple[Annotated[Path, AfterValidator(_absolute)], ...], BeforeValidator(comma_separated)]
 RedisUrl = Annotated[str, _address("redis", "rediss", "unix")]
 PostgresUrl = Annotated[str, _address("postgresql", "postgres")]
 KeySet = Annotated[str, AfterValidator(_key_set)]
@@ -204,6 +200,10 @@ class Settings(BaseSettings):
     max_jobs_per_user: int = _whole(
         100, "how many jobs a named user may have, where auth is on", 1, 1_000_000
     )
+    streams_max: int = _whole(500, "how many streams of events an API process serves at a time", 1, 100_000)
+    streams_per_principal: int = _whole(
+        20, "how many of them a named principal may have, where auth is on", 1, 100_000
+    )
     secret_key: SecretStr | None = _setting(
         None, "signs what clients are given; made once in the data dir if not set", "a long random text"
     )
@@ -217,6 +217,36 @@ class Settings(BaseSettings):
     lease_seconds: float = _seconds(15, "how long a run stays its worker's without a sign of life", 1, 3600)
     wait_seconds: float = _seconds(
         1, "how long a write waits for the archive before it is answered with 202", 0, 60
+    )
+    rate_limit: RateText = _setting(
+        Rate(100, 1),
+        "how many requests somebody may send, whichever key they use, where auth is on",
+        RATE_RIGHT,
+    )
+    rate_limit_per_address: RateText = _setting(
+        Rate(1000, 1),
+        "how many requests may come from one address (IPv6: one /64), where auth is on",
+        RATE_RIGHT,
+    )
+    trusted_proxies: Networks = _setting(
+        (),
+        "whose X-Forwarded-For and X-Forwarded-Proto are believed, comma separated; nobody's if not set",
+        "networks or addresses of your own proxies (10.0.0.0/8, ::1), not everybody",
+    )
+    cors_origins: Origins = _setting(
+        (),
+        "which web pages may call the API from a browser, comma separated; none if not set",
+        "origins as browsers send them: https://app.example.com, http://localhost:3000",
+    )
+    head_seconds: float = _seconds(
+        5, "how long a client may take to send the head of a request, and may be idle before it", 0.1, 3600
+    )
+    body_seconds: float = _seconds(30, "how long a client may take to send a body", 0.1, 3600)
+    backlog_max: int = _whole(
+        1_000_000, "how many events may wait for the archive before new work is refused", 1, 1_000_000_000
+    )
+    memory_max_percent: int = _whole(
+        90, "how much of Redis' maxmemory may be used before new work is refused", 1, 100
     )
     require_if_match: bool = _setting(
         False,

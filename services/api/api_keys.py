@@ -153,8 +153,8 @@ def _refuse_key() -> None:
         Problem: 422.
     """
     if door.KEY_HEADER in request.headers:
-        detail = "What is given out here is told once and kept nowhere, so it can't be told again"
-        raise Problem("invalid", f"{detail}: leave {door.KEY_HEADER} out.")
+        detail = "must be left out: what is given out here is told once and kept nowhere, so never again"
+        raise invalid(Fault(pointer=door.KEY_HEADER, detail=detail))
 
 
 def _view(row: asyncpg.Record, used_at: datetime | None) -> ApiKeyView:

@@ -8,21 +8,28 @@ from typing import TYPE_CHECKING
 
 from quart import Quart, Response, g, request
 from werkzeug.exceptions import HTTPException
+from werkzeug.routing import BaseConverter
 
 from services.api import door, problems
 from services.api.api_keys import ApiKeys
 from services.api.apply import Apply
 from services.api.auth import Auth
+from services.api.body_sizes import SizedRequest, body_max
+from services.api.browsers import Cors, Guarded
 from services.api.bulk import Bulk
 from services.api.cancels import Cancels
 from services.api.dead_letters import DeadLetters
 from services.api.events import Events
 from services.api.jobs import Jobs
-from services.api.large_bodies import LargeBodies, SizedRequest, body_max
+from services.api.large_bodies import LargeBodies
+from services.api.limits import EXEMPT, Limits
 from services.api.ops import Ops
+from services.api.principal import ANONYMOUS
+from services.api.principals import Principals
 from services.api.problems import Problem
 from services.api.revisions import Revisions
 from services.api.runs import Runs
+from services.api.streams import Streams
 from shared import logs
 from shared.domain import ids
 from shared.faults import is_broken, leaves
@@ -31,8 +38,10 @@ if TYPE_CHECKING:
     from werkzeug.wrappers import Response as WerkzeugResponse
 
     from services.api.deps import Deps
+    from services.api.principal import Principal
 
-BODY_S = 30  # for a client to send its body
+QUERY_MAX = 8 * 1024
+HEADERS_MAX = 16 * 1024  # bytes of all names and values
 
 
 def create_app(deps: Deps) -> Quart:
@@ -44,6 +53,8 @@ def create_app(deps: Deps) -> Quart:
     )
     app.request_class = SizedRequest
     app.url_map.strict_slashes = False
+    app.url_map.converters["default"] = _Segment
+    app.url_map.merge_slashes = False  # an encoded one would be answered with a redirect
     auth = Auth(deps)
     for noun in (
         Jobs(deps),
@@ -54,13 +65,22 @@ def create_app(deps: Deps) -> Quart:
         Cancels(deps),
         DeadLetters(deps),
         Events(deps),
+        Streams(deps, auth),
         ApiKeys(deps, auth.tokens),
+        Principals(deps),
         Ops(deps),
     ):
         noun.mount(app)
     _Frame(deps, auth).mount(app)
     app.asgi_app = LargeBodies(app)  # type: ignore[method-assign]
+    app.asgi_app = Guarded(app, trusted=deps.settings.trusted_proxies)  # type: ignore[method-assign]
     return app
+
+
+class _Segment(BaseConverter):
+    """A variable part of a path is no word that a path of ours has there: so what `Allow` lists is true."""
+
+    regex = r"(?!(?:bulk|redrive)$)[^/]+"
 
 
 class _Frame:
@@ -69,6 +89,8 @@ class _Frame:
     def __init__(self, deps: Deps, auth: Auth) -> None:
         self._deps = deps
         self._auth = auth
+        self._limits = Limits(deps)
+        self._cors = Cors(deps.settings.cors_origins)
         self._log = logs.get("daybook.api")
 
     def mount(self, app: Quart) -> None:
@@ -78,25 +100,44 @@ class _Frame:
         app.register_error_handler(HTTPException, self._http)
         app.register_error_handler(Exception, self._failed)
 
-    async def _begin(self) -> None:
+    async def _begin(self) -> Response | None:
         g.began_s = self._deps.clock.monotonic()
         made = ids.event_id(ids.to_ms(self._deps.clock.now()), self._deps.chance())
         g.correlation_id = door.correlation_id(request.headers, made)
         logs.bind(correlation_id=g.correlation_id)
+        _refuse_long_heads()
+        if (preflight := self._cors.preflight()) is not None:
+            return preflight
+        await self._limits.of_address(request.endpoint)
         g.body = await self._body()
         g.principal = await self._auth.admitted()
+        if self._has_name(g.principal):
+            self._deps.usage.count(g.principal)
+        await self._limits.of_principal(g.principal)
+        self._deps.pressure.refuse(request.endpoint)
+        return None
+
+    def _has_name(self, principal: Principal) -> bool:
+        """Whether there is somebody to count the present request for."""
+        if principal is not ANONYMOUS:
+            return True
+        return self._deps.settings.auth == "off" and request.endpoint not in EXEMPT
 
     async def _body(self) -> bytes:
         """All that the client sends, before anything is answered: also where it isn't looked at."""
+        body_s = self._deps.settings.body_seconds
         try:
-            async with asyncio.timeout(BODY_S):
+            async with asyncio.timeout(body_s):
                 body: bytes = await request.body
         except TimeoutError:
-            raise Problem("request-timeout", f"Send the body within {BODY_S} s.") from None
+            raise Problem("request-timeout", f"Send the body within {body_s:g} s.") from None
         return body
 
     async def _end(self, response: Response) -> Response:
         response.headers["X-Request-ID"] = g.correlation_id
+        for name, value in self._limits.told().items():
+            response.headers.setdefault(name, value)
+        self._cors.tell(response)
         route = request.url_rule.rule if request.url_rule else "unmatched"
         method = request.method if request.method in METHODS else "other"
         metrics = self._deps.metrics
@@ -129,6 +170,15 @@ class _Frame:
 
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+
+def _refuse_long_heads() -> None:
+    """Refuse what the server lets through if it comes in one piece."""
+    scope = request.scope
+    if len(scope["query_string"]) > QUERY_MAX:
+        raise Problem("uri-too-long", f"Send a query of at most {QUERY_MAX // 1024} KB.")
+    if sum(len(name) + len(value) for name, value in scope["headers"]) > HEADERS_MAX:
+        raise Problem("headers-too-large", f"Send headers of at most {HEADERS_MAX // 1024} KB in all.")
 
 
 def _advice(status: int, error: HTTPException) -> str:

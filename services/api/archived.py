@@ -74,6 +74,10 @@ class Archive:
             for task in tasks:
                 task.cancel()  # they only read
 
+    def mark(self, partition: int) -> Position:
+        """Up to where a partition is archived, as far as was heard."""
+        return self._marks[partition]
+
     async def fate(self, partition: int, position: Position, event_id: str | None, wait_s: float) -> Fate:
         """Wait until the event at `position` is archived, at most `wait_s`.
 
@@ -97,6 +101,10 @@ class Archive:
                 raise
             return Fate.LATE  # the archive can't be asked
         return Fate.ARCHIVED if there else Fate.LOST
+
+    async def beyond(self, partition: int, position: Position) -> Position:
+        """Wait until more than what is up to `position` is archived, and return the watermark."""
+        return await self._reached(partition, Position(position.epoch, position.pos + 1))
 
     def reached(self, partition: int, mark: Position) -> None:
         """Note that everything up to `mark` is archived, and wake who waited for it."""

@@ -10,13 +10,14 @@ from __future__ import annotations
 import contextlib
 import hmac
 import math
-from importlib import resources
 from typing import TYPE_CHECKING, NoReturn
 
 from quart import request
 from redis.exceptions import OutOfMemoryError
 
+from services.api import clients
 from services.api.jwks import Jwks
+from services.api.limits import Limiters
 from services.api.operations import OPERATIONS
 from services.api.principal import ANONYMOUS, Principal
 from services.api.problems import Problem, unavailable
@@ -26,7 +27,7 @@ from shared.domain import apikey, ids
 from shared.domain.apikey import ApiKey
 from shared.domain.roles import allows
 from shared.eventlog.snapshot import NewerShape
-from shared.eventlog.writer import Script
+from shared.rate import Rate
 
 if TYPE_CHECKING:
     from services.api.deps import Deps
@@ -38,7 +39,7 @@ PAGES = frozenset(
 USED_EVERY_MS = 60_000
 USED_KEPT_MS = 90 * 24 * 3600 * 1000
 USED_MAX = 10_000  # keys that a process remembers having noted
-LEAKS_MS, BURST = 2_000, 30  # an address may fail 30 times at once, and then every 2 s
+FAILURES = Rate(30, 60)  # an address may fail 30 times at once, and then every 2 s
 _REALM = 'Bearer realm="daybook"'
 _NEEDED: dict[str, Role | None] = dict.fromkeys(PAGES) | {each.name: each.role for each in OPERATIONS}
 
@@ -50,6 +51,14 @@ def needed(endpoint: str | None, *, open_metrics: bool) -> Role | None:
     return _NEEDED.get(endpoint or "", "admin")
 
 
+class Unproven(Exception):  # noqa: N818 - a finding
+    """What was shown opens nothing; `reason` is the metric's label."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
 class Auth:
     """Lets requests in, or not."""
 
@@ -58,9 +67,7 @@ class Auth:
         self._deps = deps
         self._is_on = settings.auth == "on"
         self._open_metrics = settings.metrics_open == "on"
-        self._failures = Script(
-            resources.files("services.api").joinpath("failures.lua").read_text(encoding="utf-8")
-        )
+        self._limiters = Limiters(deps)
         self._noted: dict[str, int] = {}
         secret = settings.secret_key
         self.tokens = Tokens(
@@ -87,17 +94,42 @@ class Auth:
             raise Problem("forbidden", f"This needs the role {least}; yours is {principal.role}.")
         return principal
 
-    async def _principal(self) -> Principal:
-        credential = self._credential()
+    def shown(self) -> str | None:
+        """What the present request, which was admitted, has shown; None if auth is off."""
+        return self._credential() if self._is_on else None
+
+    async def still_opens(self, credential: str) -> bool:
+        """Whether what a stream was opened with would open it now; it may be asked outside of a request.
+
+        Raises:
+            Exception: it can't be found out.
+        """
         try:
-            if credential.startswith(apikey.BEGINS):
-                return await self._of_key(credential)
-            return await self._of_token(credential)
+            await self._proven(credential)
+        except Unproven:
+            return False
+        return True
+
+    async def _principal(self) -> Principal:
+        try:
+            return await self._proven(self._credential())
+        except Unproven as finding:
+            await self._fail(finding.reason)
         except NewerShape:
             raise unavailable("The key was last written by a newer version of Daybook.") from None
         except KeysAway as error:
             logs.get("daybook.api").warning("tokens can't be checked", finding=str(error)[:500])
             raise unavailable("The keys that tokens are checked with can't be read.") from None
+
+    async def _proven(self, credential: str) -> Principal:
+        """Who shows this.
+
+        Raises:
+            Unproven: nobody.
+        """
+        if credential.startswith(apikey.BEGINS):
+            return await self._of_key(credential)
+        return await self._of_token(credential)
 
     def _credential(self) -> str:
         """What the request brings along, an API key or a token.
@@ -127,7 +159,7 @@ class Auth:
             claims = await self.tokens.claims(text, self._deps.log.now())
         except BadToken as error:
             logs.get("daybook.api").info("token refused", finding=str(error)[:500])
-            await self._fail("token")
+            raise Unproven("token") from None
         if claims.key:
             await self._live(claims.key)
         return Principal(id=claims.subject, tenant=claims.tenant, role=claims.role, kind="token")
@@ -136,14 +168,14 @@ class Auth:
         """The key of this hash, as Redis has it now.
 
         Raises:
-            Problem: 401 if it opens nothing, 429 after many of these.
+            Unproven: it opens nothing.
         """
         log, ref = self._deps.log, f"apikey:{key_hash}"
         key = (await log.load(ref))[ref].state
         if not isinstance(key, ApiKey) or not hmac.compare_digest(key.hash, key_hash):
-            await self._fail("unknown")
+            raise Unproven("unknown")
         if not key.opens_at(log.now()):
-            await self._fail("revoked" if key.revoked else "expired")
+            raise Unproven("revoked" if key.revoked else "expired")
         return key
 
     async def _note_use(self, key_hash: str) -> None:
@@ -166,14 +198,12 @@ class Auth:
             Problem: always.
         """
         self._count(reason)
-        address = (request.remote_addr or "unknown")[:64]
-        log = self._deps.log
-        name = log.keys(apikey.partition_of(apikey.digest(address), log.partitions)).attempts(address)
-        wait_ms = int(await self._failures(log.redis, [name], [str(LEAKS_MS), str(BURST)]))
-        if wait_ms > 0:
+        client = clients.present(self._deps.settings.trusted_proxies)
+        grant = await self._limiters.take("attempts", client.network, FAILURES)
+        if grant.wait_s > 0:
             self._count("limited")
-            wait_s = math.ceil(wait_ms / 1000)
-            detail = f"Too many attempts have failed from {address}; try again in {wait_s} s."
+            wait_s = math.ceil(grant.wait_s)
+            detail = f"Too many attempts have failed from {client.address}; try again in {wait_s} s."
             raise Problem("too-many-attempts", detail, headers={"Retry-After": str(wait_s)})
         challenge = f'{_REALM}, error="invalid_token"'
         detail = "This key or token is unknown, expired or revoked; ask an admin for another."

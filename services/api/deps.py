@@ -9,7 +9,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from services.api.archived import Archive
+    from services.api.feed import Feed
     from services.api.ledger import Ledger
+    from services.api.pressure import Pressure
+    from services.api.usage import Usage
     from shared.clock import Clock
     from shared.eventlog.decider import Decider
     from shared.eventlog.log import EventLog
@@ -28,6 +31,9 @@ class Deps:
         decider: over `log`.
         ledger: questions to Postgres.
         archive: knows what is archived; its `run` is on its way.
+        feed: hands on what happens; its `run` is on its way.
+        pressure: knows whether there is room; its `look` is repeated.
+        usage: counts requests; its `flush` is repeated.
         known: the job types that are installed.
         chance: at least 80 random bits at each call.
         clock: for what is measured or shown of this process only.
@@ -37,6 +43,9 @@ class Deps:
     decider: Decider
     ledger: Ledger
     archive: Archive
+    feed: Feed
+    pressure: Pressure
+    usage: Usage
     known: Known
     settings: Settings
     metrics: Metrics

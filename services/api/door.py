@@ -108,7 +108,7 @@ def no_conditions_but(*heeded: str) -> None:
     """
     for name in CONDITIONS:
         if name in request.headers and name not in heeded:
-            raise Problem("invalid", f"The header {name} means nothing on this route: leave it out.")
+            raise invalid(Fault(pointer=name, detail="means nothing on this route: leave this header out"))
 
 
 def no_parameters() -> None:
@@ -120,8 +120,8 @@ def no_parameters() -> None:
     parameters()
 
 
-def parameters(*names: str) -> dict[str, str]:
-    """The query parameters of the present request, each once and one of `names`.
+def parameters(*names: str, repeatable: Collection[str] = ()) -> dict[str, str]:
+    """The query parameters of the present request, each one of `names`, and once unless it is `repeatable`.
 
     Raises:
         Problem: 422.
@@ -133,7 +133,7 @@ def parameters(*names: str) -> dict[str, str]:
             later = name in LATER_PARAMETERS or name.endswith("]")
             said = "is not available yet" if later else f"is not a parameter here; there are {_listed(names)}"
             faults.append(Fault(pointer=f"?{name[:80]}", detail=said))
-        elif len(values) > 1:
+        elif len(values) > 1 and name not in repeatable:
             faults.append(Fault(pointer=f"?{name}", detail="stands twice"))
     if faults:
         raise invalid(*faults)

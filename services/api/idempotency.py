@@ -26,7 +26,7 @@ from services.api import answers, door, views
 from services.api.answers import Reply
 from services.api.archived import Fate
 from services.api.principal import present
-from services.api.problems import Problem, unavailable
+from services.api.problems import Fault, Problem, invalid, unavailable
 from services.api.writes import REDIS_S
 from shared import logs
 from shared.domain import ids, job
@@ -80,8 +80,8 @@ def key_text(header: str) -> str:
     if quoted := _QUOTED.fullmatch(text):
         return _ESCAPED.sub(r"\1", quoted[1])
     if not _BARE.fullmatch(text):
-        detail = f"{door.KEY_HEADER} is 1 to 255 visible ASCII characters, bare or in double quotes."
-        raise Problem("invalid", detail)
+        detail = "is 1 to 255 visible ASCII characters, bare or in double quotes"
+        raise invalid(Fault(pointer=door.KEY_HEADER, detail=detail))
     return text
 
 
@@ -95,7 +95,7 @@ def key_of_request(asked: Body) -> Key | None:
     if not given:
         return None
     if len(given) > 1:
-        raise Problem("invalid", f"Send {door.KEY_HEADER} once.")
+        raise invalid(Fault(pointer=door.KEY_HEADER, detail="stands twice"))
     route = f"{request.method} {request.path.rstrip('/')}"
     body = json.dumps(asked.model_dump(mode="json", exclude_unset=True), sort_keys=True)
     principal = present()

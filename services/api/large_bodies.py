@@ -1,62 +1,64 @@
-"""How large a body may be, and how one that is larger is refused: read to its end, unkept.
+"""Bodies that are refused are read on, unkept, after the answer and before the connection is closed.
 
-A server that answers and closes while the client still sends resets the connection, and the answer that says
-why is lost with it (RFC 9112 §9.6).
+A server that closes while the client still sends resets the connection, and the answer that says why is lost with it
+(RFC 9112 §9.6). So the answer goes out whole, and only its end is held back until the client has stopped sending, or
+has had its time. Who sends without end is reset all the same.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Any
-
-from quart import Request
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, Scope
+    from hypercorn.typing import ASGIReceiveCallable, ASGIReceiveEvent, ASGISendCallable, ASGISendEvent, Scope
     from quart import Quart
 
-BODY_MAX = 256 * 1024
-MANY_MAX = 4 * 1024 * 1024  # 1,000 jobs of 4 KB; what takes them parses that in about 100 ms
-TAKES_MANY = frozenset({"/api/v1/jobs/bulk", "/api/v1/apply"})
-DISCARD_MAX = 16 * 1024 * 1024  # bytes; who sends more has no ear for an answer
+DISCARD_MAX = 64 * 1024 * 1024  # bytes
 DISCARD_S = 10.0
-
-
-def body_max(path: str) -> int:
-    """The most bytes that a request to this path may have."""
-    return MANY_MAX if path.rstrip("/") in TAKES_MANY else BODY_MAX
-
-
-class SizedRequest(Request):
-    """A request whose body is bounded by what its path takes."""
-
-    def __init__(self, method: str, scheme: str, path: str, *args: Any, **kwargs: Any) -> None:
-        super().__init__(method, scheme, path, *args, **kwargs | {"max_content_length": body_max(path)})
+TOO_SLOW = 408  # whoever gets this has had its time
 
 
 class LargeBodies:
-    """An ASGI application around `app`, which refuses bodies announced as too large by itself."""
+    """An ASGI application around `app`, which must go on receiving until its answer is sent, as Quart does."""
 
     def __init__(self, app: Quart) -> None:
         self._app = app.asgi_app
 
     async def __call__(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         """Handle one connection's scope."""
-        if scope["type"] == "http" and body_max(scope["path"]) < _announced(scope["headers"]) <= DISCARD_MAX:
+        if scope["type"] == "http":
+            body = _Body(receive, send)
+            await self._app(scope, body.receive, body.send)
+        else:
+            await self._app(scope, receive, send)
+
+
+class _Body:
+    """The body of one request."""
+
+    def __init__(self, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        self._receive, self._send = receive, send
+        self._over = asyncio.Event()
+        self._size = 0
+        self._patience_s = DISCARD_S
+
+    async def receive(self) -> ASGIReceiveEvent:
+        message = await self._receive()
+        self._size += len(message["body"]) if message["type"] == "http.request" else 0
+        if not message.get("more_body") or self._size > DISCARD_MAX:
+            self._over.set()
+        return message
+
+    async def send(self, message: ASGISendEvent) -> None:
+        if message["type"] == "http.response.start" and message["status"] == TOO_SLOW:
+            self._patience_s = 0.0
+        is_last = message["type"] == "http.response.body" and not message.get("more_body")
+        if is_last and not self._over.is_set():
+            await self._send(message | {"more_body": True})  # type: ignore[arg-type]
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(DISCARD_S):
-                    await _discard(receive)
-        await self._app(scope, receive, send)
-
-
-def _announced(headers: object) -> int:
-    told = dict(headers).get(b"content-length", b"")  # type: ignore[call-overload]
-    return int(told) if told.isdigit() else 0
-
-
-async def _discard(receive: ASGIReceiveCallable) -> None:
-    while True:
-        message = await receive()
-        if message["type"] != "http.request" or not message.get("more_body"):
-            return
+                async with asyncio.timeout(self._patience_s):
+                    await self._over.wait()
+            message = message | {"body": b""}  # type: ignore[assignment]
+        await self._send(message)

@@ -9,13 +9,16 @@ from services.api.principal import wall
 from shared.domain import ids
 from shared.eventlog.position import Position
 from shared.faults import is_broken
+from shared.readmodel import archive
 from shared.readmodel.database import sql
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Sequence
+    from collections.abc import Awaitable, Mapping, Sequence
     from datetime import datetime
 
     import asyncpg
+
+    from services.api.event_filter import EventFilter
 
 T = TypeVar("T")
 ANSWER_S = 5.0  # for a connection and the answer; then Postgres counts as not there
@@ -28,6 +31,22 @@ class Found(NamedTuple):
 
     rows: list[asyncpg.Record]
     counted: int
+
+
+class Horizon(NamedTuple):
+    """How far a partition is archived, and the last pos in it before two times, None where none was asked for."""
+
+    mark: Position
+    before_since: int | None
+    before_until: int | None
+
+
+class Bounds(NamedTuple):
+    """Where in a partition to look: `pos` above the one and below the other."""
+
+    partition: int
+    above: int
+    below: int
 
 
 class Chosen(NamedTuple):
@@ -148,6 +167,10 @@ class Ledger:
         """Groups of failed runs that failed alike, the largest first."""
         return await self._ask_within("errors", job_id, job_type, since, until, limit)
 
+    async def principals(self, *, since: datetime, until: datetime, limit: int) -> list[asyncpg.Record]:
+        """How many changes each actor has made (actor, changes, last_at), most first."""
+        return await self._ask_within("principals", since, until, limit)
+
     async def events(self, job_id: str, *, limit: int, offset: int) -> Found:
         """Events of a job and its runs, newest first."""
         rows, counted = await asyncio.gather(
@@ -155,6 +178,67 @@ class Ledger:
             self._ask_within("events_count", job_id, COUNTED_MAX + 1),
         )
         return Found(rows, counted[0][0])
+
+    async def horizon(
+        self, since: datetime | None = None, until: datetime | None = None
+    ) -> dict[int, Horizon]:
+        """How far each partition is archived."""
+        return {
+            row["partition"]: Horizon(
+                Position(row["epoch"], row["pos"]), row["before_since"], row["before_until"]
+            )
+            for row in await self._ask("events_horizon", since, until)
+        }
+
+    async def events_chosen(
+        self,
+        chosen: EventFilter,
+        bounds: Sequence[Bounds],
+        *,
+        newest_first: bool,
+        limit: int,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> list[asyncpg.Record]:
+        """Events of all these partitions, by commit time and within a partition by pos.
+
+        Who asks stands in `chosen.sight`: streams ask when their request's context has gone.
+        """
+        text = sql("services.api", "queries/events_chosen.sql")
+        for name, instead in (
+            ("direction", "desc" if newest_first else "asc"),
+            ("reach", chosen.reach),
+        ):
+            text = text.replace(f"{{{name}}}", instead)
+        return await self._fetch(
+            text,
+            [each.partition for each in bounds],
+            [each.above for each in bounds],
+            [each.below for each in bounds],
+            None if chosen.types is None else sorted(chosen.types),
+            chosen.actor,
+            chosen.job_id,
+            chosen.subject,
+            since,
+            until,
+            *chosen.sight,
+            limit,
+        )
+
+    async def archived_at(self, places: Mapping[int, Position]) -> set[int]:
+        """In which partitions the position is that of an archived event."""
+        columns = [(number, *position) for number, position in places.items()]
+        rows = await self._ask("events_at", *(list(each) for each in zip(*columns, strict=True)))
+        return {row["partition"] for row in rows}
+
+    async def archived_after(self, partition: int, pos: int, *, limit: int) -> list[asyncpg.Record]:
+        """All events of a partition above `pos`, in order: for the process itself, not for those who ask it."""
+        async with asyncio.timeout(ANSWER_S):
+            return await archive.events_after(self._pool, partition, pos, limit=limit)
+
+    async def tenants(self, job_ids: Sequence[str], key_hashes: Sequence[str]) -> dict[str, str]:
+        """Whose jobs and API keys these are, by id and by hash."""
+        return {row["name"]: row["tenant"] for row in await self._ask("tenants", job_ids, key_hashes)}
 
     async def revisions(self, job_id: str, *, limit: int, offset: int) -> Found:
         """Archived events that made revisions of a job, newest first."""
@@ -203,10 +287,11 @@ class Ledger:
         return await self._ask(question, *arguments, wall())
 
     async def _ask(self, question: str, *arguments: Any) -> list[asyncpg.Record]:
+        return await self._fetch(sql("services.api", f"queries/{question}.sql"), *arguments)
+
+    async def _fetch(self, text: str, *arguments: Any) -> list[asyncpg.Record]:
         async with asyncio.timeout(ANSWER_S), self._pool.acquire() as connection:
-            rows: list[asyncpg.Record] = await connection.fetch(
-                sql("services.api", f"queries/{question}.sql"), *arguments
-            )
+            rows: list[asyncpg.Record] = await connection.fetch(text, *arguments)
         return rows
 
 

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
-from functools import cache
+import re
 from typing import TYPE_CHECKING, Any
 
 from pydantic.json_schema import models_json_schema
 
-from services.api import door, jobs, lists, problems, runs
+from services.api import door, event_filter, jobs, lists, problems, runs
 from services.api.apply_contract import ApplyBody, ApplyView
 from services.api.bulk_contract import BulkBody, BulkView
 from services.api.dead_letters import GROUPS, GROUPS_MAX
+from services.api.openapi_examples import ETAG, EXAMPLES, POSITION
+from services.api.openapi_links import links
 from services.api.operations import OPERATIONS, REF, Operation, ref
+from services.api.principals import LISTED, LISTED_MAX
 from services.api.requests import (
+    FINGERPRINT,
+    WORD,
     ApiKeyBody,
     CancelBody,
     JobBody,
@@ -34,16 +39,20 @@ from services.api.responses import (
     ExecutionView,
     JobView,
     OutputView,
+    PrincipalsView,
     RedriveView,
     RevisionJobView,
     RevisionView,
     TokenView,
 )
+from services.api.revisions import REVISION_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pydantic import BaseModel
+
+    from shared.job_types import Known
 
 _BODIES: tuple[type[BaseModel], ...] = (
     JobBody, PauseBody, ResumeBody, TriggerBody, CancelBody, RetryBody, RedriveBody, ApiKeyBody, TokenBody,
@@ -51,7 +60,7 @@ _BODIES: tuple[type[BaseModel], ...] = (
 )  # fmt: skip
 _VIEWS: tuple[type[BaseModel], ...] = (
     JobView, ExecutionView, OutputView, RedriveView, ErrorsView, ApiKeyView, ApiKeyMadeView, TokenView,
-    RevisionView, RevisionJobView, DiffView, BulkView, ApplyView,
+    RevisionView, RevisionJobView, DiffView, PrincipalsView, BulkView, ApplyView,
 )  # fmt: skip
 _PROBLEM = {
     "type": "object",
@@ -69,7 +78,10 @@ _PROBLEM = {
                 "type": "object",
                 "required": ["pointer", "detail"],
                 "properties": {
-                    "pointer": {"type": "string", "description": "JSON pointer into the body, or ?parameter"},
+                    "pointer": {
+                        "type": "string",
+                        "description": "JSON pointer into the body, ?parameter, or the name of a header",
+                    },
                     "detail": {"type": "string"},
                 },
             },
@@ -92,38 +104,101 @@ _EVENT = {
         )
     } | {"data": {"type": "object"}},
 }  # fmt: skip
-
-
+_ID = {
+    "type": "string",
+    "format": "uuid",
+    "pattern": "^[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$",
+}
+_TAGS = r'^(\*|(W/)?"[!#-~]*"( *, *(W/)?"[!#-~]*")*)$'
+_PLACES: dict[str, Any] = {
+    "type": "string",
+    "pattern": "^[0-9]{1,4}:[0-9]{1,16}-[0-9]{1,16}(,[0-9]{1,4}:[0-9]{1,16}-[0-9]{1,16})*$",
+}
 _PARAMETERS: dict[str, dict[str, Any]] = {
     "attempt": {"type": "integer", "minimum": 1},
     "page": {"type": "integer", "minimum": 1, "maximum": lists.PAGE_MAX, "default": 1},
     "per_page": {"type": "integer", "minimum": 1, "maximum": lists.SIZE_MAX},
-    "job_type": {"type": "string"},
-    "job_id": {"type": "string", "format": "uuid"},
-    "error_class": {"type": "string"},
-    "error_fingerprint": {"type": "string", "description": "see GET /stats/errors"},
+    "job_type": {"type": "string", "pattern": WORD},
+    "job_id": _ID,
+    "error_class": {"type": "string", "pattern": WORD},
+    "error_fingerprint": {"type": "string", "pattern": FINGERPRINT, "description": "see GET /stats/errors"},
     "from": {"type": "string", "format": "date-time", "description": "ended at this time or later"},
     "to": {"type": "string", "format": "date-time", "description": "ended before this time"},
     "limit": {"type": "integer", "minimum": 1, "maximum": GROUPS_MAX, "default": GROUPS},
-    door.POSITION_PARAMETER: {"type": "string", "examples": ["2:1763900000000-17"]},
+    door.POSITION_PARAMETER: {
+        **_PLACES,
+        "description": "<partition>:<epoch>-<pos>: the answer is no older than this Daybook-Position",
+    },
+    "execution_id": _ID,
+    "type": {
+        "type": "array",
+        "items": {"type": "string", "enum": list(event_filter.TYPES)},
+        "description": "may be repeated; names such as JobCreated are taken as well",
+    },
+    "actor": {"type": "string", "description": "who was behind it"},
+    "cursor": {"type": "string", "description": "the last page's next_cursor"},
+    "after": {**_PLACES, "description": "only what follows, in the partitions that it names"},
+    "before": {**_PLACES, "description": "only what comes before, in the partitions that it names"},
+    "last_event_id": {**_PLACES, "description": "as the header Last-Event-ID, which goes before it"},
+    **{name: {"type": "string", "format": "date-time"} for name in event_filter.TIMES},
+}
+_SPAN: dict[str, dict[str, Any]] = {
+    "from": {"type": "string", "format": "date-time", "description": "default: a day before `to`"},
+    "to": {"type": "string", "format": "date-time", "description": "default: now"},
+    "limit": {"type": "integer", "minimum": 1, "maximum": LISTED_MAX, "default": LISTED},
 }
 _HEADERS: dict[str, dict[str, Any]] = {
     door.KEY_HEADER: {
         "type": "string",
+        "pattern": "^[!#-~][!-~]{0,254}$",
         "description": "1 to 255 visible characters: within 24 hours, the same request again gets the first answer"
         " again, with Idempotency-Replayed: true",
     },
     "If-Match": {
         "type": "string",
+        "pattern": _TAGS,
         "description": "the ETag of the job, or *: its revision must still be this",
     },
-    "If-None-Match": {"type": "string", "description": "ETags that the client has"},
+    "Last-Event-ID": {
+        **_PLACES,
+        "description": "the id sent last: the stream goes on after it, without a gap or a repeat",
+    },
+    "If-None-Match": {"type": "string", "pattern": _TAGS, "description": "ETags that the client has"},
+}
+_TOLD: dict[str, dict[str, Any]] = {
+    "X-Request-ID": {
+        "type": "string",
+        "description": "the correlation id of all that this request brings about",
+    },
+    "Location": {
+        "type": "string",
+        "format": "uri-reference",
+        "description": "where what it made or changed stands",
+    },
+    "ETag": {"type": "string", "examples": [ETAG], "description": "revision and state of the job"},
+    "Daybook-Position": {
+        "type": "string",
+        "examples": [POSITION],
+        "description": "where what was written stands in the log; left out if there was nothing to write",
+    },
+    "Idempotency-Replayed": {"const": "true", "description": "it is the first answer, again"},
+    "Retry-After": {"type": "integer", "minimum": 1, "description": "seconds"},
+    "WWW-Authenticate": {"type": "string"},
 }
 _SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "an API key (dbk_…) or a JSON Web Token"},
     "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "an API key (dbk_…)"},
 }
+_REVISION = {
+    "type": "integer", "minimum": 1, "maximum": REVISION_MAX, "description": "number of a revision",
+}  # fmt: skip
+_NAMES = re.compile(r"{(\w+)}")
+_HEAD = (414, 431)  # a query or headers that are too long, on any path
 _AUTH = (401, 403, 429)  # where DAYBOOK_AUTH is on
+_LIST_EVENTS: dict[str, dict[str, Any]] = {
+    "sort": {"type": "string", "enum": list(event_filter.ORDERS), "default": event_filter.ORDERS[0]},
+    "limit": {"type": "integer", "minimum": 1, "maximum": lists.SIZE_MAX},
+}
 _STATUSES = {
     "list_jobs": jobs.STATUSES,
     "list_executions": runs.STATUSES,
@@ -131,9 +206,8 @@ _STATUSES = {
 }
 
 
-@cache
-def document(version: str) -> str:
-    """The document as JSON; made once."""
+def document(version: str, known: Known) -> str:
+    """The document as JSON, with the job types that are installed."""
     paths: dict[str, dict[str, Any]] = {}
     for operation in OPERATIONS:
         paths.setdefault(operation.path, {})[operation.method] = _told(operation)
@@ -146,15 +220,51 @@ def document(version: str) -> str:
                 "description": "An event-sourced job scheduler: what ran, when, why, and why not.",
             },
             "paths": paths,
-            "components": {"schemas": _schemas(), "securitySchemes": _SCHEMES},
+            "components": {"schemas": _schemas(known), "securitySchemes": _SCHEMES},
         }
     )
 
 
-def _schemas() -> dict[str, dict[str, Any]]:
+def _schemas(known: Known) -> dict[str, dict[str, Any]]:
     _, bodies = models_json_schema([(model, "validation") for model in _BODIES], ref_template=REF)
     _, views = models_json_schema([(model, "serialization") for model in _VIEWS], ref_template=REF)
-    return {**bodies["$defs"], **views["$defs"], "Problem": _PROBLEM, "Event": _EVENT}
+    made = {**bodies["$defs"], **views["$defs"], "Problem": _PROBLEM, "Event": _EVENT}
+    made["JobPatch"]["properties"] = _mergeable(made["JobBody"]["properties"])
+    made |= _typed(made["JobBody"], known)
+    return {name: _exemplified(name, schema) for name, schema in made.items()}
+
+
+def _typed(job: dict[str, Any], known: Known) -> dict[str, dict[str, Any]]:
+    """Let the schema of a job say what `job_data` each type takes; the schemas that this needs."""
+    models = {name: kind.model for name, kind in sorted(known.types.items()) if kind.model is not None}
+    at, told = models_json_schema([(model, "validation") for model in models.values()], ref_template=REF)
+    job["properties"]["job_type"] = {
+        "enum": sorted(known.types),
+        "description": "see GET /job-types; fixed after creation",
+    }
+    job["allOf"] = [
+        {
+            "if": {"properties": {"job_type": {"const": name}}},
+            "then": {"properties": {"job_data": at[model, "validation"]}, "required": ["job_data"]},
+        }
+        for name, model in models.items()
+    ]
+    needed: dict[str, dict[str, Any]] = told.get("$defs", {})
+    return needed
+
+
+def _mergeable(properties: dict[str, Any]) -> dict[str, Any]:
+    """The properties of a merge patch over what has these: null resets one, an object is merged member by member."""
+    told = {}
+    for name, schema in properties.items():
+        bare = {key: value for key, value in schema.items() if key not in {"default", "$ref"}}
+        whole = {"type": "object"} if "$ref" in schema or schema.get("type") == "object" else bare
+        told[name] = {"anyOf": [whole, {"type": "null"}]}
+    return told
+
+
+def _exemplified(name: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return schema | {"examples": EXAMPLES[name]} if name in EXAMPLES else schema
 
 
 def _told(operation: Operation) -> dict[str, Any]:
@@ -163,10 +273,12 @@ def _told(operation: Operation) -> dict[str, Any]:
         "summary": operation.summary,
         "tags": [operation.tag],
         "parameters": list(_parameters(operation)),
-        "responses": {str(status): _answer(status, schema) for status, schema in operation.answers.items()},
+        "responses": {str(each): _answer(operation, each, to) for each, to in operation.answers.items()},
     }
     refusals = operation.refusals if operation.tag == "system" else (*operation.refusals, 500, 503)
-    refusals += (412,) * operation.conditional + (428,) * operation.edits
+    refusals += _HEAD + (
+        (412,) * operation.conditional + (428,) * operation.edits + (408,) * (operation.method != "get")
+    )
     if operation.role is not None:
         refusals = (*_AUTH, *refusals)
     told["security"] = [] if operation.role is None else [{name: []} for name in _SCHEMES]
@@ -182,14 +294,13 @@ def _told(operation: Operation) -> dict[str, Any]:
 def _parameters(operation: Operation) -> Iterator[dict[str, Any]]:
     for name in ("job_id", "run_id", "key_id"):
         if f"{{{name}}}" in operation.path:
-            schema = {"type": "string", "format": "uuid"}
-            yield {"name": name, "in": "path", "required": True, "schema": schema}
+            yield {"name": name, "in": "path", "required": True, "schema": _ID}
     if "{number}" in operation.path:
         yield {
             "name": "number",
             "in": "path",
             "required": True,
-            "schema": {"type": "integer", "minimum": 1},
+            "schema": _REVISION,
         }
     reads = operation.method == "get" and operation.tag != "system"
     for name in (*operation.parameters, *((door.POSITION_PARAMETER,) if reads else ())):
@@ -205,6 +316,7 @@ def _parameters(operation: Operation) -> Iterator[dict[str, Any]]:
         (door.KEY_HEADER, operation.keyed),
         ("If-Match", operation.conditional),
         ("If-None-Match", 304 in operation.answers),  # noqa: PLR2004 - HTTP's number,
+        ("Last-Event-ID", operation.media == event_filter.STREAMED),
     ):
         if is_taken:
             yield {"name": name, "in": "header", "schema": _HEADERS[name]}
@@ -215,20 +327,57 @@ def _parameters(operation: Operation) -> Iterator[dict[str, Any]]:
 
 def _schema(operation: Operation, name: str) -> dict[str, Any]:
     if operation.name == "diff_job_revisions" and name in {"from", "to"}:
-        return {"type": "integer", "minimum": 1, "description": "number of a revision"}
+        return _REVISION
+    if operation.name == "list_events" and name in _LIST_EVENTS:
+        return _LIST_EVENTS[name]
+    if operation.name == "list_principals" and name in _SPAN:
+        return _SPAN[name]
     return _PARAMETERS[name]
 
 
-def _answer(status: int, schema: Any) -> dict[str, Any]:
+def _answer(operation: Operation, status: int, schema: Any) -> dict[str, Any]:
     words = {
         200: "Done", 201: "Made, and archived", 202: "Written; the archive lags: look at Location later",
         204: "Done", 304: "It is as If-None-Match says that you have it", 503: "It fails: the checks say what",
     }  # fmt: skip
-    told: dict[str, Any] = {"description": words[status]}
-    return told if schema is None else told | {"content": {"application/json": {"schema": schema}}}
+    told: dict[str, Any] = {
+        "description": words[status],
+        "headers": _headers(*_said(operation, status, schema)),
+    }
+    if schema is not None:
+        told["content"] = {operation.media: {"schema": schema}}
+    if made := links(schema, _IN_PATHS):
+        told["links"] = made
+    return told
+
+
+def _said(operation: Operation, status: int, schema: Any) -> Iterator[str]:
+    """Names of the headers of an answer, beside the one that all have."""
+    writes = operation.method != "get" and operation.tag != "system"
+    if writes:
+        yield "Daybook-Position"
+    if status in {201, 202} and schema is not None:
+        yield "Location"
+    if status == 304 or schema == ref("JobView"):  # noqa: PLR2004 - HTTP's number
+        yield "ETag"
+    if operation.keyed:
+        yield "Idempotency-Replayed"
 
 
 def _refusal(status: int) -> dict[str, Any]:
-    titles = [title for slug, (code, title) in problems.KINDS.items() if code == status]
+    titles = [title for code, title in problems.KINDS.values() if code == status]
     content = {problems.CONTENT_TYPE: {"schema": ref("Problem")}}
-    return {"description": "; or: ".join(titles), "content": content}
+    named = {401: ("WWW-Authenticate",), 429: ("Retry-After",), 503: ("Retry-After",)}.get(status, ())
+    return {"description": "; or: ".join(titles), "headers": _headers(*named), "content": content}
+
+
+def _headers(*names: str) -> dict[str, Any]:
+    told = {}
+    for name in ("X-Request-ID", *names):
+        schema = dict(_TOLD[name])
+        described = {"description": said} if (said := schema.pop("description", "")) else {}
+        told[name] = {**described, "required": name == "X-Request-ID", "schema": schema}
+    return told
+
+
+_IN_PATHS = {each.name: _NAMES.findall(each.path) for each in OPERATIONS}

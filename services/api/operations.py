@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from services.api import lists
+from services.api import event_filter, lists
 from services.api.answers import BASE
 from services.api.apply_contract import ApplyBody, ApplyView
 from services.api.bulk_contract import BulkBody, BulkView
@@ -30,6 +30,7 @@ from services.api.responses import (
     ExecutionView,
     JobView,
     OutputView,
+    PrincipalsView,
     RedriveView,
     RevisionJobView,
     RevisionView,
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 
 REF = "#/components/schemas/{model}"
 OBJECT = {"type": "object"}
+TEXT = {"type": "string"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,9 +57,11 @@ class Operation:
         body: the model of what is sent.
         optional: whether the body may be left out.
         parameters: of the query, beside min_position of every read.
+        media: type of the content of an answer.
         refusals: statuses of problems; 500 and 503 are everywhere, and 401, 403 and 429 where there is a role.
         keyed: takes an Idempotency-Key.
         conditional: takes an If-Match; 412 if the job is at another revision.
+        adds_work: refused by 503 while there is no room for new work (`pressure`).
         edits: and is refused without one by 428, if the setting says so.
         role: the least that may use it, enforced from here (`auth`); None: anybody may.
     """
@@ -73,9 +77,11 @@ class Operation:
     parameters: tuple[str, ...] = ()
     refusals: tuple[int, ...] = ()
     tag: str = "jobs"
+    media: str = "application/json"
     keyed: bool = False
     conditional: bool = False
     edits: bool = False
+    adds_work: bool = False
 
 
 def ref(model: type[BaseModel] | str) -> dict[str, str]:
@@ -98,6 +104,17 @@ def _list_of(item: dict[str, str]) -> dict[str, Any]:
 
 
 JOB, EXECUTION = ref(JobView), ref(ExecutionView)
+EVENTS = {
+    "type": "object",
+    "required": ["items", "next_cursor"],
+    "properties": {
+        "items": {"type": "array", "items": ref("Event")},
+        "next_cursor": {
+            "type": ["string", "null"],
+            "description": "positions: where the next page begins, with the same filters and sort; null: nowhere",
+        },
+    },
+}
 _CHANGING = (400, 404, 409, 413, 415, 422)
 OPERATIONS = (
     Operation(
@@ -108,17 +125,19 @@ OPERATIONS = (
     Operation(
         method="post", path=f"{BASE}/jobs", name="create_job", role="editor", summary="Define a job",
         answers={201: JOB, 202: JOB}, body=JobBody, refusals=(400, 409, 413, 415, 422), keyed=True,
+        adds_work=True,
     ),
     Operation(
         method="post", path=f"{BASE}/jobs/bulk", name="bulk_jobs", role="editor",
         summary="Create, update, pause, resume, delete and trigger up to 1,000 times, each by itself; at most 4 MB",
         answers={200: ref(BulkView), 202: ref(BulkView)}, body=BulkBody, refusals=(400, 413, 415, 422), keyed=True,
+        adds_work=True,
     ),
     Operation(
         method="post", path=f"{BASE}/apply", name="apply_jobs", role="editor",
         summary="Make one's jobs as a file has them, by their names; nothing is changed if one is wrong; at most 4 MB",
         answers={200: ref(ApplyView), 202: ref(ApplyView)}, body=ApplyBody,
-        refusals=(400, 409, 413, 415, 422), keyed=True,
+        refusals=(400, 409, 413, 415, 422), keyed=True, adds_work=True,
     ),
     Operation(
         method="get", path=f"{BASE}/jobs/{{job_id}}", name="get_job", role="viewer", summary="One job",
@@ -155,7 +174,7 @@ OPERATIONS = (
         method="post", path=f"{BASE}/jobs/{{job_id}}/trigger", name="trigger_job", role="operator",
         summary="Run a job now",
         answers={201: EXECUTION, 202: EXECUTION}, body=TriggerBody, optional=True, refusals=_CHANGING,
-        keyed=True, conditional=True,
+        keyed=True, conditional=True, adds_work=True,
     ),
     Operation(
         method="get", path=f"{BASE}/jobs/{{job_id}}/revisions", name="list_job_revisions", role="viewer",
@@ -190,6 +209,22 @@ OPERATIONS = (
         answers={200: _list_of(ref("Event"))}, parameters=lists.PARAMETERS, refusals=(404, 409, 422),
     ),
     Operation(
+        method="get", path=f"{BASE}/events", name="list_events", tag="events", role="viewer",
+        summary="Everything that has happened, newest first unless sorted otherwise",
+        answers={200: EVENTS}, parameters=event_filter.LIST, refusals=(409, 422),
+    ),
+    Operation(
+        method="get", path=f"{BASE}/events/stream", name="stream_events", tag="events", role="viewer",
+        summary="What happens, as it is archived (Server-Sent Events)", answers={200: {"type": "string"}},
+        parameters=event_filter.STREAM, refusals=(409, 422), media=event_filter.STREAMED,
+    ),
+    Operation(
+        method="get", path=f"{BASE}/jobs/{{job_id}}/events/stream", name="stream_job_events", tag="events",
+        role="viewer", summary="What happens to a job and its executions, as it is archived (Server-Sent Events)",
+        answers={200: {"type": "string"}}, parameters=event_filter.STREAM_OF_JOB, refusals=(404, 409, 422),
+        media=event_filter.STREAMED,
+    ),
+    Operation(
         method="get", path=f"{BASE}/executions", name="list_executions", tag="executions", role="viewer",
         summary="Executions of all jobs, newest first", answers={200: _list_of(EXECUTION)},
         parameters=(*lists.PARAMETERS, "status", "job_type", "job_id", "error_class", "error_fingerprint"),
@@ -218,20 +253,25 @@ OPERATIONS = (
         role="operator",
         summary="Run an execution that failed, was cancelled or expired again, once: 200 gives the retry there is",
         answers={200: EXECUTION, 201: EXECUTION, 202: EXECUTION}, body=RetryBody, optional=True,
-        refusals=_CHANGING, keyed=True,
+        refusals=_CHANGING, keyed=True, adds_work=True,
     ),
     Operation(
         method="post", path=f"{BASE}/executions/redrive", name="redrive_executions", tag="executions",
         role="operator",
         summary="Run again what ended badly and was not retried yet, oldest first",
         answers={200: ref(RedriveView), 202: ref(RedriveView)}, body=RedriveBody,
-        refusals=(400, 413, 415, 422), keyed=True,
+        refusals=(400, 413, 415, 422), keyed=True, adds_work=True,
     ),
     Operation(
         method="get", path=f"{BASE}/stats/errors", name="list_errors", tag="executions", role="viewer",
         summary="Failed executions grouped by class and fingerprint of their errors, the largest group first",
         answers={200: ref(ErrorsView)}, parameters=("from", "to", "job_type", "job_id", "limit"),
         refusals=(409, 422),
+    ),
+    Operation(
+        method="get", path=f"{BASE}/stats/principals", name="list_principals", tag="keys", role="admin",
+        summary="Who has sent how many requests, and changed how much, within at most 7 days",
+        answers={200: ref(PrincipalsView)}, parameters=("from", "to", "limit"), refusals=(409, 422),
     ),
     Operation(
         method="get", path=f"{BASE}/job-types", name="list_job_types", role="viewer", summary="What a job can be",
@@ -269,5 +309,18 @@ OPERATIONS = (
     Operation(
         method="get", path="/readyz", name="readyz", tag="system", role=None, summary="Whether this process can work",
         answers={200: OBJECT, 503: OBJECT},
+    ),
+    Operation(
+        method="get", path="/metrics", name="metrics", tag="system", role="viewer",
+        summary="What this process counts, for Prometheus; DAYBOOK_METRICS_OPEN=on opens it to all",
+        answers={200: TEXT}, media="text/plain",
+    ),
+    Operation(
+        method="get", path="/openapi.json", name="openapi", tag="system", role=None, summary="This document",
+        answers={200: OBJECT},
+    ),
+    Operation(
+        method="get", path="/docs/", name="docs", tag="system", role=None, summary="This document, for people",
+        answers={200: TEXT}, media="text/html",
     ),
 )  # fmt: skip

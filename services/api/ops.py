@@ -41,6 +41,7 @@ class Ops:
     def __init__(self, deps: Deps) -> None:
         self._deps = deps
         self._version = importlib.metadata.version("daybook")
+        self._document = openapi.document(self._version, deps.known)
 
     def mount(self, app: Quart) -> None:
         """Add the routes."""
@@ -92,7 +93,7 @@ class Ops:
 
     async def openapi(self) -> Response:
         """GET /openapi.json."""
-        return answers.answer(openapi.document(self._version))
+        return answers.answer(self._document)
 
     async def job_types(self) -> Response:
         """GET /job-types."""

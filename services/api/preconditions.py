@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from services.api.problems import Problem
+from services.api.problems import Fault, Problem, invalid
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -90,4 +90,4 @@ def _read(name: str, headers: Sequence[str]) -> tuple[Tag, ...] | None:
     try:
         return tags(", ".join(headers))
     except BadTags as error:
-        raise Problem("invalid", f"{name}: {error}.") from None
+        raise invalid(Fault(pointer=name, detail=str(error))) from None

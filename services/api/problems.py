@@ -32,6 +32,7 @@ KINDS: dict[str, tuple[int, str]] = {
     "history-rewound": (409, "The position belongs to a history that was given up"),
     "precondition-failed": (412, "The job is not at the revision that the request was made up from"),
     "too-large": (413, "The body is too large"),
+    "uri-too-long": (414, "The query is too long"),
     "unsupported-media-type": (415, "The body is not of a type that is read here"),
     "invalid": (422, "The request means nothing here"),
     "never-fires": (422, "The schedule never fires"),
@@ -39,6 +40,9 @@ KINDS: dict[str, tuple[int, str]] = {
     "not-available-yet": (422, "Not available yet"),
     "precondition-required": (428, "The request must say which revision it was made up from"),
     "too-many-attempts": (429, "Too many attempts have failed"),
+    "too-many-streams": (429, "Too many streams are open"),
+    "too-many-requests": (429, "Too many requests"),
+    "headers-too-large": (431, "The headers are too large"),
     "internal-error": (500, "Something went wrong here"),
     "unavailable": (503, "Not available now"),
     "log-full": (503, "No room for new work"),
@@ -59,7 +63,7 @@ _BY_REFUSAL: dict[type[Refused], str] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """One thing that is wrong: a JSON pointer into the body (`?name`: a query parameter), and a sentence."""
+    """One thing that is wrong: a JSON pointer into the body, `?parameter` or a header's name, and a sentence."""
 
     pointer: str
     detail: str

@@ -224,6 +224,24 @@ class ErrorsView(Answer):
     items: list[ErrorGroupView]
 
 
+class PrincipalView(Answer):
+    """How much somebody asks and changes; `changes` are events, `requests` are of whole hours."""
+
+    principal: str
+    requests: int
+    changes: int
+    last_change_at: Time | None
+
+
+class PrincipalsView(Answer):
+    """Principals of a span of time, those that changed most first; `more` if others were left out."""
+
+    since: Time = Field(serialization_alias="from")
+    until: Time = Field(serialization_alias="to")
+    items: list[PrincipalView]
+    more: bool
+
+
 class RevocationView(Answer):
     """Who took a key back, and when."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 from services.api import answers, door, lists, reads, views
@@ -53,7 +54,7 @@ class Revisions:
         """GET /jobs/{id}/revisions/{n}."""
         job_id = door.job_id(job_id, partitions=self._deps.log.partitions)
         await reads.query(self._deps)
-        if not number.isascii() or not number.isdigit() or len(number) > len(str(REVISION_MAX)):
+        if not re.fullmatch(r"[0-9]{1,10}", number) or int(number) > REVISION_MAX:
             raise no_such_revision(number[:20])
         row = await _found(self._deps.ledger, job_id, int(number))
         job = views.job_of_spec(_event(row).spec)

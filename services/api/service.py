@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import secrets
 import socket
+from functools import partial
 from typing import TYPE_CHECKING
 
 from services.api.app import create_app
 from services.api.archived import Archive
 from services.api.deps import Deps
+from services.api.feed import Feed
 from services.api.ledger import Ledger
+from services.api.pressure import Pressure
+from services.api.usage import Usage
 from shared import environment, logs
 from shared.loop import Stop, repeat
 from shared.serving import bound_socket, serve
@@ -80,11 +84,15 @@ class Api:
         random_bits: Callable[[], int] = chance,
     ) -> None:
         ledger = Ledger(pool)
+        archive = Archive(log=log, subscriber=subscriber, ledger=ledger)
         self._deps = Deps(
             log=log,
             decider=decider,
             ledger=ledger,
-            archive=Archive(log=log, subscriber=subscriber, ledger=ledger),
+            archive=archive,
+            feed=Feed(log=log, archive=archive, ledger=ledger, walled=settings.auth == "on"),
+            pressure=Pressure(log=log, archive=archive, ledger=ledger, settings=settings, metrics=metrics),
+            usage=Usage(log),
             known=known,
             settings=settings,
             metrics=metrics,
@@ -100,16 +108,30 @@ class Api:
         done = Stop()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._deps.archive.run(done), name="archive")
+            tasks.create_task(self._deps.feed.run(done), name="feed")
             tasks.create_task(
                 repeat(self._keep_time, stop=done, name="redis", health=self._deps.health), name="redis time"
             )
+            tasks.create_task(repeat(self._deps.pressure.look, stop=done, name="room"), name="room")
+            tasks.create_task(repeat(self._deps.usage.flush, stop=done, name="usage"), name="usage")
             host, port = self._sock.getsockname()[:2]
             logs.get("daybook.api").info("serving", host=host, port=port)
             if self._deps.settings.auth == "off":
                 logs.get("daybook.api").info("authentication is off: everyone is an admin (DAYBOOK_AUTH)")
-            grace_s = self._deps.settings.drain_seconds
-            await serve(self.app, self._sock, until=stop.wait, grace_s=grace_s)
+            settings = self._deps.settings
+            await serve(
+                self.app,
+                self._sock,
+                until=partial(self._until, stop),
+                grace_s=settings.drain_seconds,
+                idle_s=settings.head_seconds,
+            )
             done.set("served")
+
+    async def _until(self, stop: Stop) -> None:
+        """Wait for `stop`, and end what has no end of its own."""
+        await stop.wait()
+        self._deps.feed.end()
 
     async def _keep_time(self) -> float:
         """Ask Redis for its time: commands are decided by it."""

@@ -89,9 +89,13 @@ class Keys:
         """String: when (Unix ms) an API key was used last, to the minute; no fact, so no event."""
         return f"{self.base}:used:{key_hash}"
 
-    def attempts(self, address: str) -> str:
-        """String: how much an address has failed to authenticate of late (`services/api/failures.lua`)."""
-        return f"{self.base}:attempts:{address}"
+    def limiter(self, kind: str, digest: str) -> str:
+        """String: when a leaky bucket will be empty again (`services/api/gcra.lua`); always with a time to live."""
+        return f"{self.base}:limit:{kind}:{digest}"
+
+    def asked(self, hour: int) -> str:
+        """Hash PX: how many requests each principal has sent in an hour (Unix time / 3600)."""
+        return f"{self.base}:asked:{hour}"
 
     def writer(self, process: str) -> str:
         """String: last batch number of a process, and the reply to it."""

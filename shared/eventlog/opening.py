@@ -43,6 +43,7 @@ class LogState:
         partitions: of the deployment; None = never opened.
         first: position of the oldest entry still there, None if there is none.
         tail: the newest entry, None if there is none.
+        is_there: whether there is a stream: one that was trimmed to nothing is, and can be written to.
         now_ms: Redis TIME.
     """
 
@@ -53,12 +54,13 @@ class LogState:
     partitions: int | None
     first: Position | None
     tail: Recorded | None
+    is_there: bool
     now_ms: int
 
     @property
     def is_open(self) -> bool:
         """Whether `commit` would write to it: this very incarnation was opened, and the log is there."""
-        return bool(self.opened) and self.opened == self.incarnation and self.tail is not None
+        return bool(self.opened) and self.opened == self.incarnation and self.is_there
 
     @property
     def tail_at(self) -> Position:
@@ -88,8 +90,9 @@ async def look(redis: Redis, keys: Keys) -> LogState:
         pipe.hmget(keys.meta, ["incarnation", "epoch", "last_ms", "partitions"])
         pipe.xrange(keys.log, count=1)
         pipe.xrevrange(keys.log, count=1)
+        pipe.exists(keys.log)
         pipe.time()
-        info, meta, first, last, time = await pipe.execute()
+        info, meta, first, last, is_there, time = await pipe.execute()
     opened, epoch, last_ms, partitions = (None if value is None else value.decode() for value in meta)
     return LogState(
         incarnation=info["master_replid"],
@@ -99,6 +102,7 @@ async def look(redis: Redis, keys: Keys) -> LogState:
         partitions=None if partitions is None else int(partitions),
         first=Position.parse(first[0][0].decode()) if first else None,
         tail=from_entry(keys.partition, *last[0]) if last else None,
+        is_there=bool(is_there),
         now_ms=time[0] * 1000 + time[1] // 1000,
     )
 

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 UNCHANGED = "Nothing was written, and nothing is projected until this is resolved."
 
 
+class Overtaken(Exception):  # noqa: N818 - a finding
+    """The server was restarted or wiped, or somebody else has begun: look again."""
+
+
 @dataclass(frozen=True, slots=True)
 class Level:
     """The log holds the archive's last event, or begins right after it."""
@@ -60,6 +64,7 @@ async def compare(
 
     Raises:
         Fatal: what stood between the two is in neither, or they have no event in common.
+        Overtaken: the log is no longer the one in `state`.
     """
     at = Position(archived.epoch, archived.pos)
     if state.first is None:
@@ -89,6 +94,7 @@ async def _last_common(
 
     Raises:
         Fatal: there is none.
+        Overtaken: the log has lost the entries it was looked for in.
     """
     assert state.first is not None  # noqa: S101 - the log isn't empty
     common, low, high = None, state.first.pos, min(state.tail_at.pos, at.pos)
@@ -101,9 +107,11 @@ async def _last_common(
             common, low = here, middle + 1
         else:
             high = middle - 1
+    if (first := await opening.entry_at(redis, keys, state.first)) is None:
+        raise Overtaken(f"partition {keys.partition}: {state.first} has left the log since it was looked at")
     if common is not None:
         return common
-    previous = _previous(await opening.entry_at(redis, keys, state.first))
+    previous = _previous(first)
     if previous is None or not await archive.holds(connection, keys.partition, *previous[1:]):
         raise Fatal(_strange(keys.partition, state))
     return Position(*previous[:2])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -13,9 +13,9 @@ from shared.eventlog.keys import Keys
 from shared.eventlog.opening import Healed
 from shared.faults import Fatal
 from shared.readmodel import archive
-from shared.recovery.comparing import UNCHANGED, Behind, Forked, Level, compare
+from shared.recovery.comparing import UNCHANGED, Behind, Forked, Level, Overtaken, compare
 from shared.recovery.quarantine import put_aside
-from shared.recovery.rebuilding import Overtaken, Rebuilding, Rebuilt
+from shared.recovery.rebuilding import Rebuilding, Rebuilt
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -88,7 +88,7 @@ async def open_log(
                 continue
             if done is not None:
                 return done
-    raise Fatal(f"The log of partition {partition} keeps changing while it is opened. {UNCHANGED}")
+    raise Fatal(_restless(partition))
 
 
 async def survey(pool: asyncpg.Pool, redis: Redis, *, prefix: str, partition: int) -> Finding | None:
@@ -99,11 +99,16 @@ async def survey(pool: asyncpg.Pool, redis: Redis, *, prefix: str, partition: in
     """
     keys = Keys(prefix, partition)
     async with pool.acquire() as connection:
-        state = await opening.look(redis, keys)
-        if await _is_open(connection, partition, state):
-            return None
-        archived = await archive.checkpoint(connection, partition)
-        return Level() if archived is None else await compare(connection, redis, keys, state, archived)
+        for _ in range(LOOKS):
+            state = await opening.look(redis, keys)
+            if await _is_open(connection, partition, state):
+                return None
+            archived = await archive.checkpoint(connection, partition)
+            with suppress(Overtaken):
+                return (
+                    Level() if archived is None else await compare(connection, redis, keys, state, archived)
+                )
+    raise Fatal(_restless(partition))
 
 
 class _Opener:
@@ -234,6 +239,10 @@ async def _is_open(connection: archive.Connection, partition: int, state: LogSta
             f"one. {UNCHANGED}"
         )
     return True
+
+
+def _restless(partition: int) -> str:
+    return f"The log of partition {partition} keeps changing while it is looked at. {UNCHANGED}"
 
 
 def _next_epoch(state: LogState, before: Checkpoint | None) -> int:

@@ -32,6 +32,7 @@ from shared.eventlog.snapshot import NewerShape
 from shared.eventlog.writer import Script
 from shared.faults import Fatal
 from shared.readmodel.database import sql
+from shared.recovery.comparing import Overtaken
 from shared.recovery.rows import recorded
 
 if TYPE_CHECKING:
@@ -56,10 +57,6 @@ SCANNED = 1_000  # keys a round trip
 ASKING_S = 3600  # a large archive is asked for longer than any other statement may take
 _KEPT = ("meta", "lease:")  # what the rebuilding leaves alone, without the base
 _ENDS = [event.__name__ for event in TERMINAL]
-
-
-class Overtaken(Exception):  # noqa: N818 - a finding
-    """The server was restarted or wiped, or somebody else has begun: look again."""
 
 
 class Entry(NamedTuple):

@@ -54,7 +54,15 @@ CONTRACT = {
     ),
     "http_request_duration_seconds": histogram(DELAYS, at("last", "api")),
     "auth_failures_total": counter(at("last", "api", equals(1), reason="missing"), labels=("reason",)),
+    # Somebody else asks more often than anybody may; Redis has hardly any room left for a moment.
+    "requests_limited_total": counter(at("last", "api", limit="principal"), labels=("limit",)),
+    "requests_unlimited_total": counter(at("last", "api", equals(0))),  # test_api_limits sees it move
+    "work_refused_total": counter(at("last", "api", room="memory"), labels=("room",)),
     "jobs_created_total": counter(at("last", "api", equals(10))),
+    "event_streams": gauge(*from_0("api", "busy", equals(1))),
+    "event_stream_resets_total": counter(
+        at("last", "api", equals(0))
+    ),  # tests/integration/test_api_stream_process
     # The timer. An interval of a second gives runs; those that the last one overlaps are skipped.
     "occurrences_decided_total": counter(
         at("last", "timer", decision="run"),

@@ -27,6 +27,7 @@ from .system import ROLES, System, eventually
 PLUGINS = Path(__file__).parents[1] / "plugins"
 LEASE_S = 2
 SECRET = "no secret at all, as it stands in a test"  # noqa: S105 - it is none
+RATE = 200  # requests a minute; more than the story has
 BUSY_S = 7  # more than the executor's five seconds between two counts of a queue
 PAUSE_MS = 3_000
 PATIENCE_S = 10.0
@@ -48,6 +49,7 @@ def watch(tmp_path_factory):
         "DAYBOOK_METRICS_OPEN": "on",
         "DAYBOOK_SECRET_KEY": SECRET,
         "DAYBOOK_DRAIN_SECONDS": "0",
+        "DAYBOOK_RATE_LIMIT": f"{RATE}/m",
     }
     system = System(directory, environment=settings)
     try:
@@ -64,6 +66,8 @@ async def _story(system, watch):
     await _refuse_cats(system)
     async with system.client() as nobody:
         assert (await nobody.get("/api/v1/jobs")).status_code == 401
+    async with system.client(headers={"Authorization": f"Bearer {_token('bob')}"}) as flood:
+        await _ask_too_often(flood)
     async with system.client(headers={"Authorization": f"Bearer {_token()}"}) as http:
         await _create(http, "cat", "echo")
         await _trigger(http, await _create(http, "fails", "fail", max_retries=0, message="on purpose"))
@@ -79,12 +83,13 @@ async def _story(system, watch):
         for job_id in ticking:
             await _ask_for(http, "DELETE", job_id)
         await _sleep_through_leases(system, http, watch)
+        await _fill_redis(system, http)
         await _fork(system)
         watch.look("last", LAST_PATIENCE_S)
 
 
-def _token():
-    told = {"sub": "ann", "tenant": "default", "role": "editor", "iss": "daybook", "aud": "daybook"}
+def _token(who="ann"):
+    told = {"sub": who, "tenant": "default", "role": "editor", "iss": "daybook", "aud": "daybook"}
     return jwt.encode(told | {"exp": time.time() + 600}, SECRET, algorithm="HS256")
 
 
@@ -97,8 +102,36 @@ async def _keep_busy(http, watch):
         await _trigger(http, nap)
     interval = await _create(http, "each second", "echo", interval_seconds=1)
     cron = await _create(http, "on the second", "echo", cron_expression="* * * * * *")
-    watch.look("busy", PATIENCE_S)
+    async with http.stream("GET", "/api/v1/events/stream"):
+        watch.look("busy", PATIENCE_S)
     return interval, cron
+
+
+async def _ask_too_often(http):
+    """Use a limit up, and more than is earned back meanwhile."""
+    async with asyncio.timeout(LAST_PATIENCE_S):
+        while (await http.get("/api/v1/jobs?nonsense")).status_code != 429:
+            await asyncio.gather(*(http.get("/api/v1/jobs?nonsense") for _ in range(50)))
+
+
+async def _fill_redis(system, http):
+    """Leave Redis hardly any memory until new work is refused."""
+    redis = Redis.from_url(system.valkey.endpoint.url)
+    before = (await redis.config_get("maxmemory"))["maxmemory"]
+    await redis.config_set("maxmemory", (await redis.info("memory"))["used_memory"] * 100 // 95)
+    nowhere = "/api/v1/jobs/00000000-0000-8000-8000-000000000000/trigger"
+
+    async def is_refused():
+        return (await http.post(nowhere, json={})).status_code == 503
+
+    await wait_until(is_refused, "new work is refused", every_s=0.2)
+    await redis.config_set("maxmemory", before)
+    await wait_until(lambda: _is_open(is_refused), "new work is taken again", every_s=0.2)
+    await redis.aclose()
+
+
+async def _is_open(is_refused):
+    return not await is_refused()
 
 
 async def _edit_from_many_sides(http):

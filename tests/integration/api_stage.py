@@ -14,7 +14,10 @@ import asyncpg
 from services.api.app import create_app
 from services.api.archived import Archive
 from services.api.deps import Deps
+from services.api.feed import Feed
 from services.api.ledger import Ledger
+from services.api.pressure import Pressure
+from services.api.usage import Usage
 from services.projector.service import Projector
 from shared import job_types
 from shared.clock import SystemClock
@@ -71,11 +74,17 @@ class Stage:
             await self.reopen(partition)
         await self.log.sync()
         ledger = Ledger(self.pool)
+        archive = Archive(log=self.log, subscriber=self.blocking, ledger=ledger)
         self.deps = Deps(
             log=self.log,
             decider=Decider(self.log, lease=LEASE, chance=chance),
             ledger=ledger,
-            archive=Archive(log=self.log, subscriber=self.blocking, ledger=ledger),
+            archive=archive,
+            feed=Feed(log=self.log, archive=archive, ledger=ledger, walled=self.settings.auth == "on"),
+            pressure=Pressure(
+                log=self.log, archive=archive, ledger=ledger, settings=self.settings, metrics=self.metrics
+            ),
+            usage=Usage(self.log),
             known=job_types.installed(),
             settings=self.settings,
             metrics=self.metrics,
@@ -86,6 +95,7 @@ class Stage:
         self.app = create_app(self.deps)
         self.client = self.app.test_client()
         self._archive = asyncio.create_task(self.deps.archive.run(self.stop))
+        self._feed = asyncio.create_task(self.deps.feed.run(self.stop))
         self.start_projector()
         return self
 
@@ -129,7 +139,7 @@ class Stage:
     async def close(self) -> None:
         self.stop.set()
         async with asyncio.timeout(10):
-            await asyncio.gather(self.stop_projector(), self._archive)
+            await asyncio.gather(self.stop_projector(), self._archive, self._feed)
         await self.log.close()
         await self.redis.aclose()
         await self.blocking.aclose()
@@ -169,7 +179,8 @@ class Stage:
         """Everything a refused request must leave as it was: streams, keys, rows."""
         await self.level()
         names = sorted([key async for key in self.redis.scan_iter(match=f"{self.prefix}:*", count=500)])
-        keys = [name for name in names if b":lease:" not in name and b"projectors" not in name]
+        passing = (b":lease:", b"projectors", b":limit:", b":asked:")  # nobody's facts
+        keys = [name for name in names if not any(part in name for part in passing)]
         logs = [await self.redis.xlen(self.log.keys(p).log) for p in range(self.partitions)]
         rows = {table: await self.pool.fetchval(f"select count(*) from {table}") for table in LEDGERS}  # noqa: S608
         return {"keys": keys, "logs": logs, "rows": rows}

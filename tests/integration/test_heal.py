@@ -17,7 +17,7 @@ from shared.eventlog import opening
 from shared.eventlog.envelope import decode
 from shared.eventlog.keys import PRIORITIES
 from shared.eventlog.once import of_retry
-from shared.eventlog.position import Position
+from shared.eventlog.position import START, Position
 from shared.faults import BROKEN, Fatal
 from shared.loop import Stop
 from shared.readmodel import archive
@@ -222,6 +222,25 @@ async def test_a_log_that_has_nothing_in_common_with_the_archive_is_left_alone(o
         await office.open(0)
     assert await office.redis.dump(office.keys(0).log) == before
     assert (await archive.checkpoint(office.pool, 0)).fence == fence, "another Redis may be the right one"
+
+
+async def test_a_log_that_is_wiped_while_it_is_compared_is_looked_at_again(office, monkeypatch):
+    await office.create()
+    await all_of(office.projector())
+    await office.redis.delete(office.keys(0).meta)
+    really, wiped = opening.look, []
+
+    async def look_and_wipe(redis, keys):
+        state = await really(redis, keys)
+        if keys.partition == 0 and not wiped:
+            wiped.append(await redis.delete(keys.log))
+        return state
+
+    monkeypatch.setattr(opening, "look", look_and_wipe)
+    done = await office.open(0)
+    assert wiped == [1]
+    archived = await archive.checkpoint(office.pool, 0)
+    assert done.found == Behind(tail=START, archived=Position(archived.epoch, archived.pos))
 
 
 async def test_a_log_that_begins_right_after_the_archive_but_after_another_event_is_left_alone(office):

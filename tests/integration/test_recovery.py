@@ -87,6 +87,18 @@ async def test_processes_that_start_together_open_a_log_once(postgres, valkey):
         await pool.close()
 
 
+async def test_a_log_that_was_trimmed_to_nothing_is_open_and_goes_on(office):
+    """Were it taken for a wiped one, a heal and a commit could pass each other, and leave a fence that none passes."""
+    job_id = await office.create()
+    await all_of(office.projector())
+    await office.redis.xtrim(office.keys(0).log, maxlen=0)
+    assert (await look(office)).is_open
+    assert (await office.open(0)).found is None
+    await office.trigger(job_id)
+    await all_of(office.projectors[0])
+    assert [event.type for event in await office.archived()] == ["LogOpened", "JobCreated", "RunRequested"]
+
+
 async def test_after_a_restart_the_log_goes_on_in_a_new_epoch_and_nothing_is_lost(postgres, tmp_path):
     async with a_restartable_office(postgres, tmp_path) as (office, server):
         job_id = await office.create()

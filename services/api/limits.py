@@ -1,0 +1,169 @@
+"""How often somebody may ask: counted in Redis, so that all API processes count as one.
+
+Each limiter is one key and one call of `gcra.lua`. Where Redis doesn't answer, requests pass uncounted: reads need only
+Postgres, and writes fail by themselves. Attempts to authenticate that failed are counted likewise, but refused then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import math
+from importlib import resources
+from typing import TYPE_CHECKING, NamedTuple
+
+from quart import g
+from redis.exceptions import NoScriptError, RedisError
+
+from services.api import clients
+from services.api.principal import ANONYMOUS
+from services.api.problems import Problem
+from shared import logs
+from shared.domain import apikey
+from shared.eventlog.writer import Script
+from shared.faults import is_broken
+
+if TYPE_CHECKING:
+    from services.api.deps import Deps
+    from services.api.principal import Principal
+    from shared.rate import Rate
+
+ANSWER_S = 2.0  # for Redis; less, and a flood that keeps this process busy would open the gate for itself
+BLIND_S = 1.0  # that requests pass uncounted before one of them asks Redis again
+TOLD_EVERY_S = 10.0
+EXEMPT = frozenset(
+    {"livez", "readyz", "health", "metrics"}
+)  # whoever watches must see most when much is asked
+
+
+class Grant(NamedTuple):
+    """What a limiter says.
+
+    Attributes:
+        wait_s: until the next is granted; 0: this one is.
+        left: how many more are granted at once.
+        full_s: until all of the limit is there again.
+    """
+
+    rate: Rate
+    wait_s: float
+    left: int
+    full_s: float
+
+    def headers(self) -> dict[str, str]:
+        """As draft-ietf-httpapi-ratelimit-headers-07 has them, which clients know."""
+        return {
+            "RateLimit-Limit": str(self.rate.most),
+            "RateLimit-Remaining": str(self.left),
+            "RateLimit-Reset": str(math.ceil(self.full_s)),
+            "RateLimit-Policy": f"{self.rate.most};w={self.rate.window_s}",
+        }
+
+
+class Limiters:
+    """The counters in Redis."""
+
+    def __init__(self, deps: Deps) -> None:
+        self._log = deps.log
+        self._script = Script(
+            resources.files("services.api").joinpath("gcra.lua").read_text(encoding="utf-8")
+        )
+
+    async def take(self, kind: str, who: str, rate: Rate) -> Grant:
+        """Count one more by `who` under the limit `kind`, if there is room.
+
+        Raises:
+            Exception: what `faults.is_broken` knows, where Redis doesn't answer.
+        """
+        digest = hashlib.sha256(who.encode()).hexdigest()
+        name = self._log.keys(apikey.partition_of(digest, self._log.partitions)).limiter(kind, digest[:32])
+        call = self._script.call([name], [f"{rate.interval_us:.3f}", str(rate.most)])
+        try:
+            ((wait, left, full),) = await self._log.wire.replies(call)
+        except NoScriptError:
+            _, (wait, left, full) = await self._log.wire.replies(self._script.load, call)
+        return Grant(rate, wait / 1e6, left, full / 1e6)
+
+
+class Limits:
+    """The limits of requests, by address and by principal; there are none where auth is off."""
+
+    def __init__(self, deps: Deps) -> None:
+        settings = deps.settings
+        self._deps = deps
+        self._limiters = Limiters(deps)
+        self._is_on = settings.auth == "on"
+        self._by_address, self._by_principal = settings.rate_limit_per_address, settings.rate_limit
+        self._blind_until = self._told_at = -math.inf
+        self._is_blind = False
+        self._untold = 0
+
+    def told(self) -> dict[str, str]:
+        """Headers that say how much the present request has left of its limit."""
+        return g.get("limits", {}) if self._is_on else {}
+
+    async def of_address(self, endpoint: str | None) -> None:
+        """Count the present request against where it is from.
+
+        Raises:
+            Problem: 429.
+        """
+        if self._is_on and self._by_address.most and endpoint not in EXEMPT:
+            client = clients.present(self._deps.settings.trusted_proxies)
+            await self._asked("address", client.network, self._by_address)
+
+    async def of_principal(self, principal: Principal) -> None:
+        """Count the present request against whoever sends it, whichever key or token they use.
+
+        Raises:
+            Problem: 429.
+        """
+        if self._by_principal.most and principal is not ANONYMOUS:
+            await self._asked("principal", f"{principal.tenant} {principal.id}", self._by_principal)
+
+    async def _asked(self, kind: str, who: str, rate: Rate) -> None:
+        grant = await self._granted(kind, who, rate)
+        if grant is None:
+            return
+        if grant.wait_s <= 0:
+            g.limits = grant.headers()
+            return
+        self._deps.metrics.requests_limited_total.labels(kind).inc()
+        self._tell(kind)
+        wait_s = math.ceil(grant.wait_s)
+        detail = f"This {kind} may send {rate.most} requests in {rate.window_s} s; try again in {wait_s} s."
+        raise Problem("too-many-requests", detail, headers=grant.headers() | {"Retry-After": str(wait_s)})
+
+    async def _granted(self, kind: str, who: str, rate: Rate) -> Grant | None:
+        """What the limiter says; None where Redis doesn't answer."""
+        now_s = self._deps.clock.monotonic()
+        if now_s < self._blind_until:
+            self._deps.metrics.requests_unlimited_total.inc()
+            return None
+        if self._is_blind:
+            self._blind_until = now_s + ANSWER_S  # for others, while this one finds out
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                grant = await self._limiters.take(kind, who, rate)
+        except Exception as error:
+            if not (is_broken(error) or isinstance(error, RedisError)):
+                raise
+            self._deps.metrics.requests_unlimited_total.inc()
+            self._blind_until = self._deps.clock.monotonic() + BLIND_S
+            if not self._is_blind:
+                finding = f"{type(error).__name__}: {error}"
+                logs.get("daybook.api").warning("requests pass uncounted", finding=finding)
+            self._is_blind = True
+            return None
+        self._is_blind, self._blind_until = False, -math.inf
+        return grant
+
+    def _tell(self, kind: str) -> None:
+        """One line for a flood, not one for each drop."""
+        self._untold += 1
+        now_s = self._deps.clock.monotonic()
+        if now_s - self._told_at < TOLD_EVERY_S:
+            return
+        address = clients.present(self._deps.settings.trusted_proxies).address
+        logs.get("daybook.api").warning("requests limited", by=kind, address=address, count=self._untold)
+        self._told_at, self._untold = now_s, 0

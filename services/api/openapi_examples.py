@@ -1,0 +1,247 @@
+"""Examples of what is sent and what is answered, by the name of its schema; a test checks each against it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+JOB_ID = "01a20ad0-3484-8003-875b-32a60b7402cd"
+RUN_ID = "01a20af1-9b80-8003-b1d4-0d6f2c9a7e15"
+KEY_ID = "01a20ad0-11c0-8001-9c3f-6b1f0a2d4e88"
+EVENT_ID = "01a20af1-9b8a-7c41-8a55-3f6d20c9b7e1"
+POSITION = "3:1763900000000-17"
+ETAG = '"1.1763900000000-17"'
+
+_NIGHTLY: dict[str, Any] = {
+    "name": "Nightly echo",
+    "job_type": "custom",
+    "job_data": {"operation": "echo", "parameters": {"greeting": "Good night"}},
+    "cron_expression": "30 2 * * *",
+    "timezone": "Europe/Berlin",
+    "tags": ["night"],
+}
+_SPEC: dict[str, Any] = {
+    "name": "Nightly echo",
+    "description": "",
+    "tags": ["night"],
+    "job_type": "custom",
+    "job_data": {"operation": "echo", "parameters": {"greeting": "Good night"}},
+    "cron_expression": "30 2 * * *",
+    "interval_seconds": None,
+    "run_at": None,
+    "timezone": "Europe/Berlin",
+    "timeout_seconds": 3600,
+    "max_retries": 3,
+    "retry_backoff": {"initial_seconds": 1.0, "multiplier": 2.0, "max_seconds": 300.0, "jitter": 0.1},
+    "retry_on": [],
+    "give_up_on": [],
+    "priority": 5,
+    "queue": "default",
+    "misfire_policy": "latest",
+    "misfire_grace_seconds": 60,
+    "overlap_policy": "skip",
+    "start_deadline_seconds": None,
+    "max_lost": 3,
+}
+_JOB: dict[str, Any] = {
+    "id": JOB_ID,
+    **_SPEC,
+    "owner": "bob",
+    "tenant": "default",
+    "status": "pending",
+    "revision": 1,
+    "next_run_time": "2026-11-28T01:30:00.000Z",
+    "last_run": {"id": RUN_ID, "status": "succeeded", "finished_at": "2026-11-27T01:30:00.052Z"},
+    "created_at": "2026-11-24T10:15:00.484Z",
+    "updated_at": "2026-11-24T10:15:00.484Z",
+    "paused": None,
+}
+_RUN: dict[str, Any] = {
+    "id": RUN_ID,
+    "job_id": JOB_ID,
+    "job_name": "Nightly echo",
+    "job_type": "custom",
+    "status": "succeeded",
+    "trigger": "schedule",
+    "of": None,
+    "revision": 1,
+    "queue": "default",
+    "priority": 5,
+    "attempt": 1,
+    "max_attempts": 4,
+    "scheduled_for": "2026-11-27T01:30:00.000Z",
+    "fires_at": "2026-11-27T01:30:00.000Z",
+    "queued_at": "2026-11-27T01:30:00.010Z",
+    "started_at": "2026-11-27T01:30:00.031Z",
+    "finished_at": "2026-11-27T01:30:00.052Z",
+    "duration_seconds": 0.021,
+    "lateness_seconds": 0.031,
+    "result": {"greeting": "Good night"},
+    "error": None,
+    "worker": "w7",
+    "progress": None,
+    "cancel": None,
+    "correlation_id": EVENT_ID,
+    "attempts": [
+        {
+            "attempt": 1,
+            "worker": "w7",
+            "started_at": "2026-11-27T01:30:00.031Z",
+            "finished_at": "2026-11-27T01:30:00.052Z",
+            "outcome": "succeeded",
+            "error": None,
+        }
+    ],
+}
+_KEY: dict[str, Any] = {
+    "id": KEY_ID,
+    "name": "deploy pipeline",
+    "prefix": "dbk_fBwcPzlB",
+    "role": "editor",
+    "tenant": "default",
+    "owner": "bob",
+    "issued_by": "alice",
+    "issued_at": "2026-11-24T10:14:51.648Z",
+    "expires_at": "2027-11-24T00:00:00.000Z",
+    "revoked": None,
+    "last_used_at": None,
+}
+_EDIT: dict[str, Any] = {
+    "revision": 2,
+    "at": "2026-11-25T08:00:00.120Z",
+    "by": "bob",
+    "type": "JobUpdated",
+}
+
+EXAMPLES: dict[str, list[Any]] = {
+    "JobBody": [
+        _NIGHTLY,
+        {
+            "name": "Heartbeat",
+            "job_type": "custom",
+            "job_data": {"operation": "echo"},
+            "interval_seconds": 3600,
+        },
+        {
+            "name": "Always fails",
+            "job_type": "custom",
+            "job_data": {"operation": "fail"},
+            "max_retries": 0,
+        },
+    ],
+    "JobPatch": [{"priority": 8, "description": None}],
+    "PauseBody": [{"reason": "maintenance until noon"}],
+    "ResumeBody": [{}],
+    "TriggerBody": [{"priority": 10}],
+    "CancelBody": [{"reason": "started by mistake"}],
+    "RetryBody": [{"priority": 10}],
+    "RevertBody": [{"revision": 1}],
+    "RedriveBody": [{"filter": {"error_class": "ConnectionError"}, "dry_run": True}],
+    "BulkBody": [{"operations": [{"op": "create", "job": _NIGHTLY}, {"op": "pause", "id": JOB_ID}]}],
+    "ApplyBody": [{"jobs": [_NIGHTLY], "dry_run": True}],
+    "BulkView": [
+        {
+            "items": [{"index": 0, "op": "create", "status": 201, "job": _JOB}],
+            "succeeded": 1,
+            "failed": 0,
+        }
+    ],
+    "ApplyView": [
+        {
+            "items": [
+                {
+                    "name": "Nightly echo",
+                    "id": "00000000-0000-8001-9d53-522473e5b844",
+                    "action": "update",
+                    "changes": [{"pointer": "/priority", "from": 5, "to": 8}],
+                }
+            ],
+            "created": 0,
+            "updated": 1,
+            "unchanged": 0,
+            "deleted": 0,
+            "dry_run": True,
+        }
+    ],
+    "ApiKeyBody": [{"name": "deploy pipeline", "role": "viewer", "owner": "bob"}],
+    "TokenBody": [{}],
+    "JobView": [_JOB],
+    "ExecutionView": [_RUN],
+    "OutputView": [
+        {
+            "attempt": 1,
+            "text": "copied 3 files\n",
+            "dropped_bytes": 0,
+            "at": "2026-11-27T01:30:00.052Z",
+            "attempts": [1],
+        }
+    ],
+    "RedriveView": [
+        {
+            "matched": 1,
+            "total_is_capped": False,
+            "retried": [{"of": RUN_ID, "id": None}],
+            "refused": [],
+            "more": False,
+            "dry_run": True,
+        }
+    ],
+    "ErrorsView": [
+        {
+            "items": [
+                {
+                    "error_class": "ConnectionError",
+                    "fingerprint": "5f0c8ad1e2b7",
+                    "count": 14,
+                    "retried": 2,
+                    "jobs": 3,
+                    "first_at": "2026-11-26T22:00:01.200Z",
+                    "last_at": "2026-11-27T01:00:01.070Z",
+                    "sample": "the mail server refused the connection",
+                    "last_execution_id": RUN_ID,
+                }
+            ]
+        }
+    ],
+    "ApiKeyView": [_KEY],
+    "ApiKeyMadeView": [{**_KEY, "key": "dbk_fBwcPzlB…, shown this once"}],
+    "TokenView": [{"access_token": "eyJhbGciOi…", "token_type": "Bearer", "expires_in": 900}],
+    "RevisionView": [_EDIT],
+    "RevisionJobView": [{**_EDIT, "job": {**_SPEC, "priority": 8}}],
+    "DiffView": [{"from": 1, "to": 2, "changes": [{"pointer": "/priority", "from": 5, "to": 8}]}],
+    "Event": [
+        {
+            "specversion": "1.0",
+            "id": EVENT_ID,
+            "source": "/daybook/3",
+            "type": "io.daybook.run.succeeded",
+            "subject": f"run/{RUN_ID}",
+            "time": "2026-11-27T01:30:00.052Z",
+            "datacontenttype": "application/json",
+            "dataversion": "1",
+            "sequence": POSITION,
+            "partitionkey": JOB_ID,
+            "correlationid": EVENT_ID,
+            "causationid": EVENT_ID,
+            "actor": "executor",
+            "traceparent": "",
+            "data": {"attempt": 1, "result": {"greeting": "Good night"}},
+        }
+    ],
+    "Problem": [
+        {
+            "type": "/problems/invalid",
+            "title": "The request means nothing here",
+            "status": 422,
+            "detail": "#/interval_seconds: input should be greater than or equal to 1",
+            "instance": "/api/v1/jobs",
+            "correlation_id": EVENT_ID,
+            "errors": [
+                {
+                    "pointer": "#/interval_seconds",
+                    "detail": "input should be greater than or equal to 1",
+                }
+            ],
+        }
+    ],
+}
+"""Schema → examples of it. Those of bodies work as they stand."""

@@ -1,0 +1,96 @@
+"""The live API held against its own document, by schemathesis; what each operation answered is counted."""
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from string import Template
+
+import httpx
+
+from tests.acceptance.system import eventually
+
+ROOT = Path(__file__).parents[2]
+SLEEPING = 4
+
+
+def prepare(system):
+    """Make what the operations need; the environment that names it."""
+    keyed = system.command(
+        "keys", "create", "--name", "contract", "--role", "admin", "--owner", "carol", check=True
+    )
+    token = next(word for word in keyed.stdout.split() if word.startswith("dbk_"))
+    with httpx.Client(
+        base_url=f"{system.url}/api/v1/", headers={"Authorization": f"Bearer {token}"}, timeout=20
+    ) as client:
+
+        def posted(path, body=None):
+            return client.post(path, json=body or {}).raise_for_status().json()
+
+        def job(operation, **more):
+            data = {"operation": operation, "parameters": more.pop("parameters", {})}
+            return posted("jobs", {"name": operation, "job_type": "custom", "job_data": data, **more})["id"]
+
+        made = job("echo", interval_seconds=86_400)
+        edited = client.patch(f"jobs/{made}", json={"priority": 8}).raise_for_status()
+        failed = posted(f"jobs/{job('fail', max_retries=0)}/trigger")["id"]
+        sleeper = job("sleep", parameters={"seconds": 600}, overlap_policy="allow")
+        sleeping = [posted(f"jobs/{sleeper}/trigger")["id"] for _ in range(SLEEPING)]
+        eventually(
+            lambda: client.get(f"executions/{failed}").json()["status"] == "failed", "the run has failed"
+        )
+    return {
+        "DAYBOOK_TOKEN": token,
+        "DAYBOOK_JOB": made,
+        "DAYBOOK_POSITION": edited.headers["Daybook-Position"],
+        "DAYBOOK_FAILED_RUN": failed,
+        **{f"DAYBOOK_RUN_{number}": run for number, run in enumerate(sleeping, 1)},
+    }
+
+
+def run(system, directory, *, seconds, examples, seed):
+    """Run schemathesis: its status, what it printed, and its report."""
+    report, config = directory / "contract.ndjson", directory / "schemathesis.toml"
+    config.write_text(Template((ROOT / "schemathesis.toml").read_text()).substitute(prepare(system)))
+    done = subprocess.run(
+        [
+            sys.executable, "-m", "schemathesis.cli", "--config-file", str(config), "--no-color",
+            "run", f"{system.url}/openapi.json", "--max-time", str(seconds), "-n", str(examples), "--seed", str(seed),
+            "--generation-database", "none", "--report", "ndjson", "--report-ndjson-path", str(report),
+        ],
+        cwd=directory,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        timeout=seconds + 120,
+        capture_output=True,
+        text=True,
+        check=False,
+    )  # fmt: skip
+    return done.returncode, done.stdout + done.stderr, report
+
+
+def answered(report):
+    """Operation → how many answers of each status."""
+    table = {}
+    for line in report.read_text().splitlines():
+        event = json.loads(line)
+        if "LoadingFinished" in event:
+            table["GET /openapi.json"] = Counter({200: 1})
+        if (finished := event.get("ScenarioFinished")) is None:
+            continue
+        recorder = finished["recorder"]
+        for case, exchange in recorder.get("interactions", {}).items():
+            asked = recorder["cases"][case]["value"]
+            counts = table.setdefault(f"{asked['method'].upper()} {asked['path']}", Counter())
+            counts[exchange["response"]["status_code"] if exchange.get("response") else 0] += 1
+    return table
+
+
+def table(counts, operations):
+    """The coverage table as text."""
+    rows = []
+    for name in operations:
+        seen = sorted(counts.get(name, {}).items())
+        rows.append(f"{name:60} " + " ".join(f"{status}:{count}" for status, count in seen))
+    return "\n".join(rows)

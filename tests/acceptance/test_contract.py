@@ -1,0 +1,37 @@
+"""The API does what /openapi.json says, held against it by requests nobody thought of."""
+
+import pytest
+
+from services.api.operations import OPERATIONS
+from tests.acceptance import contract
+from tests.acceptance.system import System
+
+SETTINGS = {
+    "DAYBOOK_AUTH": "on",
+    "DAYBOOK_SECRET_KEY": "contract" * 8,
+    "DAYBOOK_TRUSTED_PROXIES": "127.0.0.0/8",
+}
+
+
+@pytest.fixture
+def system(tmp_path):
+    system = System(tmp_path, environment=SETTINGS)
+    try:
+        yield system.start()
+    finally:
+        system.destroy()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "examples"),
+    [(30, 5), pytest.param(600, 200, marks=[pytest.mark.long, pytest.mark.timeout(900)])],
+)
+def test_the_live_api_is_as_its_document_says(system, tmp_path, seconds, examples):
+    status, said, report = contract.run(system, tmp_path, seconds=seconds, examples=examples, seed=7)
+    counts = contract.answered(report)
+    told = [f"{each.method.upper()} {each.path}" for each in OPERATIONS]
+    print(contract.table(counts, told))
+    assert status == 0, said
+    assert [name for name in told if not any(200 <= each < 300 for each in counts.get(name, ()))] == []
+    failed = [line for service in system.of("api") for line in service.lines if line["level"] == "error"]
+    assert failed == []
