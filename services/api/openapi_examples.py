@@ -136,6 +136,32 @@ EXAMPLES: dict[str, list[Any]] = {
     "RetryBody": [{"priority": 10}],
     "RevertBody": [{"revision": 1}],
     "RedriveBody": [{"filter": {"error_class": "ConnectionError"}, "dry_run": True}],
+    "BulkBody": [{"operations": [{"op": "create", "job": _NIGHTLY}, {"op": "pause", "id": JOB_ID}]}],
+    "ApplyBody": [{"jobs": [_NIGHTLY], "dry_run": True}],
+    "BulkView": [
+        {
+            "items": [{"index": 0, "op": "create", "status": 201, "job": _JOB}],
+            "succeeded": 1,
+            "failed": 0,
+        }
+    ],
+    "ApplyView": [
+        {
+            "items": [
+                {
+                    "name": "Nightly echo",
+                    "id": "00000000-0000-8001-9d53-522473e5b844",
+                    "action": "update",
+                    "changes": [{"pointer": "/priority", "from": 5, "to": 8}],
+                }
+            ],
+            "created": 0,
+            "updated": 1,
+            "unchanged": 0,
+            "deleted": 0,
+            "dry_run": True,
+        }
+    ],
     "ApiKeyBody": [{"name": "deploy pipeline", "role": "viewer", "owner": "bob"}],
     "TokenBody": [{}],
     "JobView": [_JOB],
