@@ -178,10 +178,7 @@ def _run_filters(given: Given, partitions: int) -> dict[str, Any]:
             if status is None
             else status in _ENDED,  # what follows, as an index knows only this
             "trigger": door.one_of(single, "trigger", RUN_TRIGGERS),
-            **{
-                name: door.word(single, name)
-                for name in ("job_type", "queue", "error_class")
-            },
+            **{name: door.word(single, name) for name in ("job_type", "queue", "error_class")},
             "error_fingerprint": _matching(
                 single, "error_fingerprint", FINGERPRINT, "is 12 hexadecimal digits, see GET /stats/errors"
             ),

@@ -164,6 +164,21 @@ EXAMPLES: dict[str, list[Any]] = {
     ],
     "ApiKeyBody": [{"name": "deploy pipeline", "role": "viewer", "owner": "bob"}],
     "TokenBody": [{}],
+    "PrincipalsView": [
+        {
+            "from": "2026-11-26T00:00:00.000Z",
+            "to": "2026-11-27T00:00:00.000Z",
+            "items": [
+                {
+                    "principal": "bob",
+                    "requests": 1204,
+                    "changes": 31,
+                    "last_change_at": "2026-11-26T21:14:09.001Z",
+                }
+            ],
+            "more": False,
+        }
+    ],
     "JobView": [_JOB],
     "ExecutionView": [_RUN],
     "OutputView": [

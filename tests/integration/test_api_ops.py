@@ -6,8 +6,10 @@ import re
 import socket
 
 import httpx
+import jsonschema_rs
 import pytest
 
+from services.api.openapi_examples import EXAMPLES
 from services.api.operations import OPERATIONS
 from services.api.service import Api, listening_socket
 from shared.clock import SystemClock
@@ -120,6 +122,7 @@ async def test_a_process_serves_over_http_and_ends_with_requests_under_way_answe
         decider=stage.deps.decider,
         subscriber=stage.blocking,
         pool=stage.pool,
+        lists=stage.pool,
         known=stage.deps.known,
         settings=stage.settings,
         metrics=Metrics(),
@@ -156,3 +159,36 @@ def test_an_inherited_socket_is_taken_over(monkeypatch, stage_settings):
 @pytest.fixture
 def stage_settings():
     return Settings(port=0)
+
+
+async def test_every_body_and_answer_has_an_example_that_is_as_its_schema_says(stage):
+    document = (await stage.ask("GET", "/openapi.json", status=200)).json
+    schemas = document["components"]["schemas"]
+    shown = {each.body.__name__ for each in OPERATIONS if each.body is not None}
+    shown |= set(re.findall(r"schemas/(\w+View)", json.dumps([each.answers for each in OPERATIONS])))
+    assert shown - {name for name, schema in schemas.items() if schema.get("examples")} == set()
+    for name, schema in schemas.items():
+        check = jsonschema_rs.validator_for(
+            {"$ref": f"#/components/schemas/{name}", "components": document["components"]}
+        )
+        for example in schema.get("examples", ()):
+            check.validate(example)
+
+
+async def test_the_examples_of_bodies_are_taken(stage):
+    job = await stage.create()
+    await stage.ask("PATCH", f"jobs/{job['id']}", json=EXAMPLES["JobPatch"][0], status=200)
+    run = (
+        await stage.ask("POST", f"jobs/{job['id']}/trigger", json=EXAMPLES["TriggerBody"][0], status=201)
+    ).json
+    await stage.ask("POST", f"executions/{run['id']}/cancel", json=EXAMPLES["CancelBody"][0], status=200)
+    await stage.ask("POST", f"executions/{run['id']}/retry", json=EXAMPLES["RetryBody"][0], status=201)
+    await stage.ask("POST", f"jobs/{job['id']}/pause", json=EXAMPLES["PauseBody"][0], status=200)
+    await stage.ask("POST", f"jobs/{job['id']}/resume", json=EXAMPLES["ResumeBody"][0], status=200)
+    await stage.ask("POST", f"jobs/{job['id']}/revert", json=EXAMPLES["RevertBody"][0], status=200)
+    for path, body, status in (
+        ("jobs", "JobBody", 201), ("executions/redrive", "RedriveBody", 200), ("api-keys", "ApiKeyBody", 201),
+        ("jobs/bulk", "BulkBody", 200), ("apply", "ApplyBody", 200),
+    ):  # fmt: skip
+        for example in EXAMPLES[body]:
+            await stage.ask("POST", path, json=example, status=status)

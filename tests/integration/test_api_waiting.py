@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from services.api import ledger
 from services.api.archived import Fate
 from shared.eventlog.position import Position, parse_places
 from shared.eventlog.wire import Wire
@@ -132,7 +133,7 @@ async def test_without_postgres_writes_are_taken_and_reads_say_when_to_come_agai
     async def refused(*_args):
         raise ConnectionRefusedError("Postgres is away")
 
-    monkeypatch.setattr(type(stage.deps.ledger), "_ask", refused)
+    monkeypatch.setattr(ledger, "_answered", refused)
     made = await stage.ask("POST", "jobs", json=JOB, headers={"Prefer": "wait=0"}, status=202)
     path = f"jobs/{made.json['id']}"
     paused = await stage.ask("POST", f"{path}/pause", headers={"Prefer": "wait=0"}, status=202)
