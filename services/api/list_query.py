@@ -249,7 +249,7 @@ LIST_JOB_EXECUTIONS = Shape(
     name="list_job_executions",
     source=RUNS,
     view=ExecutionView,
-    filters=_RUN_FILTERS,
+    filters={name: _RUN_FILTERS[name] for name in _RUN_FILTERS if name != "job_type"},  # all are of the job's
     read=_run_filters,
     sort="-id",
 )

@@ -63,7 +63,7 @@ class Api:
         decider: over `log`.
         subscriber: a client for blocking reads, for pub/sub; this closes nothing.
         pool: of Postgres connections.
-        lists: of those that lists are read over, to the replica if the settings name one.
+        lists: of those that lists are read over, to the replica if the settings name one; `pool` if None.
         known: the job types that are installed.
         sock: listening; from `listening_socket`.
         random_bits: at least 80 at each call.
@@ -76,7 +76,6 @@ class Api:
         decider: Decider,
         subscriber: Redis,
         pool: asyncpg.Pool,
-        lists: asyncpg.Pool,
         known: Known,
         settings: Settings,
         metrics: Metrics,
@@ -84,6 +83,7 @@ class Api:
         clock: Clock,
         sock: socket.socket,
         random_bits: Callable[[], int] = chance,
+        lists: asyncpg.Pool | None = None,
     ) -> None:
         ledger = Ledger(pool, lists=lists, lags=settings.database_read_url is not None)
         archive = Archive(log=log, subscriber=subscriber, ledger=ledger)
