@@ -30,7 +30,7 @@ from services.api.bulk_contract import (
 from services.api.idempotency import Idempotency, Told, key_of_request, part_of, partition_of
 from services.api.job_specs import JobSpecs, Quota
 from services.api.principal import present
-from services.api.problems import Problem, below, unavailable
+from services.api.problems import Problem, below, invalid, unavailable
 from services.api.requests import JobBody, read
 from services.api.together import all_of, places
 from services.api.turns import Turns
@@ -61,6 +61,7 @@ AT_ONCE = 200  # jobs at work: a full commit of each partition, and their snapsh
 BEGIN_S = 15.0  # after that no more jobs are taken in hand
 MERGES = 5  # of one update, each over a newer revision
 SERVER_FAULT = 500
+FAULTS_MAX = 20
 _STATUS = {"create": 201, "delete": 204, "trigger": 201}
 
 
@@ -129,6 +130,8 @@ class Bulk:
     async def _changed(self, body: BulkBody, key: Key | None) -> tuple[Told, bool]:
         """What became of all, and whether the archive has it."""
         batch = await self._begun(body, key)
+        if not batch.orders:
+            _refuse_unreadable([problem for _, problem in batch.failed.values()])
         groups: defaultdict[str, list[_Order]] = defaultdict(list)
         for order in batch.orders:
             groups[order.ref].append(order)
@@ -334,3 +337,14 @@ class Bulk:
     def _failed(self, index: int, op: str | None, problem: Problem) -> dict[str, Any]:
         document = problem.document(instance=request.path, correlation_id=g.correlation_id)
         return {"index": index, "op": op, "status": problem.status, "problem": document}
+
+
+def _refuse_unreadable(problems: Sequence[Problem]) -> None:
+    """A request of which nothing can be read is refused as a whole.
+
+    Raises:
+        Problem: 422, unless something else than its form is wrong with one of them.
+    """
+    faults = [fault for problem in problems for fault in problem.errors]
+    if all(problem.errors for problem in problems):
+        raise invalid(*faults[:FAULTS_MAX])

@@ -101,6 +101,7 @@ _BY_OP: dict[str, type[Operation]] = {
     "delete": BulkDelete,
     "trigger": BulkTrigger,
 }
+OPERATION_MODELS = tuple(_BY_OP.values())
 
 
 class _Named(Body):
@@ -110,8 +111,11 @@ class _Named(Body):
 class BulkBody(Body):
     """Operations, each carried out or refused by itself; those on one job in the order in which they stand."""
 
-    operations: list[Annotated[dict[str, Any], ShownAs(*_BY_OP.values())]] = Field(
-        min_length=1, max_length=OPERATIONS_MAX
+    operations: list[dict[str, Any]] = Field(
+        min_length=1,
+        max_length=OPERATIONS_MAX,
+        description="each a BulkCreate, BulkUpdate, BulkPause, BulkResume, BulkDelete or BulkTrigger; one that is none "
+        "has its problem in the answer, unless none of them is one: 422",
     )
 
 

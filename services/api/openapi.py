@@ -10,7 +10,7 @@ from pydantic.json_schema import models_json_schema
 
 from services.api import door, event_filter, lists, problems
 from services.api.apply_contract import ApplyBody, ApplyView
-from services.api.bulk_contract import BulkBody, BulkView
+from services.api.bulk_contract import OPERATION_MODELS, BulkBody, BulkView
 from services.api.cursors import LENGTH_MAX
 from services.api.dead_letters import GROUPS, GROUPS_MAX
 from services.api.list_query import SHAPES
@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 
 _BODIES: tuple[type[BaseModel], ...] = (
     JobBody, PauseBody, ResumeBody, TriggerBody, CancelBody, RetryBody, RedriveBody, ApiKeyBody, TokenBody,
-    JobPatch, RevertBody, BulkBody, ApplyBody,
+    JobPatch, RevertBody, BulkBody, ApplyBody, *OPERATION_MODELS,
 )  # fmt: skip
 _VIEWS: tuple[type[BaseModel], ...] = (
     JobView, ExecutionView, OutputView, RedriveView, ErrorsView, ApiKeyView, ApiKeyMadeView, TokenView,

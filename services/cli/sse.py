@@ -51,6 +51,8 @@ def follow(
                 if event.event == RESET:
                     say("The server has cut us off; going on after the last event.", colour="yellow")
                     break
+                if not event.data:  # says where the stream begins; no event by the standard
+                    continue
                 fails = 0
                 yield event
         except (httpx.TransportError, httpx_sse.SSEError, _Busy) as error:

@@ -245,6 +245,19 @@ async def test_an_execution_is_followed_to_its_end_and_the_status_tells_its_outc
     await daybook("runs", "tail", "x", status=4)
 
 
+async def test_events_are_listed_and_followed_from_a_position(stage, daybook):
+    job = await stage.create()
+    await stage.ask("POST", f"jobs/{job['id']}/pause", status=200)
+    (made, paused) = reversed(
+        json.loads((await daybook("events", "list", "--job", job["id"], "--all", "-o", "json")).stdout)
+    )
+    assert [made["type"], paused["type"]] == ["io.daybook.job.created", "io.daybook.job.paused"]
+    said = await daybook(
+        "events", "tail", "--job", job["id"], "--after", made["sequence"], "--limit", "1", "-o", "json"
+    )
+    assert json.loads(said.stdout) == paused
+
+
 # Files.
 
 

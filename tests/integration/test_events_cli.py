@@ -72,7 +72,7 @@ async def test_a_broken_stream_goes_on_after_the_last_event_without_gap_or_repea
         503,
         [": heartbeat\n\n"],
         [frame(3), "id: 0:1-3\nevent: reset\ndata: {}\n\n", frame(9)],
-        [frame(4), frame(5)],
+        ["retry: 1\nid: 0:1-3\n\n", frame(4), frame(5)],
     )
     async with listening(streams.app) as url:
         said = await Line(url)(
