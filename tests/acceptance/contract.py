@@ -50,10 +50,10 @@ def prepare(system):
     }
 
 
-def run(system, directory, *, seconds, examples, seed):
-    """Run schemathesis: its status, what it printed, and its report."""
+def run(system, directory, there, *, seconds, examples, seed):
+    """Run schemathesis over what is `there`: its status, what it printed, and its report."""
     report, config = directory / "contract.ndjson", directory / "schemathesis.toml"
-    config.write_text(Template((ROOT / "schemathesis.toml").read_text()).substitute(prepare(system)))
+    config.write_text(Template((ROOT / "schemathesis.toml").read_text()).substitute(there))
     done = subprocess.run(
         [
             sys.executable, "-m", "schemathesis.cli", "--config-file", str(config), "--no-color",
@@ -68,6 +68,18 @@ def run(system, directory, *, seconds, examples, seed):
         check=False,
     )  # fmt: skip
     return done.returncode, done.stdout + done.stderr, report
+
+
+def streams(system, there, operations):
+    """What each stream answers, which has no end: operation → its status, and how it begins."""
+    told = {}
+    for operation in operations:
+        path = operation.path.replace("{job_id}", there["DAYBOOK_JOB"])
+        headers = {"Authorization": f"Bearer {there['DAYBOOK_TOKEN']}"}
+        with httpx.stream("GET", f"{system.url}{path}", headers=headers, timeout=20) as answer:
+            kind, first = answer.headers["Content-Type"], next(answer.iter_lines())
+        told[f"GET {operation.path}"] = (answer.status_code, kind, first)
+    return told
 
 
 def answered(report):
