@@ -22,7 +22,7 @@ TABLES = (
     "ledger.runs",
     "ledger.run_hourly",
 )
-MOVING = (b":lease:", b":replicas", b":work:")
+MOVING = (b":lease:", b":replicas", b":work:", b":asked:")  # the last counts requests
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

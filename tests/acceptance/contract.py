@@ -51,18 +51,21 @@ def prepare(system):
 
 
 def run(system, directory, there, *, seconds, examples, seed):
-    """Run schemathesis over what is `there`: its status, what it printed, and its report."""
+    """Run schemathesis over what is `there`: its status, what it printed, and its report.
+
+    Each phase once, or for so many seconds as long as there is more to try.
+    """
     report, config = directory / "contract.ndjson", directory / "schemathesis.toml"
     config.write_text(Template((ROOT / "schemathesis.toml").read_text()).substitute(there))
     done = subprocess.run(
         [
             sys.executable, "-m", "schemathesis.cli", "--config-file", str(config), "--no-color",
-            "run", f"{system.url}/openapi.json", "--max-time", str(seconds), "-n", str(examples), "--seed", str(seed),
+            "run", f"{system.url}/openapi.json", *(("--max-time", str(seconds)) if seconds else ()), "-n", str(examples), "--seed", str(seed),
             "--generation-database", "none", "--report", "ndjson", "--report-ndjson-path", str(report),
         ],
         cwd=directory,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
-        timeout=seconds + 120,
+        timeout=(seconds or 120) + 120,
         capture_output=True,
         text=True,
         check=False,

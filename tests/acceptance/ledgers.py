@@ -39,6 +39,7 @@ SUMS = (
     "lateness_ms_max",
 )
 JSON_COLUMNS = ("spec", "paused", "result", "error", "attempts", "cancel")
+GENERATED = ("is_stretched", "error_class")  # by Postgres, of the others
 _MS = timedelta(milliseconds=1)
 
 
@@ -47,7 +48,7 @@ def folded(events):
     jobs, runs, hours = {}, {}, {}
     for event in events:
         if event.run_id:
-            _on_run(runs, event)
+            _on_run(jobs, runs, event)
             _on_hour(hours, runs[event.run_id], event)
         if event.job_id:
             _on_job(jobs, event)
@@ -61,7 +62,11 @@ def folded(events):
 
 def stored(row):
     """A row as Postgres has it, in the words of `folded`."""
-    told = {name: str(value) if isinstance(value, uuid.UUID) else value for name, value in row.items()}
+    told = {
+        name: str(value) if isinstance(value, uuid.UUID) else value
+        for name, value in row.items()
+        if name not in GENERATED
+    }
     return told | {name: json.loads(told[name]) for name in JSON_COLUMNS if told.get(name) is not None}
 
 
@@ -128,10 +133,10 @@ def _status(job):
     return "running" if job["active_runs"] else job["state"]
 
 
-def _on_run(runs, event):
+def _on_run(jobs, runs, event):
     told = event.told
     if event.type == "RunRequested":
-        runs[event.run_id] = _requested(event, told)
+        runs[event.run_id] = _requested(jobs, event, told)
     run = runs[event.run_id]
     run |= {"epoch": event.epoch, "pos": event.pos}
     if event.type in OUTCOME and run["attempts"] and run["attempts"][-1]["outcome"] is None:
@@ -182,7 +187,7 @@ def _end_run(run, event):
         run["duration_ms"] = None if run["started_at"] is None else (event.at - run["started_at"]) // _MS
 
 
-def _requested(event, told):
+def _requested(jobs, event, told):
     spec = told["spec"]
     return {
         "id": event.run_id, "id_at": datetime.fromtimestamp(0, UTC) + int(event.run_id.replace("-", "")[:12], 16) * _MS,
@@ -193,6 +198,7 @@ def _requested(event, told):
         "fires_at": time(told["fires_at"]), "queued_at": event.at, "started_at": None, "finished_at": None,
         "duration_ms": None, "lateness_ms": None, "result": None, "error": None, "worker": None,
         "correlation_id": told["correlation_id"], "attempts": [], "cancel": None, "error_fingerprint": None,
+        "tenant": jobs[event.job_id]["tenant"],
     }  # fmt: skip
 
 
