@@ -25,13 +25,16 @@ def system(tmp_path):
         system.destroy()
 
 
+SHORT = ("--max-time", "30", "-n", "1")  # every phase, as far as it gets
+LONG = ("--max-time", "600", "-n", "200")  # every phase, again and again
+
+
 @pytest.mark.parametrize(
-    ("seconds", "examples"),
-    [(None, 1), pytest.param(600, 200, marks=[pytest.mark.long, pytest.mark.timeout(900)])],
+    "amount", [SHORT, pytest.param(LONG, marks=[pytest.mark.long, pytest.mark.timeout(960)])]
 )
-def test_the_live_api_is_as_its_document_says(system, tmp_path, seconds, examples):
+def test_the_live_api_is_as_its_document_says(system, tmp_path, amount):
     there = contract.prepare(system)
-    status, said, report = contract.run(system, tmp_path, there, seconds=seconds, examples=examples, seed=7)
+    status, said, report = contract.run(system, tmp_path, there, amount=amount, seed=7)
     counts = contract.answered(report)
     endless = [each for each in OPERATIONS if each.media == STREAMED]
     for name, (answer, kind, first) in contract.streams(system, there, endless).items():
