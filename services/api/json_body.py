@@ -30,7 +30,7 @@ def parsed(body: bytes) -> Any:
         tree = from_json(body, allow_inf_nan=False)
     except ValueError as error:
         raise Problem("malformed-json", f"Send a JSON document in UTF-8: {error}.") from None
-    json.loads(body, object_pairs_hook=_unique, parse_int=str, parse_float=str)
+    _KEYS.decode(body.decode())
     if faults := [fault for fault, _ in zip(_faults(tree, "#", 0), range(FAULTS_MAX), strict=False)]:
         raise invalid(*faults)
     return tree
@@ -46,6 +46,9 @@ def _unique(pairs: list[tuple[str, Any]]) -> None:
     if len(set(keys)) < len(keys):
         twice = next(key for key in keys if keys.count(key) > 1)
         raise Problem("malformed-json", f"The key {twice[:80]!r} stands twice in one object: leave one out.")
+
+
+_KEYS = json.JSONDecoder(object_pairs_hook=_unique, parse_int=str, parse_float=str)  # to see each key
 
 
 def _faults(value: Any, where: str, level: int) -> Iterator[Fault]:
