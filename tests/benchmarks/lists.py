@@ -113,7 +113,12 @@ class Stand(System):
     def __init__(self, directory: Path) -> None:
         super().__init__(
             directory,
-            environment={"DAYBOOK_SECRET_KEY": SECRET, "DAYBOOK_LOG_LEVEL": "WARNING"},
+            environment={
+                "DAYBOOK_SECRET_KEY": SECRET,
+                "DAYBOOK_LOG_LEVEL": "WARNING",
+                "DAYBOOK_RATE_LIMIT": "off",
+                "DAYBOOK_RATE_LIMIT_PER_ADDRESS": "off",
+            },
             postgres={"shared_buffers": "512MB"},
         )
         self.prefix = "lists"
