@@ -1,21 +1,41 @@
 """Real servers for the tests: one Valkey and one Postgres for each pytest process, a prefix and a database a test."""
 
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
 import pytest
 
 from shared.embedded import Postgres, Valkey
 from shared.testing import Bench
 
+MEMORY = Path("/dev/shm")  # noqa: S108 - what is tested here survives the death of processes, not that of the machine
+ROOM = 4 << 30  # bytes, for the servers of all processes
+
 
 @pytest.fixture(scope="session")
-def valkey(tmp_path_factory):
-    with Valkey(tmp_path_factory.mktemp("valkey")) as server:
+def servers_directory(tmp_path_factory):
+    """Where the servers keep their data: in memory, where there is room, as they sync each write."""
+    if not os.access(MEMORY, os.W_OK) or shutil.disk_usage(MEMORY).free < ROOM:
+        yield tmp_path_factory.mktemp("servers")
+        return
+    for left in MEMORY.glob("daybook-tests-*"):  # by one that was killed
+        if not Path(f"/proc/{left.name.split('-')[2]}").exists():
+            shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=f"daybook-tests-{os.getpid()}-", dir=MEMORY) as directory:
+        yield Path(directory)
+
+
+@pytest.fixture(scope="session")
+def valkey(servers_directory):
+    with Valkey(servers_directory / "valkey") as server:
         yield server
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory):
-    # What is tested here survives the death of processes; fsync guards against that of the machine.
-    with Postgres(tmp_path_factory.mktemp("postgres"), settings={"fsync": "on"}) as server:
+def postgres(servers_directory):
+    with Postgres(servers_directory / "postgres") as server:
         yield server
 
 
