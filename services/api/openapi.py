@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic.json_schema import models_json_schema
 
 from services.api import door, event_filter, lists, problems
-from services.api.apply_contract import ApplyBody, ApplyView
-from services.api.bulk_contract import OPERATION_MODELS, BulkBody, BulkView
+from services.api.apply_contract import ApplyView
+from services.api.bulk_contract import OPERATION_MODELS, BulkView
 from services.api.cursors import LENGTH_MAX
 from services.api.dead_letters import GROUPS, GROUPS_MAX
 from services.api.list_query import SHAPES
@@ -18,20 +18,7 @@ from services.api.openapi_examples import ETAG, EXAMPLES, POSITION
 from services.api.openapi_links import links
 from services.api.operations import OPERATIONS, REF, Operation, ref
 from services.api.principals import LISTED, LISTED_MAX
-from services.api.requests import (
-    WORD,
-    ApiKeyBody,
-    CancelBody,
-    JobBody,
-    JobPatch,
-    PauseBody,
-    RedriveBody,
-    ResumeBody,
-    RetryBody,
-    RevertBody,
-    TokenBody,
-    TriggerBody,
-)
+from services.api.requests import WORD
 from services.api.responses import (
     ApiKeyMadeView,
     ApiKeyView,
@@ -55,10 +42,7 @@ if TYPE_CHECKING:
 
     from shared.job_types import Known
 
-_BODIES: tuple[type[BaseModel], ...] = (
-    JobBody, PauseBody, ResumeBody, TriggerBody, CancelBody, RetryBody, RedriveBody, ApiKeyBody, TokenBody,
-    JobPatch, RevertBody, BulkBody, ApplyBody, *OPERATION_MODELS,
-)  # fmt: skip
+_BODIES = (*dict.fromkeys(each.body for each in OPERATIONS if each.body is not None), *OPERATION_MODELS)
 _VIEWS: tuple[type[BaseModel], ...] = (
     JobView, ExecutionView, OutputView, RedriveView, ErrorsView, ApiKeyView, ApiKeyMadeView, TokenView,
     RevisionView, RevisionJobView, DiffView, PrincipalsView, BulkView, ApplyView,

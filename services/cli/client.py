@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import httpx
 import tenacity
 
-from services.cli.failures import UNREACHABLE, Failed, Refused, refused
+from services.cli.failures import UNREACHABLE, Failed, refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -85,28 +85,11 @@ class Client:
                 return
 
     def _pages(self, path: str, asked: dict[str, Any], size: int) -> Iterator[list[dict[str, Any]]]:
-        """By cursor where the list has one, else by number."""
-        try:
-            answer = self.get(path, **asked, limit=size).json()
-        except Refused as problem:
-            if not any(each["pointer"] == "?limit" for each in problem.errors):
-                raise
-            yield from self._numbered(path, asked, size)
-            return
+        answer = self.get(path, **asked, limit=size).json()
         yield answer["items"]
         while cursor := answer.get("next_cursor"):
             answer = self.get(path, **asked, limit=size, cursor=cursor).json()
             yield answer["items"]
-
-    def _numbered(self, path: str, asked: dict[str, Any], size: int) -> Iterator[list[dict[str, Any]]]:
-        number, seen = 1, 0
-        while True:
-            answer = self.get(path, **asked, page=number, per_page=size).json()
-            yield answer["items"]
-            seen += len(answer["items"])
-            if not answer["items"] or (seen >= answer["total"] and not answer["total_is_capped"]):
-                return
-            number += 1
 
     def _sent(self, method: str, path: str, *, resend: bool, **told: Any) -> httpx.Response:
         try:

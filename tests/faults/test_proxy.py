@@ -33,6 +33,11 @@ async def line():
     network.stop()
 
 
+async def done(proxy):
+    """All that the proxy was told is done: its loop is another thread's, and takes one thing after the other."""
+    await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(asyncio.sleep(0), proxy._loop))
+
+
 async def test_what_is_held_comes_later_in_order(line):
     proxy, reader, writer, heard, _ = line
     proxy.hold({DOWN})
@@ -49,7 +54,7 @@ async def test_a_client_that_goes_behind_a_cut_is_there_until_the_cut_is_over(li
     writer.write(b"one\n")
     await reader.readline()  # whoever closes with an answer unread resets the connection
     proxy.hold()
-    await asyncio.sleep(0.05)  # the hold is another thread's
+    await done(proxy)
     writer.close()
     await asyncio.sleep(0.2)
     assert not ended
@@ -60,7 +65,7 @@ async def test_a_client_that_goes_behind_a_cut_is_there_until_the_cut_is_over(li
 async def test_a_delay_delays(line):
     proxy, reader, writer, *_ = line
     proxy.delay(0.2)
-    await asyncio.sleep(0.05)
+    await done(proxy)
     began = asyncio.get_running_loop().time()
     writer.write(b"one\n")
     assert await reader.readline() == b"one\n"
@@ -83,7 +88,7 @@ async def test_a_torn_answer_never_arrives_whole(line, direction):
     writer.write(b"one\n")
     await reader.readline()
     proxy.tear(direction)
-    await asyncio.sleep(0.05)
+    await done(proxy)
     writer.write(b"another\n")
     with contextlib.suppress(ConnectionResetError):
         assert await reader.readline() != b"another\n"
