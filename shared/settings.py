@@ -244,7 +244,10 @@ class Settings(BaseSettings):
         "origins as browsers send them: https://app.example.com, http://localhost:3000",
     )
     head_seconds: float = _seconds(
-        5, "how long a client may take to send the head of a request, and may be idle before it", 0.1, 3600
+        10,  # many clients drop an idle connection after 5 s: who does it at the same instant resets a request
+        "how long a client may take to send the head of a request, and may be idle before it",
+        0.1,
+        3600,
     )
     body_seconds: float = _seconds(30, "how long a client may take to send a body", 0.1, 3600)
     backlog_max: int = _whole(

@@ -52,12 +52,15 @@ def prepare(system):
 
 
 def run(system, directory, there, *, amount, seed):
-    """Run schemathesis over what is `there`, with these options: its status, what it printed, and its report."""
+    """Run schemathesis over what is `there`, with these options: its status, what it printed, and its report.
+
+    It takes a core for itself, so it stands back behind the services of tests beside it.
+    """
     report, config = directory / "contract.ndjson", directory / "schemathesis.toml"
     config.write_text(Template((ROOT / "schemathesis.toml").read_text()).substitute(there))
     done = subprocess.run(
         [
-            sys.executable, "-m", "schemathesis.cli", "--config-file", str(config), "--no-color",
+            "nice", "-n", "15", sys.executable, "-m", "schemathesis.cli", "--config-file", str(config), "--no-color",
             "run", f"{system.url}/openapi.json", *amount, "--seed", str(seed),
             "--generation-database", "none", "--report", "ndjson", "--report-ndjson-path", str(report),
         ],
