@@ -13,8 +13,7 @@ export PIP_USER := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help up test test-long faults mutants check bench clients coverage
-.PHONY: help up test test-long faults mutants check bench bench-lists coverage
+.PHONY: help up test test-long faults mutants check bench clients bench-lists coverage
 
 help: ## Show this help
 	@echo "Daybook, an event-sourced job scheduler. What make does here:"

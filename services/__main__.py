@@ -129,6 +129,7 @@ def api() -> None:
             health=frame.health,
             clock=SystemClock(),
             sock=listening_socket(told),
+            random_bits=bits_for_ids(),
         )
         try:
             await service.run(stop)

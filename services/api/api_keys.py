@@ -5,8 +5,6 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING
 
-from quart import request
-
 from services.api import answers, door, lists, reads
 from services.api.principal import present
 from services.api.problems import Fault, Problem, invalid
@@ -152,7 +150,7 @@ def _refuse_key() -> None:
     Raises:
         Problem: 422.
     """
-    if door.KEY_HEADER in request.headers:
+    if door.sent(door.KEY_HEADER):
         detail = "must be left out: what is given out here is told once and kept nowhere, so never again"
         raise invalid(Fault(pointer=door.KEY_HEADER, detail=detail))
 

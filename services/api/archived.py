@@ -11,7 +11,7 @@ import heapq
 from enum import Enum
 from functools import partial
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from shared.eventlog.position import START, BadPosition, Position
 from shared.faults import is_broken
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 LISTEN_S = 1.0  # a round; well below the client's socket timeout
 POLL_S = 0.25
-_Waiter = tuple[Position, int, asyncio.Future[Position]]
+_Waiter = tuple[Position, int, "asyncio.Future[Position | None]"]
 
 
 class Fate(Enum):
@@ -87,10 +87,8 @@ class Archive:
             event_id: its id; None if only the position is known.
             wait_s: 0 to look only.
         """
-        try:
-            async with asyncio.timeout(wait_s):
-                mark = await self._reached(partition, position)
-        except TimeoutError:
+        mark = await self._reached(partition, position, wait_s)
+        if mark is None:
             return Fate.LATE
         if mark.epoch == position.epoch:
             return Fate.ARCHIVED
@@ -104,7 +102,7 @@ class Archive:
 
     async def beyond(self, partition: int, position: Position) -> Position:
         """Wait until more than what is up to `position` is archived, and return the watermark."""
-        return await self._reached(partition, Position(position.epoch, position.pos + 1))
+        return cast("Position", await self._reached(partition, Position(position.epoch, position.pos + 1)))
 
     def reached(self, partition: int, mark: Position) -> None:
         """Note that everything up to `mark` is archived, and wake who waited for it."""
@@ -117,15 +115,29 @@ class Archive:
             if not future.done():
                 future.set_result(mark)
 
-    async def _reached(self, partition: int, position: Position) -> Position:
-        """The first watermark seen at or beyond `position`; a newer epoch is beyond any older one."""
+    async def _reached(
+        self, partition: int, position: Position, wait_s: float | None = None
+    ) -> Position | None:
+        """The first watermark seen at or beyond `position`; a newer epoch is beyond any older one.
+
+        None after `wait_s`.
+        """
         mark = self._marks[partition]
         if mark >= position:
             return mark
-        future: asyncio.Future[Position] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Position | None] = loop.create_future()
         heapq.heappush(self._waiters[partition], (position, next(self._numbers), future))
         self._wanted.set()
-        return await future
+        if wait_s is None:
+            return await future
+        late = loop.call_later(
+            wait_s, _give_up, future
+        )  # every write passes here: half of what asyncio.timeout takes
+        try:
+            return await future
+        finally:
+            late.cancel()
 
     async def _listen(self, stop: Stop) -> None:
         """Subscribe, and take messages for as long as the connection lasts."""
@@ -161,3 +173,8 @@ class Archive:
             if len(left) < len(waiters):
                 heapq.heapify(left)
                 self._waiters[partition] = left
+
+
+def _give_up(future: asyncio.Future[Position | None]) -> None:
+    if not future.done():
+        future.set_result(None)

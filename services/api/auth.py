@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NoReturn
 from quart import request
 from redis.exceptions import OutOfMemoryError
 
-from services.api import clients
+from services.api import clients, door
 from services.api.jwks import Jwks
 from services.api.limits import Limiters
 from services.api.operations import OPERATIONS
@@ -137,8 +137,8 @@ class Auth:
         Raises:
             Problem: 401.
         """
-        scheme, _, bearer = request.headers.get("Authorization", "").partition(" ")
-        key = request.headers.get("X-API-Key", "")
+        scheme, _, bearer = (door.first("Authorization") or "").partition(" ")
+        key = door.first("X-API-Key") or ""
         if not scheme and not key:
             self._count("missing")
             detail = "Send an API key or a token: Authorization: Bearer …, or X-API-Key: dbk_…"

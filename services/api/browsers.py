@@ -27,13 +27,16 @@ _DOCS = (
     "default-src 'none'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
     "font-src 'self' data:; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 )
-_ALWAYS = (
-    (b"x-content-type-options", b"nosniff"),
+_NO_SNIFFING = (b"x-content-type-options", b"nosniff")
+# Each header costs an answer 2 us and more. The policy keeps frames away from both kinds; only a page has links whose
+# referrer could tell, and only a page could meet a browser that knows no `frame-ancestors`.
+_BARE_HEADERS = (_NO_SNIFFING, (b"content-security-policy", _BARE.encode()))
+_DOCS_HEADERS = (
+    _NO_SNIFFING,
+    (b"content-security-policy", _DOCS.encode()),
     (b"x-frame-options", b"DENY"),
     (b"referrer-policy", b"no-referrer"),
 )
-_BARE_HEADERS = (*_ALWAYS, (b"content-security-policy", _BARE.encode()))
-_DOCS_HEADERS = (*_ALWAYS, (b"content-security-policy", _DOCS.encode()))
 _HSTS = (b"strict-transport-security", b"max-age=31536000")
 _ASK_AGAIN = (b"cache-control", b"private, no-cache")  # each time, and then an ETag may spare the answer
 _KEEP_NOTHING = (b"cache-control", b"no-store")

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
     from datetime import datetime
 
-    from werkzeug.datastructures import Headers
-
 Model = TypeVar("Model", bound=Body)
 
 WAIT_MAX_S = 30.0
@@ -38,15 +36,37 @@ _JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
 
 
-def correlation_id(headers: Headers, otherwise: str) -> str:
+def heads() -> dict[str, list[str]]:
+    """The values of each header of the present request, by its name in lower case.
+
+    Nearly all that are looked for aren't there, and Quart's own are searched from end to end for each.
+    """
+    found: dict[str, list[str]] = {}
+    for name, value in request.scope["headers"]:
+        found.setdefault(name.decode("latin1"), []).append(value.decode("latin1"))
+    return found
+
+
+def sent(name: str) -> list[str]:
+    """What the present request has under a header's name."""
+    values: list[str] = g.heads.get(name.lower(), [])
+    return values
+
+
+def first(name: str) -> str | None:
+    """The same, of a header that has one value, or whose further ones mean nothing."""
+    return next(iter(sent(name)), None)
+
+
+def correlation_id(otherwise: str) -> str:
     """The client's `X-Request-ID` if it is sane, else `otherwise`."""
-    given = headers.get("X-Request-ID", "")
+    given = first("X-Request-ID") or ""
     return given if _CORRELATION_ID.fullmatch(given) else otherwise
 
 
 def context() -> Context:
     """On whose behalf the present request is."""
-    trace = request.headers.get("traceparent", "")
+    trace = first("traceparent") or ""
     return Context(
         actor=present().id,
         corr=g.correlation_id,
@@ -91,7 +111,7 @@ def _tree(*types: str) -> Any:
     """The JSON in the body, which is of one of these types."""
     if request.mimetype not in types or request.mimetype_params.get("charset", "utf-8").lower() != "utf-8":
         raise Problem("unsupported-media-type", f"Send the body as Content-Type: {types[0]}.")
-    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+    if any(each.lower() != "identity" for each in sent("content-encoding")):
         raise Problem("unsupported-media-type", "Send the body without Content-Encoding.")
     return parsed(g.body)
 
@@ -103,7 +123,7 @@ def no_conditions_but(*heeded: str) -> None:
         Problem: 422.
     """
     for name in CONDITIONS:
-        if name in request.headers and name not in heeded:
+        if sent(name) and name not in heeded:
             raise invalid(Fault(pointer=name, detail="means nothing on this route: leave this header out"))
 
 
@@ -131,6 +151,8 @@ def values(*names: str, several: Collection[str] = ()) -> dict[str, list[str]]:
     Raises:
         Problem: 422.
     """
+    if not request.query_string:
+        return {}
     faults: list[Fault] = []
     given: Mapping[str, list[str]] = request.args.to_dict(flat=False)
     for name, found in given.items():
@@ -240,7 +262,7 @@ def key_id(text: str, *, partitions: int) -> str:
 
 def wait_s(default: float) -> float:
     """How long the client wants to wait for the archive, from `Prefer` (RFC 7240)."""
-    preferences = ",".join(request.headers.getlist("Prefer"))
+    preferences = ",".join(sent("prefer"))
     for preference in preferences.split(","):
         if match := _WAIT.fullmatch(preference.strip()):
             return min(float(match[1]), WAIT_MAX_S)
@@ -255,7 +277,7 @@ def places(given: Mapping[str, str], *, partitions: int) -> dict[int, Position]:
         Problem: 422.
     """
     wanted: dict[int, Position] = {}
-    for text in (request.headers.get(POSITION_HEADER), given.get(POSITION_PARAMETER)):
+    for text in (first(POSITION_HEADER), given.get(POSITION_PARAMETER)):
         if text is None:
             continue
         try:

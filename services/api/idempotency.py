@@ -91,7 +91,7 @@ def key_of_request(asked: Body) -> Key | None:
     Raises:
         Problem: 422.
     """
-    given = request.headers.getlist(door.KEY_HEADER)
+    given = door.sent(door.KEY_HEADER)
     if not given:
         return None
     if len(given) > 1:

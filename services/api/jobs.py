@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
-from quart import Response, request
+from quart import Response
 
 from services.api import answers, door, preconditions, reads, revisions, views
 from services.api.idempotency import Idempotency, key_of_request, partition_of
@@ -85,7 +85,7 @@ class Jobs:
         if row is None or row["status"] == "deleted":
             raise door.no_such("job")
         etag = views.etag_of_row(row)
-        if preconditions.is_known(etag, request.headers.getlist("If-None-Match")):
+        if preconditions.is_known(etag, door.sent("If-None-Match")):
             return answers.unchanged(etag)
         return answers.answer(views.job_of_row(row), headers={"ETag": etag})
 
@@ -218,7 +218,7 @@ class Jobs:
     def _wanted(self, *, edits: bool = False) -> tuple[int, ...] | None:
         """The revisions that the request may be carried out on."""
         required = edits and self._deps.settings.require_if_match
-        return preconditions.revisions(request.headers.getlist(preconditions.IF_MATCH), required=required)
+        return preconditions.revisions(door.sent(preconditions.IF_MATCH), required=required)
 
     async def _held(self, job_id: str) -> Snapshot:
         """The job's snapshot.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 import socket
 from functools import partial
 from typing import TYPE_CHECKING
@@ -50,11 +49,6 @@ def listening_socket(settings: Settings) -> socket.socket:
     return bound_socket(settings.host, settings.port)
 
 
-def chance() -> int:
-    """Bits for ids."""
-    return secrets.randbits(80)
-
-
 class Api:
     """One API process.
 
@@ -82,7 +76,7 @@ class Api:
         health: Health,
         clock: Clock,
         sock: socket.socket,
-        random_bits: Callable[[], int] = chance,
+        random_bits: Callable[[], int],
         lists: asyncpg.Pool | None = None,
     ) -> None:
         ledger = Ledger(pool, lists=lists, lags=settings.database_read_url is not None)

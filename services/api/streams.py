@@ -136,7 +136,7 @@ class Streams:
             Problem: as `known_places`.
         """
         shown = {
-            LAST_ID: request.headers.get(LAST_ID),
+            LAST_ID: door.first(LAST_ID),
             **{f"?{name}": given.get(name) for name in reversed(event_filter.BEGIN)},
         }
         pointer, text = next(((name, each) for name, each in shown.items() if each), ("", None))

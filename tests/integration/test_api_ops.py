@@ -18,7 +18,7 @@ from shared.metrics import Metrics
 from shared.ops import Health
 from shared.serving import bound_socket
 from shared.settings import Settings
-from shared.testing import wait_until
+from shared.testing import chance, wait_until
 
 from .api_stage import JOB, stage_on
 
@@ -129,6 +129,7 @@ async def test_a_process_serves_over_http_and_ends_with_requests_under_way_answe
         health=Health(),
         clock=SystemClock(),
         sock=sock,
+        random_bits=chance,
     )
     stop = Stop()
     serving = asyncio.create_task(api.run(stop))
