@@ -175,12 +175,16 @@ class Stage:
 
         await wait_until(is_level, "the archive is level with the log")
 
+    async def keys(self) -> list[bytes]:
+        """The keys of this system but those that come and go, and are nobody's facts."""
+        passing = (b":lease:", b"projectors", b":limit:", b":asked:")
+        names = [key async for key in self.redis.scan_iter(match=f"{self.prefix}:*", count=500)]
+        return [name for name in names if not any(part in name for part in passing)]
+
     async def contents(self) -> dict[str, Any]:
         """Everything a refused request must leave as it was: streams, keys, rows."""
         await self.level()
-        names = sorted([key async for key in self.redis.scan_iter(match=f"{self.prefix}:*", count=500)])
-        passing = (b":lease:", b"projectors", b":limit:", b":asked:")  # nobody's facts
-        keys = [name for name in names if not any(part in name for part in passing)]
+        keys = sorted(await self.keys())
         logs = [await self.redis.xlen(self.log.keys(p).log) for p in range(self.partitions)]
         rows = {table: await self.pool.fetchval(f"select count(*) from {table}") for table in LEDGERS}  # noqa: S608
         return {"keys": keys, "logs": logs, "rows": rows}
