@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from shared.eventlog.decider import Decider
     from shared.eventlog.log import EventLog
     from shared.eventlog.unit import Committed, Unit
+    from shared.job_types import Known
     from shared.lease import Share
     from shared.loop import Stop
     from shared.settings import Settings
@@ -105,7 +106,6 @@ def api() -> None:
 
     async def serve(frame: Frame, stop: Stop) -> None:
         from services.api.service import Api, listening_socket  # noqa: PLC0415
-        from shared.job_types import installed  # noqa: PLC0415
         from shared.readmodel.database import LISTS, connect_pool  # noqa: PLC0415
 
         told = frame.settings
@@ -123,7 +123,7 @@ def api() -> None:
             subscriber=frame.blocking,
             pool=frame.pool,
             lists=lists,
-            known=installed(),
+            known=_installed(told),
             settings=told,
             metrics=frame.metrics,
             health=frame.health,
@@ -169,14 +169,13 @@ def executor(**options: Any) -> None:
 
     async def serve(frame: Frame, stop: Stop) -> None:
         from services.executor.service import Executor  # noqa: PLC0415
-        from shared.job_types import installed  # noqa: PLC0415
 
         service = Executor(
             log=frame.log,
             decider=frame.decider,
             settings=frame.settings,
             redis_url=_needed(frame.settings.redis_url, "DAYBOOK_REDIS_URL"),
-            known=installed(),
+            known=_installed(frame.settings),
             metrics=frame.metrics,
             health=frame.health,
         )
@@ -354,6 +353,16 @@ async def _let_go(pool: asyncpg.Pool, *clients: Redis) -> None:
     for client in clients:
         with contextlib.suppress(Exception):
             await client.aclose()
+
+
+def _installed(told: Settings) -> Known:
+    from shared.job_types import installed  # noqa: PLC0415
+    from shared.job_types.plugins import BadModule  # noqa: PLC0415
+
+    try:
+        return installed(told.handlers)
+    except BadModule as why:
+        raise Fatal(str(why)) from why
 
 
 def _needed(value: str | None, name: str) -> str:

@@ -156,7 +156,7 @@ class Attempt:
 
     async def _called(self, started: Started) -> Outcome:
         """What became of the handler: whatever it does, an outcome."""
-        handler = self._worker.handlers.get(started.run.spec.job_type)
+        handler = self._worker.handlers.of(started.run.spec.job_type, started.run.spec.job_data)
         if handler is None:
             return raised(LookupError(f"this executor has no handler for {started.run.spec.job_type}"))
         call = self._call = Call(partial(self._worker.heartbeat.tell, started.run.id, started.fence))

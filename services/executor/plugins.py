@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from shared import job_types
+from shared.job_types.custom import CUSTOM, OPERATIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from services.executor.masking import Mask
     from services.executor.resources import Resources
     from shared.handlers import Run
-    from shared.job_types.plugins import Plugin
 
 
 _HANDLERS = "services.executor.handlers"
@@ -42,18 +42,52 @@ class Handler:
     blocking: bool
 
 
-def handlers(known: job_types.Known, resources: Resources) -> dict[str, Handler]:
-    """All handlers, by job type.
+class Handlers:
+    """All handlers there are.
+
+    Args:
+        ours: by job type.
+        theirs: by job type; each is an operation of `custom` as well, unless that has one of this name.
+    """
+
+    def __init__(self, ours: Mapping[str, Handler], theirs: Mapping[str, Handler]) -> None:
+        self._types = {**ours, **theirs}
+        self._operations = {
+            name: Handler(call=partial(call_operation, handler.call), blocking=handler.blocking)
+            for name, handler in theirs.items()
+            if name not in OPERATIONS
+        }
+
+    def __getitem__(self, job_type: str) -> Handler:
+        return self._types[job_type]
+
+    def of(self, job_type: str, job_data: Mapping[str, Any]) -> Handler | None:
+        """Who works on this data; None if nobody here does."""
+        if job_type == CUSTOM.name and (operation := self._operations.get(str(job_data.get(CUSTOM.tag)))):
+            return operation
+        return self._types.get(job_type)
+
+
+def handlers(known: job_types.Known, resources: Resources, *, modules: Sequence[str] = ()) -> Handlers:
+    """All handlers.
 
     Args:
         known: what is installed.
         resources: what ours work with.
+        modules: those of DAYBOOK_HANDLERS, for processes that have yet to import them.
     """
     ours = {
         name: Handler(call=partial(call_ours, name, resources), blocking=blocking)
         for name, (_, blocking) in _OURS.items()
     }
-    return ours | _theirs(known.plugins)
+    theirs = {
+        name: Handler(
+            call=partial(call_plugin, name, tuple(modules)) if plugin.blocking else plugin.handler,
+            blocking=plugin.blocking,
+        )
+        for name, plugin in known.plugins.items()
+    }
+    return Handlers(ours, theirs)
 
 
 def call_ours(name: str, resources: Resources, run: Run) -> Any:
@@ -69,20 +103,17 @@ def call_ours(name: str, resources: Resources, run: Run) -> Any:
     return import_module(f"{_HANDLERS}.{_OURS[name][0]}").handle(run, told)
 
 
-def _theirs(plugins: Mapping[str, Plugin]) -> dict[str, Handler]:
-    return {
-        name: Handler(
-            call=partial(call_plugin, name) if plugin.blocking else plugin.handler, blocking=plugin.blocking
-        )
-        for name, plugin in plugins.items()
-    }
-
-
-def call_plugin(name: str, run: Run) -> Any:
+def call_plugin(name: str, modules: tuple[str, ...], run: Run) -> Any:
     """Call a plug-in by name, in a process that hasn't imported it yet: functions travel by name only."""
-    return _installed().plugins[name].handler(run)
+    return _installed(modules).plugins[name].handler(run)
+
+
+def call_operation(call: Callable[[Run], Any], run: Run) -> Any:
+    """Call a plug-in as an operation of `custom`: it is told the same as for a job of its own type."""
+    told = replace(run, job_type=run.job_data[CUSTOM.tag], job_data=run.job_data.get("parameters", {}))
+    return call(told)
 
 
 @cache
-def _installed() -> job_types.Known:
-    return job_types.installed()
+def _installed(modules: tuple[str, ...]) -> job_types.Known:
+    return job_types.installed(modules)

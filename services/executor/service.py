@@ -108,7 +108,7 @@ class Executor:
             decider=decider,
             claims=self._claims,
             heartbeat=self._heartbeat,
-            handlers=handlers(known, resources),
+            handlers=handlers(known, resources, modules=settings.handlers),
             secrets=resources.secrets,
             pool=Pool(
                 processes=min(settings.concurrency, max(2, os.cpu_count() or 1)),

@@ -6,6 +6,7 @@ The API checks at creation, the executor reads the same models; the doing is in 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
@@ -13,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 from shared.job_types import plugins, secrets
 from shared.job_types.catalog import Catalog
 from shared.job_types.cleanup_task import CLEANUP_TASK
-from shared.job_types.custom import CUSTOM
+from shared.job_types.custom import CUSTOM, with_operations
 from shared.job_types.job_type import Fault, JobType
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ __all__ = [
     "check",
     "describe",
     "installed",
+    "of_plugins",
 ]
 
 BUILT_IN: dict[str, JobType] = {kind.name: kind for kind in (CUSTOM, CLEANUP_TASK)}
@@ -42,6 +44,7 @@ NOT_YET = frozenset(
 )
 
 NOTHING_OFFERED = Catalog()
+NOBODY: Mapping[str, str] = MappingProxyType({})
 NO_SECRET = f"has the key $secret but names no secret: {secrets.HOW}"
 
 
@@ -69,11 +72,24 @@ class Known:
     refused: Mapping[str, str] = field(default_factory=dict)
 
 
-def installed() -> Known:
-    """What is built in, and the plug-ins of this Python environment; imports them."""
-    found = plugins.load(reserved=BUILT_IN.keys() | NOT_YET)
-    theirs = {name: plugin.job_type for name, plugin in found.usable.items()}
-    return Known(types=BUILT_IN | theirs, plugins=found.usable, refused=found.refused)
+def installed(modules: Sequence[str] = ()) -> Known:
+    """What is built in, and the plug-ins of this Python environment; imports them.
+
+    Args:
+        modules: those of DAYBOOK_HANDLERS, whose handlers need no package.
+
+    Raises:
+        BadModule: one of the modules can't serve.
+    """
+    found = plugins.load(reserved=BUILT_IN.keys() | NOT_YET, modules=modules)
+    return of_plugins(found.usable, refused=found.refused)
+
+
+def of_plugins(usable: Mapping[str, Plugin], *, refused: Mapping[str, str] = NOBODY) -> Known:
+    """What is built in, and these: each a type of its own, and an operation of `custom`."""
+    theirs = {name: plugin.job_type for name, plugin in usable.items()}
+    custom = {CUSTOM.name: with_operations(usable)}
+    return Known(types=BUILT_IN | custom | theirs, plugins=usable, refused=refused)
 
 
 def check(
@@ -151,22 +167,26 @@ def _forgiven(kind: JobType, error: ValidationError, job_data: dict[str, Any]) -
         BadJobData: there is more to it, or the type is ours: its model knows where secrets stand.
     """
     found = error.errors(include_url=False, include_input=False)
-    if kind.source != "daybook":
-        found = [each for each in found if not _secret_at(each["loc"], job_data)]
+    if kind.is_theirs(job_data):
+        found = [each for each in found if not _secret_at(_where(kind, each, job_data), job_data)]
     if found:
         raise BadJobData(*(_fault(kind, each, job_data) for each in found)) from None
     return job_data
 
 
 def _fault(kind: JobType, error: ErrorDetails, job_data: dict[str, Any]) -> Fault:
-    where = list(error["loc"])
-    if error["type"].startswith("union_tag_"):
-        where = [kind.tag]
-    elif kind.tag and where[:1] == [job_data.get(kind.tag)]:
-        del where[0]  # pydantic says first which member of the union it tried
+    where = _where(kind, error, job_data)
     if error["type"] != "value_error" and _secret_at(where, job_data):
         return Fault(pointer=_pointer(where), detail="takes a value of its own, not a secret")
     return Fault(pointer=_pointer(where), detail=_sentence(kind, error))
+
+
+def _where(kind: JobType, error: ErrorDetails, job_data: dict[str, Any]) -> list[str | int]:
+    """The way to what is wrong: pydantic says first which member of a union it tried."""
+    where = list(error["loc"])
+    if error["type"].startswith("union_tag_"):
+        return [kind.tag]
+    return where[1:] if kind.tag and where[:1] == [job_data.get(kind.tag)] else where
 
 
 def _pointer(where: Sequence[str | int]) -> str:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, Field, StringConstraints
 
-from shared.job_types.job_type import Strict
+from shared.job_types.catalog import Unknown
+from shared.job_types.job_type import Fault, Strict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from shared.job_types.catalog import Catalog, Source
 
 LISTED_MAX = 40  # tables in a result, which has at most 16 KB
 BATCH_MAX = 100_000
@@ -65,3 +71,39 @@ class Migrated(BaseModel):
     tables_count: int
     rows_copied: int
     equal: bool
+
+
+def check(told: DataMigration, catalog: Catalog, pointer: str) -> Iterable[Fault]:
+    """What is wrong with the sources that are named.
+
+    Args:
+        told: the parameters.
+        catalog: has the sources.
+        pointer: to the parameters.
+    """
+    sources: list[Source] = []
+    for field, name in (("source", told.source), ("destination", told.destination)):
+        try:
+            sources.append(postgres(name, catalog))
+        except Unknown as why:
+            yield Fault(pointer=f"{pointer}/{field}", detail=str(why))
+    if len(sources) == 2 and (told.source == told.destination or sources[0].url == sources[1].url):  # noqa: PLR2004
+        yield Fault(pointer=f"{pointer}/destination", detail="is the same database as the source")
+
+
+def postgres(name: str, catalog: Catalog) -> Source:
+    """The configured database of that name.
+
+    Raises:
+        Unknown: there is none, or it is a source of another kind; says which there are.
+    """
+    databases = sorted(each.name for each in catalog.sources.values() if each.kind == "postgres")
+    there = f"there are {', '.join(databases)}" if databases else "the operator names some in DAYBOOK_SOURCES"
+    if name not in catalog.sources:
+        raise Unknown(f"{name[:80]!r} is no data source here; of kind postgres, as it must be, {there}")
+    source = catalog.source(name)
+    if source.kind != "postgres":
+        raise Unknown(
+            f"{name} is of kind {source.kind}; data_migration copies between sources of kind postgres: {there}"
+        )
+    return source

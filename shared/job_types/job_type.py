@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from shared.job_types.catalog import Catalog
 
 BY_POLICY = "every failure, by the job's own policy: max_retries, retry_backoff, retry_on, give_up_on"
+OURS = "daybook"  # the distribution
 NOTHING = "nothing by itself; name exceptions in give_up_on"
 
 
@@ -43,6 +44,7 @@ class JobType:
         extra: of the distribution `daybook`, whose packages it needs; "" for none.
         needs: modules that must be importable, by their top-level names.
         tag: the field that tells the members of a union apart, if the model is one.
+        foreign: members, by that field, which are other people's.
         retried: which failures are followed by another attempt, in a sentence's end.
         given_up: which are not.
         source: the distribution it comes from.
@@ -56,13 +58,19 @@ class JobType:
     extra: str = ""
     needs: tuple[str, ...] = ()
     tag: str = ""
+    foreign: frozenset[str] = frozenset()
     retried: str = BY_POLICY
     given_up: str = NOTHING
-    source: str = "daybook"
+    source: str = OURS
 
     def schema(self) -> dict[str, Any]:
         """JSON Schema of its `job_data`."""
         return {"type": "object"} if self.model is None else self.model.model_json_schema()
+
+    def is_theirs(self, job_data: dict[str, Any]) -> bool:
+        """Whether somebody else's handler works on this data."""
+        tag = job_data.get(self.tag)
+        return self.source != OURS or (isinstance(tag, str) and tag in self.foreign)
 
     def why_not(self) -> str:
         """Why it can't be used in this Python environment, as a sentence's end; "" if it can."""

@@ -4,7 +4,8 @@
  session ─▶ tables ─▶ for each: prepare (making) ─▶ copy (copying, watermarks) ─▶ compare (comparing) ─▶ settle
 ```
 The source is only read, in one snapshot. Every batch and the watermark that tells of it are one transaction of the
-destination, so whoever goes on, after a crash or a cancel, begins where the last batch ended, and no row is there twice.
+destination, so whoever goes on, after a crash or a cancel, begins where the last batch ended, and no row
+is there twice.
 """
 
 from __future__ import annotations
@@ -61,7 +62,8 @@ async def migrate(run: Run, told: DataMigration, *, source: str, destination: st
 
 
 async def _identity(connection: asyncpg.Connection) -> tuple[object, ...]:
-    return tuple(await connection.fetchrow(statement("identity")))
+    [row] = await connection.fetch(statement("identity"))
+    return tuple(row)
 
 
 class _Migration:

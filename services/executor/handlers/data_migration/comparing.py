@@ -31,5 +31,5 @@ async def summary(connection: asyncpg.Connection, table: Table, *, only: bool) -
     """
     columns = listed(f"(t.{quoted(column.name)})::{column.plain}" for column in table.copied)
     text = statement("summary", columns=columns, table=f"only {table.sql}" if only else table.sql)
-    row = await connection.fetchrow(text)
+    [row] = await connection.fetch(text)
     return Summary(rows=row["rows"], checksum=row["checksum"])

@@ -162,7 +162,7 @@ async def _piped(
     columns: tuple[Column, ...],
     schema: str | None = None,
 ) -> int:
-    """Have one server's COPY write into the other's; returns how many rows. Text, as binary carries numbers of types."""
+    """Have one server's COPY write into the other's; returns how many rows. As text: binary has oids of types."""
     pipe = _Pipe()
 
     async def read() -> None:

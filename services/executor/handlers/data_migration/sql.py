@@ -40,7 +40,7 @@ async def execute(connection: asyncpg.Connection, text: str, *values: Any) -> st
     """Run exactly one statement; returns its tag, such as `INSERT 0 7`."""
     prepared = await connection.prepare(text)
     await prepared.fetch(*values)
-    return prepared.get_statusmsg()
+    return prepared.get_statusmsg() or ""
 
 
 def counted(tag: str) -> int:
