@@ -97,7 +97,13 @@ def up(**options: Any) -> None:
     """Run the whole system on this machine: servers, four services, one Ctrl-C."""
     from services.up import Up  # noqa: PLC0415
 
-    sys.exit(Up(settings_of(options, "up")).run())
+    told = settings_of(options, "up")
+    if told.handlers:
+        try:
+            _installed(told)
+        except Fatal as why:  # said once, before servers and four services start
+            sys.exit(f"daybook up: {why}")
+    sys.exit(Up(told).run())
 
 
 @main.command()

@@ -98,10 +98,10 @@ def of(name: str, handler: object, source: str) -> Plugin:
         BadPlugin: it can't be one.
     """
     if not callable(handler):
-        raise BadPlugin(f"{source} has no function for {name}")
+        raise BadPlugin(f"what {source} has for {name} is not a function")
     model = getattr(handler, "model", None)
     if model is not None and not (inspect.isclass(model) and issubclass(model, BaseModel)):
-        raise BadPlugin(f"the model of {name} in {source} is not a pydantic model")
+        raise BadPlugin(f"the model of {name} of {source} is not a pydantic model")
     description = (inspect.getdoc(handler) or "").partition("\n\n")[0].replace("\n", " ")
     return Plugin(
         job_type=JobType(name=name, description=description, model=model, source=source),
@@ -116,7 +116,7 @@ def of(name: str, handler: object, source: str) -> Plugin:
 def _served(module: str, reserved: Collection[str]) -> Iterator[Plugin]:
     try:
         served = getattr(import_module(module), "HANDLERS", None)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise BadModule(
             f"DAYBOOK_HANDLERS: {module} can't be imported: {type(error).__name__}: {error}"
         ) from error

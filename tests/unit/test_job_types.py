@@ -97,7 +97,9 @@ def test_each_type_is_described_with_its_schema_and_what_becomes_of_failures():
     assert set(described["cleanup_task"]["schema"]["properties"]) == {
         "cleanup_type", "retention_days", "path", "recursive", "dry_run",
     }  # fmt: skip
-    assert set(described["custom"]["schema"]["discriminator"]["mapping"]) == {"echo", "sleep", "fail"}
+    assert set(described["custom"]["schema"]["discriminator"]["mapping"]) == {
+        "echo", "sleep", "fail", "data_migration",
+    }  # fmt: skip
     assert all(each["description"] and each["retried"] and each["given_up"] for each in described.values())
 
 

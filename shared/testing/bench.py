@@ -1,4 +1,4 @@
-"""Builders and waits for tests. No service imports this module."""
+"""Builders and waits for Daybook's own tests, and a log on a real server."""
 
 from __future__ import annotations
 
