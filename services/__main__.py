@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from shared.eventlog.decider import Decider
     from shared.eventlog.log import EventLog
     from shared.eventlog.unit import Committed, Unit
-    from shared.job_types import Known
+    from shared.job_types import Catalog, Known
     from shared.lease import Share
     from shared.loop import Stop
     from shared.settings import Settings
@@ -130,6 +130,7 @@ def api() -> None:
             pool=frame.pool,
             lists=lists,
             known=_installed(told),
+            catalog=_offered(told),
             settings=told,
             metrics=frame.metrics,
             health=frame.health,
@@ -174,6 +175,7 @@ def executor(**options: Any) -> None:
     """Run handlers."""
 
     async def serve(frame: Frame, stop: Stop) -> None:
+        from services.executor.resources import of_settings  # noqa: PLC0415
         from services.executor.service import Executor  # noqa: PLC0415
 
         service = Executor(
@@ -182,6 +184,7 @@ def executor(**options: Any) -> None:
             settings=frame.settings,
             redis_url=_needed(frame.settings.redis_url, "DAYBOOK_REDIS_URL"),
             known=_installed(frame.settings),
+            resources=of_settings(frame.settings, _offered(frame.settings)),
             metrics=frame.metrics,
             health=frame.health,
         )
@@ -362,6 +365,11 @@ async def _let_go(pool: asyncpg.Pool, *clients: Redis) -> None:
 
 
 def _installed(told: Settings) -> Known:
+    """The job types there are.
+
+    Raises:
+        Fatal: a module of DAYBOOK_HANDLERS can't serve.
+    """
     from shared.job_types import installed  # noqa: PLC0415
     from shared.job_types.plugins import BadModule  # noqa: PLC0415
 
@@ -369,6 +377,20 @@ def _installed(told: Settings) -> Known:
         return installed(told.handlers)
     except BadModule as why:
         raise Fatal(str(why)) from why
+
+
+def _offered(told: Settings) -> Catalog:
+    """What jobs may use here.
+
+    Raises:
+        Fatal: the file of sources is wrong.
+    """
+    from shared.job_types.catalog import BadSources, catalog_of  # noqa: PLC0415
+
+    try:
+        return catalog_of(told)
+    except BadSources as wrong:
+        raise Fatal(str(wrong)) from wrong
 
 
 def _needed(value: str | None, name: str) -> str:

@@ -138,7 +138,7 @@ async def run_handler_async(
     try:
         run = replace(run, job_data=store.revealed(data))
     except Exception as error:  # noqa: BLE001 - a secret that is missing is an outcome
-        return _told(raised(error), reporter, attempt)
+        return _told(raised(error, reporter.mask.text), reporter, attempt)
     return _told(await _called(plugin, run, reporter, timeout_s), reporter, attempt)
 
 
@@ -180,7 +180,7 @@ async def _called(plugin: Plugin, run: Run, reporter: _Reporter, timeout_s: floa
             raise  # the test is
         return raised(cancelled)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - failed work is a fact
-        return timed_out(timeout_s) if time_is_over.expired() else raised(error)
+        return timed_out(timeout_s) if time_is_over.expired() else raised(error, reporter.mask.text)
 
 
 @contextlib.contextmanager
