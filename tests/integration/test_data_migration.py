@@ -139,7 +139,8 @@ create table odd (
     bin bytea, t time, tz timetz, iv interval, dt date, ts timestamp,
     r4 real, r8 double precision, u uuid, ip inet, net cidr, mac macaddr, bits bit(5), vb varbit,
     rng int4range, mr nummultirange, ch char(10), vc varchar(20), tsv tsvector, mon money,
-    twice bigint generated always as (length(vc) * 2) stored
+    twice bigint generated always as (length(vc) * 2) stored,
+    thrice bigint generated always as (length(vc) * 3) virtual
 );
 insert into odd (a, b, m, j, js, texts, grid, d, moods, p, ps, bin, t, tz, iv, dt, ts, r4, r8, u, ip, net, mac, bits,
                  vb, rng, mr, ch, vc, tsv, mon)
@@ -172,8 +173,21 @@ async def test_odd_types_arrive_as_they_were_and_sequences_go_on(pair):
     from pg_attribute where attrelid = 'odd'::regclass and attnum > 0 and attname <> 'small' order by attnum
     """
     assert await pair.there.fetch(shape) == await pair.here.fetch(shape)
-    fresh = "insert into odd (a, b, m, vc) values (1, now(), 'happy', 'abc') returning id, small, twice"
-    assert dict(await pair.there.fetchrow(fresh)) == {"id": 253, "small": 253, "twice": 6}
+    fresh = (
+        "insert into odd (a, b, m, vc) values (1, now(), 'happy', 'abc') returning id, small, twice, thrice"
+    )
+    assert dict(await pair.there.fetchrow(fresh)) == {"id": 253, "small": 253, "twice": 6, "thrice": 9}
+
+
+async def test_a_sequence_that_is_the_destinations_alone_goes_on_too_and_never_back(pair):
+    await pair.both("create table a (id int primary key); create table b (id int primary key)")
+    await pair.here.execute("insert into a values (7), (-3); insert into b values (7)")
+    await pair.there.execute("drop table a, b; create table a (id serial primary key, more int)")
+    await pair.there.execute("create table b (id int generated always as identity primary key)")
+    await pair.there.execute("select setval('b_id_seq', 100)")
+    assert (await pair.run())["equal"]
+    assert await pair.there.fetchval("insert into a default values returning id") == 8
+    assert await pair.there.fetchval("insert into b default values returning id") == 101
 
 
 async def test_names_that_need_quotes_are_names_and_nothing_else(pair):
@@ -422,6 +436,14 @@ async def test_a_table_without_a_primary_key_is_copied_once_as_a_whole(pair):
     assert await pair.count("log") == 3
 
 
+async def test_if_it_differs_later_the_run_is_given_up_as_no_other_could_mend_it(pair):
+    await pair.here.execute("create table log (line text); insert into log values ('a')")
+    await pair.run()
+    await pair.here.execute("insert into log values ('b')")
+    with pytest.raises(GiveUp, match=r"public\.log: 0 rows copied; 2 at the source, 1 at the destination"):
+        await pair.run(run_id="r2", fence="1-2")
+
+
 async def test_it_is_refused_where_rows_are_already(pair):
     await pair.both("create table log (line text); insert into log values ('a')")
     with pytest.raises(GiveUp, match=r"public\.log has no primary key, and new_db has rows in it already"):
@@ -447,6 +469,16 @@ async def test_of_a_whole_table_nothing_stays_if_it_is_not_copied_to_its_end(pai
     assert await pair.count("log") == 0
     monkeypatch.undo()
     assert (await pair.run(fence="1-2"))["equal"]
+
+
+@pytest.mark.parametrize("key", ["", " primary key"])
+async def test_what_the_destination_refuses_in_the_middle_fails_at_once_and_leaves_nothing_half(pair, key):
+    await pair.here.execute(f"create table log (n int{key}, line text)")
+    await pair.here.execute("insert into log select i, repeat('x', 1000) from generate_series(1, 20000) i")
+    await pair.there.execute(f"create table log (n int{key}, line text, check (n <> 2500))")
+    with pytest.raises(asyncpg.CheckViolationError):
+        await pair.run()
+    assert await pair.count("log") == (2000 if key else 0)
 
 
 # What is refused.
@@ -538,3 +570,38 @@ async def test_a_result_of_many_tables_stays_small(pair):
     result = await pair.run()
     assert (result["tables_count"], len(result["tables"])) == (60, 40)
     assert isinstance(returned(result), Returned)
+
+
+# In an executor.
+
+
+async def test_in_an_executor_a_cancelled_run_is_gone_on_with_by_the_next(pair, hall, tmp_path, monkeypatch):
+    (tmp_path / "sources.yaml").write_text(
+        "sources:\n"
+        + "".join(f"  {name}: {{kind: postgres, url: '{url}'}}\n" for name, url in pair.urls.items())
+    )
+    await customers(pair, 2_000)
+    batches, enough = [], asyncio.Event()
+    batch = copying.Copying._batch
+
+    async def until_enough(self, table):
+        if len(batches) == 5:
+            enough.set()
+            await asyncio.Event().wait()
+        batches.append(1)
+        return await batch(self, table)
+
+    monkeypatch.setattr(copying.Copying, "_batch", until_enough)
+    data = {"operation": "data_migration", "parameters": PARAMETERS | {"batch_size": 100}}
+    run = await hall.a_run(job_data=data)
+    first = hall.start(sources=str(tmp_path / "sources.yaml"), drain_seconds=0.1)
+    async with asyncio.timeout(20):
+        await enough.wait()
+    await hall.stop(first)
+    assert await pair.count("customers") == 500
+    monkeypatch.undo()
+    hall.start(sources=str(tmp_path / "sources.yaml"))
+    assert (await hall.ended(run, timeout_s=30)).status == "succeeded"
+    result = (await hall.events(run))[-1].change().event.result
+    assert (result["rows_copied"], result["equal"]) == (2_000, True)
+    assert await pair.count("customers") == 2_000

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from services.executor.handlers.data_migration.comparing import summary
 from services.executor.handlers.data_migration.copying import Copying
 from services.executor.handlers.data_migration.making import count_on, make_notes, prepare
-from services.executor.handlers.data_migration.sessions import session
+from services.executor.handlers.data_migration.sessions import session, transaction
 from services.executor.handlers.data_migration.sql import statement
 from services.executor.handlers.data_migration.tables import relation, tables_of
 from services.executor.handlers.data_migration.watermarks import Watermarks
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from shared.job_types.data_migration import DataMigration
 
 __all__ = ["MigrationDiffers", "migrate"]
+
+SNAPSHOT = "begin isolation level repeatable read read only"
 
 
 class MigrationDiffers(Exception):  # noqa: N818 - its name is what people read as the failure's class
@@ -57,7 +59,7 @@ async def migrate(run: Run, told: DataMigration, *, source: str, destination: st
         if await _identity(here) == await _identity(there):
             run.give_up(f"{told.source} and {told.destination} are the same database")
         await make_notes(there)
-        await stack.enter_async_context(here.transaction(isolation="repeatable_read", readonly=True))
+        await stack.enter_async_context(transaction(here, SNAPSHOT))
         return await _Migration(run, told, here, there).go()
 
 
@@ -88,7 +90,10 @@ class _Migration:
             done.append(await self._migrated(table, part=(place, len(tables))))
         different = [each for each in done if not each.equal]
         if different and self._told.on_difference == "fail":
-            raise MigrationDiffers("; ".join(map(_sentence, different[:LISTED_MAX])))
+            said = "; ".join(map(_sentence, different[:LISTED_MAX]))
+            if not any(table.key for table, each in zip(tables, done, strict=True) if not each.equal):
+                self._run.give_up(said)  # a table without a key is not copied again
+            raise MigrationDiffers(said)
         return Migrated(
             source=self._told.source,
             destination=self._told.destination,
@@ -108,9 +113,11 @@ class _Migration:
             self._run.progress((place + ratio) / count, message)
 
         mark = await self._copying.copy(table, self._told.destination, tell)
-        await count_on(self._to, table)
         there = await relation(self._to, table)
-        after = await summary(self._to, table, only=there is not None and there.kind == "r")
+        if there is None:
+            self._run.give_up(f"{table.title} was dropped in {self._told.destination} while it was copied")
+        await count_on(self._to, table, there)
+        after = await summary(self._to, table, only=there.kind == "r")
         equal = before == after
         await self._marks.settle(table, finished=equal or self._told.on_difference == "report")
         result = TableMigrated(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from services.executor.handlers.data_migration.sessions import transaction
 from services.executor.handlers.data_migration.sql import counted, execute, listed, quoted, statement
 from services.executor.handlers.data_migration.watermarks import WHOLE
 from shared.handlers import GiveUp
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 CHUNK = 64 * 1024  # bytes; rows come one by one, and are passed on in heaps
 CHUNKS_MAX = 16  # on their way: a slow destination slows the source down
 STAGE = "daybook_batch"
+LAST_WORDS_S = 2.0  # for a source that is told to stop; then its session is cut
 
 
 class Copying:
@@ -78,13 +80,13 @@ class Copying:
 
     async def _batch(self, table: Table) -> Mark | None:
         """Copy one batch; None if there are no more rows."""
-        async with self._to.transaction():
+        async with transaction(self._to):
             mark = await self._marks.hold(table)
             upto = await self._end_of_batch(table, mark.last_key)
             if upto is None:
                 return None
             query = statement(
-                "rows", columns=table.names, table=_read(table), between=_between(table, mark.last_key)
+                "rows", columns=table.names, table=_from(table), between=_between(table, mark.last_key)
             )
             read = await _piped(self._from, query, self._to, STAGE, columns=table.copied)
             copied = counted(
@@ -101,7 +103,7 @@ class Copying:
             "reach",
             texts=listed(f"{key}::text" for key in keys),
             keys=listed(f"t.{quoted(c.name)} as {key}" for c, key in zip(table.key, keys, strict=True)),
-            table=_read(table),
+            table=_from(table),
             after="true" if after is None else _compared(table, ">", "daybook.after"),
             order=listed(f"t.{quoted(column.name)}" for column in table.key),
             back=listed(f"{key} desc" for key in keys),
@@ -119,14 +121,14 @@ class Copying:
         """Copy a table that has no primary key, in one transaction."""
         if mark.last_key == WHOLE:
             return mark
-        async with self._to.transaction():
+        async with transaction(self._to):
             await self._marks.hold(table)
             if await self._to.fetchval(statement("any", table=table.sql)):
                 raise GiveUp(
                     f"{table.title} has no primary key, and {destination} has rows in it already: which of them came "
                     "from here can't be told; empty it there, or give it a primary key here"
                 )
-            query = statement("rows", columns=table.names, table=_read(table), between="true")
+            query = statement("rows", columns=table.names, table=_from(table), between="true")
             rows = await _piped(
                 self._from, query, self._to, table.name, columns=table.copied, schema=table.schema
             )
@@ -134,7 +136,7 @@ class Copying:
             return await self._marks.hold(table)
 
 
-def _read(table: Table) -> str:
+def _from(table: Table) -> str:
     return table.sql if table.whole else f"only {table.sql}"
 
 
@@ -164,30 +166,31 @@ async def _piped(
 ) -> int:
     """Have one server's COPY write into the other's; returns how many rows. As text: binary has oids of types."""
     pipe = _Pipe()
-
-    async def read() -> None:
-        await source.copy_from_query(query, output=pipe.write, format="text")
-        await pipe.end()
-
+    reading = asyncio.create_task(_read(source, query, pipe), name="migration reads")
     try:
-        async with asyncio.TaskGroup() as group:
-            group.create_task(read(), name="migration reads")
-            written = group.create_task(
-                destination.copy_to_table(
-                    table, schema_name=schema, columns=[c.name for c in columns], source=pipe, format="text"
-                ),
-                name="migration writes",
-            )
-    except BaseExceptionGroup as failures:
-        raise failures.exceptions[0] from None
-    return counted(written.result())
+        written = await destination.copy_to_table(
+            table, schema_name=schema, columns=[c.name for c in columns], source=pipe, format="text"
+        )
+    finally:
+        reading.cancel()
+        await asyncio.wait([reading], timeout=LAST_WORDS_S)
+    return counted(written)
+
+
+async def _read(source: asyncpg.Connection, query: str, pipe: _Pipe) -> None:
+    try:
+        await source.copy_from_query(query, output=pipe.write, format="text")
+    except Exception as error:  # noqa: BLE001 - who reads the pipe raises it
+        await pipe.end(error)
+    else:
+        await pipe.end()
 
 
 class _Pipe:
     """A short queue of bytes between two connections."""
 
     def __init__(self) -> None:
-        self._queue: asyncio.Queue[bytes] = asyncio.Queue(CHUNKS_MAX)
+        self._queue: asyncio.Queue[bytes | Exception | None] = asyncio.Queue(CHUNKS_MAX)
         self._heap = bytearray()
 
     async def write(self, data: bytes) -> None:
@@ -195,15 +198,17 @@ class _Pipe:
         if len(self._heap) >= CHUNK:
             await self._pass_on()
 
-    async def end(self) -> None:
+    async def end(self, error: Exception | None = None) -> None:
         if self._heap:
             await self._pass_on()
-        await self._queue.put(b"")
+        await self._queue.put(error)
 
     async def _pass_on(self) -> None:
         data, self._heap = bytes(self._heap), bytearray()
         await self._queue.put(data)
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        while data := await self._queue.get():
+        while isinstance(data := await self._queue.get(), bytes):
             yield data
+        if data is not None:
+            raise data

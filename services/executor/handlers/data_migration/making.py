@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
+from services.executor.handlers.data_migration.sessions import transaction
 from services.executor.handlers.data_migration.sql import execute, listed, quoted, statement
 from services.executor.handlers.data_migration.tables import columns_of, relation
 from shared.handlers import GiveUp
@@ -29,7 +30,7 @@ async def prepare(connection: asyncpg.Connection, table: Table, destination: str
     Raises:
         GiveUp: what is there doesn't fit, or it can't be made.
     """
-    async with connection.transaction():
+    async with transaction(connection):
         await connection.execute("select pg_catalog.pg_advisory_xact_lock($1)", NOTES_LOCK)
         there = await relation(connection, table)
         if there is None:
@@ -43,16 +44,17 @@ async def prepare(connection: asyncpg.Connection, table: Table, destination: str
 
 async def make_notes(connection: asyncpg.Connection) -> None:
     """Make the table of watermarks, if it isn't there: to make a schema is a right that not everyone has."""
-    async with connection.transaction():
+    async with transaction(connection):
         await connection.execute("select pg_catalog.pg_advisory_xact_lock($1)", NOTES_LOCK)
         if await connection.fetchval("select to_regclass('daybook_migration.watermarks')") is None:
             await connection.execute(statement("notes"))
 
 
-async def count_on(connection: asyncpg.Connection, table: Table) -> None:
+async def count_on(connection: asyncpg.Connection, table: Table, there: Relation) -> None:
     """Let sequences of the destination go on behind the numbers that were copied."""
-    for column in table.copied:
-        if column.identity:
+    copied = {column.name for column in table.copied}
+    for column in await columns_of(connection, there.oid):
+        if column.identity and column.name in copied:
             text = statement("count_on", column=quoted(column.name), table=table.sql)
             await execute(connection, text, table.sql, column.name)
 

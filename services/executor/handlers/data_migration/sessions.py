@@ -55,6 +55,21 @@ async def session(name: str, url: str) -> AsyncIterator[asyncpg.Connection]:
         connection.terminate()
 
 
+@contextlib.asynccontextmanager
+async def transaction(connection: asyncpg.Connection, begin: str = "begin") -> AsyncIterator[None]:
+    """A transaction, committed in the end. If anything goes wrong, the session is cut, and the server undoes it.
+
+    To ask for a rollback could wait for ever: for a server that is gone, or in the middle of a COPY.
+    """
+    await connection.execute(begin)
+    try:
+        yield
+    except BaseException:
+        connection.terminate()
+        raise
+    await connection.execute("commit")
+
+
 async def _connected(name: str, url: str) -> asyncpg.Connection:
     try:
         return await asyncpg.connect(url, timeout=CONNECT_S, server_settings=SETTINGS)
