@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import secrets
 from dataclasses import dataclass, replace
 
@@ -273,6 +274,8 @@ async def test_keys_are_followed_in_the_order_of_the_source_whatever_its_operato
         "public.nocase": 300,
     }
     assert result["equal"]
+    read = [int(message.split()[1]) for _, message in pair.told.progress_told]
+    assert max(after - before for before, after in itertools.pairwise(read)) == 7
 
 
 # Stopping and going on.

@@ -113,7 +113,7 @@ class Copying:
         return upto
 
     async def _reach_operators(self, table: Table) -> None:
-        """Let the source find the operators of the key's types: citext compared as text would skip rows."""
+        """Let the source find the operators of the key's types: citext compared as text uses no index."""
         schemas = listed(quoted(each) for each in dict.fromkeys(["pg_catalog", *(c.at for c in table.key)]))
         await self._from.execute("select pg_catalog.set_config('search_path', $1, true)", schemas)
 
