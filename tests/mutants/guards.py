@@ -804,7 +804,7 @@ GUARDS = (
     ),
     Guard(
         name="migration-mark",
-        protects="a batch and the watermark that tells of it are one transaction",
+        protects="a start goes on where the last one has stopped",
         file="services/executor/handlers/data_migration/statements/begin.sql",
         text=" then null else w.last_key end",
         instead=" then null end",
