@@ -3,8 +3,11 @@
 import asyncio
 import contextlib
 import itertools
+import json
 import secrets
+import sys
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import asyncpg
 import pytest
@@ -20,6 +23,7 @@ from shared.job_types.catalog import Source
 from shared.job_types.secrets import SecretRef
 from shared.testing import a_told_run, resources
 
+ROOT = Path(__file__).parents[2]
 PARAMETERS = {"source": "legacy_db", "destination": "new_db", "batch_size": 1000}
 
 
@@ -243,6 +247,17 @@ async def test_tables_that_others_refer_to_come_first(pair):
     assert (await pair.run(batch_size=10))["equal"]
 
 
+async def test_tables_that_refer_to_each_other_in_a_circle_are_copied_too(pair):
+    await pair.here.execute("""
+    create table b (id int primary key, other int);
+    create table a (id int primary key references b);
+    alter table b add foreign key (other) references a;
+    insert into b values (1, null); insert into a values (1); update b set other = 1;
+    """)
+    result = await pair.run()
+    assert (result["tables_count"], result["equal"]) == (2, True)
+
+
 async def test_a_partitioned_table_is_copied_as_one_and_inheritance_does_not_double_rows(pair):
     await pair.here.execute("""
     create table parts (id int primary key) partition by range (id);
@@ -328,6 +343,43 @@ async def test_after_many_kills_in_any_place_no_row_is_missing_and_none_is_there
         "public.customers": 3_000,
         "public.log": 3_000,
     }
+
+
+KILLED = """
+import asyncio, json, sys
+from dataclasses import replace
+from services.executor.handlers import custom
+from shared.job_types.catalog import Source
+from shared.testing import a_told_run, resources
+
+class Loud:
+    def log(self, text): pass
+    def progress(self, ratio, message): print(message, flush=True)
+
+urls, parameters = json.loads(sys.argv[1])
+run = a_told_run(operation="data_migration", parameters=parameters)
+sources = {name: Source(name=name, kind="postgres", url=url) for name, url in urls.items()}
+asyncio.run(custom.handle(replace(run, run_id="r1", reporter=Loud()), resources(sources=sources)))
+"""
+
+
+async def test_after_a_kill_9_the_next_start_goes_on(pair):
+    await customers(pair)
+    told = json.dumps([pair.urls, PARAMETERS | {"batch_size": 100}])
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", KILLED, told, stdout=asyncio.subprocess.PIPE, cwd=ROOT
+    )
+    async with asyncio.timeout(60):
+        async for line in process.stdout:
+            if b": 1,700 of" in line:
+                process.kill()
+                break
+        await process.wait()
+    result = await pair.run(fence="1-2")
+    assert (result["rows_copied"], result["equal"]) == (10_000, True)
+    first = int(pair.told.progress_told[0][1].split()[1].replace(",", ""))
+    assert 1_700 <= first < 10_000
+    assert await pair.count("customers") == 10_000
 
 
 async def test_another_run_goes_on_too_and_counts_its_own_rows(pair):
