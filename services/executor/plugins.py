@@ -61,6 +61,9 @@ class Handlers:
     def __getitem__(self, job_type: str) -> Handler:
         return self._types[job_type]
 
+    def __setitem__(self, job_type: str, handler: Handler) -> None:
+        self._types[job_type] = handler
+
     def of(self, job_type: str, job_data: Mapping[str, Any]) -> Handler | None:
         """Who works on this data; None if nobody here does."""
         if job_type == CUSTOM.name and (operation := self._operations.get(str(job_data.get(CUSTOM.tag)))):
