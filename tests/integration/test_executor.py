@@ -619,9 +619,7 @@ async def test_a_blocking_handler_that_outlasts_the_drain_is_killed_and_handed_b
     pid_file = tmp_path / "pid"
     run = await hall.a_run(job_type="nap", job_data={"pid_file": str(pid_file)})
     executor = hall.start(drain_seconds=0.1)
-    executor._worker.handlers["nap"] = Handler(
-        call=import_module("plugin_for_tests").nap, blocking=True
-    )
+    executor._worker.handlers["nap"] = Handler(call=import_module("plugin_for_tests").nap, blocking=True)
     pid = int(await wait_until(lambda: pid_file.exists() and pid_file.read_text(), "it naps"))
     await hall.stop(executor)
     assert (await hall.types(run))[-2:] == ["RunInterrupted", "RunQueued"]
