@@ -283,13 +283,15 @@ async def test_keys_are_followed_in_the_order_of_the_source_whatever_its_operato
     create table nocase (k ext.citext primary key);
     insert into nocase select (case when i % 2 = 0 then upper('k' || i) else 'k' || i end)::ext.citext
     from generate_series(1, 300) i;
+    create table said (t regtype); insert into said values ('ext.citext'), ('int'), ('ext.citext[]');
     """)
     result = await pair.run(batch_size=7)
     assert {each["table"]: each["rows_copied"] for each in result["tables"]} == {
         "public.nocase": 300,
+        "public.said": 3,
     }
     assert result["equal"]
-    read = [int(message.split()[1]) for _, message in pair.told.progress_told]
+    read = [int(message.split()[1]) for _, message in pair.told.progress_told if "nocase" in message]
     assert max(after - before for before, after in itertools.pairwise(read)) == 7
 
 

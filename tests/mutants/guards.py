@@ -814,7 +814,7 @@ GUARDS = (
         name="migration-order",
         protects="keys are compared by the operators of their own type, so that batches stay small",
         file="services/executor/handlers/data_migration/copying.py",
-        text="        await self._reach_operators(table)\n",
+        text="        await self._search(column.at for column in table.key)\n",
         instead="",
         tests=_in(
             "test_data_migration",

@@ -16,7 +16,7 @@ from services.executor.handlers.data_migration.watermarks import WHOLE
 from shared.handlers import GiveUp
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterable
 
     import asyncpg
 
@@ -68,7 +68,7 @@ class Copying:
             return mark
         if not table.key:
             return await self._whole(table, destination, mark)
-        await self._reach_operators(table)
+        await self._search(column.at for column in table.key)
         columns = listed(f"{quoted(column.name)} {column.plain}" for column in table.copied)
         await execute(self._to, statement("unstage"))
         await execute(self._to, statement("stage", columns=columns))
@@ -76,6 +76,7 @@ class Copying:
         while (further := await self._batch(table)) is not None:
             mark = further
             tell(mark.rows_read)
+        await self._search(())
         return mark
 
     async def _batch(self, table: Table) -> Mark | None:
@@ -112,10 +113,13 @@ class Copying:
         await self._from.execute(statement("window"), after, upto)
         return upto
 
-    async def _reach_operators(self, table: Table) -> None:
-        """Let the source find the operators of the key's types: citext compared as text uses no index."""
-        schemas = listed(quoted(each) for each in dict.fromkeys(["pg_catalog", *(c.at for c in table.key)]))
-        await self._from.execute("select pg_catalog.set_config('search_path', $1, true)", schemas)
+    async def _search(self, schemas: Iterable[str]) -> None:
+        """Let the source find the operators of a key's types: citext compared as text uses no index.
+
+        For all else nothing is searched: what is spelled then has its schema before it.
+        """
+        path = listed(map(quoted, dict.fromkeys(["pg_catalog", *schemas])))
+        await self._from.execute("select pg_catalog.set_config('search_path', $1, true)", path)
 
     async def _whole(self, table: Table, destination: str, mark: Mark) -> Mark:
         """Copy a table that has no primary key, in one transaction."""
