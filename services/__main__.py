@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from shared.eventlog.decider import Decider
     from shared.eventlog.log import EventLog
     from shared.eventlog.unit import Committed, Unit
+    from shared.job_types import Catalog, Known
     from shared.lease import Share
     from shared.loop import Stop
     from shared.settings import Settings
@@ -96,7 +97,13 @@ def up(**options: Any) -> None:
     """Run the whole system on this machine: servers, four services, one Ctrl-C."""
     from services.up import Up  # noqa: PLC0415
 
-    sys.exit(Up(settings_of(options, "up")).run())
+    told = settings_of(options, "up")
+    if told.handlers:
+        try:
+            _installed(told)
+        except Fatal as why:  # said once, before servers and four services start
+            sys.exit(f"daybook up: {why}")
+    sys.exit(Up(told).run())
 
 
 @main.command()
@@ -105,7 +112,6 @@ def api() -> None:
 
     async def serve(frame: Frame, stop: Stop) -> None:
         from services.api.service import Api, listening_socket  # noqa: PLC0415
-        from shared.job_types import installed  # noqa: PLC0415
         from shared.readmodel.database import LISTS, connect_pool  # noqa: PLC0415
 
         told = frame.settings
@@ -123,7 +129,8 @@ def api() -> None:
             subscriber=frame.blocking,
             pool=frame.pool,
             lists=lists,
-            known=installed(),
+            known=_installed(told),
+            catalog=_offered(told),
             settings=told,
             metrics=frame.metrics,
             health=frame.health,
@@ -169,15 +176,16 @@ def executor(**options: Any) -> None:
     """Run handlers."""
 
     async def serve(frame: Frame, stop: Stop) -> None:
+        from services.executor.resources import of_settings  # noqa: PLC0415
         from services.executor.service import Executor  # noqa: PLC0415
-        from shared.job_types import installed  # noqa: PLC0415
 
         service = Executor(
             log=frame.log,
             decider=frame.decider,
             settings=frame.settings,
             redis_url=_needed(frame.settings.redis_url, "DAYBOOK_REDIS_URL"),
-            known=installed(),
+            known=_installed(frame.settings),
+            resources=of_settings(frame.settings, _offered(frame.settings)),
             metrics=frame.metrics,
             health=frame.health,
         )
@@ -355,6 +363,35 @@ async def _let_go(pool: asyncpg.Pool, *clients: Redis) -> None:
     for client in clients:
         with contextlib.suppress(Exception):
             await client.aclose()
+
+
+def _installed(told: Settings) -> Known:
+    """The job types there are.
+
+    Raises:
+        Fatal: a module of DAYBOOK_HANDLERS can't serve.
+    """
+    from shared.job_types import installed  # noqa: PLC0415
+    from shared.job_types.plugins import BadModule  # noqa: PLC0415
+
+    try:
+        return installed(told.handlers)
+    except BadModule as why:
+        raise Fatal(str(why)) from why
+
+
+def _offered(told: Settings) -> Catalog:
+    """What jobs may use here.
+
+    Raises:
+        Fatal: the file of sources is wrong.
+    """
+    from shared.job_types.catalog import BadSources, catalog_of  # noqa: PLC0415
+
+    try:
+        return catalog_of(told)
+    except BadSources as wrong:
+        raise Fatal(str(wrong)) from wrong
 
 
 def _needed(value: str | None, name: str) -> str:

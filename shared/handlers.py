@@ -7,6 +7,10 @@ name is the job type; nothing of Daybook needs to be imported:
 [project.entry-points."daybook.handlers"]
 thumbnail = "my_package.jobs:thumbnail"
 ```
+or, without a package, by the mapping `HANDLERS` of a module that DAYBOOK_HANDLERS names (`HANDLERS = {"thumbnail":
+thumbnail}`). It is an operation of the job type `custom` as well: `{"operation": "thumbnail", "parameters": {…}}`, of
+which it is told the parameters as its `job_data`, and its own name as `job_type`.
+
 ```python
 async def thumbnail(run):
     return {"made": await make(run.job_data["source"])}
@@ -28,6 +32,8 @@ async def thumbnail(run):
 While it works a handler may tell how far it is (`run.progress`) and what it does (`run.log`, or simply `logging`:
 both are kept with the attempt, the last 64 KB of them). `run.retry_in` and `run.give_up` end the attempt, and say what
 comes next: they raise, so let what they raise pass.
+
+`shared.testing.run_handler` calls a handler by these rules in a test, without a server.
 """
 
 from __future__ import annotations

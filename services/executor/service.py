@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from services.executor.claims import Claim
     from services.executor.heartbeat import Found
+    from services.executor.resources import Resources
     from shared.eventlog.decider import Decider
     from shared.eventlog.log import EventLog
     from shared.job_types import Known
@@ -59,9 +60,10 @@ class Executor:
     Args:
         log: opened.
         decider: over `log`.
-        settings: concurrency, queues, lease_seconds, drain_seconds, files_roots.
+        settings: concurrency, queues, lease_seconds, drain_seconds.
         redis_url: for connections of its own: bells, heartbeats.
         known: the job types that are installed.
+        resources: what our handlers work with.
         metrics: of the process.
         health: gets the probes `claim`, `heartbeat`.
         name: of the worker; None makes one.
@@ -76,6 +78,7 @@ class Executor:
         settings: Settings,
         redis_url: str,
         known: Known,
+        resources: Resources,
         metrics: Metrics,
         health: Health,
         name: str | None = None,
@@ -102,7 +105,8 @@ class Executor:
             decider=decider,
             claims=self._claims,
             heartbeat=self._heartbeat,
-            handlers=handlers(known, files_roots=settings.files_roots),
+            handlers=handlers(known, resources, modules=settings.handlers),
+            secrets=resources.secrets,
             pool=Pool(
                 processes=min(settings.concurrency, max(2, os.cpu_count() or 1)),
                 log_level=settings.log_level,

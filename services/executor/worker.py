@@ -13,13 +13,14 @@ from services.executor.notebook import Notebook
 from shared import handlers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from datetime import datetime
 
     from services.executor.claims import Claims
     from services.executor.heartbeat import Heartbeat
-    from services.executor.plugins import Handler
+    from services.executor.plugins import Handlers
     from services.executor.pool import Pool
+    from services.executor.secrets import Secrets
     from services.executor.tally import Tally
     from shared.domain.run import Run
     from shared.eventlog.decider import Decided, Decider
@@ -40,7 +41,8 @@ class Worker:
     decider: Decider
     claims: Claims
     heartbeat: Heartbeat
-    handlers: Mapping[str, Handler]
+    handlers: Handlers
+    secrets: Secrets
     pool: Pool
     tally: Tally
     draw: Callable[[], float]

@@ -103,6 +103,40 @@ async def test_a_cleanup_task_really_deletes_in_a_process_of_its_own(hall, tmp_p
     assert not (tmp_path / "old").exists()
 
 
+async def test_a_handler_is_an_operation_of_custom_too_and_told_the_same(hall):
+    told = []
+
+    async def handler(run):
+        told.append(run)
+        return {"type": run.job_type, **run.job_data}
+
+    hall.handlers["thumbnail"] = handler
+    job_data = {"operation": "thumbnail", "parameters": {"width": 3}}
+    run = await hall.a_run(job_type="custom", job_data=job_data)
+    bare = await hall.a_run(job_type="custom", job_data={"operation": "thumbnail"})
+    hall.start()
+    state = await hall.ended(run)
+    assert (await hall.events(run))[-1].change().event.result == {"type": "thumbnail", "width": 3}
+    assert state.spec.job_data == job_data
+    await hall.ended(bare)
+    assert (await hall.events(bare))[-1].change().event.result == {"type": "thumbnail"}
+    assert [each.run_id for each in told] == [run, bare]
+
+
+async def test_a_handler_called_like_an_operation_of_ours_does_not_take_its_place(hall):
+    async def handler(_):
+        return {"mine": True}
+
+    hall.handlers["echo"] = handler
+    ours = await hall.a_run(job_type="custom", job_data={"operation": "echo", "parameters": {"a": 1}})
+    theirs = await hall.a_run(job_type="echo", job_data={})
+    hall.start()
+    await hall.ended(ours)
+    await hall.ended(theirs)
+    assert (await hall.events(ours))[-1].change().event.result == {"a": 1}
+    assert (await hall.events(theirs))[-1].change().event.result == {"mine": True}
+
+
 async def test_a_result_that_cant_be_kept_fails_the_attempt(hall):
     async def handler(_):
         return {"x": float("nan")}

@@ -1,12 +1,17 @@
 """A third-party package with handlers, really installed: its job types are there, and its handlers run."""
 
+import ast
 import json
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
+
+from tests.plugins.wheel import EXAMPLE, install
 
 NAME = "daybook_plugin_for_tests"
 PACKAGE = Path(__file__).parents[1] / "plugins"
@@ -19,6 +24,7 @@ from services.executor.notebook import Notebook
 from services.executor.outcome import returned
 from services.executor.plugins import handlers
 from services.executor.pool import Pool
+from services.executor.resources import Resources
 from shared import job_types
 from shared.handlers import Run
 
@@ -34,7 +40,7 @@ def faults(job_data):
         return [fault.pointer for fault in refusal.faults]
 
 async def main():
-    found = handlers(known, files_roots=())
+    found = handlers(known, Resources())
     shouted = await found["shout"].call(run("shout", {"text": "hey"}))
     pool = Pool(processes=1, log_level="INFO", log_format="json")
     notebook = Notebook(print)
@@ -68,17 +74,7 @@ def seen(tmp_path_factory):
     """What a process with the package installed finds."""
     folder = tmp_path_factory.mktemp("plugin")
     site = folder / "site"
-    install = [
-        "pip",
-        "install",
-        "--quiet",
-        "--no-index",
-        "--no-deps",
-        "--target",
-        str(site),
-        str(a_wheel(folder)),
-    ]
-    subprocess.run([sys.executable, "-m", *install], check=True)
+    install(a_wheel(folder), site)
     script = folder / "look.py"
     script.write_text(LOOK)
     done = subprocess.run(
@@ -119,3 +115,44 @@ def test_a_plain_function_of_a_plugin_runs_in_a_process_of_its_own(seen):
     assert seen["blocking"]
     assert seen["crunched"]["sum"] == 45
     assert seen["crunched"]["pid"] != seen["pid"]
+
+
+# The README's ten lines.
+
+
+def readme_blocks():
+    section = (
+        (ROOT / "README.md").read_text().partition("## Write your own in ten lines")[2].partition("\n## ")[0]
+    )
+    return re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+
+
+def test_the_example_of_the_readme_is_the_package_that_is_tested():
+    shown, tested = ast.parse(readme_blocks()[0]), ast.parse((EXAMPLE / "my_jobs.py").read_text())
+    assert ast.dump(shown) == ast.dump(tested)
+
+
+def test_the_test_of_the_readme_passes_as_it_stands_and_fails_where_the_handler_does(tmp_path):
+    handler, test = readme_blocks()
+    (tmp_path / "test_my_jobs.py").write_text(test)
+    for text, status in ((handler, 0), (handler.replace("len(", "7 + len("), 1)):
+        (tmp_path / "my_jobs.py").write_text(text)
+        done = subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "pytest",
+                "-q",
+                "-p",
+                "no:cacheprovider",
+                "--rootdir",
+                tmp_path,
+                "test_my_jobs.py",
+            ],
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == status, done.stdout + done.stderr

@@ -1,0 +1,2 @@
+-- Whether a table has any row.
+select exists (select from {table})
