@@ -7,21 +7,12 @@ import re
 VALUE_MAX = 4_096
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
 _VALUE = re.compile(r"[\x21-\x7e](?:[\x20-\x7e\t]*[\x21-\x7e])?|")
-_OF_THE_CONNECTION = [
-    "connection",
-    "keep-alive",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "expect",
-    "http2-settings",
-    "proxy-authenticate",
-    "proxy-authorization",
-]
+_OF_THE_CONNECTION = (
+    "connection keep-alive proxy-connection te trailer transfer-encoding upgrade expect http2-settings "
+    "proxy-authenticate proxy-authorization"
+)
 _NOT_A_JOBS = {
-    **dict.fromkeys(_OF_THE_CONNECTION, "is about the connection, which is not the job's"),
+    **dict.fromkeys(_OF_THE_CONNECTION.split(), "is about the connection, which is not the job's"),
     "host": "follows from url",
     "content-length": "follows from the body",
     "accept-encoding": "is not the job's: answers are read plain or as gzip",
