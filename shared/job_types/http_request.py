@@ -24,6 +24,7 @@ TIMEOUT_S = 30.0
 SIGNATURE_HEADER = "webhook-signature"
 SIGNED_HEADERS = ("webhook-id", "webhook-timestamp")
 _STATUS_CLASS = re.compile(r"[2-5]xx")
+_NO_SIGNATURE = frozenset({*SIGNED_HEADERS, "authorization", "accept", "content-type", "user-agent"})
 _BODILESS = ("GET", "HEAD")
 
 
@@ -40,10 +41,12 @@ def _text_or_secret(value: Any) -> str | SecretRef:
     raise ValueError(f"is neither text nor a secret; for a secret {HOW}")
 
 
-def _query_value(value: Any) -> str | int | float | bool | SecretRef:
-    if isinstance(value, bool | int | float):
-        return value
-    return _text_or_secret(value)
+def _query_value(value: Any) -> Any:
+    return [_one_value(each) for each in value] if isinstance(value, list) else _one_value(value)
+
+
+def _one_value(value: Any) -> str | int | float | SecretRef:
+    return value if isinstance(value, bool | int | float) else _text_or_secret(value)
 
 
 def _status(value: Any) -> int | str:
@@ -55,6 +58,8 @@ def _status(value: Any) -> int | str:
 
 
 def _written(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_written(each) for each in value]
     return {KEY: value.name} if isinstance(value, SecretRef) else value
 
 
@@ -63,9 +68,10 @@ TextOrSecret = Annotated[
     PlainValidator(_text_or_secret, json_schema_input_type=str | SecretRef),
     PlainSerializer(_written),
 ]
+_One = str | int | float | bool | SecretRef
 QueryValue = Annotated[
     Any,
-    PlainValidator(_query_value, json_schema_input_type=str | int | float | bool | SecretRef),
+    PlainValidator(_query_value, json_schema_input_type=_One | list[_One]),
     PlainSerializer(_written),
 ]
 Status = Annotated[Any, PlainValidator(_status, json_schema_input_type=int | str)]
@@ -128,7 +134,7 @@ class HttpRequest(Strict):
     method: Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"] = "GET"
     url: Annotated[str, Field(min_length=1), AfterValidator(_url)]
     headers: dict[str, TextOrSecret] = Field(default_factory=dict, max_length=50)
-    query: dict[str, QueryValue | list[QueryValue]] = Field(default_factory=dict, max_length=100)
+    query: dict[str, QueryValue] = Field(default_factory=dict, max_length=100)
     json_: Any = Field(default=None, alias="json")
     body: TextOrSecret = ""
     auth: Auth | None = None
@@ -193,8 +199,16 @@ def check(request: HttpRequest, catalog: Catalog) -> Iterable[Fault]:
         for detail in _header_faults(name, value, taken | seen):
             yield Fault(pointer=pointer, detail=detail)
         seen.add(name.lower())
-    if request.signing is not None and (fault := name_fault(request.signing.header)):
-        yield Fault(pointer="#/job_data/signing/header", detail=fault)
+    if request.signing is not None:
+        for detail in _signature_faults(request.signing.header):
+            yield Fault(pointer="#/job_data/signing/header", detail=detail)
+
+
+def _signature_faults(name: str) -> Iterable[str]:
+    if fault := name_fault(name):
+        yield fault
+    if name.lower() in _NO_SIGNATURE:
+        yield "is a header with a meaning of its own"
 
 
 def _taken(request: HttpRequest) -> set[str]:

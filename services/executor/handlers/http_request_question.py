@@ -12,6 +12,7 @@ from urllib.parse import urlencode, urljoin
 
 from services.executor.web import Question, UnfitRequest
 from services.executor.webhook_signature import BadKey, signature
+from shared.job_types.http_headers import value_fault
 from shared.job_types.secrets import Revealed
 from shared.job_types.web_address import BadUrl, WebAddress, parse, with_query
 
@@ -55,6 +56,9 @@ def question_of(request: HttpRequest, run_id: str, mask: Mask) -> Question:
         headers["authorization"] = _authorization(request.auth, mask)
     if request.signing is not None:
         headers |= _signed(request.signing, run_id, content or b"")
+    for name, value in headers.items():
+        if fault := value_fault(value):  # of what has been put together here: the model's are checked
+            raise UnfitRequest(f"the header {name} {fault}")
     return Question(method=request.method, address=_address(request), headers=headers, content=content)
 
 
