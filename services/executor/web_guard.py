@@ -117,7 +117,13 @@ async def look_up(name: str) -> Sequence[Address]:
     found: Future[list[Address]] = loop.create_future()
     if not _lookups.acquire(blocking=False):
         raise NameNotFound(f"{LOOKUPS_MAX} other names are being looked up, {name} is not")
-    threading.Thread(target=_look_up, args=(name, loop, found), name=f"look up {name}", daemon=True).start()
+    try:
+        threading.Thread(
+            target=_look_up, args=(name, loop, found), name=f"look up {name}", daemon=True
+        ).start()
+    except RuntimeError as error:  # no thread is to be had
+        _lookups.release()
+        raise NameNotFound(f"{name} can't be looked up: {error}") from None
     return await found
 
 
