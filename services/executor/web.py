@@ -195,9 +195,8 @@ class _Unpacking:
 
     def _unpacked(self, gzip: zlib._Decompress, chunk: bytes) -> bytes:
         try:
-            return gzip.decompress(
-                chunk, READ_MAX + 1 - self._size
-            )  # 0 would mean no limit: `full` comes before
+            # Never 0, which would mean no limit: who is full is given nothing more.
+            return gzip.decompress(chunk, READ_MAX + 1 - self._size)
         except zlib.error:
             self._unreadable = True
             return b""

@@ -18,6 +18,10 @@ def _job(**changes):
     return {"json": {name: value for name, value in (JOB | changes).items() if value is not ...}}
 
 
+def _asks(url="https://example.com/", **data):
+    return {"json": {"name": "asks", "job_type": "http_request", "job_data": {"url": url} | data}}
+
+
 def _raw(text, **headers):
     return {"data": text if isinstance(text, bytes) else text.encode(), "headers": JSON | headers}
 
@@ -72,6 +76,13 @@ BODIES = {
     "path outside the roots": (
         {"json": CLEANUP | {"job_data": CLEAN | {"path": "/etc"}}}, 422, "invalid", "#/job_data/path",
     ),
+    "private address": (_asks("http://169.254.169.254/latest/"), 422, "invalid", "#/job_data/url"),
+    "private address in disguise": (_asks("http://[::ffff:127.0.0.1]/"), 422, "invalid", "#/job_data/url"),
+    "this machine": (_asks("http://localhost.:6379/"), 422, "invalid", "#/job_data/url"),
+    "a header that breaks": (
+        _asks(headers={"X-A": "b\r\nX-C: d"}), 422, "invalid", "#/job_data/headers/X-A",
+    ),
+    "a secret that stands there": (_asks(auth={"bearer": "abc"}), 422, "invalid", "#/job_data/auth/bearer"),
     "bad cron": (_job(cron_expression="61 * * * *"), 422, "invalid", "#/cron_expression"),
     "seven fields": (_job(cron_expression="0 0 0 1 1 * 2030"), 422, "invalid", "#/cron_expression"),
     "never": (_job(cron_expression="0 0 30 2 *"), 422, "invalid", "#/cron_expression"),

@@ -257,7 +257,6 @@ async def test_a_gzip_bomb_is_not_unpacked(monkeypatch):
         result = await ask(site.url)
     assert result["truncated"]
     assert sum(unpacked) <= web.READ_MAX + 1
-    assert result["bytes"] < len(bomb)
 
 
 async def test_an_endless_answer_is_read_to_a_limit():
