@@ -6,6 +6,7 @@ beyond READ_MAX bytes is not read, and what its gzip holds beyond that not unpac
 
 from __future__ import annotations
 
+import os
 import ssl
 import zlib
 from dataclasses import dataclass
@@ -14,10 +15,10 @@ from typing import TYPE_CHECKING, Self
 
 import httpcore
 
-from services.executor.web_guard import Guard, NameNotFound, NotPublic, Resolve, look_up
+from services.executor.web_guard import CONNECT_S, Guard, NameNotFound, NotPublic, Resolve, look_up
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterator, Mapping
     from pathlib import Path
     from types import TracebackType
 
@@ -109,7 +110,7 @@ class Web:
         await self._pool.aclose()
 
     async def ask(self, question: Question) -> Answer:
-        """Send the request, and read its answer. There is no timeout here: the caller has one, for all of it.
+        """Send the request, and read its answer; the caller has the timeout, but for connecting.
 
         Raises:
             NotPublic: see there, and the others; of these another attempt mends NameNotFound, NotConnected and
@@ -124,6 +125,7 @@ class Web:
                 ),
                 headers=[("host", address.authority), *question.headers.items()],
                 content=question.content,
+                extensions={"timeout": {"connect": CONNECT_S}},
             ) as response:
                 return await _read(response)
         except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
@@ -138,7 +140,10 @@ class Web:
 def _trust(ca_file: Path | None) -> ssl.SSLContext:
     context = httpcore.default_ssl_context()
     if ca_file is not None:
-        context.load_verify_locations(ca_file)
+        try:
+            context.load_verify_locations(ca_file)
+        except OSError as error:  # ssl.SSLError is one, too; neither says which file
+            raise OSError(f"DAYBOOK_HTTP_CA_FILE {ca_file} can't be read: {error}") from error
     return context
 
 
@@ -203,14 +208,21 @@ class _Unpacking:
 
 
 def _unconnected(authority: str, error: Exception) -> NotConnected | UntrustedCertificate:
-    cause: BaseException | None = error
-    while cause is not None:
+    for cause in _causes(error):
         if isinstance(cause, ssl.SSLCertVerificationError):
             return UntrustedCertificate(
                 f"the certificate of {authority} is not trusted: {cause.verify_message}"
             )
-        cause = cause.__cause__ or cause.__context__
+        if isinstance(cause, OSError) and not isinstance(cause, ssl.SSLError) and cause.errno:
+            return NotConnected(f"{authority} can't be reached: {os.strerror(cause.errno)}")
     return NotConnected(f"{authority} can't be reached: {_said(error) or 'it does not answer'}")
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__ or cause.__context__
 
 
 def _said(error: Exception) -> str:

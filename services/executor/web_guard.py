@@ -23,9 +23,12 @@ from shared.job_types.web_address import Address, Network, reachable
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop, Future
 
-CONNECT_S = 10.0  # to one address: the next may be quicker
+CONNECT_S = 10.0  # to one address, or to TLS at it: the next may be quicker
 TRIED_MAX = 4  # addresses of a name
-LOOKUPS_MAX = 32  # threads of this process that wait for a resolver
+LOOKUPS_MAX = (
+    128  # threads of this process that wait for a resolver: more than an executor has slots by default
+)
+LOOK_AGAIN_S = 0.02  # for a free one
 
 Resolve = Callable[[str], Awaitable[Sequence[Address]]]
 _lookups = threading.BoundedSemaphore(LOOKUPS_MAX)
@@ -115,8 +118,8 @@ async def look_up(name: str) -> Sequence[Address]:
     """
     loop = asyncio.get_running_loop()
     found: Future[list[Address]] = loop.create_future()
-    if not _lookups.acquire(blocking=False):
-        raise NameNotFound(f"{LOOKUPS_MAX} other names are being looked up, {name} is not")
+    while not _lookups.acquire(blocking=False):  # noqa: ASYNC110 - threads of all loops share it
+        await asyncio.sleep(LOOK_AGAIN_S)
     try:
         threading.Thread(
             target=_look_up, args=(name, loop, found), name=f"look up {name}", daemon=True

@@ -7,8 +7,10 @@ from ipaddress import ip_network
 
 import pytest
 
-from services.executor import web_guard
-from services.executor.web_guard import LOOKUPS_MAX, NameNotFound, look_up
+from services.executor import web, web_guard
+from services.executor.web import NotConnected
+from services.executor.web_guard import NameNotFound, look_up
+from services.executor.webhook_signature import signature
 from shared.handlers import GiveUp
 from shared.testing import wait_until
 from tests.integration.web_kit import LOOPBACK, Authority, answer, ask, names, serving
@@ -69,6 +71,13 @@ async def test_what_the_operator_allows_is_reached_by_its_name():
     assert site.heard[0].headers["host"] == f"intern.example:{site.port}"
 
 
+@pytest.mark.skipif(not socket.has_ipv6, reason="this machine has no IPv6")
+async def test_an_ipv6_address_is_asked_in_brackets():
+    async with serving(answer(200, b"six"), host="::1") as site:
+        result = await ask(f"http://[::1]:{site.port}/", networks=networks("::1/128"))
+    assert (result["body"], site.heard[0].headers["host"]) == ("six", f"[::1]:{site.port}")
+
+
 async def test_a_name_without_an_address_is_retried():
     with pytest.raises(NameNotFound):
         await ask("http://nobody.example/", resolve=names(nobody=[]))
@@ -125,7 +134,7 @@ async def test_the_machines_own_resolver_is_asked():
         await look_up("no-such-name.invalid")
 
 
-async def test_a_silent_resolver_holds_up_neither_others_nor_the_timeout(monkeypatch):
+async def test_a_silent_resolver_holds_up_neither_the_timeout_nor_those_with_a_thread(monkeypatch):
     silent, really = threading.Event(), socket.getaddrinfo
 
     def getaddrinfo(host, *args, **options):
@@ -134,17 +143,19 @@ async def test_a_silent_resolver_holds_up_neither_others_nor_the_timeout(monkeyp
         return really("127.0.0.1" if host.endswith(".example") else host, *args, **options)
 
     monkeypatch.setattr(web_guard.socket, "getaddrinfo", getaddrinfo)
+    monkeypatch.setattr(web_guard, "_lookups", threading.BoundedSemaphore(2))
     try:
-        with pytest.raises(TimeoutError, match=r"did not answer within 0.2 s"):
+        with pytest.raises(TimeoutError, match=r"did not answer within 0\.2 s"):
             await ask("http://silent.example/", timeout_seconds=0.2)
-        stuck = [asyncio.create_task(look_up("silent.example")) for _ in range(LOOKUPS_MAX - 1)]
-        await wait_until(lambda: not web_guard._lookups._value, "all threads wait")
-        with pytest.raises(NameNotFound, match="are being looked up"):
-            await look_up("quick.example")
+        assert [str(each) for each in await look_up("quick.example")] == ["127.0.0.1"]
+        stuck = asyncio.create_task(look_up("silent.example"))
+        await wait_until(lambda: not web_guard._lookups._value, "both threads wait")
+        waits = asyncio.create_task(look_up("quick.example"))
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(waits), 0.2)
     finally:
         silent.set()
-    await asyncio.gather(*stuck)
-    assert [str(each) for each in await look_up("quick.example")] == ["127.0.0.1"]
+    assert [str(each) for each in await waits] == [str(each) for each in await stuck] == ["127.0.0.1"]
 
 
 # Redirects.
@@ -269,6 +280,21 @@ async def test_a_body_with_a_secret_stays_with_its_server(body):
     assert other.connections == 0
 
 
+@pytest.mark.parametrize(("status", "signed"), [(303, b""), (307, b"text")])
+async def test_what_a_redirect_makes_of_the_request_is_signed(status, signed):
+    def say(heard):
+        return answer() if heard.target == "/end" else answer(status, location="/end")
+
+    async with serving(say) as site:
+        signing = {"key": {"$secret": "KEY"}}
+        await ask(
+            site.url, secrets={"KEY": "k"}, method="POST", body="text", signing=signing, follow_redirects=True
+        )
+    sent = site.heard[1].headers
+    told = {"message_id": "run-1", "timestamp": int(sent["webhook-timestamp"]), "body": signed}
+    assert (site.heard[1].body, sent["webhook-signature"]) == (signed, signature("k", **told))
+
+
 # TLS.
 
 
@@ -307,6 +333,31 @@ async def test_a_certificate_that_is_not_right_is_given_up(authority, name, days
                 ca_file=authority.file if trusted else None,
             )
     assert site.heard == []
+
+
+async def test_a_file_of_certificates_that_is_none_is_named(tmp_path):
+    (tmp_path / "none.pem").write_text("none")
+    for file in (tmp_path / "none.pem", tmp_path / "missing.pem"):
+        with pytest.raises(OSError, match=f"DAYBOOK_HTTP_CA_FILE {file} can't be read"):
+            await ask("https://127.0.0.1:9999/", ca_file=file)
+
+
+async def test_a_server_that_speaks_no_tls_is_retried():
+    async def plain(_, writer):
+        writer.write(answer(400))
+        writer.close()
+
+    async with await asyncio.start_server(plain, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(NotConnected, match="can't be reached"):
+            await ask(f"https://127.0.0.1:{port}/")
+
+
+async def test_a_server_that_says_nothing_to_tls_is_not_waited_for_long(monkeypatch):
+    monkeypatch.setattr(web, "CONNECT_S", 0.1)
+    async with serving(answer()) as site:
+        with pytest.raises(NotConnected, match="it does not answer"):
+            await ask(site.url.replace("http:", "https:"), timeout_seconds=10)
 
 
 async def test_a_redirect_does_not_lead_from_tls_to_plain_http(authority):

@@ -111,7 +111,9 @@ class _Exchange:
 
     def _fail(self, question: Question, answer: Answer) -> None:
         """End the attempt, as the status asks for."""
-        reason = f"{question.address.shown} answered {answer.status}{said(answer, self._mask)}"
+        reason = f"{question.address.shown} answered {answer.status}"
+        if self._request.store_response:
+            reason += said(answer, self._mask)
         if answer.status in REDIRECTS and not self._request.follow_redirects:
             reason += f" (it leads on to {kept_headers(answer).get('location', 'nowhere')}: follow_redirects is off)"
         again = AGAIN.get(answer.status)

@@ -73,7 +73,7 @@ def redirected(question: Question, answer: Answer, request: HttpRequest) -> Ques
         raise RedirectRefused(f"{question.address.shown} leads on to plain http, {address.shown}")
     onward = replace(question, address=address)
     if question.method != "HEAD" and answer.status not in _KEEP_METHOD:
-        onward = _as_get(onward, answer.status)
+        onward = _as_get(onward, answer.status, request.signing)
     if question.address.same_origin(address):
         return onward
     if onward.content and _holds_secrets(request.json_ if request.has_json else request.body):
@@ -83,12 +83,14 @@ def redirected(question: Question, answer: Answer, request: HttpRequest) -> Ques
     return replace(onward, headers=_for_others(onward.headers))
 
 
-def _as_get(question: Question, status: int) -> Question:
-    """The method that browsers go on with: GET for what is elsewhere, and instead of POST."""
+def _as_get(question: Question, status: int, signing: Signing | None) -> Question:
+    """The method that browsers go on with: GET for what is elsewhere, and instead of POST; signed anew."""
     if status != _SEE_OTHER and question.method != "POST":
         return question
-    unsigned = {name: value for name, value in question.headers.items() if name != "content-type"}
-    return replace(question, method="GET", content=None, headers=unsigned)
+    headers = {name: value for name, value in question.headers.items() if name != "content-type"}
+    if signing is not None and signing.header.lower() in headers:
+        headers |= _signed(signing, headers["webhook-id"], b"")
+    return replace(question, method="GET", content=None, headers=headers)
 
 
 def _for_others(headers: Mapping[str, str]) -> Mapping[str, str]:
