@@ -199,7 +199,9 @@ def _in_ascii(host: str) -> str:
     import idna  # noqa: PLC0415 - its tables take 20 ms and few need them
 
     try:
-        return idna.encode(host, uts46=True).decode()
+        return idna.encode(
+            host.lower()
+        ).decode()  # IDNA 2008, without the mappings that differ from reader to reader
     except (idna.IDNAError, UnicodeError):
         raise BadUrl("has a host that is no international name") from None
 
