@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Self
 import httpcore
 
 from services.executor.web_guard import CONNECT_S, Guard, NameNotFound, NotPublic, Resolve, look_up
+from shared.handlers import GiveUp
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -40,11 +41,11 @@ class BrokenAnswer(ConnectionError):  # noqa: N818 - likewise
     """The connection broke before the answer was whole, or what came was no HTTP."""
 
 
-class UntrustedCertificate(Exception):  # noqa: N818 - likewise
+class UntrustedCertificate(GiveUp):
     """The server's certificate is not for this host, has expired, or nobody trusted has signed it."""
 
 
-class UnfitRequest(ValueError):  # noqa: N818 - likewise
+class UnfitRequest(GiveUp):
     """The request can't be sent as it is."""
 
 

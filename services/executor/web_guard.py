@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import httpcore
 
 from shared import logs
+from shared.handlers import GiveUp
 from shared.job_types.web_address import Address, Network, reachable
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ Resolve = Callable[[str], Awaitable[Sequence[Address]]]
 _lookups = threading.BoundedSemaphore(LOOKUPS_MAX)
 
 
-class NotPublic(Exception):  # noqa: N818 - its name is what people read as the failure's class
+class NotPublic(GiveUp):
     """The host is, or has, an address that is not public and in none of DAYBOOK_HTTP_NETWORKS."""
 
 

@@ -245,8 +245,9 @@ HTTP_REQUEST = JobType(
         "(NotConnected), hangs up or speaks no HTTP (BrokenAnswer), or takes too long (TimeoutError)"
     ),
     given_up=(
-        "any other status that is not expected; an address that is not public; a certificate that isn't trusted; a "
-        "redirect that isn't followed: to plain http, to a body's leak, or the sixth; a header or key that its "
-        "secret makes unfit; an argument that the executor finds wrong"
+        "any other status that is not expected (UnexpectedStatus); an address that is not public (NotPublic); a "
+        "certificate that is not trusted (UntrustedCertificate); a redirect to plain http, with a secret in the body "
+        "to another server, to no good URL, or the sixth (RedirectRefused); a secret that its header or signature "
+        "can't take (UnfitRequest); SecretMissing"
     ),
 )

@@ -8,10 +8,11 @@ from ipaddress import ip_network
 import pytest
 
 from services.executor import web, web_guard
-from services.executor.web import NotConnected
+from services.executor.handlers.http_request_answer import UnexpectedStatus
+from services.executor.handlers.http_request_question import RedirectRefused
+from services.executor.web import NotConnected, NotPublic, UnfitRequest, UntrustedCertificate
 from services.executor.web_guard import NameNotFound, look_up
 from services.executor.webhook_signature import signature
-from shared.handlers import GiveUp
 from shared.testing import wait_until
 from tests.integration.web_kit import LOOPBACK, Authority, answer, ask, names, serving
 
@@ -31,7 +32,7 @@ def networks(*texts):
 )
 async def test_a_server_of_this_machine_is_not_asked(host):
     async with serving(answer(200, b"treasure")) as treasure:
-        with pytest.raises(GiveUp, match="not public"):
+        with pytest.raises(UnfitRequest, match="not public"):
             await ask(f"http://{host}:{treasure.port}/", networks=())
     assert treasure.connections == 0
 
@@ -45,13 +46,13 @@ async def test_a_server_of_this_machine_is_not_asked(host):
 )  # fmt: skip
 async def test_a_name_that_leads_inward_is_refused_after_it_was_looked_up(address):
     async with serving(answer(200, b"treasure")) as treasure:
-        with pytest.raises(GiveUp, match=r"NotPublic: evil.example leads to an address that is not public"):
+        with pytest.raises(NotPublic, match=r"evil.example leads to an address that is not public"):
             await ask(f"http://evil.example:{treasure.port}/", networks=(), resolve=names(evil=[address]))
     assert treasure.connections == 0
 
 
 async def test_a_refusal_tells_no_address(caplog):
-    with pytest.raises(GiveUp) as refused:
+    with pytest.raises(NotPublic) as refused:
         await ask("http://intern.example/", networks=(), resolve=names(intern=["10.20.30.40"]))
     assert "10.20" not in str(refused.value)
 
@@ -59,7 +60,7 @@ async def test_a_refusal_tells_no_address(caplog):
 async def test_one_inward_address_among_public_ones_spoils_all():
     mixed = names(evil=["127.0.0.2", "127.0.0.1"])
     async with serving(answer(200, b"treasure")) as treasure:
-        with pytest.raises(GiveUp, match="NotPublic"):
+        with pytest.raises(NotPublic):
             await ask(f"http://evil.example:{treasure.port}/", networks=networks(*ONE), resolve=mixed)
     assert treasure.connections == 0
 
@@ -103,7 +104,7 @@ async def test_a_resolver_that_changes_its_answer_leads_nowhere(monkeypatch):
         monkeypatch.setattr(socket, "getaddrinfo", rebinding)
         url = f"http://rebind.example:{allowed.port}/"
         assert (await ask(url, networks=networks(*ONE)))["body"] == "allowed"
-        with pytest.raises(GiveUp, match="NotPublic"):  # the next attempt looks it up anew, and judges anew
+        with pytest.raises(NotPublic):  # the next attempt looks it up anew, and judges anew
             await ask(url, networks=networks(*ONE))
     assert asked == ["rebind.example"] * 2
     assert (allowed.connections, treasure.connections) == (1, 0)
@@ -118,7 +119,7 @@ async def test_a_redirect_to_the_same_name_is_judged_anew_when_it_connects_anew(
         serving(answer(200, b"treasure"), port=allowed.port) as treasure,
     ):
         rebinding = names(rebind=[["127.0.0.2"], ["127.0.0.1"]])
-        with pytest.raises(GiveUp, match="NotPublic"):
+        with pytest.raises(NotPublic):
             await ask(
                 f"http://rebind.example:{allowed.port}/",
                 networks=networks(*ONE),
@@ -163,7 +164,9 @@ async def test_a_silent_resolver_holds_up_neither_the_timeout_nor_those_with_a_t
 
 async def test_a_redirect_is_not_followed_unless_the_job_says_so():
     async with serving(answer(302, location="/there?t=1")) as site:
-        with pytest.raises(GiveUp, match=r"answered 302 .*leads on to /there: follow_redirects is off"):
+        with pytest.raises(
+            UnexpectedStatus, match=r"answered 302 .*leads on to /there: follow_redirects is off"
+        ):
             await ask(site.url)
     assert len(site.heard) == 1
 
@@ -199,7 +202,7 @@ async def test_five_redirects_are_followed_and_no_sixth():
         end = 5
         assert (await ask(f"{site.url}/0", follow_redirects=True))["redirects"] == 5
         end = 6
-        with pytest.raises(GiveUp, match="more than 5 times"):
+        with pytest.raises(RedirectRefused, match="more than 5 times"):
             await ask(f"{site.url}/0", follow_redirects=True)
 
 
@@ -216,7 +219,7 @@ async def test_a_redirect_does_not_lead_inward(location):
     async with serving(answer(200, b"treasure")) as treasure:
         lead = answer(302, location=location.format(port=treasure.port))
         async with serving(lead, host="127.0.0.2") as allowed:
-            with pytest.raises(GiveUp, match=r"NotPublic|RedirectRefused"):
+            with pytest.raises((NotPublic, RedirectRefused)):
                 await ask(
                     allowed.url,
                     networks=networks(*ONE),
@@ -275,7 +278,7 @@ async def test_to_the_same_server_all_goes_along():
 @pytest.mark.parametrize("body", [{"json": {"a": [{"$secret": "KEY"}]}}, {"body": {"$secret": "KEY"}}])
 async def test_a_body_with_a_secret_stays_with_its_server(body):
     async with serving(answer()) as other, serving(answer(308, location=other.url)) as site:
-        with pytest.raises(GiveUp, match="the body holds a secret"):
+        with pytest.raises(RedirectRefused, match="the body holds a secret"):
             await ask(site.url, secrets={"KEY": "k-1234"}, method="POST", follow_redirects=True, **body)
     assert other.connections == 0
 
@@ -326,7 +329,7 @@ async def test_an_address_may_have_a_certificate_too(authority):
 )
 async def test_a_certificate_that_is_not_right_is_given_up(authority, name, days, trusted):
     async with serving(answer(), tls=authority.tls(name, days=days)) as site:
-        with pytest.raises(GiveUp, match=r"UntrustedCertificate: the certificate of shop.example"):
+        with pytest.raises(UntrustedCertificate, match=r"the certificate of shop.example"):
             await ask(
                 f"https://shop.example:{site.port}/",
                 resolve=names(shop=["127.0.0.1"]),
@@ -364,6 +367,6 @@ async def test_a_redirect_does_not_lead_from_tls_to_plain_http(authority):
     async with serving(answer(), host="127.0.0.1") as plain:
         lead = answer(302, location=plain.url)
         async with serving(lead, tls=authority.tls("127.0.0.1")) as site:
-            with pytest.raises(GiveUp, match="plain http"):
+            with pytest.raises(RedirectRefused, match="plain http"):
                 await ask(site.url, ca_file=authority.file, follow_redirects=True)
     assert plain.connections == 0

@@ -14,8 +14,14 @@ from functools import partial
 import pytest
 
 from services.executor import web
-from services.executor.handlers.http_request_answer import NotNow, ServerError, TooManyRequests
-from services.executor.web import BrokenAnswer, NotConnected
+from services.executor.handlers.http_request_answer import (
+    NotNow,
+    ServerError,
+    TooManyRequests,
+    UnexpectedStatus,
+)
+from services.executor.handlers.http_request_question import RedirectRefused
+from services.executor.web import BrokenAnswer, NotConnected, UnfitRequest
 from shared.domain.retry import RetryPolicy
 from shared.handlers import GiveUp, RetryIn
 from shared.job_types.http_request import HttpResult
@@ -113,10 +119,10 @@ async def test_a_bearer_token_is_sent():
 @pytest.mark.parametrize("value", ["a\r\nX-Evil: 1", "a\nb", "a\x00", "ä", "x" * 4_097])
 async def test_a_secret_that_would_break_a_header_is_given_up_and_not_shown(value):
     async with serving(answer()) as site:
-        with pytest.raises(GiveUp, match="#/job_data/headers/X-A") as refused:
+        with pytest.raises(UnfitRequest, match="#/job_data/headers/X-A") as refused:
             await ask(site.url, secrets={"KEY": value}, headers={"X-A": {"$secret": "KEY"}})
         assert value not in str(refused.value)
-        with pytest.raises(GiveUp):
+        with pytest.raises(UnfitRequest):
             await ask(site.url, secrets={"KEY": value}, auth={"bearer": {"$secret": "KEY"}})
     assert site.connections == 0
 
@@ -136,7 +142,7 @@ async def test_the_server_can_check_the_signature(data):
 
 
 async def test_a_key_that_is_none_is_given_up():
-    with pytest.raises(GiveUp, match="base64"):
+    with pytest.raises(UnfitRequest, match="base64"):
         await ask(
             "http://127.0.0.1:9999",
             secrets={"K": "whsec_?"},
@@ -155,7 +161,7 @@ async def test_proxies_of_the_environment_are_not_asked(monkeypatch):
 
 async def test_cookies_do_not_go_from_one_request_to_the_next():
     async with serving(answer(302, location="/b", set_cookie="a=b")) as site:
-        with pytest.raises(GiveUp):
+        with pytest.raises(RedirectRefused):
             await ask(site.url, follow_redirects=True)
     assert not any("cookie" in heard.headers for heard in site.heard)
 
@@ -183,8 +189,9 @@ async def test_what_may_be_better_next_time_is_raised_by_name(status, failure):
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 410, 418, 422, 301, 302, 304])
 async def test_what_another_attempt_would_not_mend_is_given_up(status):
     async with serving(answer(status, b"" if status == 304 else b"no such order", location="/x?t=1")) as site:
-        with pytest.raises(GiveUp, match=f"answered {status}"):
+        with pytest.raises(UnexpectedStatus, match=f"answered {status}") as refused:
             await ask(site.url)
+    assert isinstance(refused.value, GiveUp)
     assert len(site.heard) == 1
 
 
@@ -200,7 +207,7 @@ async def test_a_job_says_which_statuses_are_good(expected, status, good):
         if good:
             assert (await ask(site.url, expected_statuses=expected))["status"] == status
         else:
-            with pytest.raises(GiveUp):
+            with pytest.raises(UnexpectedStatus):
                 await ask(site.url, expected_statuses=expected)
 
 
@@ -366,7 +373,7 @@ async def test_what_a_server_repeats_of_secrets_is_masked():
     notes = Notes()
     async with serving(echo) as site:
         result = await ask(site.url, secrets=secrets, expected_statuses=[400], notes=notes, **data)
-        with pytest.raises(GiveUp) as refused:
+        with pytest.raises(UnexpectedStatus) as refused:
             await ask(site.url, secrets=secrets, notes=notes, **data)
     sent = site.heard[0].headers["authorization"].removeprefix("Basic ")
     for text in (result["body"], str(refused.value), *notes.lines):

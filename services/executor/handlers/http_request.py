@@ -8,16 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from services.executor.handlers.http_request_answer import AGAIN, kept_headers, retry_after_s, said, stored
+from services.executor.handlers.http_request_answer import (
+    AGAIN,
+    UnexpectedStatus,
+    kept_headers,
+    retry_after_s,
+    said,
+    stored,
+)
 from services.executor.handlers.http_request_question import (
     REDIRECTS,
     RedirectRefused,
     question_of,
     redirected,
 )
-from services.executor.web import NotPublic, UnfitRequest, UntrustedCertificate, Web
+from services.executor.web import UnfitRequest, Web
 from services.executor.web_guard import Resolve, look_up
 from shared.job_types.http_request import REDIRECTS_MAX, HttpRequest, check
 from shared.job_types.web_address import parse
@@ -37,7 +44,8 @@ async def handle(run: Run, resources: Resources, *, resolve: Resolve = look_up) 
         resolve: the addresses of a name.
 
     Raises:
-        GiveUp: another attempt would not mend it: see `JobType.given_up`.
+        GiveUp: NotPublic, UntrustedCertificate, RedirectRefused, UnfitRequest or UnexpectedStatus: another attempt
+            would not mend it.
         RetryIn: the server said when.
         TimeoutError: the exchange took longer than the request may.
         ConnectionError: NameNotFound, NotConnected or BrokenAnswer.
@@ -46,11 +54,8 @@ async def handle(run: Run, resources: Resources, *, resolve: Resolve = look_up) 
     resources.secrets.mask.found_in(run.job_data)
     request = HttpRequest.model_validate(run.job_data)
     if faults := list(check(request, resources.catalog)):
-        run.give_up("; ".join(f"{fault.pointer}: {fault.detail}" for fault in faults))
-    try:
-        return await _Exchange(run, request, resources).result(resolve)
-    except (NotPublic, UntrustedCertificate, RedirectRefused, UnfitRequest):
-        run.give_up()
+        raise UnfitRequest("; ".join(f"{fault.pointer}: {fault.detail}" for fault in faults))
+    return await _Exchange(run, request, resources).result(resolve)
 
 
 class _Exchange:
@@ -109,7 +114,7 @@ class _Exchange:
         follows = self._request.follow_redirects and answer.status in REDIRECTS
         return follows and not self._request.expects(answer.status)
 
-    def _fail(self, question: Question, answer: Answer) -> None:
+    def _fail(self, question: Question, answer: Answer) -> NoReturn:
         """End the attempt, as the status asks for."""
         reason = f"{question.address.shown} answered {answer.status}"
         if self._request.store_response:
@@ -118,7 +123,7 @@ class _Exchange:
             reason += f" (it leads on to {kept_headers(answer).get('location', 'nowhere')}: follow_redirects is off)"
         again = AGAIN.get(answer.status)
         if again is None:
-            self._run.give_up(reason)
+            raise UnexpectedStatus(reason)
         wait_s = retry_after_s(answer)
         if wait_s is not None:
             self._run.retry_in(wait_s, f"{again.__name__}: {reason}; asked to wait {wait_s:.0f} s")

@@ -9,6 +9,7 @@ from email.message import Message
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
+from shared.handlers import GiveUp
 from shared.job_types.http_request import RETRY_AFTER_MAX_S, STORED_MAX
 
 if TYPE_CHECKING:
@@ -50,6 +51,10 @@ class TooManyRequests(Exception):  # noqa: N818 - likewise
 
 class ServerError(Exception):
     """5xx: something is wrong at the server."""
+
+
+class UnexpectedStatus(GiveUp):
+    """The server has answered, with a status that is not expected and that another attempt would not change."""
 
 
 AGAIN: dict[int, type[Exception]] = {408: NotNow, 425: NotNow, 429: TooManyRequests} | dict.fromkeys(

@@ -12,6 +12,7 @@ from urllib.parse import urlencode, urljoin
 
 from services.executor.web import Question, UnfitRequest
 from services.executor.webhook_signature import BadKey, signature
+from shared.handlers import GiveUp
 from shared.job_types.http_headers import value_fault
 from shared.job_types.secrets import Revealed
 from shared.job_types.web_address import BadUrl, WebAddress, parse, with_query
@@ -32,7 +33,7 @@ _GO_ALONG = frozenset(
 _NO_URL = re.compile(r"[\x00-\x20\x7f\\]")  # urljoin would drop some of them
 
 
-class RedirectRefused(Exception):  # noqa: N818 - its name is what people read as the failure's class
+class RedirectRefused(GiveUp):
     """The answer leads on to where the request must not go."""
 
 
