@@ -6,6 +6,7 @@ beyond READ_MAX bytes is not read, and what its gzip holds beyond that not unpac
 
 from __future__ import annotations
 
+import asyncio
 import os
 import ssl
 import zlib
@@ -98,11 +99,14 @@ class Web:
         ca_file: Path | None = None,
         resolve: Resolve = look_up,
     ) -> None:
-        self._pool = httpcore.AsyncConnectionPool(
-            ssl_context=_trust(ca_file), network_backend=Guard(networks, resolve)
-        )
+        self._guard = Guard(networks, resolve)
+        self._ca_file = ca_file
+        self._pool: httpcore.AsyncConnectionPool
 
     async def __aenter__(self) -> Self:
+        # The first time some hundred certificates are read: not on the loop.
+        trust = await asyncio.to_thread(_trust, self._ca_file)
+        self._pool = httpcore.AsyncConnectionPool(ssl_context=trust, network_backend=self._guard)
         return self
 
     async def __aexit__(
@@ -133,8 +137,8 @@ class Web:
             raise _unconnected(address.authority, error) from error
         except (httpcore.NetworkError, httpcore.RemoteProtocolError, httpcore.TimeoutException) as error:
             raise BrokenAnswer(f"{address.authority} broke off: {_said(error) or 'it hung up'}") from error
-        except httpcore.LocalProtocolError as error:
-            raise UnfitRequest(f"the request can't be sent: {error}") from None
+        except httpcore.LocalProtocolError:  # its message may show a header
+            raise UnfitRequest("the request can't be sent: it would be no HTTP") from None
 
 
 @lru_cache(maxsize=4)
