@@ -172,11 +172,14 @@ async def test_two_runs_hide_their_own_secrets_and_not_each_others(hall, monkeyp
 async def test_what_a_handler_reveals_in_its_process_is_masked_there(capfd):
     capture()
     pool = Pool(processes=1, log_level="INFO", log_format="json")
-    notebook = Notebook(print)
+    notebook = Notebook((progress := []).append)
     told = resources(secrets=Secrets(environ={"DAYBOOK_SECRET__OTHER": "only-the-child-knows"}))
     call = partial(blocking_calls.tell_what_resources_reveal, told)
     try:
         outcome = await pool.call(call, a_told_run(name="OTHER"), notebook, timeout_s=30, context={})
+        failed = await pool.call(
+            call, a_told_run(name="OTHER", raises=True), Notebook(print), timeout_s=30, context={}
+        )
         again = await pool.call(
             blocking_calls.carry_out,
             a_told_run(program="run.log('only-the-child-knows')"),
@@ -188,6 +191,8 @@ async def test_what_a_handler_reveals_in_its_process_is_masked_there(capfd):
         pool.stop()
         pool.close()
     assert outcome == Returned(result={"said": "result ***"})
+    assert failed.error.message == "raised ***"
+    assert progress == ['{"ratio": 0.5, "message": "progress ***"}']
     assert "log ***" in notebook.output().text
     assert "only-the-child-knows" not in notebook.output().text + capfd.readouterr().err
     assert again == Returned(result=None)
