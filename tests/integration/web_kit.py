@@ -125,8 +125,9 @@ async def ask(
     run = a_told_run("http_request", **kept.revealed({"url": url} | data))
     run = replace(run, run_id=run_id, reporter=notes or Nobody())
     offered = resources(secrets=kept, http_networks=networks, http_ca_file=ca_file)
-    options = {} if resolve is None else {"resolve": resolve}
-    return await http_request.handle(run, offered, **options)
+    if resolve is None:
+        return await http_request.handle(run, offered)
+    return await http_request.ask(run, offered, resolve=resolve)
 
 
 # Certificates.

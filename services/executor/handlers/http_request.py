@@ -35,7 +35,12 @@ if TYPE_CHECKING:
     from shared.handlers import Run
 
 
-async def handle(run: Run, resources: Resources, *, resolve: Resolve = look_up) -> dict[str, Any]:
+async def handle(run: Run, resources: Resources) -> dict[str, Any]:
+    """Ask by this machine's resolver; returns what HttpResult describes."""
+    return await ask(run, resources, resolve=look_up)
+
+
+async def ask(run: Run, resources: Resources, *, resolve: Resolve) -> dict[str, Any]:
     """Ask; returns what HttpResult describes.
 
     Args:
