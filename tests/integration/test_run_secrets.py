@@ -7,6 +7,7 @@ from functools import partial
 
 import pytest
 
+from services.executor import attempt
 from services.executor.handlers import custom
 from services.executor.notebook import Notebook, capture
 from services.executor.outcome import Returned
@@ -127,6 +128,18 @@ async def test_a_secret_that_is_missing_gives_the_run_up_before_its_handler_is_c
     error = (await hall.events(run))[-1].change().event.error
     assert error.class_ == "SecretMissing"
     assert "DAYBOOK_SECRET__ELSEWHERE" in error.message
+
+
+async def test_secrets_on_a_disk_that_hangs_fail_the_attempt(hall, monkeypatch):
+    hangs = threading.Event()
+    monkeypatch.setattr(attempt, "REVEALED_WITHIN_S", 0.1)
+    monkeypatch.setattr(Secrets, "_looked_up", lambda *_: hangs.wait(20))
+    run = await hall.a_run_of(handler, job_data={"secret": REFERENCE}, retry=NO_RETRIES)
+    hall.start()
+    state = await hall.ended(run)
+    hangs.set()
+    assert state.status == "failed"
+    assert (await hall.events(run))[-1].change().event.error.class_ == "TimeoutError"
 
 
 async def test_a_secret_that_was_changed_is_used_by_the_next_attempt(hall, tmp_path):
