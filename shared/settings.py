@@ -302,6 +302,11 @@ class Settings(BaseSettings):
         "private networks that http_request may reach, comma separated; none if not set",
         "networks or addresses of your own (10.0.0.0/8, ::1), not everybody's",
     )
+    http_ca_file: AbsolutePath | None = _setting(
+        None,
+        "certificates (PEM) that http_request trusts beside the public ones; it has no way to trust without",
+        "an absolute path",
+    )
     smtp_url: SmtpUrl | None = _setting(
         None,
         "the server that takes mail",

@@ -104,6 +104,7 @@ class Catalog:
         templates: the operator's, by name below this directory.
         allow_sql: jobs may bring SQL of their own.
         http_networks: private networks that http_request may reach.
+        http_ca_file: certificates (PEM) that it trusts beside the public ones.
     """
 
     files_roots: tuple[Path, ...] = ()
@@ -112,6 +113,7 @@ class Catalog:
     templates: Path | None = None
     allow_sql: bool = False
     http_networks: tuple[Network, ...] = ()
+    http_ca_file: Path | None = None
 
     @property
     def roots(self) -> str:
@@ -171,6 +173,8 @@ class Told(Protocol):
     def allow_sql(self) -> bool: ...  # noqa: D102
     @property
     def http_networks(self) -> tuple[Network, ...]: ...  # noqa: D102
+    @property
+    def http_ca_file(self) -> Path | None: ...  # noqa: D102
 
 
 def catalog_of(settings: Told) -> Catalog:
@@ -189,6 +193,7 @@ def catalog_of(settings: Told) -> Catalog:
         templates=settings.templates_dir,
         allow_sql=settings.allow_sql,
         http_networks=settings.http_networks,
+        http_ca_file=settings.http_ca_file,
     )
 
 

@@ -18,6 +18,10 @@ def _job(**changes):
     return {"json": {name: value for name, value in (JOB | changes).items() if value is not ...}}
 
 
+def _asks(url="https://example.com/", **data):
+    return {"json": {"name": "asks", "job_type": "http_request", "job_data": {"url": url} | data}}
+
+
 def _raw(text, **headers):
     return {"data": text if isinstance(text, bytes) else text.encode(), "headers": JSON | headers}
 
@@ -63,7 +67,7 @@ BODIES = {
     "unknown field": (_job(**{"na/me": 1}), 422, "invalid", "#/na~1me"),
     "read only field": (_job(status="paused"), 422, "invalid", "#/status"),
     "unknown type": (_job(job_type="nothing"), 422, "invalid", "#/job_type"),
-    "a type of later": (_job(job_type="http_request"), 422, "not-available-yet", "#/job_type"),
+    "a type of later": (_job(job_type="report_generation"), 422, "not-available-yet", "#/job_type"),
     "unknown operation": (_job(job_data={"operation": "dance"}), 422, "invalid", "#/job_data/operation"),
     "data of another type": (_job(job_data=[]), 422, "invalid", "#/job_data"),
     "large data": (
@@ -72,6 +76,13 @@ BODIES = {
     "path outside the roots": (
         {"json": CLEANUP | {"job_data": CLEAN | {"path": "/etc"}}}, 422, "invalid", "#/job_data/path",
     ),
+    "private address": (_asks("http://169.254.169.254/latest/"), 422, "invalid", "#/job_data/url"),
+    "private address in disguise": (_asks("http://[::ffff:127.0.0.1]/"), 422, "invalid", "#/job_data/url"),
+    "this machine": (_asks("http://localhost.:6379/"), 422, "invalid", "#/job_data/url"),
+    "a header that breaks": (
+        _asks(headers={"X-A": "b\r\nX-C: d"}), 422, "invalid", "#/job_data/headers/X-A",
+    ),
+    "a secret that stands there": (_asks(auth={"bearer": "abc"}), 422, "invalid", "#/job_data/auth/bearer"),
     "bad cron": (_job(cron_expression="61 * * * *"), 422, "invalid", "#/cron_expression"),
     "seven fields": (_job(cron_expression="0 0 0 1 1 * 2030"), 422, "invalid", "#/cron_expression"),
     "never": (_job(cron_expression="0 0 30 2 *"), 422, "invalid", "#/cron_expression"),
