@@ -92,7 +92,8 @@ class Post:
     def _authenticate(self, server, session, envelope, mechanism, auth_data):  # noqa: ARG002
         self.logins.append(auth_data.login.decode())
         good = auth_data.login.decode() == USER and auth_data.password.decode() == PASSWORD
-        return AuthResult(success=good, handled=not good and "AUTH" in self.says, message=self.says.get("AUTH"))
+        said = None if good else self.says.get("AUTH")
+        return AuthResult(success=good, handled=False, message=said, auth_data=auth_data)
 
     def _said(self, *keys):
         for key in keys:
