@@ -35,14 +35,15 @@ async def _trouble(client: httpx.AsyncClient, api: str) -> str | None:
     return None if answer.status_code == HTTPStatus.OK else answer.text
 
 
-def banner(endpoints: Endpoints, data_dir: DataDir) -> str:
-    """Return the addresses, for people; those with passwords stay in the file."""
+def banner(endpoints: Endpoints, data_dir: DataDir, *, catches: bool) -> str:
+    """Return the addresses, for people; those with passwords stay in the file; `catches`: jobs' mail is kept here."""
     pages = [f"{name} {each.ops}/metrics" for name, each in endpoints.services.items() if each.ops]
     lines = {
         "API": f"{endpoints.api}/api/v1",
         "Docs": f"{endpoints.api}/docs/",
         "Health": f"{endpoints.api}/health",
         "Metrics": "\n              ".join(pages),
+        **({"Mail": f"{endpoints.api}/dev/mail (what jobs mail is kept there)"} if catches else {}),
         "Data": f"{data_dir.path} (endpoints.json has every address)",
     }
     told = "\n".join(f"    {what:<9} {where}" for what, where in lines.items())

@@ -112,6 +112,7 @@ class Up:
             database_url=servers.database_url,
             api=api,
             command=self._command,
+            mail=servers.mail,
         )
 
     async def _migrate(self, surroundings: Surroundings) -> None:
@@ -136,7 +137,11 @@ class Up:
         lives = [child.keep() for child in children]
         try:
             async with asyncio.TaskGroup() as group:
-                others = (servers.keep(), roster.keep(), self._announce(roster, children))
+                others = (
+                    servers.keep(),
+                    roster.keep(),
+                    self._announce(roster, children, catches=bool(servers.mail)),
+                )
                 tasks = [group.create_task(each) for each in (*lives, *others)]
                 await self._stop.wait()
                 for task in tasks:
@@ -144,14 +149,14 @@ class Up:
         finally:
             await self._end(children)
 
-    async def _announce(self, roster: Roster, children: Sequence[Child]) -> None:
+    async def _announce(self, roster: Roster, children: Sequence[Child], *, catches: bool) -> None:
         await healthy(roster.endpoints().api, self._say)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(REPORT_S):
                 await roster.complete.wait()
         for child in children:
             child.prove()
-        self._say(banner(roster.endpoints(), self._data_dir))
+        self._say(banner(roster.endpoints(), self._data_dir, catches=catches))
 
     async def _end(self, children: Sequence[Child]) -> None:
         """End the services, the projector after the others."""
