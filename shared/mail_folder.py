@@ -69,7 +69,9 @@ class MailFolder:
     def names(self) -> list[str]:
         """Of the messages there are, the newest first; none if the directory isn't there."""
         with contextlib.suppress(OSError):
-            return sorted(filter(_NAME.fullmatch, os.listdir(self.path)), reverse=True)
+            return sorted(
+                (each.name for each in self.path.iterdir() if _NAME.fullmatch(each.name)), reverse=True
+            )
         return []
 
     def read(self, name: str, most: int = MESSAGE_BYTES_MAX + _ROOM) -> bytes | None:

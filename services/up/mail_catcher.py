@@ -38,6 +38,11 @@ class MailCatcher:
             "DAYBOOK_MAIL_DIR": str(self._folder.path),
         }
 
+    @property
+    def line(self) -> str:
+        """What a person should know."""
+        return f"what jobs mail goes no further: /dev/mail shows it, {self._folder.path} keeps it"
+
     async def start(self) -> None:
         """Listen.
 
