@@ -85,6 +85,13 @@ class MailFolder:
         with os.fdopen(descriptor, "rb") as file:
             return file.read(most) if stat.S_ISREG(os.fstat(descriptor).st_mode) else None
 
+    def size(self, name: str) -> int:
+        """Of a message, in bytes; 0 if there is none of this name."""
+        try:
+            return (self.path / name).lstat().st_size if _NAME.fullmatch(name) else 0
+        except OSError:
+            return 0
+
 
 def received_at(name: str) -> datetime:
     """When the message of this name came, aware UTC."""

@@ -34,6 +34,7 @@ from services.api.responses import (
     TokenView,
 )
 from services.api.revisions import REVISION_MAX
+from shared.mail_folder import NAME
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -298,6 +299,13 @@ def _parameters(operation: Operation) -> Iterator[dict[str, Any]]:
             "required": True,
             "schema": _REVISION,
         }
+    if "{name}" in operation.path:
+        yield {
+            "name": "name",
+            "in": "path",
+            "required": True,
+            "schema": {"type": "string", "pattern": f"^{NAME}$"},
+        }
     reads = operation.method == "get" and operation.tag != "system"
     for name in (*operation.parameters, *((door.POSITION_PARAMETER,) if reads else ())):
         told = {"name": name, "in": "query", "schema": _schema(operation, name)}
@@ -341,6 +349,8 @@ def _answer(operation: Operation, status: int, schema: Any) -> dict[str, Any]:
     }
     if schema is not None:
         told["content"] = {operation.media: {"schema": schema}}
+    if operation.json is not None:
+        told["content"]["application/json"] = {"schema": operation.json}
     if made := links(schema, _IN_PATHS):
         told["links"] = made
     return told

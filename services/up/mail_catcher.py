@@ -87,9 +87,9 @@ class _Keeping:
     def __init__(self, folder: MailFolder) -> None:
         self._folder = folder
 
-    async def handle_RCPT(
+    async def handle_RCPT(  # noqa: N802 - aiosmtpd's name
         self, _server: Any, _session: Any, envelope: Any, address: str, _options: Any
-    ) -> str:  # noqa: N802 - aiosmtpd's name
+    ) -> str:
         if len(envelope.rcpt_tos) >= RECIPIENTS_MAX:
             return "452 too many recipients"
         envelope.rcpt_tos.append(address)
