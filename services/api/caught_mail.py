@@ -20,7 +20,10 @@ TEXT_MAX = 200_000  # characters of a part that are shown
 HEADER_MAX = 2_000
 HEADERS_SHOWN = 100
 PARTS_MAX = 100
-BOUNDARIES_MAX = 2_000  # lines that may begin a part: taking apart a million of them would take minutes
+BOUNDARIES_MAX = (
+    1_000  # lines that may begin a part, and lines in all: beyond, taking it apart takes too long
+)
+LINES_MAX = 300_000
 HEAD_BYTES = 64 * 1024  # in which the headers stand
 UNREADABLE = "(can't be read)"
 # Headers as they are written, as parsing their values is where a crafted one breaks the library; see `_header`.
@@ -71,8 +74,8 @@ def read(name: str, content: bytes) -> Caught:
 
 
 def _parsed(content: bytes) -> tuple[Message, list[Message]]:
-    """The message and its parts; only its headers, if it has too many or too deep ones."""
-    if content.count(b"\n--") <= BOUNDARIES_MAX:
+    """The message and its parts; only its headers, if there are too many of these, or too deep ones."""
+    if content.count(b"\n--") <= BOUNDARIES_MAX and content.count(b"\n") <= LINES_MAX:
         try:
             message: Message = email.message_from_bytes(content, policy=_POLICY)
             return message, [part for part in message.walk() if not part.is_multipart()][:PARTS_MAX]

