@@ -311,7 +311,7 @@ class Settings(BaseSettings):
     mail_from: MailFrom = _setting(
         "Daybook <daybook@localhost>",
         "whom mail is from; of several, separated by commas, jobs may choose, and the first is for all others",
-        "addresses such as jobs@example.com or Reports <reports@example.com>",
+        "an address such as jobs@example.com or Reports <reports@example.com>, or several",
     )
     mail_dir: Path | None = _setting(
         None, "where `daybook up` keeps the mail that it catches; <data-dir>/mail if not set", "a path"

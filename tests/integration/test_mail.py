@@ -265,6 +265,12 @@ async def test_a_certificate_that_proves_nothing_is_refused(make_post, authority
     assert post.mails == []
 
 
+async def test_where_encryption_is_required_nothing_is_mailed_without(post):
+    with pytest.raises(MailServerUntrusted, match="no STARTTLS, which is required"):
+        await send(post.server("?starttls=required"))
+    assert post.asked == []
+
+
 async def test_a_password_is_not_sent_to_a_server_without_tls(make_post):
     post = await make_post(login=True)
     for query in ("", "?starttls=auto", "?starttls=required"):
