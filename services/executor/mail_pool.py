@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from shared.job_types.mail_server import MailServer
 
 OPEN_MAX = 8  # connections; further mails wait: few servers take many more from one client
-IDLE_MAX = 4
 IDLE_S = 10.0
 MAILS_MAX = 100  # over one connection; servers have limits of their own
 HOST_NAME_S = 3.0
@@ -106,7 +105,7 @@ class MailPool:
     def _keep(self, session: Session) -> None:
         if not session.is_open:
             return
-        if session.mails >= MAILS_MAX or len(self._idle) >= IDLE_MAX:
+        if session.mails >= MAILS_MAX:
             self._quit(session)
             return
         loop = asyncio.get_running_loop()
