@@ -124,7 +124,7 @@ async def test_it_has_a_bound_of_connections_and_room_again_when_they_end(catche
     for reader, _ in held:
         assert (await reader.readline()).startswith(b"220")
     reader, writer = await asyncio.open_connection(*address_of(catcher))
-    assert (await reader.read()).startswith(b"421")
+    assert (await reader.readline()).startswith(b"421")
     writer.close()
     for _, each in held:
         each.close()
@@ -244,7 +244,7 @@ async def test_nothing_of_a_mail_is_executed(stage, catcher):
         b"Content-Type: multipart/mixed; boundary=\r\n\r\n--\r\n",
         b"Content-Type: multipart/mixed\r\n\r\nx",
         b"".join(
-            b"Content-Type: multipart/mixed; boundary=b%d\r\n\r\n--b%d\r\n" % (n, n) for n in range(1_500)
+            b"Content-Type: multipart/mixed; boundary=b%d\r\n\r\n--b%d\r\n" % (n, n) for n in range(900)
         ),
         b"Content-Type: multipart/mixed; boundary=b\r\n\r\n" + b"--b\r\n\r\n" * 1_000_000,
         b"Content-Disposition: attachment; filename*=utf-9''%ff\r\n\r\nx",
