@@ -244,7 +244,7 @@ async def test_nothing_of_a_mail_is_executed(stage, catcher):
         b"Content-Type: multipart/mixed; boundary=\r\n\r\n--\r\n",
         b"Content-Type: multipart/mixed\r\n\r\nx",
         b"".join(
-            b"Content-Type: multipart/mixed; boundary=b%d\r\n\r\n--b%d\r\n" % (n, n) for n in range(900)
+            b"Content-Type: multipart/mixed; boundary=b%d\r\n\r\n--b%d\r\n" % (n, n) for n in range(1_000)
         ),
         b"Content-Type: multipart/mixed; boundary=b\r\n\r\n" + b"--b\r\n\r\n" * 1_000_000,
         b"Content-Disposition: attachment; filename*=utf-9''%ff\r\n\r\nx",
