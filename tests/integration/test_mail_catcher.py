@@ -9,8 +9,10 @@ import pytest
 from services.executor.mail import Enclosure, Letter, deliver
 from services.executor.mail_pool import close_pools
 from services.up import mail_catcher
+from services.up.beside import Beside
 from services.up.mail_catcher import MailCatcher
-from shared import mail_folder
+from shared import mail_folder, settings
+from shared.embedded import DataDir
 from shared.handlers import GiveUp
 from shared.job_types.mail_server import mail_server
 from shared.job_types.mailboxes import mailbox
@@ -147,6 +149,22 @@ async def test_it_ends_with_connections_open(tmp_path):
     with pytest.raises(OSError, match=r"."), socket.create_connection(address, 1):
         pass
     await catcher.stop()
+
+
+@pytest.mark.parametrize(
+    ("choice", "catches"),
+    [({}, True), ({"smtp_url": "smtp://h"}, False), ({"env": "production", "auth": "on"}, False)],
+)
+async def test_mail_is_caught_in_development_if_there_is_no_server(tmp_path, choice, catches):
+    (tmp_path / "own.yaml").write_text("sources: {}")
+    told = settings.load(sources=tmp_path / "own.yaml", **choice)
+    with DataDir(tmp_path).locked():
+        beside = Beside(told, DataDir(tmp_path))
+        await beside.start()
+        variables = {"DAYBOOK_SMTP_URL", "DAYBOOK_MAIL_DIR"} if catches else set()
+        assert (set(beside.variables(None)), "Mail" in beside.lines()) == (variables, catches)
+        assert (tmp_path / "mail").exists() is catches
+        await beside.stop()
 
 
 def test_what_was_half_written_is_cleared_and_strange_files_are_left_alone(folder):
