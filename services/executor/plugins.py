@@ -23,6 +23,7 @@ _OURS = {  # job type → module below _HANDLERS, whether it blocks. A module is
     "custom": ("custom", False),
     "cleanup_task": ("cleanup_task", True),
     "http_request": ("http_request", False),
+    "email_notification": ("email_notification", False),
 }
 
 

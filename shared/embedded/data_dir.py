@@ -4,7 +4,7 @@ lock             held while `daybook up` runs over the directory
 secret           signs what clients are given
 endpoints.json   addresses (passwords included) and pids of the running system; gone when it ends
 run/<name>.json  written by a service itself: {"name", "pid", "port"}, its pid and the port of its pages
-valkey/ postgres/ files/
+valkey/ postgres/ files/ mail/
 """
 
 import contextlib

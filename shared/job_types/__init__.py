@@ -15,6 +15,7 @@ from shared.job_types import plugins, secrets
 from shared.job_types.catalog import Catalog
 from shared.job_types.cleanup_task import CLEANUP_TASK
 from shared.job_types.custom import CUSTOM, with_operations
+from shared.job_types.email_notification import EMAIL_NOTIFICATION
 from shared.job_types.http_request import HTTP_REQUEST
 from shared.job_types.job_type import Fault, JobType
 
@@ -39,8 +40,10 @@ __all__ = [
     "of_plugins",
 ]
 
-BUILT_IN: dict[str, JobType] = {kind.name: kind for kind in (CUSTOM, CLEANUP_TASK, HTTP_REQUEST)}
-NOT_YET = frozenset({"email_notification", "data_processing", "report_generation", "backup_task"})
+BUILT_IN: dict[str, JobType] = {
+    kind.name: kind for kind in (CUSTOM, CLEANUP_TASK, EMAIL_NOTIFICATION, HTTP_REQUEST)
+}
+NOT_YET = frozenset({"data_processing", "report_generation", "backup_task"})
 
 NOTHING_OFFERED = Catalog()
 NOBODY: Mapping[str, str] = MappingProxyType({})

@@ -23,10 +23,14 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from urllib.parse import unquote, urlsplit
 
 from shared.job_types.job_type import inside
+from shared.job_types.mail_server import senders
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from pydantic import SecretStr
+
+    from shared.job_types.mailboxes import Mailbox
     from shared.job_types.secrets import SecretRef
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -105,6 +109,7 @@ class Catalog:
         allow_sql: jobs may bring SQL of their own.
         http_networks: private networks that http_request may reach.
         http_ca_file: certificates (PEM) that it trusts beside the public ones.
+        senders: whom mail may be from, the first unless a job says so; none: there is no mail server.
     """
 
     files_roots: tuple[Path, ...] = ()
@@ -114,6 +119,7 @@ class Catalog:
     allow_sql: bool = False
     http_networks: tuple[Network, ...] = ()
     http_ca_file: Path | None = None
+    senders: tuple[Mailbox, ...] = ()
 
     @property
     def roots(self) -> str:
@@ -175,6 +181,10 @@ class Told(Protocol):
     def http_networks(self) -> tuple[Network, ...]: ...  # noqa: D102
     @property
     def http_ca_file(self) -> Path | None: ...  # noqa: D102
+    @property
+    def smtp_url(self) -> SecretStr | None: ...  # noqa: D102
+    @property
+    def mail_from(self) -> str: ...  # noqa: D102
 
 
 def catalog_of(settings: Told) -> Catalog:
@@ -194,6 +204,7 @@ def catalog_of(settings: Told) -> Catalog:
         allow_sql=settings.allow_sql,
         http_networks=settings.http_networks,
         http_ca_file=settings.http_ca_file,
+        senders=() if settings.smtp_url is None else senders(settings.mail_from),
     )
 
 

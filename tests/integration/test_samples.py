@@ -131,7 +131,7 @@ async def test_production_and_sources_of_ones_own_have_no_samples(data_dir, tmp_
     (tmp_path / "own.yaml").write_text("sources: {}")
     choices = {
         "production": {"env": "production", "auth": "on"},
-        "sources": {"sources": tmp_path / "own.yaml"},
+        "sources": {"sources": tmp_path / "own.yaml", "smtp_url": "smtp://h"},  # or mail is caught
     }
     beside = Beside(settings.load(**choices[chosen]), data_dir)
     await beside.start()

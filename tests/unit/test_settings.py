@@ -109,7 +109,7 @@ WRONG = [
     ("DAYBOOK_HTTP_NETWORKS", "0.0.0.0/0", "networks or addresses of your own"),
     ("DAYBOOK_HTTP_NETWORKS", "intranet", "networks or addresses of your own"),
     ("DAYBOOK_MAIL_FROM", "nobody", "an address"),
-    ("DAYBOOK_MAIL_FROM", "Me <me@example.com>", "an address"),
+    ("DAYBOOK_MAIL_FROM", "Me <me@example.com>,", "an address"),
     ("DAYBOOK_HANDLERS", "my-module", "names of modules"),
     ("DAYBOOK_HANDLERS", "../module", "names of modules"),
     ("DAYBOOK_SMTP_URL", "http://host", "smtp://user:password@host:587"),
