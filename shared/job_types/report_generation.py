@@ -5,11 +5,20 @@ from __future__ import annotations
 import re
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError
 
-from shared.job_types.job_type import JobType, Strict
+from shared.job_types import dataset as datasets
+from shared.job_types.catalog import Unknown
+from shared.job_types.dataset import Column, Dataset
+from shared.job_types.job_type import Fault, JobType, Strict, outside
+from shared.job_types.mailboxes import Address, one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from shared.job_types.catalog import Catalog
 
 ReportType = Literal["executions", "sales", "financial", "dataset"]
 Format = Literal["pdf", "html", "csv", "xlsx", "json"]
@@ -21,7 +30,6 @@ Named = Literal[
 SOURCES: dict[ReportType, str] = {"sales": "sales_data", "financial": "financial_data"}
 YEARS = range(1900, 2201)
 GROUPS_MAX = 3
-_ADDRESS = re.compile(r"[^@\s,;:<>()\[\]\\\"]+@[^@\s,;:<>()\[\]\\\"]+")
 
 
 def _day(text: str) -> str:
@@ -45,9 +53,9 @@ class Span(Strict):
 def _range(value: Any) -> Any:
     """A name or a Span: told apart here, so that what is wrong is said of the one that was meant."""
     if isinstance(value, str):
-        if value not in Named.__args__:  # type: ignore[attr-defined]
+        if value not in get_args(Named):
             raise ValueError(
-                f"{value[:80]!r} is not known; there are {', '.join(Named.__args__)}, "  # type: ignore[attr-defined]
+                f"{value[:80]!r} is not known; there are {', '.join(get_args(Named))}, "
                 'and days: {"from": "2026-10-01", "to": "2026-10-31"}'
             )
         return value
@@ -67,30 +75,16 @@ def _range(value: Any) -> Any:
 DateRange = Named | Span
 
 
-def _line(text: str) -> str:
-    if not text.isprintable():
-        raise ValueError("is one line of text")
-    return text
-
-
-def _mailbox(text: str) -> str:
-    if not _ADDRESS.fullmatch(text) or not text.isprintable():
-        raise ValueError("is no address such as manager@company.com")
-    return text
-
-
 def _plain(path: str) -> str:
-    if not Path(path).is_absolute() or path.endswith("/"):
+    if not Path(path).is_absolute() or path.endswith("/") or "\0" in path:
         raise ValueError("write the absolute path of a file, such as /var/tmp/reports/sales.pdf")
     if ".." in Path(path).parts:
         raise ValueError("write the path without '..'")
     return path
 
 
-Line = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_line)]
-Name = Annotated[str, Field(min_length=1, max_length=128)]
+Line = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(one_line)]
 FilePath = Annotated[str, Field(min_length=1, max_length=4_096), AfterValidator(_plain)]
-Mailbox = Annotated[str, Field(max_length=254), AfterValidator(_mailbox)]
 
 
 class ReportGeneration(Strict):
@@ -98,7 +92,8 @@ class ReportGeneration(Strict):
 
     Attributes:
         report_type: `executions` are the runs of the job's own tenant that ended in the time; `sales` and `financial`
-            are the records of the sources `sales_data` and `financial_data`, `dataset` those of any other.
+            are the records of the sources `sales_data` and `financial_data` (of a database: of its table of this
+            name), `dataset` those of any other.
         format: of the file.
         date_range: by the clocks of the job's zone at the run's nominal time. Names of days, weeks (from Monday),
             months, quarters and years are whole ones, `this_…` and `today` up to that time. The default is
@@ -110,9 +105,11 @@ class ReportGeneration(Strict):
         recipients: who gets the file by mail.
         output: where the file is kept, inside DAYBOOK_FILES_ROOTS; it replaces the one that is there. The default is
             `reports/<run id>.<format>` in the first of these directories.
-        dataset: for `dataset`: a file inside the files roots, or the name of a source.
-        group_by: for records: the columns whose values are told apart; by default the first one that holds words.
-        columns: for records: which numbers are added up, and of `detailed` which columns are shown; by default all.
+        dataset: for `dataset`: the name of a source, or the path of a file inside the files roots.
+        group_by: for records: the columns whose values are told apart; by default
+            those of the first one that holds words, at most 50 different ones.
+        columns: for records: which numbers are added up, by default all but those of columns named `id` or `…_id`; of
+            `detailed` also which columns are shown, by default all.
         date_column: for records: which column says when; by default the first that holds dates.
     """
 
@@ -121,9 +118,111 @@ class ReportGeneration(Strict):
     date_range: Annotated[DateRange, BeforeValidator(_range)] | None = None
     template: Template = "summary"
     title: Line | None = None
-    recipients: list[Mailbox] | None = Field(default=None, min_length=1, max_length=100)
+    recipients: list[Address] | None = Field(default=None, min_length=1, max_length=100)
     output: FilePath | None = None
-    dataset: Annotated[str, Field(min_length=1, max_length=4_096)] | None = None
-    group_by: list[Name] | None = Field(default=None, min_length=1, max_length=GROUPS_MAX)
-    columns: list[Name] | None = Field(default=None, min_length=1, max_length=100)
-    date_column: Name | None = None
+    dataset: Dataset | None = None
+    group_by: list[Column] | None = Field(default=None, min_length=1, max_length=GROUPS_MAX)
+    columns: list[Column] | None = Field(default=None, min_length=1, max_length=100)
+    date_column: Column | None = None
+
+
+class PeriodSaid(BaseModel):
+    """The time it is about, ISO 8601 with offset; `to` itself isn't in it; null where it is open."""
+
+    from_: str | None = Field(alias="from")
+    to: str | None
+    timezone: str
+
+
+class Mailed(BaseModel):
+    """To whom the mail server has taken the mail, and whom it refused, with its words."""
+
+    accepted: list[str]
+    refused: dict[str, str]
+
+
+class Reported(BaseModel):
+    """What was made.
+
+    Attributes:
+        path: of the file.
+        bytes: of the file.
+        pages: of a PDF; else null.
+        rows: of all tables in the report.
+        totals: by name.
+        mailed: null if there were no recipients.
+    """
+
+    format: Format
+    path: str
+    bytes: int
+    sha256: str
+    pages: int | None
+    rows: int
+    totals: dict[str, int | float | str | None]
+    period: PeriodSaid
+    mailed: Mailed | None
+
+
+def dataset_of(report: ReportGeneration, catalog: Catalog) -> Dataset:
+    """Whose records a report is about.
+
+    Raises:
+        Unknown: its source isn't configured; says which are.
+    """
+    if report.dataset is not None:
+        return report.dataset
+    name = SOURCES[report.report_type]
+    source = catalog.source(name)
+    return Dataset(source=name, table=name if source.kind == "postgres" else None)
+
+
+def _check(report: ReportGeneration, catalog: Catalog) -> Iterable[Fault]:
+    yield from _odd(report)
+    if report.report_type in SOURCES:
+        try:
+            catalog.source(SOURCES[report.report_type])
+        except Unknown as why:
+            yield Fault(pointer="#/job_data/report_type", detail=str(why))
+    if report.dataset is not None:
+        yield from datasets.faults("#/job_data/dataset", report.dataset, catalog)
+    if report.output is not None:
+        yield from outside("#/job_data/output", report.output, catalog)
+    elif not catalog.files_roots:
+        detail = f"there is no directory for it: those jobs may touch are {catalog.roots}"
+        yield Fault(pointer="#/job_data/output", detail=detail)
+
+
+def _odd(report: ReportGeneration) -> Iterable[Fault]:
+    """Fields that a report of its type has no use for, or lacks."""
+    if report.report_type == "dataset" and report.dataset is None:
+        yield Fault(pointer="#/job_data/dataset", detail="is required for report_type dataset")
+    if report.report_type != "dataset" and report.dataset is not None:
+        yield Fault(pointer="#/job_data/dataset", detail="is for report_type dataset only")
+    if report.report_type == "executions":
+        for name in ("group_by", "columns", "date_column"):
+            if getattr(report, name) is not None:
+                detail = "is for reports on records (sales, financial, dataset)"
+                yield Fault(pointer=f"#/job_data/{name}", detail=detail)
+
+
+REPORT_GENERATION = JobType(
+    name="report_generation",
+    description=(
+        "Writes a report as PDF, HTML, CSV, XLSX or JSON and mails it to recipients: on executions, on the sources "
+        "sales_data and financial_data, or on any dataset. The result has the file's path and SHA-256, and the totals."
+    ),
+    model=ReportGeneration,
+    check=_check,
+    result=Reported,
+    extra="reports",
+    needs=("duckdb", "reportlab", "openpyxl"),
+    retried=(
+        "a dataset that is missing or can't be read, a database that can't be reached (JobNotProjected: it doesn't know "
+        "the job yet), and mail that nobody got: MailDeferred (4xx), MailServerUnreachable, MailServerUntrusted"
+    ),
+    given_up=(
+        "UnknownSource, UnknownColumn, UnfitColumn, NoDates, ReportTooLarge, DatasetTooLarge, OutOfMemory, and mail that "
+        "the server refuses for all recipients (5xx); the file is kept"
+    ),
+)

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from shared.handlers import GiveUp
+
 if TYPE_CHECKING:
     from services.executor.handlers.reports.report import Report
     from shared.job_types.report_generation import Format
@@ -27,13 +29,6 @@ class Limit:
     columns: int
 
 
-MEDIA_TYPES: dict[Format, str] = {
-    "pdf": "application/pdf",
-    "html": "text/html",
-    "csv": "text/csv",
-    "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
-    "json": "application/json",
-}
 LIMITS: dict[Format, Limit] = {
     "pdf": Limit(rows=10_000, columns=14),  # 14 columns on A4 across are 19 mm each
     "html": Limit(rows=10_000, columns=100),
@@ -43,7 +38,7 @@ LIMITS: dict[Format, Limit] = {
 }
 
 
-class ReportTooLarge(Exception):  # noqa: N818 - its name is what people read as the failure's class
+class ReportTooLarge(GiveUp):
     """A table has more rows or columns than the format takes; the message says what to do."""
 
 
