@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, PrivateAttr, model_serializer, model_validator
+from pydantic import AfterValidator, Field, PrivateAttr, model_serializer, model_validator
 
 from shared.job_types.catalog import Unknown
 from shared.job_types.job_type import Fault, Strict, outside
@@ -13,21 +14,27 @@ from shared.job_types.job_type import Fault, Strict, outside
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from pydantic import ModelWrapValidatorHandler, SerializerFunctionWrapHandler
+    from pydantic import GetJsonSchemaHandler, ModelWrapValidatorHandler, SerializerFunctionWrapHandler
+    from pydantic_core import CoreSchema
 
     from shared.job_types.catalog import Catalog
 
 Format = Literal["csv", "parquet", "json"]
 Packing = Literal["", "gzip", "zstd"]
 Column = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[^\x00]*$")]
-Type = Annotated[
-    str,
-    Field(
-        pattern=r"^(boolean|integer|bigint|double|text|date|time|timestamp|timestamptz"
-        r"|decimal\((3[0-8]|[12][0-9]|[1-9]),(3[0-8]|[12][0-9]|[0-9])\))$",
-        description="boolean, integer, bigint, double, text, date, time, timestamp, timestamptz, decimal(p,s)",
-    ),
-]
+
+
+def _type(name: str) -> str:
+    decimal = re.fullmatch(r"decimal\((\d\d?),(\d\d?)\)", name)
+    fits = decimal and 1 <= int(decimal[1]) <= PRECISION_MAX and int(decimal[2]) <= int(decimal[1])
+    if name not in TYPES and not fits:
+        raise ValueError(f"write one of {', '.join(TYPES)}, decimal(precision,scale) up to decimal(38,38)")
+    return name
+
+
+TYPES = ("boolean", "integer", "bigint", "double", "text", "date", "time", "timestamp", "timestamptz")
+PRECISION_MAX = 38  # duckdb's widest decimal
+Type = Annotated[str, Field(max_length=20), AfterValidator(_type)]
 
 FORMATS: dict[str, Format] = {
     ".csv": "csv",
@@ -62,7 +69,9 @@ class Dataset(Strict):
     @model_validator(mode="wrap")
     @classmethod
     def _written_short(cls, value: Any, build: ModelWrapValidatorHandler[Dataset]) -> Dataset:
-        if not isinstance(value, str):
+        if not isinstance(value, str | dict):
+            raise ValueError("write a source's name, an absolute path, or an object")  # noqa: TRY004 - pydantic's
+        if isinstance(value, dict):
             return build(value)
         built = build({"path" if value.startswith("/") else "source": value})
         built._short = True  # noqa: SLF001 - ours
@@ -81,6 +90,15 @@ class Dataset(Strict):
     @model_serializer(mode="wrap")
     def _as_written(self, dump: SerializerFunctionWrapHandler) -> Any:
         return (self.path or self.source) if self._short else dump(self)
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        """A string, or the object."""
+        return {
+            "anyOf": [{"type": "string", "maxLength": 4_096}, handler.resolve_ref_schema(handler(schema))]
+        }
 
     @property
     def name(self) -> str:
