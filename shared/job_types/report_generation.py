@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, Validati
 from shared.job_types import dataset as datasets
 from shared.job_types.catalog import Unknown
 from shared.job_types.dataset import Column, Dataset
+from shared.job_types.email_notification import NO_SERVER
 from shared.job_types.job_type import Fault, JobType, Strict, outside
 from shared.job_types.mailboxes import Address, one_line
 
@@ -186,6 +187,8 @@ def _check(report: ReportGeneration, catalog: Catalog) -> Iterable[Fault]:
             yield Fault(pointer="#/job_data/report_type", detail=str(why))
     if report.dataset is not None:
         yield from datasets.faults("#/job_data/dataset", report.dataset, catalog)
+    if report.recipients is not None and not catalog.senders:
+        yield Fault(pointer="#/job_data/recipients", detail=NO_SERVER)
     if report.output is not None:
         yield from outside("#/job_data/output", report.output, catalog)
     elif not catalog.files_roots:
@@ -218,11 +221,11 @@ REPORT_GENERATION = JobType(
     extra="reports",
     needs=("duckdb", "reportlab", "openpyxl"),
     retried=(
-        "a dataset that is missing or can't be read, a database that can't be reached (JobNotProjected: it doesn't know "
-        "the job yet), and mail that nobody got: MailDeferred (4xx), MailServerUnreachable, MailServerUntrusted"
+        "a dataset that is missing or can't be read, a database that can't be reached, JobNotProjected (it doesn't "
+        "know the job yet), and mail that nobody got: MailDeferred (4xx), MailServerUnreachable, MailServerUntrusted"
     ),
     given_up=(
-        "UnknownSource, UnknownColumn, UnfitColumn, NoDates, ReportTooLarge, DatasetTooLarge, OutOfMemory, and mail that "
-        "the server refuses for all recipients (5xx); the file is kept"
+        "UnknownSource, UnknownColumn, UnfitColumn, NoDates, ReportTooLarge, DatasetTooLarge, OutOfMemory, and mail "
+        "that the server refuses for all recipients (5xx); the file is kept"
     ),
 )

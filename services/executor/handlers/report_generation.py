@@ -1,7 +1,7 @@
 """`report_generation`: numbers of a span of time as a file, and as mail to whom it concerns.
 
-Blocking: it runs in a process of the pool, where what it waits for (Postgres, the mail server) has an event loop of its own.
-A second attempt at a run writes the same file anew and mails it under the same Message-ID.
+Blocking: it runs in a process of the pool, where what it waits for (Postgres, the mail server) has an event loop of its
+own. A second attempt at a run writes the same file anew and mails it under the same Message-ID.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from services.executor.handlers.reports.writers import as_json
 from shared.job_types.catalog import Unknown
 from shared.job_types.report_generation import (
     Mailed,
+    Named,
     PeriodSaid,
     Reported,
     ReportGeneration,
@@ -95,7 +96,7 @@ def _report(task: ReportGeneration, run: Run, resources: Resources) -> Report:
 
 
 def _period(task: ReportGeneration, run: Run) -> Period:
-    default = "last_7_days" if task.report_type == "executions" else "all"
+    default: Named = "last_7_days" if task.report_type == "executions" else "all"
     return periods.resolve(task.date_range or default, run.scheduled_for, run.timezone)
 
 
@@ -104,7 +105,9 @@ def _path(task: ReportGeneration, run: Run, resources: Resources) -> Path:
         return Path(task.output)
     roots = resources.catalog.files_roots
     if not roots:
-        run.give_up("OutsideFilesRoots: this executor has no directory for files: DAYBOOK_FILES_ROOTS is not set")
+        run.give_up(
+            "OutsideFilesRoots: this executor has no directory for files: DAYBOOK_FILES_ROOTS is not set"
+        )
     return roots[0] / "reports" / f"{run.run_id}.{task.format}"
 
 

@@ -18,8 +18,6 @@ from shared.readmodel import database
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    import asyncpg
-
     from services.executor.handlers.reports.periods import Period
     from services.executor.handlers.reports.report import Value
     from shared.job_types.report_generation import Template
@@ -98,7 +96,7 @@ async def report(
     )
 
 
-async def _tenant_of(connection: asyncpg.Connection, job_id: str) -> str:
+async def _tenant_of(connection: database.Connection, job_id: str) -> str:
     query = database.sql(_PACKAGE, "tenant.sql")
     for _ in range(round(JOB_WAIT_S / LOOK_AGAIN_S)):
         tenant: str | None = await connection.fetchval(query, job_id)
@@ -109,7 +107,7 @@ async def _tenant_of(connection: asyncpg.Connection, job_id: str) -> str:
 
 
 async def _closed(
-    connection: asyncpg.Connection, tenant: str, period: Period, scheduled_for: datetime
+    connection: database.Connection, tenant: str, period: Period, scheduled_for: datetime
 ) -> Period:
     """The period with a start and an end: an open one begins with the first run that ended."""
     if period.start is not None and period.end is not None:
@@ -120,7 +118,7 @@ async def _closed(
     return replace(period, start=start, end=end)
 
 
-async def _count(connection: asyncpg.Connection, tenant: str, period: Period) -> Counted:
+async def _count(connection: database.Connection, tenant: str, period: Period) -> Counted:
     days = days_of(period)
     months = sorted({day.replace(day=1) for day, _ in days})
     span = (tenant, _utc(period.start), _utc(period.end), [begin.astimezone(UTC) for _, begin in days])
@@ -143,7 +141,7 @@ def _utc(at: datetime | None) -> datetime:
     return at.astimezone(UTC)
 
 
-def _measures(row: Mapping[str, Any]) -> dict[str, Value]:
+def _measures(row: Any) -> dict[str, Value]:
     judged = row["succeeded"] + row["failed"]
     return {
         **{name: row[name] for name in _COUNTS},
@@ -172,7 +170,11 @@ def _add_skipped(counted: Counted, job_type: str, day: date, skipped: int) -> No
         Group(job_type=job_type, month=month),
     ):
         measures = counted.setdefault(group, dict(_NOTHING))
-        measures["skipped"] = int(measures["skipped"] or 0) + skipped  # type: ignore[call-overload]
+        measures["skipped"] = _whole(measures["skipped"]) + skipped
+
+
+def _whole(value: Value) -> int:
+    return value if isinstance(value, int) else 0
 
 
 def _totals(counted: Counted) -> tuple[Figure, ...]:
@@ -218,7 +220,7 @@ def _keys(group: Group) -> set[str]:
 
 
 def _key(value: Any, name: str) -> Value:
-    return f"{value:%Y-%m}" if name == "month" else value  # type: ignore[no-any-return]
+    return f"{value:%Y-%m}" if name == "month" else value
 
 
 def _values(measures: Mapping[str, Value]) -> Iterable[Value]:
@@ -229,7 +231,6 @@ def _chart(title: str, labels: tuple[str, ...], measures: list[dict[str, Value]]
     if not title:
         return None
     series = tuple(
-        (name, tuple(float(each[name]) for each in measures))  # type: ignore[arg-type]
-        for name in ("succeeded", "failed")
+        (name, tuple(float(_whole(each[name])) for each in measures)) for name in ("succeeded", "failed")
     )
     return Chart(title=title, kind="integer", categories=labels, series=series)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from services.executor import mail
+from services.executor.handlers.email_notification import NoMailServer
 from services.executor.handlers.reports.shown import clean, shown
 from services.executor.mail import Enclosure, Letter
 from shared.clock import SystemClock
+from shared.job_types.email_notification import ATTACHMENTS_BYTES_MAX, NO_SERVER
 from shared.job_types.mailboxes import addresses
 from shared.job_types.report_generation import Mailed
 
@@ -31,10 +33,16 @@ def mailed(
         content: of the file.
 
     Raises:
+        NoMailServer: there is nobody to hand it to.
         GiveUp, MailDeferred, MailServerUnreachable: as `mail.deliver` says.
     """
     if resources.mail is None:
-        run.give_up("MailNotConfigured: this executor has no mail server: DAYBOOK_SMTP_URL is not set")
+        raise NoMailServer(NO_SERVER)
+    if len(content) > ATTACHMENTS_BYTES_MAX:
+        run.give_up(
+            f"TooLarge: the report has {len(content):,} bytes, a mail takes {ATTACHMENTS_BYTES_MAX:,}; "
+            f"it is kept as {name}"
+        )
     letter = Letter(
         sender=resources.mail.sender,
         to=addresses(recipients),

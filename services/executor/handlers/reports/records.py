@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from services.executor import datasets
 from services.executor.handlers.reports.records_questions import DAY, MONTH, Questions
 from services.executor.handlers.reports.records_roles import is_whole, kind_of, measures_of, when_of, words_in
 from services.executor.handlers.reports.report import Chart, Column, Figure, Report, Section, Table
+from services.executor.handlers.reports.shown import NONE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -156,8 +158,8 @@ class _View:
 
 
 def _labels(rows: Rows) -> tuple[str, ...]:
-    return tuple("–" if row[0] is None else str(row[0]) for row in rows)
+    return tuple(NONE if row[0] is None else str(row[0]) for row in rows)
 
 
 def _number(value: Value) -> float:
-    return float(value) if isinstance(value, int | float) or hasattr(value, "as_tuple") else 0.0  # type: ignore[arg-type]
+    return float(value) if isinstance(value, int | float | Decimal) else 0.0

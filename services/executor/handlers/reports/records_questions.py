@@ -51,7 +51,9 @@ class Questions:
         by = [self._key(key) for key in keys]
         asked = [*(sql for sql, _ in by), "count(*)", *(self._sum(name) for name in measures)]
         order = ", ".join(f"{at} NULLS LAST" for at in range(1, len(by) + 1))
-        grouped = f"GROUP BY {', '.join(str(at) for at in range(1, len(by) + 1))} ORDER BY {order}" if by else ""
+        grouped = (
+            f"GROUP BY {', '.join(str(at) for at in range(1, len(by) + 1))} ORDER BY {order}" if by else ""
+        )
         return self._ask(", ".join(asked), grouped, [value for _, values in by for value in values])
 
     def records(self, columns: Sequence[str]) -> Rows:
