@@ -23,6 +23,7 @@ _OURS = {  # job type → module below _HANDLERS, whether it blocks. A module is
     "custom": ("custom", False),
     "cleanup_task": ("cleanup_task", True),
     "report_generation": ("report_generation", True),
+    "data_processing": ("data_processing", True),
 }
 
 

@@ -14,6 +14,7 @@ from shared.job_types import plugins, secrets
 from shared.job_types.catalog import Catalog
 from shared.job_types.cleanup_task import CLEANUP_TASK
 from shared.job_types.custom import CUSTOM
+from shared.job_types.data_processing import DATA_PROCESSING
 from shared.job_types.job_type import Fault, JobType
 from shared.job_types.report_generation import REPORT_GENERATION
 
@@ -37,8 +38,10 @@ __all__ = [
     "installed",
 ]
 
-BUILT_IN: dict[str, JobType] = {kind.name: kind for kind in (CUSTOM, CLEANUP_TASK, REPORT_GENERATION)}
-NOT_YET = frozenset({"email_notification", "data_processing", "backup_task", "http_request"})
+BUILT_IN: dict[str, JobType] = {
+    kind.name: kind for kind in (CUSTOM, CLEANUP_TASK, DATA_PROCESSING, REPORT_GENERATION)
+}
+NOT_YET = frozenset({"email_notification", "backup_task", "http_request"})
 
 NOTHING_OFFERED = Catalog()
 NO_SECRET = f"has the key $secret but names no secret: {secrets.HOW}"

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Columns = Annotated[list[Column], Field(min_length=1, max_length=500)]
 Rows = Annotated[int, Field(ge=1, le=10_000_000_000)]
 AggregationType = Literal[
-    "sum", "avg", "min", "max", "count", "count_distinct", "median", "stddev", "variance", "first", "last"
+    "sum", "avg", "min", "max", "count", "count_distinct", "median", "stddev", "variance"
 ]
 
 
