@@ -2,11 +2,12 @@
 
 import ipaddress
 from typing import Annotated
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+from pydantic import AfterValidator, BeforeValidator, SecretStr
 
 from shared import rate
+from shared.job_types.mail_server import mail_server, senders
 from shared.rate import Rate
 
 
@@ -47,22 +48,13 @@ def _origin(text: str) -> str:
 
 
 def _smtp(url: SecretStr) -> SecretStr:
-    parts = urlsplit(url.get_secret_value())
-    said = parse_qs(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
-    starttls = said.pop("starttls", ["auto"])
-    wrong = (
-        parts.scheme not in {"smtp", "smtps"}
-        or not parts.hostname
-        or parts.path not in {"", "/"}
-        or parts.fragment
-        or said
-        or starttls[1:]
-        or starttls[0] not in {"required", "auto", "off"}
-        or (parts.scheme == "smtps" and "starttls" in parts.query)
-    )
-    if wrong or parts.port == 0:
-        raise ValueError("no such address")  # without its text, which may hold a password
+    mail_server(url.get_secret_value())
     return url
+
+
+def _mail_from(text: str) -> str:
+    senders(text)
+    return text
 
 
 def _rate_of(value: object) -> object:
@@ -72,7 +64,7 @@ def _rate_of(value: object) -> object:
 Networks = Annotated[tuple[Network, ...], BeforeValidator(_networks)]
 Origins = Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], BeforeValidator(comma_separated)]
 SmtpUrl = Annotated[SecretStr, AfterValidator(_smtp)]
-MailAddress = Annotated[str, Field(pattern=r"^[^\s@<>,;:\"()\[\]\\]+@[A-Za-z0-9.-]+$", max_length=254)]
+MailFrom = Annotated[str, AfterValidator(_mail_from)]
 RateText = Annotated[Rate, BeforeValidator(_rate_of)]
 RATE_RIGHT = (
     "so many requests at once, earned back within a second, minute or hour: 100/s, 6000/m, 9999/h; or off"

@@ -32,7 +32,7 @@ from shared.logs import MASK, masked
 from shared.rate import Rate
 from shared.setting_types import (
     RATE_RIGHT,
-    MailAddress,
+    MailFrom,
     Networks,
     Origins,
     RateText,
@@ -305,10 +305,13 @@ class Settings(BaseSettings):
     smtp_url: SmtpUrl | None = _setting(
         None,
         "the server that takes mail",
-        "smtp://user:password@host:587 or smtps://host:465; with ?starttls=required, auto or off, if it must be said",
+        "smtp://user:password@host:587 or smtps://host:465; with ?starttls=required, auto or off, and "
+        "?ca_file=/path/of/authorities.pem, if they must be said",
     )
-    mail_from: MailAddress = _setting(
-        "daybook@localhost", "whom mail is from, unless a job says so", "an address, such as jobs@example.com"
+    mail_from: MailFrom = _setting(
+        "Daybook <daybook@localhost>",
+        "whom mail is from; of several, separated by commas, jobs may choose, and the first is for all others",
+        "addresses such as jobs@example.com or Reports <reports@example.com>",
     )
     mail_dir: Path | None = _setting(
         None, "where `daybook up` keeps the mail that it catches; <data-dir>/mail if not set", "a path"

@@ -24,6 +24,7 @@ _OURS = {  # job type → module below _HANDLERS, whether it blocks. A module is
     "cleanup_task": ("cleanup_task", True),
     "report_generation": ("report_generation", True),
     "data_processing": ("data_processing", True),
+    "email_notification": ("email_notification", False),
 }
 
 

@@ -16,6 +16,7 @@ from services.executor.attempt import Attempt
 from services.executor.bells import Bells
 from services.executor.claims import Claims
 from services.executor.heartbeat import Heartbeat
+from services.executor.mail_pool import close_pools
 from services.executor.notebook import capture
 from services.executor.plugins import handlers
 from services.executor.pool import Pool
@@ -289,6 +290,7 @@ class Executor:
                 await self._claims.leave()
         except Exception as error:  # noqa: BLE001 - others find out by themselves, a little later
             self._words.warning("left without a word", error=repr(error))
+        await close_pools()
         await asyncio.to_thread(self._worker.pool.stop)
         self._worker.pool.close()
         self._bells.close()

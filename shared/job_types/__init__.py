@@ -15,6 +15,7 @@ from shared.job_types.catalog import Catalog
 from shared.job_types.cleanup_task import CLEANUP_TASK
 from shared.job_types.custom import CUSTOM
 from shared.job_types.data_processing import DATA_PROCESSING
+from shared.job_types.email_notification import EMAIL_NOTIFICATION
 from shared.job_types.job_type import Fault, JobType
 from shared.job_types.report_generation import REPORT_GENERATION
 
@@ -39,9 +40,9 @@ __all__ = [
 ]
 
 BUILT_IN: dict[str, JobType] = {
-    kind.name: kind for kind in (CUSTOM, CLEANUP_TASK, DATA_PROCESSING, REPORT_GENERATION)
+    kind.name: kind for kind in (CUSTOM, CLEANUP_TASK, DATA_PROCESSING, EMAIL_NOTIFICATION, REPORT_GENERATION)
 }
-NOT_YET = frozenset({"email_notification", "backup_task", "http_request"})
+NOT_YET = frozenset({"backup_task", "http_request"})
 
 NOTHING_OFFERED = Catalog()
 NO_SECRET = f"has the key $secret but names no secret: {secrets.HOW}"

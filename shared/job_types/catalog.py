@@ -23,10 +23,14 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from urllib.parse import unquote, urlsplit
 
 from shared.job_types.job_type import inside
+from shared.job_types.mail_server import senders
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from pydantic import SecretStr
+
+    from shared.job_types.mailboxes import Mailbox
     from shared.job_types.secrets import SecretRef
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -104,6 +108,7 @@ class Catalog:
         templates: the operator's, by name below this directory.
         allow_sql: jobs may bring SQL of their own.
         http_networks: private networks that http_request may reach.
+        senders: whom mail may be from, the first unless a job says so; none: there is no mail server.
     """
 
     files_roots: tuple[Path, ...] = ()
@@ -112,6 +117,7 @@ class Catalog:
     templates: Path | None = None
     allow_sql: bool = False
     http_networks: tuple[Network, ...] = ()
+    senders: tuple[Mailbox, ...] = ()
 
     @property
     def roots(self) -> str:
@@ -171,6 +177,10 @@ class Told(Protocol):
     def allow_sql(self) -> bool: ...  # noqa: D102
     @property
     def http_networks(self) -> tuple[Network, ...]: ...  # noqa: D102
+    @property
+    def smtp_url(self) -> SecretStr | None: ...  # noqa: D102
+    @property
+    def mail_from(self) -> str: ...  # noqa: D102
 
 
 def catalog_of(settings: Told) -> Catalog:
@@ -189,6 +199,7 @@ def catalog_of(settings: Told) -> Catalog:
         templates=settings.templates_dir,
         allow_sql=settings.allow_sql,
         http_networks=settings.http_networks,
+        senders=() if settings.smtp_url is None else senders(settings.mail_from),
     )
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, cast
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from shared.job_types.mailboxes import Mailbox, mailbox
 
@@ -67,26 +67,41 @@ def mail_server(url: str, mail_from: str | None = None) -> MailServer:
         BadMailSettings: they mean nothing.
     """
     parts = urlsplit(url)
-    try:
-        port = parts.port
-    except ValueError:
-        raise BadMailSettings("DAYBOOK_SMTP_URL: its port is no number from 0 to 65535") from None
-    if parts.scheme not in {"smtp", "smtps"} or not parts.hostname or parts.path not in {"", "/"}:
+    port = _port(parts)
+    is_plain = parts.path in {"", "/"} and not parts.fragment
+    if parts.scheme not in {"smtp", "smtps"} or not parts.hostname or not is_plain:
         raise BadMailSettings("DAYBOOK_SMTP_URL must be smtp://host:port or smtps://host:port")
-    options = dict(parse_qsl(parts.query, keep_blank_values=True))
-    security = _security(parts.scheme, options.pop("starttls", None), has_user=bool(parts.username))
-    ca_file = options.pop("ca_file", None)
-    if options:
-        raise BadMailSettings(f"DAYBOOK_SMTP_URL has no option {', '.join(sorted(options))}")
+    options = _options(parts.query)
+    security = _security(parts.scheme, options.get("starttls"), has_user=bool(parts.username))
     return MailServer(
         host=parts.hostname,
         port=port or PORTS[security],
         security=security,
         username=unquote(parts.username or ""),
         password=unquote(parts.password or ""),
-        ca_file=None if ca_file is None else Path(ca_file),
-        senders=_senders(mail_from or NOBODY),
+        ca_file=Path(options["ca_file"]) if "ca_file" in options else None,
+        senders=senders(mail_from or NOBODY),
     )
+
+
+def _port(parts: SplitResult) -> int | None:
+    try:
+        port = parts.port
+    except ValueError:
+        port = 0
+    if port == 0:
+        raise BadMailSettings("DAYBOOK_SMTP_URL: its port is no number from 1 to 65535")
+    return port
+
+
+def _options(query: str) -> dict[str, str]:
+    pairs = parse_qsl(query, keep_blank_values=True)
+    options = dict(pairs)
+    if len(options) < len(pairs) or options.keys() - {"starttls", "ca_file"}:
+        raise BadMailSettings("DAYBOOK_SMTP_URL takes the options starttls and ca_file, each once")
+    if "ca_file" in options and not Path(options["ca_file"]).is_absolute():
+        raise BadMailSettings("DAYBOOK_SMTP_URL: ca_file must be an absolute path")
+    return options
 
 
 def _security(scheme: str, starttls: str | None, *, has_user: bool) -> Security:
@@ -101,8 +116,13 @@ def _security(scheme: str, starttls: str | None, *, has_user: bool) -> Security:
     return cast("Security", starttls)
 
 
-def _senders(text: str) -> tuple[Mailbox, ...]:
+def senders(text: str) -> tuple[Mailbox, ...]:
+    """What DAYBOOK_MAIL_FROM means: mailboxes separated by commas, at least one.
+
+    Raises:
+        BadMailSettings: it means nothing.
+    """
     try:
-        return tuple(mailbox(each) for each in text.split(",") if each.strip())
+        return tuple(mailbox(each) for each in text.split(","))
     except ValueError as error:
         raise BadMailSettings(f"DAYBOOK_MAIL_FROM: {error}") from None

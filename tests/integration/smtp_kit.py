@@ -86,13 +86,16 @@ class Post:
         for transport in self.transports:
             transport.close()
 
-    def server(self, query="", *, user="", scheme="smtp", host="127.0.0.1", mail_from="Daybook <jobs@daybook.test>"):
+    def server(
+        self, query="", *, user="", scheme="smtp", host="127.0.0.1", mail_from="Daybook <jobs@daybook.test>"
+    ):
         return mail_server(f"{scheme}://{user}{host}:{self.port}{query}", mail_from)
 
     def _authenticate(self, server, session, envelope, mechanism, auth_data):  # noqa: ARG002
         self.logins.append(auth_data.login.decode())
         good = auth_data.login.decode() == USER and auth_data.password.decode() == PASSWORD
-        return AuthResult(success=good, handled=not good and "AUTH" in self.says, message=self.says.get("AUTH"))
+        said = None if good else self.says.get("AUTH")
+        return AuthResult(success=good, handled=False, message=said, auth_data=auth_data)
 
     def _said(self, *keys):
         for key in keys:
@@ -100,14 +103,14 @@ class Post:
                 return reply() if callable(reply) else reply
         return None
 
-    async def handle_MAIL(self, server, session, envelope, address, options):  # noqa: N802
+    async def handle_MAIL(self, server, session, envelope, address, options):  # noqa: ARG002, N802 - aiosmtpd's names
         self.asked.append(("MAIL", address, options))
         if reply := self._said("MAIL"):
             return reply
         envelope.mail_from = address
         return TAKEN
 
-    async def handle_RCPT(self, server, session, envelope, address, options):  # noqa: N802
+    async def handle_RCPT(self, server, session, envelope, address, options):  # noqa: ARG002, N802 - aiosmtpd's names
         self.asked.append(("RCPT", address, options))
         if reply := self._said(address, "RCPT"):
             return reply

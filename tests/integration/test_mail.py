@@ -1,8 +1,10 @@
 """Handing mail in, to a real server on loopback: what is promised of attempts, connections and TLS."""
 
 import asyncio
+import concurrent.futures
 import email
 import email.policy
+import threading
 from dataclasses import replace
 from urllib.parse import quote
 
@@ -13,12 +15,12 @@ from services.executor.mail import Enclosure, Letter, deliver, deliver_from_a_pr
 from services.executor.mail_pool import MailPool, pool_of
 from services.executor.mail_session import (
     MailDeferred,
-    MailRefused,
     MailServerUnreachable,
     MailServerUntrusted,
     Times,
 )
 from shared.handlers import GiveUp
+from shared.job_types.mail_server import mail_server
 from shared.job_types.mailboxes import mailbox
 from shared.testing import NOON, a_told_run, wait_until
 from tests.integration.smtp_kit import PASSWORD, USER, Authority, Post
@@ -70,7 +72,9 @@ async def send(server, *to, run=None, **changes):
 
 
 async def test_a_letter_arrives_as_it_was_written(post):
-    delivery = await send(post.server(), ANNA, mailbox("Bert Böll <bert@example.com>"), cc=(CARL,), reply_to=CARL)
+    delivery = await send(
+        post.server(), ANNA, mailbox("Bert Böll <bert@example.com>"), cc=(CARL,), reply_to=CARL
+    )
     [mail] = post.mails
     assert (mail.sender, mail.recipients) == (
         "jobs@daybook.test",
@@ -114,7 +118,9 @@ async def test_html_alone_is_html_alone(post):
 )
 async def test_attachments_arrive_byte_for_byte(post, name, kind):
     content = bytes(range(256)) * 50 + b"\r\n.\r\n\n\r" + "Łódź".encode()
-    await send(post.server(), enclosures=(Enclosure(name=name, content=content), Enclosure(name="b", content=b"")))
+    await send(
+        post.server(), enclosures=(Enclosure(name=name, content=content), Enclosure(name="b", content=b""))
+    )
     first, second = post.mails[0].message.iter_attachments()
     assert (first.get_filename(), first.get_content_type()) == (name, kind)
     assert first.get_payload(decode=True) == content
@@ -154,9 +160,6 @@ def test_a_blocking_handler_mails_from_its_process():
         await asyncio.wrap_future(over)
         await post.stop()
 
-    import concurrent.futures
-    import threading
-
     ready, over = concurrent.futures.Future(), concurrent.futures.Future()
     thread = threading.Thread(target=lambda: asyncio.run(serve(ready, over)))
     thread.start()
@@ -176,7 +179,7 @@ def test_a_blocking_handler_mails_from_its_process():
 @pytest.mark.parametrize("where", ["MAIL", "RCPT", "DATA"])
 async def test_4xx_fails_the_attempt_and_the_next_may_succeed(post, where):
     post.says[where] = "451 4.7.1 come back later"
-    with pytest.raises(MailDeferred, match="451 4.7.1 come back later"):
+    with pytest.raises(MailDeferred, match=r"451 4\.7\.1 come back later"):
         await send(post.server())
     post.says.clear()
     await send(post.server())
@@ -192,7 +195,7 @@ async def test_a_greeting_of_4xx_fails_the_attempt(post):
 
 @pytest.mark.parametrize("where", ["MAIL", "RCPT", "DATA"])
 async def test_5xx_gives_up(post, where):
-    post.says[where] = "550 5.7.1 not\there, Łódź"
+    post.says[where] = "550 5.7.1 not\there"
     with pytest.raises(GiveUp, match=r"550 5.7.1 not here"):
         await send(post.server())
     assert post.mails == []
@@ -345,7 +348,7 @@ async def test_idle_ones_are_closed(post):
     pool = MailPool(post.server(), idle_s=0.05)
     await pool.hand_in("a@b.c", ["d@e.f"], b"Subject: x\r\n\r\n")
     assert not post.transports[0].is_closing()
-    await wait_until(lambda: post.transports[0].is_closing(), "the end of the idle connection")
+    await wait_until(post.transports[0].is_closing, "the end of the idle connection")
     await pool.hand_in("a@b.c", ["d@e.f"], b"Subject: x\r\n\r\n")
     assert post.connections == 2
     await pool.close()
@@ -361,7 +364,7 @@ async def test_there_are_never_more_than_a_few(post):
 
 async def test_nobody_listening_is_unreachable(post):
     server = replace(post.server(), port=1)
-    with pytest.raises(MailServerUnreachable, match="127.0.0.1:1"):
+    with pytest.raises(MailServerUnreachable, match=r"127\.0\.0\.1:1"):
         await send(server)
 
 
@@ -405,7 +408,7 @@ async def test_a_cancel_ends_the_mail_and_its_connection(post):
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    await wait_until(lambda: post.transports[0].is_closing(), "the end of the connection")
+    await wait_until(post.transports[0].is_closing, "the end of the connection")
     assert pool_of(server)._idle == []
     post.says.clear()
     await send(server, run=a_run("r2"))
@@ -431,9 +434,4 @@ async def test_it_tells_how_far_it_is(post):
 
 
 def _anywhere():
-    from shared.job_types.mail_server import mail_server
-
     return mail_server("smtp://127.0.0.1:25?starttls=off")
-
-
-assert MailRefused  # the class that deliver turns into GiveUp
