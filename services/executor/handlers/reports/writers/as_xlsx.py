@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from openpyxl import Workbook
 from openpyxl.chart import BarChart, Reference
-from openpyxl.styles import Alignment, Font
+from openpyxl.styles import Font
 from openpyxl.utils import get_column_letter
 
 from services.executor.handlers.reports.shown import clean
@@ -111,7 +111,6 @@ def _write(cell: Cell, value: Value, kind: Kind) -> Cell:
             cell.value = clean(value)[:TEXT_MAX]
             cell.data_type = "s"
             cell.quotePrefix = True
-            cell.alignment = Alignment(vertical="top")
         case datetime() if value.tzinfo is not None:  # a workbook knows no zones
             cell.value = value.replace(tzinfo=None)
         case _:
