@@ -70,7 +70,10 @@ def read(path):
             return [json.loads(line) for line in path.read_text().splitlines()]
         case ".parquet":
             found = duckdb.execute(f"FROM '{path}'")
-            return [dict(zip([each[0] for each in found.description], row, strict=True)) for row in found.fetchall()]
+            return [
+                dict(zip([each[0] for each in found.description], row, strict=True))
+                for row in found.fetchall()
+            ]
 
 
 def process(root, dataset, operation, parameters=None, output=None, run=None, **offered):
