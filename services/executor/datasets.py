@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from services.executor.dataset_files import DatasetFile, Limits, dataset_file, path_of
+from services.executor.limits import memory_bounded
 from services.executor.scratch import scratch
 from services.executor.staging import BadDataset, DatasetTooLarge, quoted
 from shared.handlers import GiveUp
@@ -51,7 +52,10 @@ SNIFFED_WHOLE = (
     32 * 1024**2
 )  # bytes: up to here all rows of a CSV or JSON file are looked at for its columns' types,
 SNIFFED_ROWS = 200_000  # else so many of them
-_NO_LIMITS = Limits()
+UNCOUNTED = (
+    1024**3
+)  # bytes of address space beside what duckdb counts: its threads' stacks, single large values
+_DEFAULT = Limits()
 
 
 class OutOfMemory(GiveUp):
@@ -108,7 +112,7 @@ def opened(
     *,
     rows_max: int | None = None,
     writable: Sequence[int] = (),
-    limits: Limits = _NO_LIMITS,
+    limits: Limits = _DEFAULT,
 ) -> Iterator[Datasets]:
     """Open datasets together; they, and all that was written down for them, go at the end.
 
@@ -139,6 +143,7 @@ def opened(
             for name, dataset in wanted.items()
         }
         stack.enter_context(translated(found.values()))
+        stack.enter_context(memory_bounded(limits.memory + UNCOUNTED))
         allowed = [file.path for file in found.values()] + [path_of(each) for each in writable]
         connection = stack.enter_context(_locked(allowed, folder, limits))
         tables = {name: _table(connection, name, file, rows_max, limits) for name, file in found.items()}
@@ -153,6 +158,8 @@ def translated(found: Iterable[DatasetFile] = ()) -> Iterator[None]:
     called = {file.path: file.called for file in found}
     try:
         yield
+    except MemoryError as error:
+        raise OutOfMemory("there is no memory left for it") from error
     except duckdb.OutOfMemoryException as error:
         raise OutOfMemory(sentence(error, called)) from error
     except (

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import resource
 import time
 from pathlib import Path
 from threading import Event, Thread
@@ -16,6 +15,7 @@ from services.executor.handlers.data_processing_queries import COUNTED, Query, q
 from services.executor.handlers.data_processing_rows import ROWS_MAX, columns_of, names, shown
 from services.executor.handlers.data_processing_rules import violations
 from services.executor.handlers.data_processing_values import BadParameters
+from services.executor.limits import files_bounded
 from shared.handlers import GiveUp
 from shared.job_types.data_processing import (
     Aggregate,
@@ -192,7 +192,7 @@ def _write(output: Output, asked: Query, data: Datasets, file: IO[bytes], done: 
     target = path_of(file.fileno())
     text = f"COPY ({asked.text}) TO '{target}' ({_OPTIONS[output.written_as]}, USE_TMP_FILE false)"
     try:
-        with _bounded():
+        with files_bounded(OUTPUT_BYTES_MAX):
             done.rows_written = _number(data, Query(text=text, values=asked.values))
     except duckdb.IOException as error:
         if target not in str(error):
@@ -200,18 +200,6 @@ def _write(output: Output, asked: Query, data: Datasets, file: IO[bytes], done: 
         raise OutputNotWritten(sentence(error, {target: output.path})) from error
     done.rows = done.rows_written
     done.output, done.bytes = output.path, os.fstat(file.fileno()).st_size
-
-
-@contextlib.contextmanager
-def _bounded() -> Iterator[None]:
-    """No file of this process grows beyond OUTPUT_BYTES_MAX: Python ignores the signal, so the write fails."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    limit = OUTPUT_BYTES_MAX if soft == resource.RLIM_INFINITY else min(soft, OUTPUT_BYTES_MAX)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 # Errors and progress.
