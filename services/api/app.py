@@ -19,6 +19,7 @@ from services.api.browsers import Cors, Guarded
 from services.api.bulk import Bulk
 from services.api.cancels import Cancels
 from services.api.dead_letters import DeadLetters
+from services.api.dev_mail import DevMail
 from services.api.events import Events
 from services.api.jobs import Jobs
 from services.api.large_bodies import LargeBodies
@@ -69,6 +70,7 @@ def create_app(deps: Deps) -> Quart:
         ApiKeys(deps, auth.tokens),
         Principals(deps),
         Ops(deps),
+        DevMail(deps),
     ):
         noun.mount(app)
     _Frame(deps, auth).mount(app)

@@ -35,6 +35,7 @@ from services.api.responses import (
     TokenView,
 )
 from services.api.revisions import REVISION_MAX
+from shared.mail_folder import NAME
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -299,6 +300,13 @@ def _parameters(operation: Operation) -> Iterator[dict[str, Any]]:
             "required": True,
             "schema": _REVISION,
         }
+    if "{name}" in operation.path:
+        yield {
+            "name": "name",
+            "in": "path",
+            "required": True,
+            "schema": {"type": "string", "pattern": f"^{NAME}$"},
+        }
     reads = operation.method == "get" and operation.tag != "system"
     for name in (*operation.parameters, *((door.POSITION_PARAMETER,) if reads else ())):
         told = {"name": name, "in": "query", "schema": _schema(operation, name)}
@@ -342,6 +350,8 @@ def _answer(operation: Operation, status: int, schema: Any) -> dict[str, Any]:
     }
     if schema is not None:
         told["content"] = {operation.media: {"schema": schema}}
+    if operation.json is not None:
+        told["content"]["application/json"] = {"schema": operation.json}
     if made := links(schema, _IN_PATHS):
         told["links"] = made
     return told

@@ -60,6 +60,7 @@ class Operation:
         optional: whether the body may be left out.
         parameters: of the query, beside min_position of every read.
         media: type of the content of an answer.
+        json: schema of the JSON that an Accept of application/json gets instead, where `media` is something else.
         refusals: statuses of problems; 500 and 503 are everywhere, and 401, 403 and 429 where there is a role.
         keyed: takes an Idempotency-Key.
         conditional: takes an If-Match; 412 if the job is at another revision.
@@ -80,6 +81,7 @@ class Operation:
     refusals: tuple[int, ...] = ()
     tag: str = "jobs"
     media: str = "application/json"
+    json: dict[str, Any] | None = None
     keyed: bool = False
     conditional: bool = False
     edits: bool = False
@@ -136,6 +138,35 @@ EVENTS = {
         "next_cursor": {
             "type": ["string", "null"],
             "description": "positions: where the next page begins, with the same filters and sort; null: nowhere",
+        },
+    },
+}
+_CAUGHT = {"name": TEXT, "received_at": TEXT, "from": TEXT, "to": TEXT, "cc": TEXT, "subject": TEXT} | {
+    "envelope_to": {"type": "array", "items": TEXT, "description": "all who would get it, bcc too"},
+    "bytes": {"type": "integer"},
+}
+_CAUGHT_PART = {"name": TEXT, "content_type": TEXT, "bytes": {"type": "integer"}}
+CAUGHT_LIST = {
+    "type": "object",
+    "required": ["items"],
+    "properties": {
+        "items": {
+            "type": "array",
+            "items": {"type": "object", "required": list(_CAUGHT), "properties": _CAUGHT},
+        }
+    },
+}
+CAUGHT = {
+    "type": "object",
+    "required": [*_CAUGHT, "headers", "text", "html", "attachments"],
+    "properties": {
+        **_CAUGHT,
+        "headers": {"type": "array", "items": {"type": "array", "items": TEXT}},
+        "text": {"type": ["string", "null"]},
+        "html": {"type": ["string", "null"]},
+        "attachments": {
+            "type": "array",
+            "items": {"type": "object", "required": list(_CAUGHT_PART), "properties": _CAUGHT_PART},
         },
     },
 }
@@ -338,6 +369,16 @@ OPERATIONS = (
         method="get", path="/metrics", name="metrics", tag="system", role="viewer",
         summary="What this process counts, for Prometheus; DAYBOOK_METRICS_OPEN=on opens it to all",
         answers={200: TEXT}, media="text/plain",
+    ),
+    Operation(
+        method="get", path="/dev/mail", name="list_dev_mail", tag="system", role="viewer",
+        summary="What jobs have mailed, where `daybook up` catches it, newest first: a page, or JSON if asked for",
+        answers={200: TEXT}, media="text/html", json=CAUGHT_LIST, refusals=(404,),
+    ),
+    Operation(
+        method="get", path="/dev/mail/{name}", name="get_dev_mail", tag="system", role="viewer",
+        summary="A mail that was caught: a page, or JSON if asked for",
+        answers={200: TEXT}, media="text/html", json=CAUGHT, refusals=(404,),
     ),
     Operation(
         method="get", path="/openapi.json", name="openapi", tag="system", role=None, summary="This document",

@@ -1,4 +1,4 @@
-"""What is started beside servers and services, for whoever tries Daybook out: samples."""
+"""What is started beside servers and services, for whoever tries Daybook out: samples, and a mail server."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from shared.embedded import DataDir
     from shared.settings import Settings
 
+    from .mail_catcher import MailCatcher
     from .samples import Samples
     from .servers import Servers
 
@@ -28,14 +29,22 @@ class Beside:
         self._settings = settings
         self._data_dir = data_dir
         self._samples: Samples | None = None
+        self._catcher: MailCatcher | None = None
 
     async def start(self) -> None:
         """Begin what needs no server; it is done while those start.
 
         Raises:
             Fatal: the file of sources is wrong.
+            OSError: mail can't be caught.
         """
         self._samples = await asyncio.to_thread(self._laid_out)
+        if self._settings.env == "development" and self._settings.smtp_url is None:
+            from .mail_catcher import MailCatcher  # noqa: PLC0415
+
+            folder = (self._settings.mail_dir or self._data_dir.path / "mail").absolute()
+            self._catcher = MailCatcher(folder)
+            await self._catcher.start()
 
     async def fill(self, servers: Servers) -> None:
         """Make what needs them."""
@@ -44,14 +53,18 @@ class Beside:
 
     def variables(self, servers: Servers) -> dict[str, str]:
         """What services must be told."""
-        return {} if self._samples is None else self._samples.variables(servers.database_url)
+        samples = {} if self._samples is None else self._samples.variables(servers.database_url)
+        return samples if self._catcher is None else samples | self._catcher.environment
 
     def lines(self) -> dict[str, str]:
         """What a person should know: a word, and what there is."""
-        return {} if self._samples is None else {"Samples": self._samples.line()}
+        samples = {} if self._samples is None else {"Samples": self._samples.line()}
+        return samples if self._catcher is None else samples | {"Mail": self._catcher.line}
 
     async def stop(self) -> None:
         """End what runs."""
+        if self._catcher is not None:
+            await self._catcher.stop()
 
     def _laid_out(self) -> Samples | None:
         """The samples, where there are any. Imported only here: the servers start meanwhile."""

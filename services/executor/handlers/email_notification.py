@@ -87,7 +87,9 @@ def _sender(run: Run, task: EmailNotification, server: MailServer) -> Mailbox:
 def _texts(run: Run, task: EmailNotification, resources: Resources, subject: str) -> tuple[str, str]:
     """Text and HTML; of each "" if there is none."""
     if task.template is None:
-        by_default = "" if task.html else f"The job {run.job_name!r} has run: execution {run.run_id}.\n"
+        by_default = (
+            "" if task.html else f"The job “{mail.one_line(run.job_name)}” has run: execution {run.run_id}.\n"
+        )
         return task.body if task.body is not None else by_default, task.html or ""
     facts = {
         "subject": subject,
