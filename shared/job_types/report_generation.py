@@ -94,7 +94,8 @@ class ReportGeneration(Strict):
     Attributes:
         report_type: `executions` are the runs of the job's own tenant that ended in the time; `sales` and `financial`
             are the records of the sources `sales_data` and `financial_data` (of a database: of its table of this
-            name), `dataset` those of any other.
+            name), `dataset` those of any other. Where a column `category` of `financial_data` says `income` or
+            `expense`, these are added up apart, and the result is told.
         format: of the file.
         date_range: by the clocks of the job's zone at the run's nominal time. Names of days, weeks (from Monday),
             months, quarters and years are whole ones, `this_…` and `today` up to that time. The default is
@@ -107,10 +108,11 @@ class ReportGeneration(Strict):
         output: where the file is kept, inside DAYBOOK_FILES_ROOTS; it replaces the one that is there. The default is
             `reports/<run id>.<format>` in the first of these directories.
         dataset: for `dataset`: the name of a source, or the path of a file inside the files roots.
-        group_by: for records: the columns whose values are told apart; by default
-            those of the first one that holds words, at most 50 different ones.
-        columns: for records: which numbers are added up, by default all but those of columns named `id` or `…_id`; of
-            `detailed` also which columns are shown, by default all.
+        group_by: for records: the columns whose values are told apart; by default `category` of a financial report that
+            has it, else the first column of words that has at most 50 different ones.
+        columns: for records: which numbers are added up, by default all but those of columns named `id`, `price`,
+            `rate`, `ratio` or `…_id` and so on; the charts have the first of them, by default the last. Of `detailed`
+            also which columns are shown, by default all.
         date_column: for records: which column says when; by default the first that holds dates.
     """
 

@@ -177,6 +177,35 @@ def test_columns_and_groups_are_the_jobs_to_choose(offered, sales):
     assert list(value["totals"]) == ["records", "amount"]
 
 
+@pytest.mark.parametrize("sign", ["", "-"])
+def test_a_financial_report_tells_income_from_expense_and_the_result(offered, tmp_path, sign):
+    money = tmp_path / "money.csv"
+    lines = ["month,account,category,amount"]
+    lines += [f"2026-{month:02d}-01,Sales,income,{1000 + month}.10" for month in range(1, 12)]
+    lines += [f"2026-{month:02d}-01,Rent,expense,{sign}{400 + month}.20" for month in range(3, 12)]
+    money.write_text("\n".join(lines) + "\n")
+    offered.catalog.sources["financial_data"] = Source(name="financial_data", kind="csv", path=money)
+    value = said(
+        a_report(offered, report_type="financial", template="monthly_summary", date_range="this_year")
+    )
+    [(income, expense)] = duckdb.sql(
+        f"SELECT sum(amount) FILTER (category = 'income'), sum(amount) FILTER (category = 'expense') FROM '{money}'"  # noqa: S608
+    ).fetchall()
+    assert value["totals"] == {
+        "records": 20, "income": pytest.approx(income), "expense": pytest.approx(expense),
+        "result": pytest.approx(income - abs(expense)),
+    }  # fmt: skip
+    by_month = section(value, "By month")
+    assert by_month[0] == ["2026-01", 1001.1, 0, 1001.1]
+    spent = -403.2 if sign else 403.2
+    assert by_month[2] == ["2026-03", 1003.1, spent, 599.9]
+    assert [each["title"] for each in value["sections"]] == [
+        "By month",
+        "By category",
+        "By month and category",
+    ]
+
+
 def test_a_csv_of_records_has_no_formula(offered):
     made = a_report(offered, format="csv", template="detailed", date_range="last_month")
     rows = list(csv.DictReader(io.StringIO(Path(made["path"]).read_text(), newline="")))

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 COLOURS = ("#2f6f8f", "#c8553d", "#7a9e3f", "#8a6bb1", "#c9a227", "#5c6b73")
 SHARE = 0.8  # of a category's room that its bars take
+ROOMS_MIN = 5  # for categories: a single bar isn't a wall
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +42,7 @@ def bars_of(chart: Chart, width: float, height: float, *, labels_max: int = 12) 
     """The chart in `width` by `height` units; zero is always in it."""
     numbers = [number for _, series in chart.series for number in series]
     most, least = max([0.0, *numbers]), min([0.0, *numbers])
-    room = width / max(1, len(chart.categories))
+    room = width / max(ROOMS_MIN, len(chart.categories))
     each = room * SHARE / max(1, len(chart.series))
     scale = height / ((most - least) or 1.0)
     zero = most * scale

@@ -7,6 +7,8 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from services.executor import datasets
+from services.executor.handlers.reports import records_balance
+from services.executor.handlers.reports.records_balance import CATEGORY
 from services.executor.handlers.reports.records_questions import DAY, MONTH, Questions
 from services.executor.handlers.reports.records_roles import is_whole, kind_of, measures_of, when_of, words_in
 from services.executor.handlers.reports.report import Chart, Column, Figure, Report, Section, Table
@@ -74,6 +76,8 @@ def _groups(task: ReportGeneration, asked: Questions) -> list[str]:
         for name in task.group_by:
             asked.table.column(name)
         return list(dict.fromkeys(task.group_by))
+    if task.report_type == "financial" and CATEGORY in asked.table.columns:
+        return [CATEGORY]
     found = asked.few_words(words_in(asked.table))
     return [] if found is None else [found]
 
@@ -87,8 +91,19 @@ class _View:
     groups: list[str]
     measures: list[str]
 
+    @property
+    def balanced(self) -> str | None:
+        """What is income or expense: the number of a financial report that tells them apart, and nothing else."""
+        if self.task.report_type != "financial" or self.groups != [CATEGORY] or len(self.measures) != 1:
+            return None
+        kinds = {row[0] for row in self.asked.sums([CATEGORY], [])}
+        return self.measures[0] if kinds and kinds <= {records_balance.IN, records_balance.OUT} else None
+
     def totals(self) -> tuple[Figure, ...]:
         (row,) = self.asked.sums([], self.measures)
+        if (amount := self.balanced) is not None:
+            records = Figure(name="records", label="Records", kind="integer", value=row[0])
+            return (records, *records_balance.totals(self.asked.sums([CATEGORY], [amount])))
         return tuple(
             Figure(name=column.name, label=column.heading, kind=column.kind, value=value)
             for column, value in zip(self._columns(), row, strict=True)
@@ -97,15 +112,21 @@ class _View:
     def sections(self) -> tuple[Section, ...]:
         time = MONTH if self.asked.period.months else DAY
         by_group = [self._section(self.groups)] if self.groups else []
-        by_time = [self._section([time])] if self.asked.when is not None else []
+        by_time = [self._timely(time)] if self.asked.when is not None else []
         match self.task.template:
             case "monthly_summary":
                 both = [self._section([MONTH, *self.groups])] if self.groups else []
-                return (self._section([MONTH]), *by_group, *both)
+                return (self._timely(MONTH), *by_group, *both)
             case "detailed":
                 return (*by_group, *by_time, self._records())
             case "summary":
                 return (*by_group, *by_time) or (self._section([]),)
+
+    def _timely(self, time: str) -> Section:
+        amount = self.balanced
+        if amount is None:
+            return self._section([time])
+        return records_balance.by_time(self.asked.sums([time, CATEGORY], [amount]), _TIMES[time])
 
     def _section(self, keys: Sequence[str]) -> Section:
         rows = self.asked.sums(keys, self.measures)
@@ -140,11 +161,11 @@ class _View:
         )
 
     def _chart(self, table: Table, keys: int) -> Chart | None:
-        """The first sum, or the number of records, of each row; of many groups, the largest."""
+        """One number of each row: the first sum that the job names, else the last; of many groups, the largest."""
         if keys != 1:
             return None
-        shown = table.columns[min(2, len(table.columns) - 1)]
-        at = table.columns.index(shown)
+        at = 2 if self.task.columns and self.measures else len(table.columns) - 1
+        shown = table.columns[at]
         rows, among = table.rows, ""
         if table.columns[0].name not in {"day", "month"} and len(rows) > BARS_MAX:
             rows = tuple(sorted(rows, key=lambda row: -_number(row[at]))[:BARS_MAX])

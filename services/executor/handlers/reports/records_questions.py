@@ -54,7 +54,8 @@ class Questions:
         grouped = (
             f"GROUP BY {', '.join(str(at) for at in range(1, len(by) + 1))} ORDER BY {order}" if by else ""
         )
-        return self._ask(", ".join(asked), grouped, [value for _, values in by for value in values])
+        rows = self._ask(", ".join(asked), grouped, [value for _, values in by for value in values])
+        return tuple((*row[: len(by)], *map(_digits, row[len(by) :])) for row in rows)
 
     def records(self, columns: Sequence[str]) -> Rows:
         """The records themselves, in the order of their time, else in that of the dataset."""
@@ -105,6 +106,11 @@ class Questions:
             case "instant":
                 instants = [each.astimezone(UTC) for each in (self.period.start, self.period.end)]
                 return f"WHERE {column} >= ? AND {column} < ?", instants
+
+
+def _digits(value: Value) -> Value:
+    """A sum of binary fractions to the 15 digits that such a number holds: 0.3, not 0.30000000000000004."""
+    return float(f"{value:.15g}") if isinstance(value, float) else value
 
 
 DAY, MONTH = "\0day", "\0month"  # no column has such a name

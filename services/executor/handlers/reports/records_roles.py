@@ -26,7 +26,7 @@ CLOCKS: dict[str, Clock] = {
 }
 _WHOLE = re.compile(r"U?(TINYINT|SMALLINT|INTEGER|BIGINT|HUGEINT)")
 _BROKEN = re.compile(r"FLOAT|DOUBLE|DECIMAL\(\d+,\d+\)")
-_ID = re.compile(r"(.*_)?id", re.IGNORECASE)
+_NO_SUM = re.compile(r"(.*_)?(id|price|rate|ratio)", re.IGNORECASE)  # numbers whose sum means nothing
 
 
 class UnfitColumn(GiveUp):
@@ -85,7 +85,7 @@ def measures_of(task: ReportGeneration, table: Table) -> list[str]:
         return [
             name
             for name, kind in table.columns.items()
-            if is_numeric(kind) and name not in grouped and not _ID.fullmatch(name)
+            if is_numeric(kind) and name not in grouped and not _NO_SUM.fullmatch(name)
         ]
     for name in task.columns:
         table.column(name)

@@ -48,6 +48,7 @@ def render(report: Report, to: Format) -> Rendered:
     Raises:
         ReportTooLarge: see LIMITS.
     """
+    check(report, to)
     rendered: Rendered = import_module(f"{__name__}.as_{to}").render(report)
     return rendered
 

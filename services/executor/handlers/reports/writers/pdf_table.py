@@ -26,6 +26,7 @@ PADDING = 4.0  # points, left and right of a cell
 CELL_MAX = 300  # characters; a row must fit onto a page
 MEASURED = 1_000  # rows that are looked at for the widths; text in later ones is broken where it must be
 _WORDS_AT_LEAST = 60.0  # points that a column of text has, if it needs them
+_AIR = 30.0  # points that a column may have more than it needs
 _PALE = HexColor("#eef2f4")
 
 
@@ -106,7 +107,8 @@ def _shared(least: list[float], needed: list[float], width: float) -> list[float
     """`least`, and what is left of the width for those that need more, to each in proportion."""
     missing = sum(needed) - sum(least)
     share = min(1.0, (width - sum(least)) / missing) if missing else 0.0
-    return [low + (need - low) * share for low, need in zip(least, needed, strict=True)]
+    air = min(_AIR, (width - sum(needed)) / len(needed)) if share == 1.0 or not missing else 0.0
+    return [low + (need - low) * share + air for low, need in zip(least, needed, strict=True)]
 
 
 def _style(columns: tuple[Column, ...], layout: _Layout) -> TableStyle:
