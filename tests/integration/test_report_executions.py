@@ -13,9 +13,9 @@ import pytest
 
 from services.executor.handlers.reports import executions, periods
 from services.executor.handlers.reports.writers import render
-from shared.domain.commands import PauseJob, ResumeJob
+from shared.domain.commands import CreateJob, PauseJob, ResumeJob
 from shared.job_types.report_generation import Span
-from shared.testing import TESTER, wait_until
+from shared.testing import TESTER, a_job_id, a_spec, wait_until
 from tests.integration.archive_kit import a_database, all_of, an_office
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -207,12 +207,18 @@ async def test_what_was_run_and_skipped_a_moment_ago_is_in_the_report(postgres, 
     """The way of real events: log, projector, archive, report."""
     async with an_office(postgres, valkey) as office:
         database = await office.pool.fetchval("select current_database()")
-        job = await office.create(every=1, overlap_policy="allow")
-        await office.run(job)
-        await office.decider.decide(f"job:{job}", PauseJob(by="ann", reason=""), TESTER)
+        job, other = a_job_id(0, office.log.now()), a_job_id(0, office.log.now())
+        for each, tenant in ((job, "ours"), (other, "theirs")):
+            create = CreateJob(
+                job_id=each, spec=a_spec(every=1, overlap_policy="allow"), owner="ann", tenant=tenant
+            )
+            await office.decider.decide(f"job:{each}", create, TESTER)
+            await office.run(each)
+            await office.decider.decide(f"job:{each}", PauseJob(by="ann", reason=""), TESTER)
         later = office.log.now() + timedelta(seconds=2.2)
         await wait_until(lambda: office.log.now() > later, "two occurrences are past")
-        await office.decider.decide(f"job:{job}", ResumeJob(by="ann"), TESTER)
+        for each in (job, other):
+            await office.decider.decide(f"job:{each}", ResumeJob(by="ann"), TESTER)
         await all_of(office.projector())
         at = office.log.now() + timedelta(seconds=1)
         report = await executions.report(
@@ -223,7 +229,7 @@ async def test_what_was_run_and_skipped_a_moment_ago_is_in_the_report(postgres, 
         skipped = [
             json.loads(each.data)["count"]
             for each in await office.archived()
-            if each.type == "OccurrencesSkipped"
+            if each.type == "OccurrencesSkipped" and each.subject == f"job/{job}"
         ]
     assert sum(skipped) >= 2
     (row,) = section(report, "By job type")
