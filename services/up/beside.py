@@ -1,15 +1,19 @@
 """What is started beside servers and services, for whoever tries Daybook out: samples."""
 
+from __future__ import annotations
+
 import asyncio
+from typing import TYPE_CHECKING
 
 from shared.clock import SystemClock
-from shared.embedded import DataDir
 from shared.faults import Fatal
-from shared.job_types.catalog import BadSources, catalog_of
-from shared.settings import Settings
 
-from .samples import Samples
-from .servers import Servers
+if TYPE_CHECKING:
+    from shared.embedded import DataDir
+    from shared.settings import Settings
+
+    from .samples import Samples
+    from .servers import Servers
 
 
 class Beside:
@@ -21,9 +25,9 @@ class Beside:
     """
 
     def __init__(self, settings: Settings, data_dir: DataDir) -> None:
-        samples = Samples(settings, data_dir)
         self._settings = settings
-        self._samples = samples if samples.wanted else None
+        self._data_dir = data_dir
+        self._samples: Samples | None = None
 
     async def start(self) -> None:
         """Begin what needs no server; it is done while those start.
@@ -31,12 +35,7 @@ class Beside:
         Raises:
             Fatal: the file of sources is wrong.
         """
-        try:
-            catalog_of(self._settings)
-        except BadSources as wrong:
-            raise Fatal(str(wrong)) from wrong
-        if self._samples is not None:
-            await asyncio.to_thread(self._samples.lay_out, SystemClock().now().date())
+        self._samples = await asyncio.to_thread(self._laid_out)
 
     async def fill(self, servers: Servers) -> None:
         """Make what needs them."""
@@ -53,3 +52,25 @@ class Beside:
 
     async def stop(self) -> None:
         """End what runs."""
+
+    def _laid_out(self) -> Samples | None:
+        """The samples, where there are any. Imported only here: the servers start meanwhile."""
+        if self._settings.sources is not None:
+            _check_sources(self._settings)
+            return None
+        if self._settings.env == "production":
+            return None
+        from .samples import Samples  # noqa: PLC0415
+
+        samples = Samples(self._settings, self._data_dir)
+        samples.lay_out(SystemClock().now().date())
+        return samples
+
+
+def _check_sources(settings: Settings) -> None:
+    from shared.job_types.catalog import BadSources, catalog_of  # noqa: PLC0415
+
+    try:
+        catalog_of(settings)
+    except BadSources as wrong:
+        raise Fatal(str(wrong)) from wrong

@@ -66,11 +66,6 @@ class Samples:
         self._sources = data_dir.path / "sources.yaml"
         self.databases = None if settings.database_url else SampleDatabases(data_dir.path / "postgres")
 
-    @property
-    def wanted(self) -> bool:
-        """Whether there are any: not in production, not beside sources of one's own."""
-        return self._settings.env != "production" and self._settings.sources is None
-
     def lay_out(self, today: date) -> None:
         """Make what isn't there, or is of another day; quick."""
         for folder in (self._folder, self._backups, self._secrets):
