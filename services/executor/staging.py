@@ -179,13 +179,7 @@ async def _copied(url: str, table: str, bounded: _Bounded, rows_max: int | None)
     import asyncpg  # noqa: PLC0415 - most jobs need none
 
     connection: asyncpg.Connection = await asyncpg.connect(
-        url,
-        timeout=CONNECT_S,
-        server_settings={
-            "default_transaction_read_only": "on",
-            "TimeZone": "UTC",
-            "application_name": "daybook",
-        },
+        url, timeout=CONNECT_S, server_settings={"TimeZone": "UTC", "application_name": "daybook"}
     )
     try:
         return await _table_copied(connection, table, bounded, rows_max)
