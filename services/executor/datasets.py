@@ -14,6 +14,7 @@ For blocking handlers: this computes, and a process is what can be killed.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 from dataclasses import dataclass
@@ -135,7 +136,7 @@ def opened(
         OutOfMemory: the work doesn't fit; given up.
         UnknownSource: its source isn't configured here; given up.
         OutsideFilesRoots: its path isn't one that jobs may read.
-        OSError, asyncpg.PostgresError: its database can't be reached, or refuses.
+        OSError, asyncpg.PostgresError: its database can't be reached, or refuses; or the disk is full.
     """
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(scratch())
@@ -172,6 +173,10 @@ def translated(found: Iterable[DatasetFile] = ()) -> Iterator[None]:
         duckdb.SerializationException,
         duckdb.IOException,
     ) as error:
+        if os.strerror(errno.ENOSPC) in str(error):
+            raise OSError(
+                errno.ENOSPC, "there is no room on disk for what doesn't fit into memory"
+            ) from error
         raise BadDataset(sentence(error, called)) from error
     except duckdb.Error as error:
         if type(error) is not duckdb.Error:
