@@ -14,6 +14,7 @@ For blocking handlers: this computes, and a process is what can be killed.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from services.executor.dataset_files import DatasetFile, Limits, dataset_file, path_of
 from services.executor.limits import memory_bounded
 from services.executor.scratch import scratch
-from services.executor.staging import BadDataset, DatasetTooLarge, quoted
+from services.executor.staging import BadDataset, DatasetMissing, DatasetTooLarge, quoted
 from shared.handlers import GiveUp
 
 if TYPE_CHECKING:
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
     from shared.job_types.dataset import Dataset
 
 __all__ = [
+    "BadDataset",
+    "DatasetMissing",
+    "DatasetTooLarge",
     "Datasets",
     "Limits",
     "OutOfMemory",
@@ -132,7 +136,7 @@ def opened(
         OutOfMemory: the work doesn't fit; given up.
         UnknownSource: its source isn't configured here; given up.
         OutsideFilesRoots: its path isn't one that jobs may read.
-        OSError, asyncpg.PostgresError: its database can't be reached, or refuses.
+        OSError, asyncpg.PostgresError: its database can't be reached, or refuses; or the disk is full.
     """
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(scratch())
@@ -169,12 +173,20 @@ def translated(found: Iterable[DatasetFile] = ()) -> Iterator[None]:
         duckdb.SerializationException,
         duckdb.IOException,
     ) as error:
+        if os.strerror(errno.ENOSPC) in str(error):
+            raise OSError(
+                errno.ENOSPC, "there is no room on disk for what doesn't fit into memory"
+            ) from error
         raise BadDataset(sentence(error, called)) from error
+    except duckdb.Error as error:
+        if type(error) is not duckdb.Error:
+            raise
+        raise BadDataset(sentence(error, called)) from error  # what its Parquet reader finds is of no class
 
 
 def sentence(error: Exception, called: Mapping[str, str]) -> str:
     """What duckdb says, shortly; `called` has the names for the paths that it knows."""
-    text = str(error).partition("\n\n")[0]
+    text = re.split(r"\n\n|\s*The search space used was", str(error))[0]
     for path, name in called.items():
         text = text.replace(path, name)
     return re.sub(r"\s+", " ", text)[:MESSAGE_MAX]
@@ -230,19 +242,33 @@ def _written(value: Any) -> str:
 def _table(
     connection: DuckDBPyConnection, name: str, file: DatasetFile, rows_max: int | None, limits: Limits
 ) -> Table:
-    relation = _relation(connection, file)
-    columns = dict(zip(relation.columns, map(str, relation.types), strict=True))
-    if len(columns) > limits.columns:
-        raise DatasetTooLarge(f"{file.called} has {len(columns):,} columns; {limits.columns:,} are the most")
-    unknown = next((column for column in file.types if column not in columns), None)
-    table = Table(name=name, called=file.called, columns=columns)
-    if unknown is not None:
-        table.column(unknown)
+    relation = _relation(connection, file, {})
+    if len(relation.columns) > limits.columns:
+        count = len(relation.columns)
+        raise DatasetTooLarge(f"{file.called} has {count:,} columns; {limits.columns:,} are the most")
+    if file.types and not file.exact:
+        relation = _typed(connection, file, _described(name, file, relation))
     (relation if rows_max is None else relation.limit(rows_max)).create_view(name)
-    return table
+    return _described(name, file, relation)
 
 
-def _relation(connection: DuckDBPyConnection, file: DatasetFile) -> DuckDBPyRelation:
+def _described(name: str, file: DatasetFile, relation: DuckDBPyRelation) -> Table:
+    columns = dict(zip(relation.columns, map(str, relation.types), strict=True))
+    return Table(name=name, called=file.called, columns=columns)
+
+
+def _typed(connection: DuckDBPyConnection, file: DatasetFile, found: Table) -> DuckDBPyRelation:
+    """The rows with the types that the job gives some columns; text in CSV is read as such, zeros at its start too."""
+    written = {column: found.column(column) for column in file.types}
+    if file.format == "csv":
+        return _relation(connection, file, file.types)
+    casts = ", ".join(f"CAST({each} AS {file.types[column]}) AS {each}" for column, each in written.items())
+    return _relation(connection, file, {}).project(f"* REPLACE ({casts})")
+
+
+def _relation(
+    connection: DuckDBPyConnection, file: DatasetFile, types: Mapping[str, str]
+) -> DuckDBPyRelation:
     """The file's rows; duckdb looks at the first of them, and at no name: what it is, is said."""
     size = os.fstat(file.descriptor).st_size
     sample = -1 if size <= SNIFFED_WHOLE else SNIFFED_ROWS
@@ -266,5 +292,5 @@ def _relation(connection: DuckDBPyConnection, file: DatasetFile) -> DuckDBPyRela
             )
         case "csv":
             return connection.read_csv(
-                file.path, dtype=dict(file.types) or None, sample_size=sample, compression="none"
+                file.path, dtype=dict(types) or None, sample_size=sample, compression="none"
             )

@@ -179,30 +179,30 @@ async def _copied(url: str, table: str, bounded: _Bounded, rows_max: int | None)
     import asyncpg  # noqa: PLC0415 - most jobs need none
 
     connection: asyncpg.Connection = await asyncpg.connect(
-        url,
-        timeout=CONNECT_S,
-        server_settings={
-            "default_transaction_read_only": "on",
-            "TimeZone": "UTC",
-            "application_name": "daybook",
-        },
+        url, timeout=CONNECT_S, server_settings={"TimeZone": "UTC", "application_name": "daybook"}
     )
     try:
-        async with connection.transaction(isolation="repeatable_read", readonly=True):
-            schema, _, name = table.rpartition(".")
-            types = await _types(connection, schema or "public", name)
-
-            async def write(data: bytes) -> None:
-                bounded.write(data)
-
-            columns = ", ".join(map(quoted, types))
-            query = f"SELECT {columns} FROM {quoted(schema or 'public')}.{quoted(name)}"  # noqa: S608 - quoted
-            if rows_max is not None:
-                query += f" LIMIT {int(rows_max)}"
-            await connection.copy_from_query(query, output=write, format="csv", header=True)
-            return types
+        return await _table_copied(connection, table, bounded, rows_max)
     finally:
-        await connection.close(timeout=CONNECT_S)
+        connection.terminate()  # there is nothing to say goodbye for, least of all in the midst of a COPY
+
+
+async def _table_copied(
+    connection: asyncpg.Connection, table: str, bounded: _Bounded, rows_max: int | None
+) -> dict[str, str]:
+    schema, _, name = table.rpartition(".")
+    schema = schema or "public"
+
+    async def write(data: bytes) -> None:
+        bounded.write(data)
+
+    await connection.transaction(isolation="repeatable_read", readonly=True).start()
+    types = await _types(connection, schema, name)
+    columns = ", ".join(map(quoted, types))
+    limit = "" if rows_max is None else f" LIMIT {int(rows_max)}"
+    query = f"SELECT {columns} FROM {quoted(schema)}.{quoted(name)}{limit}"  # noqa: S608 - quoted
+    await connection.copy_from_query(query, output=write, format="csv", header=True)
+    return types
 
 
 _COLUMNS = """

@@ -188,8 +188,9 @@ DATA_PROCESSING = JobType(
     needs=("duckdb",),
     tag="operation",
     retried=(
-        "DatasetMissing, BadDataset (both may be mended by whoever writes the file), OutputNotWritten, a database that "
-        "can't be reached or refuses, a killed process, a timeout; by the job's own policy"
+        "DatasetMissing and BadDataset (whoever writes the file may mend it), OutsideFilesRoots, OutputNotWritten, "
+        "OSError and asyncpg's errors (no room on disk, a database that can't be reached or refuses), a time-out, a "
+        "killed process: by the job's own policy"
     ),
     given_up=(
         "UnknownColumn, BadParameters (what is asked for doesn't fit the columns' types), BadQuery, SqlRefused, "

@@ -56,7 +56,7 @@ class Dataset(Strict):
         path: an absolute path inside DAYBOOK_FILES_ROOTS; wildcards mean themselves.
         table: of a source that is a database: `table` or `schema.table`.
         format: of the file; by default its name's ending says it. JSON is an array of objects, or an object a line.
-        types: of columns, where those found by looking at the first rows of a CSV or JSON file won't do.
+        types: of columns, where those that the file has, or that its first rows show, won't do.
     """
 
     source: str | None = Field(default=None, min_length=1, max_length=200)

@@ -24,6 +24,7 @@ PEAK_MAX = 1_000_000_000  # bytes
 TIMEOUT_S = 600
 MAKE = """
 import duckdb, sys
+duckdb.sql("SET enable_progress_bar = false")
 made = duckdb.sql('''
     SELECT i AS id, 'region ' || (hash(i) % 7) AS region, (hash(i + 1) % 1000000)::INTEGER AS customer,
            (hash(i + 2) % 10000000) / 100 AS amount, (hash(i + 3) % 100)::SMALLINT AS units,
