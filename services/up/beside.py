@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 from shared.clock import SystemClock
 from shared.faults import Fatal
 
+from .mail_catcher import MailCatcher
+
 if TYPE_CHECKING:
     from shared.embedded import DataDir
     from shared.settings import Settings
 
-    from .mail_catcher import MailCatcher
     from .samples import Samples
     from .servers import Servers
 
@@ -29,7 +30,9 @@ class Beside:
         self._settings = settings
         self._data_dir = data_dir
         self._samples: Samples | None = None
-        self._catcher: MailCatcher | None = None
+        catches = settings.env == "development" and settings.smtp_url is None
+        folder = (settings.mail_dir or data_dir.path / "mail").absolute()
+        self._catcher = MailCatcher(folder) if catches else None
 
     async def start(self) -> None:
         """Begin what needs no server; it is done while those start.
@@ -39,11 +42,7 @@ class Beside:
             OSError: mail can't be caught.
         """
         self._samples = await asyncio.to_thread(self._laid_out)
-        if self._settings.env == "development" and self._settings.smtp_url is None:
-            from .mail_catcher import MailCatcher  # noqa: PLC0415
-
-            folder = (self._settings.mail_dir or self._data_dir.path / "mail").absolute()
-            self._catcher = MailCatcher(folder)
+        if self._catcher is not None:
             await self._catcher.start()
 
     async def fill(self, servers: Servers) -> None:

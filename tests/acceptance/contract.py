@@ -10,6 +10,8 @@ from string import Template
 
 import httpx
 
+from shared.clock import SystemClock
+from shared.mail_folder import MailFolder
 from tests.acceptance.system import eventually
 
 ROOT = Path(__file__).parents[2]
@@ -42,8 +44,11 @@ def prepare(system):
         eventually(
             lambda: client.get(f"executions/{failed}").json()["status"] == "failed", "the run has failed"
         )
+    folder = MailFolder(system.directory / "mail")
+    folder.prepare()
     return {
         "DAYBOOK_TOKEN": token,
+        "DAYBOOK_MAIL": folder.store(b"Subject: Hello\r\n\r\nWell?\r\n", SystemClock().now()),
         "DAYBOOK_JOB": made,
         "DAYBOOK_POSITION": edited.headers["Daybook-Position"],
         "DAYBOOK_FAILED_RUN": failed,

@@ -18,7 +18,7 @@ SETTINGS = {
 
 @pytest.fixture
 def system(tmp_path):
-    system = System(tmp_path, environment=SETTINGS)
+    system = System(tmp_path, environment=SETTINGS | {"DAYBOOK_MAIL_DIR": str(tmp_path / "mail")})
     try:
         yield system.start()
     finally:

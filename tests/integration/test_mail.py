@@ -25,6 +25,7 @@ from shared.job_types.mailboxes import mailbox
 from shared.testing import NOON, a_told_run, wait_until
 from tests.integration.smtp_kit import PASSWORD, USER, Authority, Post
 
+pytestmark = pytest.mark.filterwarnings("ignore:Requiring AUTH")  # that server is on loopback, and a test's
 ANNA, BERT, CARL = (mailbox(f"{name}@example.com") for name in ("anna", "bert", "carl"))
 LOGIN = f"{USER}:{quote(PASSWORD, safe='')}@"
 QUICK = Times(connect=0.3, command=0.3, data=0.3)

@@ -9,11 +9,11 @@ from pydantic import ValidationError
 
 from services.executor.masking import Mask
 from services.executor.outcome import MESSAGE_MAX, Returned, raised, returned
-from services.executor.resources import MailServer
 from services.executor.secrets import SecretMissing, Secrets, of_environment
 from shared import job_types, logs
 from shared.job_types import BadJobData, Known, check
 from shared.job_types.job_type import JobType, Strict
+from shared.job_types.mail_server import mail_server
 from shared.job_types.secrets import Revealed, Secret, SecretRef, has_references, is_reference
 from shared.testing import resources
 
@@ -284,7 +284,7 @@ def test_an_error_is_masked_before_it_is_cut():
 
 def test_the_deployments_own_passwords_are_masked_but_no_word_that_also_means_something_else():
     mask = Mask()
-    mail = MailServer.of("smtp://me:smtp-pass-word@host:587", "a@b")
+    mail = mail_server("smtp://me:smtp-pass-word@host:587", "a@b")
     told = resources(
         mail=mail, database_url="postgresql://postgres:postgres@host/db", secret_key=Revealed("k" * 32)
     ).for_run(mask)
@@ -297,7 +297,7 @@ def test_the_deployments_own_passwords_are_masked_but_no_word_that_also_means_so
 
 def test_resources_travel_and_show_nothing():
     told = resources(
-        mail=MailServer.of("smtps://me:hunter22@host", "a@b"),
+        mail=mail_server("smtps://me:hunter22@host", "a@b"),
         database_url="postgresql://u:hunter22@h/d",
         redis_url="redis://:hunter22@h",
         secret_key=Revealed("hunter22"),
@@ -307,25 +307,6 @@ def test_resources_travel_and_show_nothing():
     assert there.mail == told.mail
     assert there.secrets.value(SecretRef(**ref("A"))) == "hunter22"
     assert "hunter22" not in repr(told)
-
-
-@pytest.mark.parametrize(
-    ("url", "host", "port", "tls", "starttls"),
-    [
-        ("smtp://h", "h", 587, False, "auto"),
-        ("smtp://h:25?starttls=off", "h", 25, False, "off"),
-        ("smtp://[::1]:2525/?starttls=required", "::1", 2525, False, "required"),
-        ("smtps://h", "h", 465, True, "auto"),
-    ],
-)
-def test_the_address_of_a_mail_server_says_how_it_is_spoken_to(url, host, port, tls, starttls):
-    mail = MailServer.of(url, "a@b")
-    assert (mail.host, mail.port, mail.tls, mail.starttls, mail.user) == (host, port, tls, starttls, "")
-
-
-def test_user_and_password_of_a_mail_server_are_unquoted():
-    mail = MailServer.of("smtp://me%40here:p%2Fw@h", "a@b")
-    assert (mail.user, mail.password) == ("me@here", "p/w")
 
 
 def test_lines_of_the_whole_process_are_masked_once_a_value_was_revealed(capsys):
