@@ -96,7 +96,8 @@ class ReportGeneration(Strict):
             are the records of the sources `sales_data` and `financial_data` (of a database: of its table of this
             name), `dataset` those of any other. Where a column `category` of `financial_data` says `income` or
             `expense`, these are added up apart, and the result is told.
-        format: of the file.
+        format: of the file. PDF, HTML, XLSX and JSON have all tables, CSV the last of them. Text that a spreadsheet
+            would take for a formula is text in XLSX, and has an apostrophe before it in CSV.
         date_range: by the clocks of the job's zone at the run's nominal time. Names of days, weeks (from Monday),
             months, quarters and years are whole ones, `this_…` and `today` up to that time. The default is
             `last_7_days` for executions and `all` for records; records without a date have no other.
