@@ -195,6 +195,9 @@ async def test_a_pdf_of_executions_says_the_totals_of_sql(url):
     assert all(f"{each:,}" in texts[0] for each in (runs, succeeded, failed, retries))
     assert f"{p99 / 1000:,.3f} s" in texts[0]
     assert "łódź" in texts[1]
+    most = max(row["succeeded"] for row in section(report, "By job type"))
+    assert texts[1].count(f"{most:,}") == 2  # at its chart's top, and in its table
+    assert f"{most:,}.00" not in texts[1]
 
 
 async def test_a_job_that_the_read_model_never_learns_of_fails_the_attempt(url, monkeypatch):

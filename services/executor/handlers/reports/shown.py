@@ -25,6 +25,8 @@ def shown(value: Value, kind: Kind) -> str:
             return f"{value / 1000:,.3f} s"
         case bool(), _:
             return "yes" if value else "no"
+        case float(), "integer":  # in a chart, whose numbers are all floats
+            return f"{value:,.0f}"
         case int(), _:
             return f"{value:,}"
         case ((float() | Decimal()), _):
