@@ -94,6 +94,8 @@ class Run:
         attempt: number of this start, from 1. Starts that lost their worker count, too.
         max_attempts: how many attempts may fail; later ones don't happen.
         scheduled_for: the nominal time, aware UTC.
+        timezone: IANA name of the zone that the job's schedule is in, "UTC" unless it says another: whose days and
+            months are meant when its data says `yesterday`.
         fence: position of this start in the log, `<epoch>-<number>`; compare the two numbers, in this order.
         correlation_id: stands in the events and log lines of all that has the same cause.
         deadline: when the attempt is cancelled, aware UTC (in a process of its own: not before).
@@ -110,6 +112,7 @@ class Run:
     fence: str
     correlation_id: str
     deadline: datetime
+    timezone: str = "UTC"
     reporter: Reporter = field(default_factory=Nobody, repr=False, compare=False)
 
     def progress(self, ratio: float, message: str = "") -> None:

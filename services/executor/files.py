@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # a pipe must not keep us waiting
+_OPEN = "/proc/self/fd/{}"
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -60,7 +61,7 @@ def create_file(path: Path, roots: tuple[Path, ...]) -> Iterator[IO[bytes]]:
     """A new file beside `path`, open for writing and reading, which takes its name when the block ends well.
 
     Directories that are missing on the way are made. What was there before stays until then, whole; after a failure
-    nothing new is left.
+    nothing new is left, nor where the process was killed, if the file system knows files without a name.
 
     Raises:
         OutsideFilesRoots: as `open_directory`.
@@ -69,12 +70,15 @@ def create_file(path: Path, roots: tuple[Path, ...]) -> Iterator[IO[bytes]]:
     directory = _walked(_parent(path, roots), roots, make=True)
     part = f".{path.name[:100]}.{secrets.token_hex(8)}.part"
     try:
-        descriptor = os.open(part, _NEW, 0o666, dir_fd=directory)
+        nameless = _nameless(directory)
+        descriptor = os.open(part, _NEW, 0o666, dir_fd=directory) if nameless is None else nameless
         try:
             with os.fdopen(descriptor, "w+b") as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
+                if nameless is not None:
+                    os.link(_OPEN.format(nameless), part, dst_dir_fd=directory)
             os.rename(part, path.name, src_dir_fd=directory, dst_dir_fd=directory)
         except BaseException:
             with contextlib.suppress(FileNotFoundError):
@@ -83,6 +87,16 @@ def create_file(path: Path, roots: tuple[Path, ...]) -> Iterator[IO[bytes]]:
         os.fsync(directory)
     finally:
         os.close(directory)
+
+
+def _nameless(directory: int) -> int | None:
+    """A file in the directory that has no name there (yet); None where there can be none."""
+    if not hasattr(os, "O_TMPFILE") or not os.access(_OPEN.format(directory), os.F_OK):
+        return None
+    try:
+        return os.open(".", os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o666, dir_fd=directory)
+    except OSError:
+        return None
 
 
 def _parent(path: Path, roots: tuple[Path, ...]) -> Path:

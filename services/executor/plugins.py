@@ -23,6 +23,8 @@ _OURS = {  # job type → module below _HANDLERS, whether it blocks. A module is
     "custom": ("custom", False),
     "cleanup_task": ("cleanup_task", True),
     "http_request": ("http_request", False),
+    "report_generation": ("report_generation", True),
+    "data_processing": ("data_processing", True),
     "email_notification": ("email_notification", False),
 }
 

@@ -76,6 +76,7 @@ class Started:
             fence=self.fence,
             correlation_id=run.correlation_id,
             deadline=now + timedelta(seconds=spec.timeout_seconds),
+            timezone=spec.timezone,
             reporter=reporter,
         )
 

@@ -126,7 +126,7 @@ class RunRequested(Event, frozen=True, kw_only=True):
         next_for: the job's next occurrence after this one (trigger `schedule` only).
     """
 
-    VERSION: ClassVar[int] = 2
+    VERSION: ClassVar[int] = 3
 
     job_id: str
     scheduled_for: datetime

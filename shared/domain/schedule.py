@@ -73,7 +73,7 @@ def check(schedule: Schedule) -> None:
     given = [name for name in ("cron_expression", "interval_seconds", "run_at") if _has(schedule, name)]
     if len(given) > 1:
         raise BadSchedule(f"give at most one of {', '.join(given)}", field=given[1])
-    _zone(schedule.timezone)
+    zone_named(schedule.timezone)
     if schedule.cron_expression is not None and not _fires(schedule.cron_expression, schedule.timezone):
         raise BadSchedule(
             f"{schedule.cron_expression!r} can go without an occurrence for more than {YEARS_SEARCHED} years",
@@ -134,7 +134,7 @@ def _utc_ms(at: datetime) -> datetime:
 
 
 @cache
-def _zone(key: str) -> ZoneInfo:
+def zone_named(key: str) -> ZoneInfo:
     """A zone of the `tzdata` package: zoneinfo by itself prefers the system's, often older, tables."""
     if key not in _zone_names():
         raise BadSchedule(f"{key[:80]!r} is no IANA time zone such as 'Europe/Berlin'", field="timezone")
@@ -235,7 +235,7 @@ class Walk:
             BadSchedule: expression or zone isn't known.
         """
         try:
-            return cls(parse(expression), _zone(timezone))
+            return cls(parse(expression), zone_named(timezone))
         except BadCron as refusal:
             raise BadSchedule(str(refusal), field="cron_expression") from refusal
 

@@ -41,6 +41,7 @@ class RunSpec(Value, frozen=True, kw_only=True):
     Attributes:
         start_deadline_seconds: a run that hasn't started so long after its time expires; None = it waits for ever.
         max_lost: a run that has lost so many workers is poison: it is failed, not handed to another.
+        timezone: IANA name of the job's zone: what a day or a month is, to its handler.
     """
 
     job_name: str
@@ -52,6 +53,7 @@ class RunSpec(Value, frozen=True, kw_only=True):
     queue: str
     start_deadline_seconds: int | None = None
     max_lost: int = LOST_MAX
+    timezone: str = "UTC"
 
 
 def run_spec(job: JobSpec, *, job_data: dict[str, Any] | None = None, priority: int | None = None) -> RunSpec:
@@ -66,4 +68,5 @@ def run_spec(job: JobSpec, *, job_data: dict[str, Any] | None = None, priority: 
         queue=job.queue,
         start_deadline_seconds=job.start_deadline_seconds,
         max_lost=job.max_lost,
+        timezone=job.schedule.timezone,
     )

@@ -17,7 +17,15 @@ def _specified(data: dict[str, Any]) -> dict[str, Any]:
     return {**data, "spec": {**data["spec"], "start_deadline_seconds": None, "max_lost": 3}}
 
 
-UPCASTERS: Upcasters = dict.fromkeys((("JobCreated", 1), ("JobUpdated", 1), ("RunRequested", 1)), _specified)
+def _placed(data: dict[str, Any]) -> dict[str, Any]:
+    """Version 3: the run's specification has its job's zone, which those before it didn't tell."""
+    return {**data, "spec": {**data["spec"], "timezone": "UTC"}}
+
+
+UPCASTERS: Upcasters = {
+    **dict.fromkeys((("JobCreated", 1), ("JobUpdated", 1), ("RunRequested", 1)), _specified),
+    ("RunRequested", 2): _placed,
+}
 
 
 def upcast(

@@ -15,9 +15,11 @@ from shared.job_types import plugins, secrets
 from shared.job_types.catalog import Catalog
 from shared.job_types.cleanup_task import CLEANUP_TASK
 from shared.job_types.custom import CUSTOM, with_operations
+from shared.job_types.data_processing import DATA_PROCESSING
 from shared.job_types.email_notification import EMAIL_NOTIFICATION
 from shared.job_types.http_request import HTTP_REQUEST
 from shared.job_types.job_type import Fault, JobType
+from shared.job_types.report_generation import REPORT_GENERATION
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -41,9 +43,17 @@ __all__ = [
 ]
 
 BUILT_IN: dict[str, JobType] = {
-    kind.name: kind for kind in (CUSTOM, CLEANUP_TASK, EMAIL_NOTIFICATION, HTTP_REQUEST)
+    kind.name: kind
+    for kind in (
+        CUSTOM,
+        CLEANUP_TASK,
+        DATA_PROCESSING,
+        EMAIL_NOTIFICATION,
+        HTTP_REQUEST,
+        REPORT_GENERATION,
+    )
 }
-NOT_YET = frozenset({"data_processing", "report_generation", "backup_task"})
+NOT_YET = frozenset({"backup_task"})
 
 NOTHING_OFFERED = Catalog()
 NOBODY: Mapping[str, str] = MappingProxyType({})

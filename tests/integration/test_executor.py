@@ -24,6 +24,19 @@ from tests.integration.hall import NO_RETRIES, value
 # The way of a run.
 
 
+async def test_a_run_is_told_the_zone_that_its_job_was_in_when_it_was_requested(hall):
+    async def handler(run):
+        return run.timezone
+
+    zoned = await hall.a_run_of(handler, timezone="Europe/Warsaw")
+    plain = await hall.a_run_of(handler)
+    hall.start()
+    for run, zone in ((zoned, "Europe/Warsaw"), (plain, "UTC")):
+        assert (await hall.ended(run)).status == "succeeded"
+        (ended,) = [each for each in await hall.events(run) if each.type == "RunSucceeded"]
+        assert zone in ended.data
+
+
 async def test_a_queued_run_is_started_called_and_recorded(hall):
     run = await hall.a_run(job_data={"operation": "echo", "parameters": {"a": 1}})
     executor = hall.start(name="worker-1")

@@ -42,8 +42,8 @@ REQUESTED = (
     '{"job_id":"01a20846-fe00-8000-8567-89abcdef0123","scheduled_for":"2026-11-23T12:00:00Z",'
     '"fires_at":"2026-11-23T12:00:00Z","trigger":"manual","of":null,"revision":1,'
     '"spec":{"job_name":"a job","job_type":"custom","job_data":{"operation":"echo","parameters":{}},'
-    f'"timeout_seconds":3600,{RETRY},"priority":5,"queue":"default","start_deadline_seconds":null,"max_lost":3}},'
-    '"held":false,"follows":true,"correlation_id":"request-1","requested_at":"2026-11-23T12:00:00Z",'
+    f'"timeout_seconds":3600,{RETRY},"priority":5,"queue":"default","start_deadline_seconds":null,"max_lost":3,'
+    '"timezone":"UTC"},"held":false,"follows":true,"correlation_id":"request-1","requested_at":"2026-11-23T12:00:00Z",'
     '"next_for":null}'
 )
 COMMON = [
@@ -68,7 +68,7 @@ GOLDEN = [
     [
         ("id", "01a20846-fe00-748d-8567-89abcdef0123"),  # the same: chance stands still here
         ("type", "RunRequested"),
-        ("v", "2"),
+        ("v", "3"),
         ("subject", "run/01a20846-fe00-8000-8567-89abcdef0124"),
         ("job", "01a20846-fe00-8000-8567-89abcdef0123"),
         ("advances", "both"),
@@ -81,12 +81,15 @@ GOLDEN = [
 
 ADDED = {JobCreated: CREATED, RunRequested: REQUESTED}
 IN_VERSION_2 = ',"start_deadline_seconds":null,"max_lost":3'
+IN_VERSION_3 = ',"timezone":"UTC"},"held"'
 
 
 @pytest.mark.parametrize("kind", ADDED, ids=lambda kind: kind.__name__)
 def test_an_entry_of_the_first_version_is_read_as_what_it_means_now(kind):
-    now = decode(kind.__name__, 2, ADDED[kind])
-    assert decode(kind.__name__, 1, ADDED[kind].replace(IN_VERSION_2, "")) == now
+    now = decode(kind.__name__, kind.VERSION, ADDED[kind])
+    second = ADDED[kind].replace(IN_VERSION_3, '},"held"')
+    assert decode(kind.__name__, 2, second) == now
+    assert decode(kind.__name__, 1, second.replace(IN_VERSION_2, "")) == now
     assert encode(now) == ADDED[kind]
 
 

@@ -20,10 +20,10 @@ from shared.domain.schedule import (
     BadSchedule,
     Schedule,
     Walk,
-    _zone,
     check,
     next_after,
     searches,
+    zone_named,
 )
 
 from . import oracle
@@ -442,7 +442,7 @@ def test_a_zone_is_a_name_of_the_iana_tables_and_nothing_else(key):
 def test_zones_do_not_come_from_the_system(tmp_path):
     (tmp_path / "Europe").mkdir()
     (tmp_path / "Europe/Berlin").write_bytes(b"not a table")
-    _zone.cache_clear()
+    zone_named.cache_clear()
     zoneinfo.reset_tzpath([tmp_path])
     try:
         walk = Walk.of("0 12 * * *", "Europe/Berlin")
