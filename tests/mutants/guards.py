@@ -917,14 +917,6 @@ GUARDS = (
         tests=_in("test_data_processing_hostile", "test_a_file_that_unpacks_to_too_much_is_given_up"),
     ),
     Guard(
-        name="data-window",
-        protects="a zstd frame gets so much memory, no more",
-        file="services/executor/staging.py",
-        text="max_window_size=WINDOW_MAX",
-        instead="",
-        tests=_in("test_data_processing_hostile", "test_a_zstd_frame_doesnt_get_the_memory_it_asks_for"),
-    ),
-    Guard(
         name="data-width",
         protects="a line of a million columns is not planned for",
         file="services/executor/dataset_files.py",
