@@ -856,7 +856,11 @@ GUARDS = (
         file="services/executor/datasets.py",
         text='"enable_external_access": False',
         instead='"enable_external_access": True',
-        tests=_in("test_data_processing_hostile", "test_a_query_reaches_nothing_but_its_dataset"),
+        tests=_in(
+            "test_data_processing_hostile",
+            "test_a_query_reaches_nothing_but_its_dataset",
+            "test_variables_of_python_are_no_tables",
+        ),
     ),
     Guard(
         name="data-lock",
@@ -865,14 +869,6 @@ GUARDS = (
         text='"lock_configuration": True',
         instead='"lock_configuration": False',
         tests=_in("test_data_processing_hostile", "test_what_is_read_can_not_be_written_over"),
-    ),
-    Guard(
-        name="data-python",
-        protects="a job's SQL doesn't see our variables",
-        file="services/executor/datasets.py",
-        text='"python_enable_replacements": False',
-        instead='"python_enable_replacements": True',
-        tests=_in("test_data_processing_hostile", "test_variables_of_python_are_no_tables"),
     ),
     Guard(
         name="data-descriptor",
