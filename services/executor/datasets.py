@@ -216,7 +216,6 @@ def _settings(allowed: list[str], folder: Path, limits: Limits) -> dict[str, Any
         "memory_limit": f"{limits.memory}B",
         "threads": limits.threads,
         "TimeZone": "UTC",  # what a timestamp looks like is not this machine's matter
-        "python_enable_replacements": False,  # else FROM finds our variables
         "allow_persistent_secrets": False,
         "allow_community_extensions": False,
         "autoinstall_known_extensions": False,
@@ -225,7 +224,7 @@ def _settings(allowed: list[str], folder: Path, limits: Limits) -> dict[str, Any
         "enable_progress_bar": True,  # or `query_progress` knows nothing
         "enable_progress_bar_print": False,
         "allowed_paths": allowed,
-        "enable_external_access": False,
+        "enable_external_access": False,  # FROM finds no variable of Python's either
         "lock_configuration": True,
     }
 

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from shared.job_types.dataset import Packing
 
 CHUNK = 1024 * 1024  # bytes
-WINDOW_MAX = 128 * 1024 * 1024  # bytes of memory that a zstd frame may ask for; `zstd --long` writes as much
 CONNECT_S = 30.0
 
 
@@ -153,9 +152,8 @@ def _zstd(packed: IO[bytes]) -> Readable:
         import zstandard  # noqa: PLC0415 - of the extra `data`
     except ImportError:
         raise GiveUp("reading .zst needs `pip install daybook[data]` on this executor") from None
-    return _Zstd(
-        zstandard.ZstdDecompressor(max_window_size=WINDOW_MAX).stream_reader(packed), zstandard.ZstdError
-    )
+    # The library gives a frame a window of at most 128 MiB, as much as `zstd --long` writes with.
+    return _Zstd(zstandard.ZstdDecompressor().stream_reader(packed), zstandard.ZstdError)
 
 
 class _Zstd:

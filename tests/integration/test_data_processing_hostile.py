@@ -197,7 +197,7 @@ def test_what_is_read_can_not_be_written_over(root, csv):
 def test_variables_of_python_are_no_tables(root, csv):
     with opened({"dataset": Dataset.model_validate(str(csv))}, resources(files_roots=(root,))) as data:
         leak = data.connection.sql("SELECT 42")
-        assert leak.fetchone() == (42,)
+        assert leak.fetchall() == [(42,)]
         with pytest.raises(duckdb.CatalogException):
             data.connection.execute("SELECT * FROM leak")
 

@@ -1005,7 +1005,11 @@ GUARDS = (
         file="services/executor/datasets.py",
         text='"enable_external_access": False',
         instead='"enable_external_access": True',
-        tests=_in("test_data_processing_hostile", "test_a_query_reaches_nothing_but_its_dataset"),
+        tests=_in(
+            "test_data_processing_hostile",
+            "test_a_query_reaches_nothing_but_its_dataset",
+            "test_variables_of_python_are_no_tables",
+        ),
     ),
     Guard(
         name="data-lock",
@@ -1014,14 +1018,6 @@ GUARDS = (
         text='"lock_configuration": True',
         instead='"lock_configuration": False',
         tests=_in("test_data_processing_hostile", "test_what_is_read_can_not_be_written_over"),
-    ),
-    Guard(
-        name="data-python",
-        protects="a job's SQL doesn't see our variables",
-        file="services/executor/datasets.py",
-        text='"python_enable_replacements": False',
-        instead='"python_enable_replacements": True',
-        tests=_in("test_data_processing_hostile", "test_variables_of_python_are_no_tables"),
     ),
     Guard(
         name="data-descriptor",
@@ -1064,14 +1060,6 @@ GUARDS = (
         text="if self._left < 0:",
         instead="if False:",
         tests=_in("test_data_processing_hostile", "test_a_file_that_unpacks_to_too_much_is_given_up"),
-    ),
-    Guard(
-        name="data-window",
-        protects="a zstd frame gets so much memory, no more",
-        file="services/executor/staging.py",
-        text="max_window_size=WINDOW_MAX",
-        instead="",
-        tests=_in("test_data_processing_hostile", "test_a_zstd_frame_doesnt_get_the_memory_it_asks_for"),
     ),
     Guard(
         name="data-width",
