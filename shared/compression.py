@@ -81,7 +81,8 @@ class _Zstd:
 
         self._error = zstandard.ZstdError
         self._reader = zstandard.ZstdDecompressor(max_window_size=_WINDOW_MAX).stream_reader(
-            source, read_size=_READ_BYTES
+            source,  # type: ignore[arg-type]  # it only reads
+            read_size=_READ_BYTES,
         )
 
     def read(self, size: int, /) -> bytes:

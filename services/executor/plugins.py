@@ -22,6 +22,7 @@ _HANDLERS = "services.executor.handlers"
 _OURS = {  # job type → module below _HANDLERS, whether it blocks. A module is imported when it is first called.
     "custom": ("custom", False),
     "cleanup_task": ("cleanup_task", True),
+    "backup_task": ("backup_task", True),
 }
 
 

@@ -2,10 +2,11 @@
 
 ```
  schema/before.sql.json     statements that make schemas, types, functions, sequences and tables
- tables/00001/000001 …      rows of the first table as COPY's text, cut anywhere
+ tables/00001/table.json    the first table's schema, name and columns
+ tables/00001/000001 …      its rows as COPY's text, cut anywhere
  schema/after.sql.json      values of sequences, constraints, indexes, foreign keys, views, triggers
 ```
-The manifest has a row for each table: schema, name, columns, count of rows. Owners, privileges and comments are not
+The manifest has a row for each table: schema, name, count of rows. Owners, privileges and comments are not
 carried; a database with what this can't carry (see `statements/unportable.sql`) is refused rather than half copied.
 """
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from shared.backup.payload import Payload
 
 BEFORE, AFTER = "schema/before.sql.json", "schema/after.sql.json"
+TABLE = "table.json"
 
 
 class NeedsPgDump(BadBackup):
@@ -71,9 +73,11 @@ async def _copied(
     space, name, columns = table["space"], table["name"], list(table["columns"])
     await connection.execute(await connection.fetchval(_statement("lock_table"), space, name))
     folder = f"tables/{number:05}"
+    described = {"schema": space, "name": name, "columns": columns}
+    payload.add(f"{folder}/{TABLE}", json.dumps(described, ensure_ascii=False).encode())
     parts = payload.parts(folder)
 
-    async def take(data: bytes) -> None:  # noqa: RUF029 - asyncpg awaits it
+    async def take(data: bytes) -> None:
         parts.write(data)
         told(len(data))
 
@@ -81,7 +85,7 @@ async def _copied(
         name, schema_name=space, columns=columns, output=take, format="text"
     )
     parts.finish()
-    return {"folder": folder, "schema": space, "name": name, "columns": columns, "rows": changed(status)}
+    return {"schema": space, "name": name, "rows": changed(status)}
 
 
 async def _statements(connection: asyncpg.Connection, name: str) -> bytes:

@@ -27,7 +27,7 @@ _END_S = 30.0
 CONNECT_S = 15.0
 
 
-class DumpFailed(RuntimeError):
+class DumpFailed(RuntimeError):  # noqa: N818 - its name is what people read as the failure's class
     """pg_dump ended with an error; the message is its own."""
 
 

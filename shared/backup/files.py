@@ -1,8 +1,8 @@
 """Files into a payload: directories and regular files with their modes and times, symbolic links as links.
 
 Everything is opened from descriptors down and no link is followed, so a directory that somebody swaps for one meanwhile
-leads nowhere. Owners are noted. What is neither file, directory nor link (sockets, devices, pipes) is left out, counted.
-A hard link is a file for each of its names.
+leads nowhere. Owners are noted. What is neither file, directory nor link (a socket, a device, a pipe) is left out,
+and counted. A hard link is a file for each of its names.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import errno
 import os
 import stat
 import tarfile
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _SWAPPED = frozenset({errno.ENOENT, errno.ELOOP, errno.ENOTDIR})  # it was something else a moment ago
 
 
-class FileChanged(OSError):
+class FileChanged(OSError):  # noqa: N818 - its name is what people read as the failure's class
     """A file became shorter while it was read: another attempt may find it at rest."""
 
 
@@ -43,6 +43,10 @@ class Counted:
     links: int = 0
     bytes: int = 0
     skipped: int = 0
+
+    def document(self) -> dict[str, int]:
+        """As JSON."""
+        return asdict(self)
 
 
 def measured(descriptor: int) -> int:
@@ -157,5 +161,3 @@ def _info(name: str, facts: os.stat_result, kind: bytes) -> tarfile.TarInfo:
     seconds, nanos = divmod(facts.st_mtime_ns, 1_000_000_000)
     info.pax_headers = {"mtime": f"{seconds}.{nanos:09}"}  # a float would lose the last digits
     return info
-
-

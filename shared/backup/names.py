@@ -56,7 +56,7 @@ def parsed_partial(text: str) -> Name | None:
 
 
 def outlived(names: list[str], newest: Name, keep_last: int) -> list[str]:
-    """Which of `names` go, as `newest` is there: of the same job and type, older, and not among the last `keep_last`."""
+    """Which of `names` go, as `newest` is there: of its job and type, older, and not among the last `keep_last`."""
     ours = sorted(
         (name for name in map(parsed, names) if name is not None and _alike(name, newest)), reverse=True
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import json
 import tarfile
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 from shared.backup.sealing import BadBackup, Damaged
 
@@ -53,7 +53,7 @@ class Payload:
     """
 
     def __init__(self, sink: Sink, about: dict[str, Any]) -> None:
-        self._tar = tarfile.open(fileobj=sink, mode="w|", format=tarfile.PAX_FORMAT)  # type: ignore[call-overload] # noqa: SIM115
+        self._tar = tarfile.open(fileobj=cast("Any", sink), mode="w|", format=tarfile.PAX_FORMAT)  # noqa: SIM115
         self.members = self.bytes = 0
         self._put(tarfile.TarInfo(FIRST), {"format": FORMAT, **about})
 
@@ -69,8 +69,8 @@ class Payload:
         Raises:
             OSError: there are less.
         """
-        self._tar.addfile(info, file)  # type: ignore[arg-type]
-        self._tar.members.clear()  # it would remember millions
+        self._tar.addfile(info, file)
+        _forget(self._tar)
         self.members += 1
         self.bytes += info.size if info.isreg() else 0
 
@@ -142,7 +142,7 @@ class Contents:
         self._guard = _Guard(source)
         self._guard.allow(HEADER_MAX)
         try:
-            self._tar = tarfile.open(fileobj=self._guard, mode="r|")  # type: ignore[call-overload] # noqa: SIM115
+            self._tar = tarfile.open(fileobj=cast("Any", self._guard), mode="r|")  # noqa: SIM115
         except tarfile.TarError as error:
             raise Damaged(f"What the backup holds is no tar stream: {error}.") from None
         self.about = self._document(self._next(), FIRST)
@@ -177,13 +177,13 @@ class Contents:
             info = self._tar.next()
         except (tarfile.TarError, ValueError, KeyError) as error:  # what a header says may be no number
             raise Damaged(f"What the backup holds is no whole tar stream: {error}.") from None
-        self._tar.members.clear()
+        _forget(self._tar)
         if info is None:
             return None
         if not (info.isreg() or info.isdir() or info.issym()) or info.sparse is not None:
             raise Damaged(f"{info.name[:200]!r} is neither a file, a directory nor a symbolic link.")
         self._guard.allow(info.size + HEADER_MAX)
-        return Member(info, self._tar.extractfile(info) if info.isreg() else io.BytesIO())  # type: ignore[arg-type]
+        return Member(info, self._tar.extractfile(info) or io.BytesIO() if info.isreg() else io.BytesIO())
 
     def _document(self, member: Member | None, name: str) -> dict[str, Any]:
         if member is None or member.info.name != name or not member.info.isreg():
@@ -197,6 +197,11 @@ class Contents:
         if not isinstance(document, dict):
             raise Damaged(f"{name} is no object.")
         return document
+
+
+def _forget(tar: tarfile.TarFile) -> None:
+    """Have it remember no member: there may be millions."""
+    cast("Any", tar).members.clear()
 
 
 def _drain(file: Readable) -> None:

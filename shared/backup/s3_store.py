@@ -44,7 +44,6 @@ class S3Store:
             client_kwargs={name: value for name, value in client.items() if value},
             config_kwargs=_CLIENT,
             use_listings_cache=False,
-            skip_instance_cache=True,
         )
 
     def __enter__(self) -> Self:
@@ -54,7 +53,7 @@ class S3Store:
         self.close()
 
     def close(self) -> None:
-        """Let go of it: connections go with the client."""
+        """Let go of it: s3fs keeps a client for each set of options, and making one takes a second."""
 
     def names(self) -> list[str]:
         """Objects that are there, without those below further slashes."""
@@ -77,9 +76,7 @@ class S3Store:
     def read(self, name: str) -> Iterator[tuple[Any, int]]:
         """That object and its length."""
         self._fs.invalidate_cache()
-        with self._fs.open(
-            self._path(name), "rb", block_size=READ_BYTES, cache_type="readahead"
-        ) as file:
+        with self._fs.open(self._path(name), "rb", block_size=READ_BYTES, cache_type="readahead") as file:
             yield file, file.size
 
     @contextlib.contextmanager

@@ -178,9 +178,7 @@ class _AesGcm:
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415 - an extra
 
         head = header.head()
-        self.header = head + _derived(
-            secret, header.salt, b"daybook backup, key check" + head, _CHECK_BYTES
-        )
+        self.header = head + _derived(secret, header.salt, b"daybook backup, key check" + head, _CHECK_BYTES)
         self._cipher = AESGCM(_derived(secret, header.salt, b"daybook backup, chunks" + head, 32))
 
     def close(self, number: int, data: bytes, *, last: bool) -> bytes:

@@ -7,10 +7,11 @@ killed has left is found by `sweep`, which touches nothing but leavings of backu
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol, Self
 from urllib.parse import unquote, urlsplit
 
 from shared.backup.local_store import LocalStore
+from shared.backup.names import parsed
 from shared.backup.s3_store import S3Store
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class Store(Protocol):
     def close(self) -> None:
         """Let go of it."""
 
-    def __enter__(self) -> Store: ...  # noqa: D105
+    def __enter__(self) -> Self: ...
 
     def __exit__(self, *_: object) -> None: ...
 
@@ -88,11 +89,7 @@ def opened(url: str, options: Mapping[str, str], path: str, *, make: bool) -> St
 
 def listed(store: Store) -> Iterator[tuple[Name, int]]:
     """The backups that are there with their sizes, oldest first."""
-    from shared.backup.names import parsed  # noqa: PLC0415 - a function's own
-
     for name in sorted(filter(None, map(parsed, store.names()))):
         size = store.size(str(name))
         if size is not None:
             yield name, size
-
-

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ValidationError
 
 from shared.job_types import plugins, secrets
+from shared.job_types.backup_task import BACKUP_TASK
 from shared.job_types.catalog import Catalog
 from shared.job_types.cleanup_task import CLEANUP_TASK
 from shared.job_types.custom import CUSTOM
@@ -36,10 +37,8 @@ __all__ = [
     "installed",
 ]
 
-BUILT_IN: dict[str, JobType] = {kind.name: kind for kind in (CUSTOM, CLEANUP_TASK)}
-NOT_YET = frozenset(
-    {"email_notification", "data_processing", "report_generation", "backup_task", "http_request"}
-)
+BUILT_IN: dict[str, JobType] = {kind.name: kind for kind in (CUSTOM, CLEANUP_TASK, BACKUP_TASK)}
+NOT_YET = frozenset({"email_notification", "data_processing", "report_generation", "http_request"})
 
 NOTHING_OFFERED = Catalog()
 NO_SECRET = f"has the key $secret but names no secret: {secrets.HOW}"

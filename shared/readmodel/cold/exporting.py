@@ -54,6 +54,12 @@ async def export(
     )
 
 
+async def archived(connection: asyncpg.Connection) -> int:
+    """How many events there are, at most: older ones may have been dropped."""
+    count: int = await connection.fetchval(sql("shared.readmodel", "statements/archived_count.sql"))
+    return count
+
+
 async def _copied(
     connection: asyncpg.Connection,
     partition: int,

@@ -114,13 +114,14 @@ def read(
         take: gets each line (with its end), event and link, before the rest of the file was seen.
 
     Raises:
-        BadSegment: it has gaps, something else than events, or too much.
+        BadSegment: it has something else than events in their order, or too much. (Events that are missing
+            are broken links.)
     """
     hashed = _Hashed(source)
     facts = _Facts()
     for line in _lines(name, compressions.decompressed(hashed, compression)):
         event, link_ = _parsed(name, line)
-        if chain.at is not None and event[2] != chain.at[1] + 1:
+        if chain.at is not None and event[2] <= chain.at[1]:
             raise BadSegment(f"{name}: position {event[2]} comes after {chain.at[1]}")
         facts.take(chain, event, link_)
         take(line, event, link_)
