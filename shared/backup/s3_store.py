@@ -35,6 +35,8 @@ class S3Store:
     def __init__(self, bucket: str, prefix: str, options: Mapping[str, str]) -> None:
         import s3fs  # noqa: PLC0415 - an extra
 
+        # s3fs keeps a client for what its options look like: a secret that shows as *** would be taken for any other.
+        options = {name: str(value) for name, value in options.items()}
         client = {"endpoint_url": options.get("endpoint_url"), "region_name": options.get("region")}
         self._bucket = bucket
         self._prefix = f"{prefix}/" if prefix else ""

@@ -77,7 +77,8 @@ class Desk:
 
     def run(self, run_id=RUN, job_id=JOB, later=0, **data):
         """What the handler answers."""
-        told = a_told_run("backup_task", **{"destination": self.destination} | data)
+        given = {name: value for name, value in data.items() if value is not None}
+        told = a_told_run("backup_task", **{"destination": self.destination} | given)
         run = replace(told, run_id=run_id, job_id=job_id, scheduled_for=NOON + timedelta(seconds=later))
         return backup_task.handle(run, self.resources)
 

@@ -29,7 +29,7 @@ from shared.backup.payload import Payload
 from shared.backup.sealing import BadBackup, WeakKey
 from shared.job_types.backup_task import BackedUp, BackupTask, DatabaseBackup, FilesBackup, LogBackup
 from shared.job_types.catalog import Unknown
-from shared.readmodel.cold.exporting import archived, export
+from shared.readmodel.cold.exporting import export
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -166,10 +166,7 @@ class _Backup:
             self._database(None), timeout=CONNECT_S, server_settings={"application_name": "daybook backup"}
         )
         try:
-            whole = await archived(connection)
-            manifest = await export(
-                connection, payload.add, compression=self._task.method, told=_summed(whole, told)
-            )
+            manifest = await export(connection, payload.add, compression=self._task.method, told=told)
         finally:
             await connection.close()
         return manifest.document()

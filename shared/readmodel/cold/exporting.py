@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import asyncpg
+
 from shared.domain import ids
 from shared.readmodel.archive import find_deployment
 from shared.readmodel.cold.manifest import BadSegment, Manifest
@@ -13,9 +15,8 @@ from shared.readmodel.database import sql
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import asyncpg
-
     from shared.compression import Compression
+    from shared.readmodel.archive import Deployment
     from shared.readmodel.cold.manifest import Segment
 
 AT_ONCE = 1_000  # rows a round trip
@@ -26,7 +27,7 @@ async def export(
     add: Callable[[str, bytes], object],
     *,
     compression: Compression,
-    told: Callable[[int], object] = lambda _: None,
+    told: Callable[[float], object] = lambda _: None,
 ) -> Manifest:
     """Copy all events that are archived now; the system may be at work.
 
@@ -34,18 +35,23 @@ async def export(
         connection: to the archive's database, in no transaction.
         add: takes each segment: its name and its bytes. At most one of them is in memory.
         compression: of the segments.
-        told: hears how many events were copied, again and again.
+        told: hears how much was copied, as a ratio, again and again.
 
     Raises:
         BadSegment: this database has no archive.
     """
     async with connection.transaction(isolation="repeatable_read", readonly=True):
-        deployment = await find_deployment(connection)
-        if deployment is None:
-            raise BadSegment("this database has no deployment of Daybook, and so no archive")
+        deployment = await _deployment(connection)
+        whole: int = await connection.fetchval(sql("shared.readmodel", "statements/archived_count.sql"))
         segments: list[Segment] = []
+
+        def keep(segment: Segment, data: bytes) -> None:
+            add(segment.name, data)
+            segments.append(segment)
+            told(min(1.0, sum(each.count for each in segments) / max(1, whole)))
+
         for partition in range(deployment.partitions):
-            segments += await _copied(connection, partition, add, compression, told)
+            await _copy(connection, partition, compression, keep)
     return Manifest(
         partitions=deployment.partitions,
         prefix=deployment.prefix,
@@ -54,28 +60,23 @@ async def export(
     )
 
 
-async def archived(connection: asyncpg.Connection) -> int:
-    """How many events there are, at most: older ones may have been dropped."""
-    count: int = await connection.fetchval(sql("shared.readmodel", "statements/archived_count.sql"))
-    return count
+async def _deployment(connection: asyncpg.Connection) -> Deployment:
+    try:
+        deployment = await find_deployment(connection)
+    except asyncpg.UndefinedTableError:
+        deployment = None
+    if deployment is None:
+        raise BadSegment("this database has no deployment of Daybook, and so no archive")
+    return deployment
 
 
-async def _copied(
+async def _copy(
     connection: asyncpg.Connection,
     partition: int,
-    add: Callable[[str, bytes], object],
     compression: Compression,
-    told: Callable[[int], object],
-) -> list[Segment]:
-    segments: list[Segment] = []
+    keep: Callable[[Segment, bytes], object],
+) -> None:
     chain = Chain()
-
-    def finish(writer: SegmentWriter) -> None:
-        segment, data = writer.finish()
-        add(segment.name, data)
-        segments.append(segment)
-        told(segment.count)
-
     writer = SegmentWriter(partition, chain, compression)
     async for row in connection.cursor(
         sql("shared.readmodel", "statements/cold_events.sql"), partition, prefetch=AT_ONCE
@@ -83,8 +84,7 @@ async def _copied(
         event = (*row[:9], ids.to_ms(row["at"]), *row[10:15])
         writer.add(event, row["chain"])
         if writer.is_full:
-            finish(writer)
+            keep(*writer.finish())
             writer = SegmentWriter(partition, chain, compression)
     if not writer.is_empty:
-        finish(writer)
-    return segments
+        keep(*writer.finish())
