@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import secrets
 from dataclasses import replace
 from datetime import timedelta
 from types import SimpleNamespace
@@ -65,8 +66,9 @@ class Desk:
         (self.secrets / "backup_key").write_text(SECRET + "\n")
         self.folder = tmp_path / "folder"
         self.folder.mkdir(exist_ok=True)
+        self.prefix = f"t{secrets.token_hex(4)}/db"  # in a bucket that tests share
         aliases = {
-            "s3": Storage(name="backups", url="s3://bucket/kept", options=options or {}),
+            "s3": Storage(name="backups", url=f"s3://bucket/{self.prefix[:-3]}", options=options or {}),
             "alias": Storage(name="backups", url=self.folder.as_uri()),
         }
         storage = {"backups": aliases["s3" if kind == "s3" else "alias"]}

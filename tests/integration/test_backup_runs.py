@@ -39,11 +39,7 @@ def desk(request, tmp_path, bucket):
     made = Desk(tmp_path, request.param, bucket.options if request.param == "s3" else None)
     (made.root / "data").mkdir()
     (made.root / "data" / "a").write_text("first")
-    yield made
-    if request.param == "s3":
-        with made.store() as store:
-            for name in store.names():
-                store.delete(name)
+    return made
 
 
 def run(desk, **options):
@@ -149,15 +145,17 @@ def test_a_live_writers_draft_is_left_alone_and_a_dead_ones_goes(tmp_path):
 def test_uploads_that_were_never_completed_are_aborted(tmp_path, bucket):
     desk = Desk(tmp_path, "s3", bucket.options)
     (desk.root / "data").mkdir()
-    keys = [f"kept/db/{KEPT}", f"kept/db/{replace(KEPT, job_id='another')}", "kept/db/precious"]
+    keys = [
+        f"{desk.prefix}/{KEPT}",
+        f"{desk.prefix}/{replace(KEPT, job_id='another')}",
+        f"{desk.prefix}/precious",
+    ]
     for key in keys:
         bucket.client.create_multipart_upload(Bucket="bucket", Key=key)
     told = run(desk)
-    left = bucket.client.list_multipart_uploads(Bucket="bucket").get("Uploads", ())
+    left = bucket.client.list_multipart_uploads(Bucket="bucket", Prefix=desk.prefix).get("Uploads", ())
     assert sorted(each["Key"] for each in left) == sorted(keys[1:])
     assert desk.names() == [told["name"]]
-    with desk.store() as store:
-        store.delete(told["name"])
 
 
 def test_large_uploads_go_in_parts_and_an_unfinished_one_is_not_seen(tmp_path, bucket, monkeypatch):
@@ -167,17 +165,18 @@ def test_large_uploads_go_in_parts_and_an_unfinished_one_is_not_seen(tmp_path, b
     (desk.root / "data" / "large").write_bytes(os.urandom(12 << 20))
     told = run(desk)
     assert told["stored_bytes"] > 12 << 20
-    assert "-" in bucket.client.head_object(Bucket="bucket", Key=f"kept/db/{told['name']}")["ETag"]
+    assert "-" in bucket.client.head_object(Bucket="bucket", Key=f"{desk.prefix}/{told['name']}")["ETag"]
     other = replace(KEPT, run_id="other")
     with pytest.raises(KeyboardInterrupt), desk.store() as store, store.draft(other) as draft:  # noqa: PT012
         draft.write(os.urandom(11 << 20))
-        assert len(bucket.client.list_multipart_uploads(Bucket="bucket").get("Uploads", ())) >= 1
+        assert (
+            len(bucket.client.list_multipart_uploads(Bucket="bucket", Prefix=desk.prefix).get("Uploads", ()))
+            >= 1
+        )
         assert desk.names() == [told["name"]]
         raise KeyboardInterrupt
-    uploads = bucket.client.list_multipart_uploads(Bucket="bucket").get("Uploads", ())
+    uploads = bucket.client.list_multipart_uploads(Bucket="bucket", Prefix=desk.prefix).get("Uploads", ())
     assert str(other) not in "".join(each["Key"] for each in uploads)
-    with desk.store() as store:
-        store.delete(told["name"])
 
 
 CHILD = """
