@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from shared.eventlog.decider import Decider
     from shared.eventlog.log import EventLog
     from shared.eventlog.unit import Committed, Unit
+    from shared.job_types import Catalog
     from shared.lease import Share
     from shared.loop import Stop
     from shared.settings import Settings
@@ -125,6 +126,7 @@ def api() -> None:
             pool=frame.pool,
             lists=lists,
             known=installed(),
+            catalog=_offered(told),
             settings=told,
             metrics=frame.metrics,
             health=frame.health,
@@ -169,6 +171,7 @@ def executor(**options: Any) -> None:
     """Run handlers."""
 
     async def serve(frame: Frame, stop: Stop) -> None:
+        from services.executor.resources import of_settings  # noqa: PLC0415
         from services.executor.service import Executor  # noqa: PLC0415
         from shared.job_types import installed  # noqa: PLC0415
 
@@ -178,6 +181,7 @@ def executor(**options: Any) -> None:
             settings=frame.settings,
             redis_url=_needed(frame.settings.redis_url, "DAYBOOK_REDIS_URL"),
             known=installed(),
+            resources=of_settings(frame.settings, _offered(frame.settings)),
             metrics=frame.metrics,
             health=frame.health,
         )
@@ -355,6 +359,20 @@ async def _let_go(pool: asyncpg.Pool, *clients: Redis) -> None:
     for client in clients:
         with contextlib.suppress(Exception):
             await client.aclose()
+
+
+def _offered(told: Settings) -> Catalog:
+    """What jobs may use here.
+
+    Raises:
+        Fatal: the file of sources is wrong.
+    """
+    from shared.job_types.catalog import BadSources, catalog_of  # noqa: PLC0415
+
+    try:
+        return catalog_of(told)
+    except BadSources as wrong:
+        raise Fatal(str(wrong)) from wrong
 
 
 def _needed(value: str | None, name: str) -> str:

@@ -38,7 +38,8 @@ _LEVELS = {"warn": "warning", "exception": "error"}  # what a logger's methods m
 _PLAIN = frozenset({str, int, float, bool, type(None)})
 _SECRET_FIELD = re.compile(r"(?i)(password|passwd|secret|secret_?key|token|api_?key|authorization|cookie)$")
 HIDDEN_MAX = 5_000
-_hidden: tuple[str, ...] = ()  # revealed secrets, in several spellings
+_hidden: dict[str, None] = {}  # revealed secrets, in several spellings
+_hiding: re.Pattern[str] | None = None  # finds them
 _bound: ContextVar[Mapping[str, object]] = ContextVar("fields of log lines", default=MappingProxyType({}))
 
 
@@ -84,15 +85,18 @@ def bound() -> Mapping[str, object]:
 
 def hide(values: Iterable[str]) -> None:
     """Mask these texts in every line of this process from now on; of very many, the latest."""
-    global _hidden  # noqa: PLW0603 - lines of all threads and tasks pass it, those of libraries too
-    known = dict.fromkeys((*_hidden, *values))
-    _hidden = tuple(known)[-HIDDEN_MAX:]
+    global _hidden, _hiding  # noqa: PLW0603 - lines of all threads and tasks pass them, those of libraries too
+    known = {**_hidden, **dict.fromkeys(values)}
+    if len(known) == len(_hidden):
+        return
+    _hidden = dict.fromkeys(list(known)[-HIDDEN_MAX:])
+    _hiding = re.compile("|".join(re.escape(each) for each in sorted(_hidden, key=len, reverse=True)))
 
 
 def masked(text: str) -> str:
     """Return `text` with the passwords of all addresses in it masked, and what was hidden."""
-    for value in sorted(_hidden, key=len, reverse=True):
-        text = text.replace(value, MASK)
+    if _hiding is not None:
+        text = _hiding.sub(MASK, text)
     if "://" not in text:
         return text
     text = _WEB_PASSWORD.sub(rf"\g<1>{MASK}@", text)
@@ -157,7 +161,7 @@ def _mask_secrets(_logger: WrappedLogger, _method: str, line: EventDict) -> Even
         # Nearly all lines need nothing done, and this is how to see it quickly.
         if (
             value.__class__ not in _PLAIN
-            or (value.__class__ is str and (_hidden or "://" in value))
+            or (value.__class__ is str and (_hiding is not None or "://" in value))
             or _names_a_secret(key)
         ):
             return {key: _mask_field(key, value) for key, value in line.items()}

@@ -25,6 +25,7 @@ from services.api.responses import (
     DiffView,
     ErrorsView,
     ExecutionView,
+    JobTypesView,
     JobView,
     OutputView,
     PrincipalsView,
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
 _BODIES = (*dict.fromkeys(each.body for each in OPERATIONS if each.body is not None), *OPERATION_MODELS)
 _VIEWS: tuple[type[BaseModel], ...] = (
     JobView, ExecutionView, OutputView, RedriveView, ErrorsView, ApiKeyView, ApiKeyMadeView, TokenView,
-    RevisionView, RevisionJobView, DiffView, PrincipalsView, BulkView, ApplyView,
+    RevisionView, RevisionJobView, DiffView, PrincipalsView, BulkView, ApplyView, JobTypesView,
 )  # fmt: skip
 _PROBLEM = {
     "type": "object",

@@ -217,6 +217,35 @@ EXAMPLES: dict[str, list[Any]] = {
             ]
         }
     ],
+    "JobTypesView": [
+        {
+            "items": [
+                {
+                    "name": "cleanup_task",
+                    "description": "Deletes regular files older than retention_days under path, …",
+                    "source": "daybook",
+                    "schema": {
+                        "type": "object",
+                        "required": ["cleanup_type", "retention_days", "path"],
+                        "properties": {
+                            "cleanup_type": {"const": "temp_files"},
+                            "retention_days": {"type": "integer", "minimum": 0},
+                            "path": {"type": "string"},
+                        },
+                    },
+                    "result": {
+                        "type": "object",
+                        "properties": {"files": {"type": "integer"}, "bytes": {"type": "integer"}},
+                    },
+                    "extra": None,
+                    "available": True,
+                    "why_not": None,
+                    "retried": "every failure, by the job's own policy",
+                    "given_up": "nothing by itself; name exceptions in give_up_on",
+                }
+            ]
+        }
+    ],
     "ApiKeyView": [_KEY],
     "ApiKeyMadeView": [{**_KEY, "key": "dbk_fBwcPzlB…, shown this once"}],
     "TokenView": [{"access_token": "eyJhbGciOi…", "token_type": "Bearer", "expires_in": 900}],

@@ -29,6 +29,7 @@ from services.api.responses import (
     DiffView,
     ErrorsView,
     ExecutionView,
+    JobTypesView,
     JobView,
     OutputView,
     PrincipalsView,
@@ -298,7 +299,7 @@ OPERATIONS = (
     ),
     Operation(
         method="get", path=f"{BASE}/job-types", name="list_job_types", role="viewer", summary="What a job can be",
-        answers={200: OBJECT}, refusals=(409, 422),
+        answers={200: ref(JobTypesView)}, refusals=(409, 422),
     ),
     Operation(
         method="get", path=f"{BASE}/api-keys", name="list_api_keys", tag="keys", role="admin",

@@ -279,6 +279,31 @@ class TokenView(Answer):
     expires_in: int = Field(description="seconds")
 
 
+class JobTypeView(Answer):
+    """A type of job: the data it takes, what its runs return, and what becomes of failures."""
+
+    name: str
+    description: str
+    source: str = Field(description="the distribution it comes from")
+    schema_: dict[str, Any] = Field(serialization_alias="schema", description="JSON Schema of job_data")
+    result: dict[str, Any] | None = Field(description="JSON Schema of what a run returns; null: it varies")
+    extra: str | None = Field(
+        description="it needs `pip install daybook[extra]`; null: it needs nothing more"
+    )
+    available: bool = Field(description="whether jobs of this type are taken here")
+    why_not: str | None = Field(
+        description="what it needs, as the end of a sentence; null if it is available"
+    )
+    retried: str = Field(description="which failures are followed by another attempt")
+    given_up: str = Field(description="which are not")
+
+
+class JobTypesView(Answer):
+    """All types that jobs can be of here, by name."""
+
+    items: list[JobTypeView]
+
+
 class ExecutionView(Answer):
     """A run of a job."""
 

@@ -16,7 +16,6 @@ from services.api.ledger import Ledger
 from services.api.pressure import Pressure
 from services.api.usage import Usage
 from shared import environment, logs
-from shared.job_types.catalog import catalog_of
 from shared.loop import Stop, repeat
 from shared.serving import bound_socket, serve
 
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
     from shared.clock import Clock
     from shared.eventlog.decider import Decider
     from shared.eventlog.log import EventLog
-    from shared.job_types import Known
+    from shared.job_types import Catalog, Known
     from shared.metrics import Metrics
     from shared.ops import Health
     from shared.settings import Settings
@@ -66,6 +65,7 @@ class Api:
         pool: of Postgres connections.
         lists: of those that lists are read over, to the replica if the settings name one; `pool` if None.
         known: the job types that are installed.
+        catalog: what the deployment offers them.
         sock: listening; from `listening_socket`.
         random_bits: at least 80 at each call.
     """
@@ -78,6 +78,7 @@ class Api:
         subscriber: Redis,
         pool: asyncpg.Pool,
         known: Known,
+        catalog: Catalog,
         settings: Settings,
         metrics: Metrics,
         health: Health,
@@ -97,7 +98,7 @@ class Api:
             pressure=Pressure(log=log, archive=archive, ledger=ledger, settings=settings, metrics=metrics),
             usage=Usage(log),
             known=known,
-            catalog=catalog_of(settings),
+            catalog=catalog,
             settings=settings,
             metrics=metrics,
             health=health,

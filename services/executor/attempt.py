@@ -174,9 +174,9 @@ class Attempt:
                 raise  # the process is being torn down
             if call.why is not None and task is not None:
                 task.uncancel()
-            return raised(cancelled)  # `stop`, or a cancel that the handler came upon by itself
+            return raised(cancelled, call.notebook.mask.text)  # `stop`'s, or the handler's own
         except (Exception, SystemExit) as error:  # noqa: BLE001 - failed work is a fact
-            return raised(error)
+            return raised(error, call.notebook.mask.text)
         finally:
             call.over.set()
 

@@ -19,12 +19,13 @@ from shared.domain.events import Failure
 from shared.job_types.secrets import MASK, Revealed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from services.executor.outcome import Outcome
 
 HIDDEN_MIN = 4  # characters
 LINE_MIN = 8  # of one line among several
+PASSWORD_MIN = 12  # of the deployment's own passwords: `postgres` is what a database is called, too
 
 
 class Mask:
@@ -36,7 +37,17 @@ class Mask:
 
     def hide(self, value: str) -> None:
         """Replace this value from now on."""
-        new = frozenset(_spellings(str(value))) - self._hidden
+        self._hide(_spellings(str(value)))
+
+    def hide_password(self, address: str) -> None:
+        """Replace the password of an address from now on; a short one only where an address shows it."""
+        for password in _passwords(address):
+            self._hide([f":{password}@"])
+            if len(password) >= PASSWORD_MIN:
+                self._hide(_spellings(password))
+
+    def _hide(self, values: Iterable[str]) -> None:
+        new = frozenset(values) - self._hidden
         if not new:
             return
         self._hidden |= new
@@ -56,13 +67,20 @@ class Mask:
             case str():
                 return self.text(value)
             case dict():
-                return {self.text(key): self.json(inner) for key, inner in value.items()}
+                return self._object(value)
             case list():
                 return [self.json(inner) for inner in value]
             case int() | float() if not isinstance(value, bool):
                 return MASK if json.dumps(value) in self._hidden else value
             case _:
                 return value
+
+    def _object(self, value: dict[str, Any]) -> dict[str, Any]:
+        shown: dict[str, Any] = {}
+        for key, inner in value.items():
+            name = self.text(key)
+            shown[f"{name} {len(shown) + 1}" if name in shown else name] = self.json(inner)
+        return shown
 
     def outcome(self, outcome: Outcome) -> Outcome:
         """What became of the call, without them."""
@@ -72,8 +90,9 @@ class Mask:
             case Returned(result=result):
                 return Returned(result=self.json(result))
             case Raised(error=error):
+                # Its names stay: the retry policy goes by them, and they are recorded nowhere.
                 failure = Failure(class_=self.text(error.class_), message=self.text(error.message))
-                return replace(outcome, error=failure, names=tuple(map(self.text, outcome.names)))
+                return replace(outcome, error=failure)
 
     def found_in(self, job_data: Any) -> None:
         """Hide what has been revealed in `job_data`."""

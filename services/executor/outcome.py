@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from shared.domain.events import Failure
 from shared.handlers import RESULT_MAX_BYTES, RESULT_MAX_DEPTH, GiveUp, RetryIn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 MESSAGE_MAX = 2_000
 NAME_MAX = 200
@@ -52,14 +55,19 @@ def returned(value: Any) -> Outcome:
         return raised(why)
 
 
-def raised(error: BaseException) -> Raised:
-    """An exception as a fact; whatever its `__str__` does."""
+def raised(error: BaseException, hidden: Callable[[str], str] = str) -> Raised:
+    """An exception as a fact; whatever its `__str__` does.
+
+    Args:
+        error: as it was raised.
+        hidden: takes secrets out of a text, before it is cut: half a secret would not be recognized.
+    """
     try:
         message = str(error)
     except Exception as worse:  # noqa: BLE001 - somebody else's __str__
         message = f"(its message could not be read: {type(worse).__name__})"
     return Raised(
-        error=Failure(class_=type(error).__name__[:NAME_MAX], message=message[:MESSAGE_MAX]),
+        error=Failure(class_=hidden(type(error).__name__)[:NAME_MAX], message=hidden(message)[:MESSAGE_MAX]),
         names=_names(type(error)),
         retry_in_s=error.seconds if isinstance(error, RetryIn) else None,
         give_up=isinstance(error, GiveUp),

@@ -143,4 +143,4 @@ def _called(function: Callable[[Run], Any], run: Run, context: dict[str, Any], u
         with taking_down(upstream):
             return upstream.mask.outcome(returned(function(run)))
     except BaseException as error:  # noqa: BLE001 - failed work is a fact; sys.exit() too, out here
-        return upstream.mask.outcome(raised(error))
+        return raised(error, upstream.mask.text)

@@ -74,9 +74,12 @@ class Resources:
 
     def for_run(self, mask: Mask) -> Resources:
         """The same for one run, which says nothing of the deployment's own passwords."""
-        for each in (self.database_url, self.redis_url, self.secret_key, self.mail and self.mail.password):
-            if each:
-                mask.hide(each)
+        for address in filter(None, (self.database_url, self.redis_url)):
+            mask.hide_password(address)
+        if self.secret_key is not None:
+            mask.hide(self.secret_key)
+        if self.mail is not None:
+            mask.hide(self.mail.password)
         return replace(self, secrets=self.secrets.told_to(mask))
 
 

@@ -7,14 +7,13 @@ read anew each time, so that a secret that was changed is used by the next attem
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from services.executor.masking import Mask
 from shared.environment import SECRETS
 from shared.handlers import GiveUp
-from shared.job_types.secrets import KEY, NAME, Revealed, SecretRef, is_reference
+from shared.job_types.secrets import KEY, Revealed, SecretRef, is_name, is_reference
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,14 +45,17 @@ class Secrets:
         return replace(self, mask=mask)
 
     def value(self, secret: str | SecretRef) -> Revealed:
-        """The value of a reference; of what stands written out, itself. It is masked from now on.
+        """The value of a reference, masked from now on; of an address that stands written out, its password is.
 
         Raises:
             SecretMissing: there is none.
         """
-        revealed = Revealed(secret if isinstance(secret, str) else self._looked_up(secret.name))
-        self.mask.hide(revealed)
-        return revealed
+        if isinstance(secret, str):
+            self.mask.hide_password(secret)
+            return Revealed(secret)
+        value = self._looked_up(secret.name)
+        self.mask.hide(value)
+        return Revealed(value)
 
     def revealed(self, job_data: Any) -> Any:
         """A copy of `job_data` in which each reference is its value.
@@ -74,7 +76,7 @@ class Secrets:
                 return job_data
 
     def _looked_up(self, name: str) -> str:
-        if not re.fullmatch(NAME, name) or name in {".", ".."}:
+        if not is_name(name):
             raise SecretMissing(f"{name[:64]!r} is no name of a secret")
         found = self._filed(name)
         if found is None:

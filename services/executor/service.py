@@ -19,12 +19,10 @@ from services.executor.heartbeat import Heartbeat
 from services.executor.notebook import capture
 from services.executor.plugins import handlers
 from services.executor.pool import Pool
-from services.executor.resources import of_settings
 from services.executor.tally import Tally
 from services.executor.worker import Why, Worker
 from shared import logs
 from shared.eventlog.connection import connect
-from shared.job_types.catalog import catalog_of
 from shared.lifecycle import repeat
 
 if TYPE_CHECKING:
@@ -65,9 +63,9 @@ class Executor:
         settings: concurrency, queues, lease_seconds, drain_seconds.
         redis_url: for connections of its own: bells, heartbeats.
         known: the job types that are installed.
+        resources: what our handlers work with.
         metrics: of the process.
         health: gets the probes `claim`, `heartbeat`.
-        resources: what our handlers work with; None makes them of the settings.
         name: of the worker; None makes one.
         draw: a number in [0, 1), for the jitter of back-offs.
     """
@@ -80,9 +78,9 @@ class Executor:
         settings: Settings,
         redis_url: str,
         known: Known,
+        resources: Resources,
         metrics: Metrics,
         health: Health,
-        resources: Resources | None = None,
         name: str | None = None,
         draw: Callable[[], float] = random.random,
     ) -> None:
@@ -101,7 +99,6 @@ class Executor:
             lease=timedelta(seconds=settings.lease_seconds),
             on_found=self._found_in_thread,
         )
-        resources = resources or of_settings(settings, catalog_of(settings))
         self._worker = Worker(
             name=self.name,
             log=log,

@@ -3,7 +3,7 @@
 import asyncio
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 
 import httpx
@@ -35,8 +35,14 @@ async def _trouble(client: httpx.AsyncClient, api: str) -> str | None:
     return None if answer.status_code == HTTPStatus.OK else answer.text
 
 
-def banner(endpoints: Endpoints, data_dir: DataDir) -> str:
-    """Return the addresses, for people; those with passwords stay in the file."""
+def banner(endpoints: Endpoints, data_dir: DataDir, others: Mapping[str, str]) -> str:
+    """Return the addresses, for people; those with passwords stay in the file.
+
+    Args:
+        endpoints: where everything answers.
+        data_dir: where everything is kept.
+        others: further lines: a word of at most 9 letters, and what it stands for.
+    """
     pages = [f"{name} {each.ops}/metrics" for name, each in endpoints.services.items() if each.ops]
     lines = {
         "API": f"{endpoints.api}/api/v1",
@@ -44,6 +50,7 @@ def banner(endpoints: Endpoints, data_dir: DataDir) -> str:
         "Health": f"{endpoints.api}/health",
         "Metrics": "\n              ".join(pages),
         "Data": f"{data_dir.path} (endpoints.json has every address)",
+        **others,
     }
     told = "\n".join(f"    {what:<9} {where}" for what, where in lines.items())
     return f"\n  Daybook is up.\n\n{told}\n\n  Ctrl-C ends it: work in hand first, servers last.\n"

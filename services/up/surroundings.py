@@ -3,7 +3,7 @@
 import os
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from shared.embedded import DataDir
@@ -31,6 +31,7 @@ class Surroundings:
         api: the listening socket. Every API process inherits it, so a new one finds the connections that
             came while none was there.
         command: what a service's name is put behind.
+        beside: variables that tell of what was started beside.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class Surroundings:
         database_url: str,
         api: socket.socket,
         command: Sequence[str],
+        beside: Mapping[str, str],
     ) -> None:
         self._settings = settings
         self._data_dir = data_dir
@@ -57,6 +59,7 @@ class Surroundings:
             "DAYBOOK_FILES_ROOTS": ",".join(str(root) for root in self._files_roots()),
             "DAYBOOK_PORT": str(api.getsockname()[1]),
             "DAYBOOK_PARENT_PID": str(os.getpid()),
+            **beside,
             "PYTHONTZPATH": "",  # zones come from the tzdata package, in every process the same
         }
 

@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TypeVar
 
 from shared.embedded import DataDir, DirectoryBusyError, Endpoints, ServerError
@@ -15,6 +15,7 @@ from shared.lifecycle import bound_socket
 from shared.settings import Settings
 
 from .banner import banner, healthy
+from .beside import Beside
 from .child import Child
 from .orphans import end_orphans
 from .roster import Roster
@@ -82,11 +83,13 @@ class Up:
         servers = Servers(self._settings, self._data_dir)
         with contextlib.suppress(_Stopping), _api_socket(self._settings) as api:
             try:
-                await self._unless_stopping(servers.start())
-                surroundings = self._surroundings(servers, api)
-                await self._migrate(surroundings)
-                await self._serve(surroundings, servers, api)
+                beside = Beside(self._settings, self._data_dir)
+                await self._unless_stopping(_together(servers.start(), beside.start()))
+                surroundings = self._surroundings(servers, beside, api)
+                await _together(self._migrate(surroundings), self._unless_stopping(beside.fill(servers)))
+                await self._serve(surroundings, servers, beside, api)
             finally:
+                await beside.stop()
                 await servers.stop()
 
     def _listen_to_signals(self) -> None:
@@ -104,7 +107,7 @@ class Up:
         self._say("\nStopping: work in hand first. Once more stops it at once.")
         self._stop.set()
 
-    def _surroundings(self, servers: Servers, api: socket.socket) -> Surroundings:
+    def _surroundings(self, servers: Servers, beside: Beside, api: socket.socket) -> Surroundings:
         return Surroundings(
             self._settings,
             self._data_dir,
@@ -112,6 +115,7 @@ class Up:
             database_url=servers.database_url,
             api=api,
             command=self._command,
+            beside=beside.variables(servers),
         )
 
     async def _migrate(self, surroundings: Surroundings) -> None:
@@ -123,7 +127,9 @@ class Up:
         if status != 0:
             raise Fatal(f"The schema was not brought up to date (status {status}): the reason stands above.")
 
-    async def _serve(self, surroundings: Surroundings, servers: Servers, api: socket.socket) -> None:
+    async def _serve(
+        self, surroundings: Surroundings, servers: Servers, beside: Beside, api: socket.socket
+    ) -> None:
         """Run the services until a signal, then end them; a wrong start ends them as well."""
         children = [Child(program) for program in surroundings.services()]
         addresses = Endpoints(
@@ -136,7 +142,7 @@ class Up:
         lives = [child.keep() for child in children]
         try:
             async with asyncio.TaskGroup() as group:
-                others = (servers.keep(), roster.keep(), self._announce(roster, children))
+                others = (servers.keep(), roster.keep(), self._announce(roster, children, beside.lines()))
                 tasks = [group.create_task(each) for each in (*lives, *others)]
                 await self._stop.wait()
                 for task in tasks:
@@ -144,14 +150,14 @@ class Up:
         finally:
             await self._end(children)
 
-    async def _announce(self, roster: Roster, children: Sequence[Child]) -> None:
+    async def _announce(self, roster: Roster, children: Sequence[Child], others: Mapping[str, str]) -> None:
         await healthy(roster.endpoints().api, self._say)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(REPORT_S):
                 await roster.complete.wait()
         for child in children:
             child.prove()
-        self._say(banner(roster.endpoints(), self._data_dir))
+        self._say(banner(roster.endpoints(), self._data_dir, others))
 
     async def _end(self, children: Sequence[Child]) -> None:
         """End the services, the projector after the others."""
@@ -173,6 +179,17 @@ class Up:
             task.cancel()
             stop.cancel()
             await asyncio.gather(task, stop, return_exceptions=True)
+
+
+async def _together(*work: Awaitable[object]) -> None:
+    """Wait for all; when one fails the others are cancelled, and have ended."""
+    tasks = [asyncio.ensure_future(each) for each in work]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _api_socket(settings: Settings) -> socket.socket:

@@ -37,6 +37,10 @@ class Unknown(LookupError):  # noqa: N818 - a finding about a job's data
     """What a job names isn't offered here; the message is a sentence that lists what is."""
 
 
+class BadSources(ValueError):  # noqa: N818 - read aloud, as BadSettings
+    """The file of sources can't be used; the message is one sentence a line."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
     """A configured data source.

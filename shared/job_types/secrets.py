@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,12 +19,18 @@ MASK = "***"
 HOW = 'write {"$secret": "NAME"}, NAME of 1 to 64 letters, digits, dots, dashes or underscores'
 
 
+def _named(name: str) -> str:
+    if not is_name(name):
+        raise ValueError(f"is no name of a secret: {HOW}")
+    return name
+
+
 class SecretRef(BaseModel):
     """The name of a secret, as it stands in `job_data` or in the file of sources."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
-    name: str = Field(alias="$secret", pattern=NAME)
+    name: Annotated[str, AfterValidator(_named)] = Field(alias="$secret", pattern=NAME)
 
 
 class Revealed(str):
@@ -60,8 +66,12 @@ def is_reference(value: Any) -> bool:
     """Whether it is `{"$secret": "NAME"}`, and nothing more."""
     if not isinstance(value, dict) or value.keys() != {KEY}:
         return False
-    name = value[KEY]
-    return isinstance(name, str) and re.fullmatch(NAME, name) is not None
+    return is_name(value[KEY])
+
+
+def is_name(name: Any) -> bool:
+    """Whether a secret can have this name; one of dots alone would be a directory."""
+    return isinstance(name, str) and re.fullmatch(NAME, name) is not None and name not in {".", ".."}
 
 
 def misspelt(value: Any) -> Iterator[tuple[str | int, ...]]:

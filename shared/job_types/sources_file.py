@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import unquote, urlsplit
 
 import yaml
-from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationError, model_validator
 
-from shared.job_types.catalog import Source, Storage
+from shared.job_types.catalog import BadSources, Source, Storage
 from shared.job_types.job_type import Strict
 from shared.job_types.secrets import HOW, KEY, SecretRef, is_reference
 
@@ -21,10 +21,6 @@ if TYPE_CHECKING:
 
 _NAME = r"^[A-Za-z0-9_.-]{1,64}$"
 _SIZE_MAX = 1024 * 1024  # bytes; an operator's file has some hundred lines
-
-
-class BadSources(ValueError):  # noqa: N818 - read aloud, as BadSettings
-    """The file of sources can't be used; the message is one sentence a line."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,9 +91,9 @@ def _absolute(text: str) -> str:
 
 
 def _reference(value: Any) -> Any:
-    if isinstance(value, dict) and not is_reference(value):
-        raise ValueError(f"is no secret: {HOW}")
-    return value
+    if isinstance(value, str) or is_reference(value):
+        return value
+    raise ValueError(f"must be a text or a secret; of a secret {HOW}")
 
 
 def _database(value: str | SecretRef) -> str | SecretRef:
@@ -115,8 +111,8 @@ def _store(url: str) -> str:
     return url
 
 
-_Text = Annotated[str, Field(min_length=1, max_length=4_096)]
-_TextOrSecret = _Text | SecretRef
+_Text = Annotated[str, Field(max_length=4_096)]
+_TextOrSecret = Annotated[_Text | SecretRef, BeforeValidator(_reference)]
 
 
 class _File(Strict):
@@ -146,6 +142,12 @@ class _Storage(Strict):
     url: Annotated[_Text, AfterValidator(_store)]
     options: _Options = Field(default_factory=_Options)
 
+    @model_validator(mode="after")
+    def _fits(self) -> _Storage:
+        if self.options.model_fields_set and not self.url.startswith("s3:"):
+            raise ValueError("has options, which only s3:// takes")
+        return self
+
     def storage(self, name: str) -> Storage:
         given = {each: getattr(self.options, each) for each in self.options.model_fields_set}
         return Storage(name=name, url=self.url, options={k: v for k, v in given.items() if v is not None})
@@ -162,7 +164,7 @@ class _Sources(Strict):
 
 
 _FILE = TypeAdapter(_Sources)
-_MEMBERS = {"csv", "parquet", "json", "postgres", "str", "SecretRef", "[key]"}
+_MEMBERS = {"csv", "parquet", "json", "postgres", "constrained-str", "SecretRef", "[key]"}
 
 
 def _sentence(error: ErrorDetails, tree: Any) -> str:
@@ -181,7 +183,7 @@ def _sentence(error: ErrorDetails, tree: Any) -> str:
         case "value_error":
             why = str(error.get("ctx", {})["error"])
         case _:
-            why = error["msg"]
+            why = error["msg"].replace("Input should", "should")
     return f"{place} {why}."
 
 

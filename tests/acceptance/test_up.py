@@ -159,6 +159,26 @@ def test_a_cleanup_really_deletes_under_the_default_roots(running, root):
     place.rmdir()
 
 
+def test_samples_are_there_from_the_first_start_on_and_their_secrets_are_not_shown(running):
+    assert "sales_data, financial_data, legacy_db, new_db; s3://backups" in running.said()
+    data = {
+        "operation": "echo",
+        "parameters": {"key": {"$secret": "backup_key"}, "url": {"$secret": "legacy_db_url"}},
+    }
+    job = running.create(name="tell", job_data=data)
+    running.http.post(f"/api/v1/jobs/{job['id']}/trigger")
+    running.wait_until(lambda: running.executions(job), "the echo")
+    [run] = running.executions(job)
+    assert run["result"] == {"key": "***", "url": "***"}
+    missing = running.create(
+        name="miss", job_data={"operation": "echo", "parameters": {"a": {"$secret": "no"}}}
+    )
+    running.http.post(f"/api/v1/jobs/{missing['id']}/trigger")
+    running.wait_until(lambda: running.executions(missing, "failed"), "the failure")
+    key = (running.data_dir / "secrets" / "backup_key").read_text()
+    assert key not in running.said()
+
+
 def test_every_service_shows_its_pages_where_endpoints_json_says(running):
     services = running.endpoints().services
     assert set(services) == SERVICES

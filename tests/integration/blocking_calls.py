@@ -6,6 +6,9 @@ import sys
 import threading
 import time
 
+from shared import logs
+from shared.job_types.secrets import SecretRef
+
 
 def give_back(run):
     return run.job_data
@@ -42,3 +45,27 @@ def say_and_sleep(run):
     run.log("begun")
     run.progress(0.25, "a quarter")
     time.sleep(3600)
+
+
+def tell_the_secret(run):
+    """Say what was revealed in all ways there are, then do as `end` says."""
+    secret = run.job_data["secret"]
+    run.log(f"log {secret}")
+    logging.getLogger("their.library").warning("logging %s", secret)
+    logs.get("ours").warning("line", word=f"structured {secret}")
+    run.progress(0.5, f"progress {secret}")
+    thread = threading.Thread(target=logging.getLogger("their.thread").warning, args=(f"thread {secret}",))
+    thread.start()
+    thread.join()
+    if run.job_data["end"] == "raise":
+        raise type(f"{secret}Error", (ValueError,), {})(f"raised {secret}")
+    return {"said": f"result {secret}", secret: 1, "kind": type(secret).__name__}
+
+
+def tell_what_resources_reveal(resources, run):
+    """Say a secret that the handler itself asked for."""
+    told = resources.for_run(run.reporter.mask)
+    secret = told.secrets.value(SecretRef.model_validate({"$secret": run.job_data["name"]}))
+    run.log(f"log {secret}")
+    logging.getLogger("their.library").warning("logging %s", secret)
+    return {"said": f"result {secret}"}

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from datetime import timedelta
 
+from services.executor.resources import of_settings
 from services.executor.service import Executor
 from shared import settings
 from shared.domain import ids
@@ -14,6 +15,7 @@ from shared.eventlog.decider import Decider
 from shared.eventlog.keys import GROUP
 from shared.eventlog.snapshot import NOTHING
 from shared.job_types import BUILT_IN, Known
+from shared.job_types.catalog import catalog_of
 from shared.job_types.job_type import JobType
 from shared.job_types.plugins import Plugin
 from shared.lifecycle import Health, Stop
@@ -55,6 +57,7 @@ class Hall:
             settings=chosen,
             redis_url=self.url,
             known=Known(types=BUILT_IN | {n: p.job_type for n, p in plugins.items()}, plugins=plugins),
+            resources=of_settings(chosen, catalog_of(chosen)),
             metrics=metrics,
             health=Health(),
             name=name,

@@ -8,6 +8,7 @@ from shared.domain import ids
 from shared.domain.commands import FailRun, StartRun, SucceedRun
 from shared.domain.events import Failure
 from shared.eventlog.envelope import rfc3339
+from shared.job_types import BUILT_IN, JobType, Known
 from shared.testing import TESTER, wait_until
 
 from .api_stage import JOB, stage_on
@@ -225,6 +226,45 @@ async def test_job_types_are_listed_with_the_schema_of_their_data(stage):
     items = (await stage.ask("GET", "job-types", status=200)).json["items"]
     assert {"cleanup_task", "custom"} <= {each["name"] for each in items}
     assert all(each["schema"] for each in items)
+    document = (await stage.ask("GET", "/openapi.json")).json["components"]["schemas"]
+    assert all(set(each) == set(document["JobTypeView"]["properties"]) for each in items)
+    [cleanup] = [each for each in items if each["name"] == "cleanup_task"]
+    assert set(cleanup["result"]["properties"]) == {"files", "bytes", "errors", "dry_run"}
+    assert (cleanup["extra"], cleanup["available"], cleanup["why_not"]) == (None, True, None)
+
+
+async def test_a_type_whose_packages_are_missing_is_listed_and_its_jobs_are_refused(stage):
+    needy = JobType(name="needy", description="x", model=None, extra="data", needs=("no_such_module",))
+    object.__setattr__(stage.deps, "known", Known(types=BUILT_IN | {"needy": needy}))
+    items = (await stage.ask("GET", "job-types", status=200)).json["items"]
+    [listed] = [each for each in items if each["name"] == "needy"]
+    assert (listed["extra"], listed["available"]) == ("data", False)
+    assert listed["why_not"] == "needs `pip install daybook[data]` (no_such_module not installed here)"
+    refused = await stage.ask("POST", "jobs", json={"name": "n", "job_type": "needy"}, status=422)
+    assert refused.json["errors"] == [{"pointer": "#/job_type", "detail": f"needy {listed['why_not']}"}]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "pointer"),
+    [
+        ({"a": {"$secret": "../etc"}}, "#/job_data/parameters/a"),
+        ({"a": [{"$secret": "A", "or": 1}]}, "#/job_data/parameters/a/0"),
+    ],
+)
+async def test_a_reference_to_no_secret_is_refused_where_it_stands(stage, parameters, pointer):
+    data = {"operation": "echo", "parameters": parameters}
+    body = {"name": "n", "job_type": "custom", "job_data": data}
+    refused = await stage.ask("POST", "jobs", json=body, status=422)
+    assert [each["pointer"] for each in refused.json["errors"]] == [pointer]
+
+
+async def test_a_reference_is_shown_as_it_was_given_and_a_triggers_own_is_checked_too(stage):
+    parameters = {"a": {"$secret": "KEY"}}
+    made = await stage.create(job_data={"operation": "echo", "parameters": parameters})
+    assert made["job_data"]["parameters"] == parameters
+    over = {"job_data": {"parameters": {"a": {"$secret": "/"}}}}
+    refused = await stage.ask("POST", f"jobs/{made['id']}/trigger", json=over, status=422)
+    assert refused.json["errors"][0]["pointer"] == "#/job_data/parameters/a"
 
 
 async def test_created_jobs_and_requests_are_counted(stage):

@@ -124,6 +124,7 @@ async def test_a_process_serves_over_http_and_ends_with_requests_under_way_answe
         pool=stage.pool,
         lists=stage.pool,
         known=stage.deps.known,
+        catalog=stage.deps.catalog,
         settings=stage.settings,
         metrics=Metrics(),
         health=Health(),

@@ -102,6 +102,23 @@ WRONG = [
     ("DAYBOOK_REDIS_URL", "http://host", "redis://host:6379/0"),
     ("DAYBOOK_REDIS_URL", "redis://host:port", "redis://host:6379/0"),
     ("REDIS_URL", "host:6379", "redis://host:6379/0"),
+    ("DAYBOOK_SOURCES", "sources.yaml", "an absolute path"),
+    ("DAYBOOK_SECRETS_DIR", "secrets", "an absolute path"),
+    ("DAYBOOK_TEMPLATES_DIR", "templates", "an absolute path"),
+    ("DAYBOOK_ALLOW_SQL", "perhaps", "true or false"),
+    ("DAYBOOK_HTTP_NETWORKS", "0.0.0.0/0", "networks or addresses of your own"),
+    ("DAYBOOK_HTTP_NETWORKS", "intranet", "networks or addresses of your own"),
+    ("DAYBOOK_MAIL_FROM", "nobody", "an address"),
+    ("DAYBOOK_MAIL_FROM", "Me <me@example.com>", "an address"),
+    ("DAYBOOK_HANDLERS", "my-module", "names of modules"),
+    ("DAYBOOK_HANDLERS", "../module", "names of modules"),
+    ("DAYBOOK_SMTP_URL", "http://host", "smtp://user:password@host:587"),
+    ("DAYBOOK_SMTP_URL", "smtp://", "smtp://user:password@host:587"),
+    ("DAYBOOK_SMTP_URL", "smtp://host:port", "smtp://user:password@host:587"),
+    ("DAYBOOK_SMTP_URL", "smtp://host/path", "smtp://user:password@host:587"),
+    ("DAYBOOK_SMTP_URL", "smtp://host?starttls=maybe", "smtp://user:password@host:587"),
+    ("DAYBOOK_SMTP_URL", "smtp://host?start=off", "smtp://user:password@host:587"),
+    ("DAYBOOK_SMTP_URL", "smtps://host?starttls=off", "smtp://user:password@host:587"),
     ("DATABASE_URL", "postgresql+asyncpg://host/d", "postgresql://user:password@host:5432/database"),
 ]
 
@@ -186,6 +203,8 @@ def test_keys_of_tokens_are_not_read_from_elsewhere(source):
     [
         ("DAYBOOK_REDIS_URL", "http://u:hunter2@h"),
         ("DAYBOOK_REDIS_URL", "u:hunter2@h"),
+        ("DAYBOOK_SMTP_URL", "http://u:hunter2@h"),
+        ("DAYBOOK_SMTP_URL", "smtp://u:hunter2@h?starttls=x"),
         ("DAYBOOK_REDIS_URL", "redis://u:sl/hunter2@h:port"),
         ("DATABASE_URL", "postgresql+asyncpg://u:hunter2@h/d"),
         ("DAYBOOK_DATABASE_URL", "pg://h/d?user=u&password=hunter2"),
@@ -224,6 +243,38 @@ def test_describe_lists_every_setting_with_source_and_meaning_but_no_secret(monk
         "DAYBOOK_SECRET_KEY": "alias",
         "DAYBOOK_PORT": "argument",
     }
+
+
+def test_what_jobs_may_use_is_set(monkeypatch):
+    told = {
+        "SOURCES": "/srv/sources.yaml", "SECRETS_DIR": "/run/secrets", "TEMPLATES_DIR": "/srv/templates",
+        "ALLOW_SQL": "true", "HTTP_NETWORKS": "10.0.0.0/8,::1", "MAIL_FROM": "jobs@example.com",
+        "MAIL_DIR": "mail", "HANDLERS": "mine,their.jobs", "SMTP_URL": "smtp://me:hunter2@h:25?starttls=required",
+    }  # fmt: skip
+    for name, value in told.items():
+        monkeypatch.setenv(f"DAYBOOK_{name}", value)
+    loaded = settings.load()
+    assert (loaded.sources, loaded.secrets_dir) == (Path("/srv/sources.yaml"), Path("/run/secrets"))
+    assert (loaded.allow_sql, loaded.handlers) == (True, ("mine", "their.jobs"))
+    assert [str(each) for each in loaded.http_networks] == ["10.0.0.0/8", "::1/128"]
+    assert loaded.smtp_url.get_secret_value() == told["SMTP_URL"]
+    assert line("DAYBOOK_SMTP_URL", loaded).value == "smtp://me:***@h:25?starttls=required"
+    assert line("DAYBOOK_HTTP_NETWORKS", loaded).value == "10.0.0.0/8,::1/128"
+    assert "hunter2" not in repr(loaded) + str(loaded)
+
+
+@pytest.mark.parametrize("url", ["smtp://h", "smtps://u%40x:p@h:465", "smtp://[::1]:25/?starttls=off"])
+def test_every_form_of_a_mail_servers_address_is_accepted(monkeypatch, url):
+    monkeypatch.setenv("DAYBOOK_SMTP_URL", url)
+    assert settings.load().smtp_url.get_secret_value() == url
+
+
+def test_secrets_in_the_environment_are_nobodys_typing_errors(monkeypatch):
+    monkeypatch.setenv("DAYBOOK_SECRET__NAME", "x")
+    monkeypatch.setenv("DAYBOOK_SECRET__db.pass-word", "x")
+    assert settings.load() == Settings()
+    monkeypatch.setenv("DAYBOOK_SECRET_NAME", "x")
+    assert "DAYBOOK_SECRET_NAME is not a setting" in refusal()
 
 
 @pytest.mark.parametrize(
