@@ -2,7 +2,7 @@
 
 These work without any service. Places are `file:///path`, anywhere on this machine, and `s3://ALIAS/path`, a storage of
 the file that DAYBOOK_SOURCES names. The key of an encrypted backup is the file of --key-file, else the secret
-`backup_key` of DAYBOOK_SECRETS_DIR.
+`backup_key` of DAYBOOK_SECRETS_DIR. Where these aren't set, what `daybook up` made in the data directory is used.
 """
 
 from __future__ import annotations
@@ -199,10 +199,10 @@ def _store(told: Settings, url: str) -> Store:
 def _stored(told: Settings, url: str) -> Store:
     from shared.backup import stores  # noqa: PLC0415
     from shared.job_types.catalog import catalog_of  # noqa: PLC0415
-    from shared.job_types.sources_file import BadSources  # noqa: PLC0415
+    from shared.job_types.catalog import BadSources  # noqa: PLC0415
 
     try:
-        place = catalog_of(told).place(url)
+        place = catalog_of(told.model_copy(update={"sources": _sources(told)})).place(url)
     except BadSources as error:
         raise Fatal(str(error)) from error
     secrets = _secrets(told)
@@ -227,12 +227,19 @@ def _secret(told: Settings, key_file: Path | None) -> bytes | None:
         return None
 
 
+# What isn't set is what `daybook up` has made in the data directory.
+
+
 def _secrets(told: Settings) -> Secrets:
-    """DAYBOOK_SECRETS_DIR's; without it, those of the data directory, which `daybook up` makes."""
     from services.executor.secrets import of_environment  # noqa: PLC0415
 
     made = told.data_dir / "secrets"
     return of_environment(told.secrets_dir or (made if made.is_dir() else None))
+
+
+def _sources(told: Settings) -> Path | None:
+    made = told.data_dir / "sources.yaml"
+    return told.sources or (made if made.is_file() else None)
 
 
 def _directory(target: str) -> Path:

@@ -29,8 +29,7 @@ def bucket():
 @pytest.fixture(params=["file", "alias", "s3"])
 def desk(request, tmp_path, bucket):
     options = bucket.options if request.param == "s3" else None
-    made = Desk(tmp_path, request.param, options)
-    return made
+    return Desk(tmp_path, request.param, options)
 
 
 def restored(desk, name, target, secret=KEY, **options):
