@@ -87,11 +87,12 @@ def verify(*, url: str, key_file: Path | None, **options: Any) -> None:
             json.dumps(
                 {
                     **checked.about,
+                    **_summary(checked.manifest),
                     "bytes": checked.payload_bytes,
                     "stored_bytes": checked.stored_bytes,
                     "sha256": checked.sha256,
                     "encrypted": checked.encrypted,
-                    **_summary(checked.manifest),
+                    "compression": checked.compression,
                 },
                 indent=2,
             )
@@ -198,8 +199,7 @@ def _store(told: Settings, url: str) -> Store:
 
 def _stored(told: Settings, url: str) -> Store:
     from shared.backup import stores  # noqa: PLC0415
-    from shared.job_types.catalog import catalog_of  # noqa: PLC0415
-    from shared.job_types.catalog import BadSources  # noqa: PLC0415
+    from shared.job_types.catalog import BadSources, catalog_of  # noqa: PLC0415
 
     try:
         place = catalog_of(told.model_copy(update={"sources": _sources(told)})).place(url)
@@ -252,7 +252,10 @@ def _directory(target: str) -> Path:
 
 def _summary(manifest: dict[str, Any]) -> dict[str, Any]:
     """What is in it, in a few numbers: tables and segments are counted, not listed."""
-    return {
-        key: len(value) if key in {"tables", "segments"} and isinstance(value, list) else value
-        for key, value in manifest.items()
-    }
+    told = dict(manifest)
+    if isinstance(tables := told.get("tables"), list):
+        told["tables"] = len(tables)
+    if isinstance(segments := told.pop("segments", None), list | tuple):
+        told["events"] = sum(each["count"] for each in segments)
+        told["broken_links"] = sum(each["broken"] for each in segments)
+    return told

@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING, Any
 import asyncpg
 
 from shared.backup import copying
-from shared.backup.postgres_tools import Tool, address, newest
+from shared.backup.postgres_tools import Tool, address, dying_with_us, newest
 from shared.readmodel.database import sql
 
 if TYPE_CHECKING:
@@ -77,7 +77,9 @@ class _Progress:
 
 def _dumped(tool: Tool, url: str, payload: Payload, progress: Callable[[int], object]) -> None:
     bare, environ = address(url)
-    command = [tool.path, "--format=custom", "--compress=0", "--no-password", f"--dbname={bare}"]
+    command = dying_with_us(
+        [tool.path, "--format=custom", "--compress=0", "--no-password", f"--dbname={bare}"]
+    )
     parts = payload.parts("dump")
     with (
         tempfile.TemporaryFile() as said,

@@ -7,11 +7,15 @@ is as new as the server, or newer. The password goes by the environment: a comma
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import re
 import shutil
+import signal
 import subprocess
+import sys
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 from typing import Literal
 from urllib.parse import unquote, urlsplit, urlunsplit
@@ -43,6 +47,20 @@ def address(url: str) -> tuple[str, dict[str, str]]:
     bare = urlunsplit(parts._replace(netloc=f"{name}{at}{hosts}"))
     environ = {key: value for key, value in os.environ.items() if not key.startswith("DAYBOOK_")}
     return bare, environ | ({"PGPASSWORD": unquote(password)} if colon else {})
+
+
+def dying_with_us(command: list[str]) -> list[str]:
+    """The command that runs `command` so that it ends when this process does, even if we are killed (on Linux)."""
+    plan = {
+        "argv": command,
+        "pid_file": None,
+        "account": None,
+        "parent": os.getpid(),
+        "death_signal": signal.SIGKILL,
+        "pass_all": False,
+    }
+    launch = resources.files("shared.embedded").joinpath("launch.py")
+    return [sys.executable, "-I", str(launch), json.dumps(plan)]
 
 
 def _candidates(program: Program) -> list[str]:

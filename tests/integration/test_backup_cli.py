@@ -57,6 +57,7 @@ def test_backups_are_listed_verified_and_restored(desk, tmp_path):
     assert listed[1][1:] == ["files", "2026-11-23T12:00:00+00:00", "0193-job", str(told["stored_bytes"])]
     said = json.loads(cli(desk, "verify", "--from", url))
     assert (said["sha256"], said["files"], said["job_id"]) == (told["sha256"], 1, "0193-job")
+    assert (said["bytes"], said["stored_bytes"]) == (told["bytes"], told["stored_bytes"])
     assert cli(desk, "restore", "--from", url, "--to", tmp_path / "back") == "restored\n"
     back = tmp_path / "back" / str(desk.root).lstrip("/") / "data" / "a"
     assert back.read_text() == "first"

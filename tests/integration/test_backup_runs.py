@@ -1,12 +1,14 @@
 """One run, one backup: attempts that come twice, that are killed, that find what others left; and what is kept."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import asyncpg
 import pytest
@@ -185,14 +187,24 @@ import sys
 from shared.backup import dumping
 from shared.job_types.catalog import Source
 from tests.integration.backup_kit import Desk
-dumping.newest = lambda _: None
+if sys.argv[3] == "copy":
+    dumping.newest = lambda _: None
 desk = Desk(Path(sys.argv[1]), "alias", sources={"shop": Source(name="shop", kind="postgres", url=sys.argv[2])})
 desk.run(backup_type="database", source="shop")
 """
 
 
-def child(tmp_path, url):
-    return subprocess.Popen([sys.executable, "-c", CHILD, str(tmp_path), url])
+def child(tmp_path, url, way="copy"):
+    return subprocess.Popen([sys.executable, "-c", CHILD, str(tmp_path), url, way])
+
+
+def dumps_of(url):
+    """The processes of pg_dump that are at this database."""
+    commands = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            commands.append(path.read_bytes().decode())
+    return [each for each in commands if "/pg_dump" in each and url.rpartition("/")[2] in each]
 
 
 async def test_an_attempt_that_is_killed_leaves_no_backup_and_the_next_one_cleans_up(postgres, tmp_path):
@@ -210,6 +222,22 @@ async def test_an_attempt_that_is_killed_leaves_no_backup_and_the_next_one_clean
         await holder.close()
         assert await asyncio.to_thread(child(tmp_path, url).wait) == 0
     assert [name.partition("_")[0] for name in desk.names()] == ["database"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel does it")
+async def test_pg_dump_ends_with_the_attempt_that_started_it(postgres, tmp_path):
+    async with a_database(postgres, migrated=False) as url:
+        holder = await asyncpg.connect(url)
+        await holder.execute("create table a ()")
+        async with holder.transaction():
+            await holder.execute("lock table a in access exclusive mode")
+            first = child(tmp_path, url, "pg_dump")
+            await wait_until(lambda: dumps_of(url), "pg_dump waits for the table", timeout_s=60)
+            first.kill()
+            await asyncio.to_thread(first.wait)
+            await wait_until(lambda: not dumps_of(url), "pg_dump is gone")
+        await holder.close()
+    assert [name[0] for name in Desk(tmp_path, "alias").names()] == ["."]
 
 
 # As the executor calls it.
