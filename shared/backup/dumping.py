@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING, Any
 import asyncpg
 
 from shared.backup import copying
-from shared.backup.postgres_tools import Tool, address, dying_with_us, newest
+from shared.backup.postgres_tools import CONNECT_S, SESSION, Tool, address, dying_with_us, newest
 from shared.readmodel.database import sql
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 _READ_BYTES = 1024 * 1024
 _SAID_MAX = 1_000  # characters of what pg_dump complained of
 _END_S = 30.0
-CONNECT_S = 15.0
 
 
 class DumpFailed(RuntimeError):  # noqa: N818 - its name is what people read as the failure's class
@@ -47,9 +46,7 @@ async def dump(
         copying.NeedsPgDump: likewise.
         OSError: the server doesn't answer.
     """
-    connection = await asyncpg.connect(
-        url, timeout=CONNECT_S, server_settings={"application_name": "daybook backup"}
-    )
+    connection = await asyncpg.connect(url, timeout=CONNECT_S, server_settings=SESSION)
     try:
         size = int(await connection.fetchval(sql("shared.backup", "statements/size.sql")))
         progress = _Progress(size, told)

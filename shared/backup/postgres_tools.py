@@ -21,6 +21,13 @@ from typing import Literal
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 Program = Literal["pg_dump", "pg_restore"]
+CONNECT_S = 15.0
+SESSION = {
+    "application_name": "daybook backup",
+    "statement_timeout": "0",  # a large table takes its time; the run has a timeout of its own
+    "idle_in_transaction_session_timeout": "0",
+}
+
 _ANSWER_S = 10.0
 _VERSION = re.compile(r"\(PostgreSQL\) (\d+)")
 

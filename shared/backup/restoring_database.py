@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 
 from shared.backup import copying
-from shared.backup.dumping import CONNECT_S, complaint
+from shared.backup.dumping import complaint
 from shared.backup.payload import PART_BYTES
-from shared.backup.postgres_tools import Tool, address, newest
+from shared.backup.postgres_tools import CONNECT_S, SESSION, Tool, address, newest
 from shared.backup.sealing import BadBackup, Damaged
 from shared.readmodel.database import changed, sql
 
@@ -50,11 +50,7 @@ async def restore(contents: Contents, url: str, *, force: bool) -> dict[str, Any
         BadBackup: the backup can't be trusted.
         OSError: the server doesn't answer.
     """
-    connection = await asyncpg.connect(
-        url,
-        timeout=CONNECT_S,
-        server_settings={"application_name": "daybook restore"},
-    )
+    connection = await asyncpg.connect(url, timeout=CONNECT_S, server_settings=SESSION)
     try:
         if not force and await connection.fetchval(_statement("occupied")):
             raise TargetNotEmpty(

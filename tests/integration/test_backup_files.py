@@ -3,8 +3,11 @@
 import io
 import os
 import socket
+import subprocess
+import sys
 import tarfile
 import tracemalloc
+from pathlib import Path
 
 import pytest
 
@@ -125,6 +128,33 @@ def test_memory_stays_small_whatever_the_size(tmp_path):
         tracemalloc.stop()
     assert told["bytes"] > 64 << 20
     assert peak < 16 << 20
+
+
+@pytest.mark.parametrize(("compression", "encryption"), METHODS)
+def test_a_backup_can_be_read_without_daybook_as_the_document_says(tmp_path, compression, encryption):
+    desk = Desk(tmp_path, "file")
+    (desk.root / "large").write_bytes(os.urandom(900_000))
+    told = desk.run(
+        backup_type="files", paths=[str(desk.root / "large")], compression=compression, encryption=encryption
+    )
+    document = (Path(__file__).parents[2] / "deploy" / "backup-format.md").read_text()
+    (tmp_path / "read.py").write_text(document.partition("```python\n")[2].partition("```")[0])
+    payload = subprocess.run(
+        [
+            sys.executable,
+            tmp_path / "read.py",
+            desk.root / "kept" / told["name"],
+            desk.secrets / "backup_key",
+        ],
+        capture_output=True,
+        check=True,
+        timeout=60,
+    ).stdout
+    with tarfile.open(fileobj=io.BytesIO(payload)) as tar:
+        names = tar.getnames()
+        content = tar.extractfile(names[1]).read()
+    assert names == ["daybook.json", "files" + str(desk.root / "large"), "manifest.json"]
+    assert content == (desk.root / "large").read_bytes()
 
 
 # What was changed.

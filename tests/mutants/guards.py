@@ -851,12 +851,12 @@ GUARDS = (
         tests=_in("test_recovery", "test_a_log_that_was_trimmed_to_nothing_is_open_and_goes_on"),
     ),
     Guard(
-        name="backup-last-chunk",
-        protects="a backup that was cut off is refused",
-        file="shared/backup/container.py",
-        text="        if data_bytes != self._between - self._count * self._seal.size:",
-        instead="        if False:",
-        tests=_in("test_backup_files", "test_a_truncated_backup_and_a_wrong_key_are_refused"),
+        name="backup-links",
+        protects="a link in a backup can't lead out of the directory it is restored to",
+        file="shared/backup/unpacking.py",
+        text="            if not self._outside_links and leads_out(",
+        instead="            if False and leads_out(",
+        tests=_in("test_backup_files", "test_links_that_lead_out_are_refused"),
     ),
     Guard(
         name="backup-plain-seal",

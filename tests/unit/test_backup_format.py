@@ -136,6 +136,23 @@ def test_a_payload_that_grows_beyond_what_it_declares_is_refused(compression):
         reader.read(100_000)
 
 
+class Miscounting(Writer):
+    """Says that there is more of it than there is."""
+
+    def finish(self):
+        self._data_bytes += 1
+        super().finish()
+
+
+def test_an_end_that_speaks_of_another_length_is_refused():
+    buffer = io.BytesIO()
+    writer = Miscounting(buffer.write, compression="none", secret=None, chunk_bytes=CHUNK)
+    writer.write(DATA)
+    writer.finish()
+    with pytest.raises(Damaged, match="another length"):
+        read(buffer.getvalue(), secret=None)
+
+
 # The payload.
 
 

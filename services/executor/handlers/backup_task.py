@@ -22,10 +22,11 @@ from shared.backup import files, stores
 from shared.backup.checking import Checked, check
 from shared.backup.container import Writer
 from shared.backup.copying import NeedsPgDump
-from shared.backup.dumping import CONNECT_S, dump
+from shared.backup.dumping import dump
 from shared.backup.local_store import ThroughALink
 from shared.backup.names import Name, outlived
 from shared.backup.payload import Payload
+from shared.backup.postgres_tools import CONNECT_S, SESSION
 from shared.backup.sealing import BadBackup, WeakKey
 from shared.job_types.backup_task import BackedUp, BackupTask, DatabaseBackup, FilesBackup, LogBackup
 from shared.job_types.catalog import Unknown
@@ -162,9 +163,7 @@ class _Backup:
     async def _log(self, payload: Payload, told: Callable[[float], object]) -> dict[str, Any]:
         import asyncpg  # noqa: PLC0415 - other backups need none
 
-        connection = await asyncpg.connect(
-            self._database(None), timeout=CONNECT_S, server_settings={"application_name": "daybook backup"}
-        )
+        connection = await asyncpg.connect(self._database(None), timeout=CONNECT_S, server_settings=SESSION)
         try:
             manifest = await export(connection, payload.add, compression=self._task.method, told=told)
         finally:

@@ -44,11 +44,14 @@ async def export(
         deployment = await _deployment(connection)
         whole: int = await connection.fetchval(sql("shared.readmodel", "statements/archived_count.sql"))
         segments: list[Segment] = []
+        copied = 0
 
         def keep(segment: Segment, data: bytes) -> None:
+            nonlocal copied
             add(segment.name, data)
             segments.append(segment)
-            told(min(1.0, sum(each.count for each in segments) / max(1, whole)))
+            copied += segment.count
+            told(min(1.0, copied / max(1, whole)))
 
         for partition in range(deployment.partitions):
             await _copy(connection, partition, compression, keep)
