@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
 ACTOR = "executor"
 IGNORED_AFTER_S = 5.0  # a handler has so long to heed its cancel
+REVEALED_WITHIN_S = 10.0  # the run's own time begins with its handler
 REPORT_AGAIN_S = 0.5
 
 
@@ -185,7 +186,8 @@ class Attempt:
         if not has_references(told.job_data):
             return told
         secrets = self._worker.secrets.told_to(call.notebook.mask)
-        return replace(told, job_data=await asyncio.to_thread(secrets.revealed, told.job_data))
+        async with asyncio.timeout(REVEALED_WITHIN_S):
+            return replace(told, job_data=await asyncio.to_thread(secrets.revealed, told.job_data))
 
     async def _here(self, started: Started, handler: Handler, call: Call, told: handlers.Run) -> Outcome:
         # Not asyncio.timeout: timeout, lost lease and the executor's end are one cancel for three reasons; a

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, quote_plus, unquote, urlsplit
 
@@ -33,7 +34,12 @@ class Mask:
 
     def __init__(self) -> None:
         self._hidden: frozenset[str] = frozenset()
-        self._pattern: re.Pattern[str] | None = None
+        self._own: re.Pattern[str] | None = None
+        self._standing: re.Pattern[str] | None = None
+
+    def stand_by(self, standing: re.Pattern[str] | None) -> None:
+        """Replace what this finds, too: the deployment's own passwords (see `standing`)."""
+        self._standing = standing
 
     def hide(self, value: str) -> None:
         """Replace this value from now on."""
@@ -41,28 +47,24 @@ class Mask:
 
     def hide_password(self, address: str) -> None:
         """Replace the password of an address from now on; a short one only where an address shows it."""
-        for password in _passwords(address):
-            self._hide([f":{password}@"])
-            if len(password) >= PASSWORD_MIN:
-                self._hide(_spellings(password))
+        self._hide(_of_address(address))
 
     def _hide(self, values: Iterable[str]) -> None:
         new = frozenset(values) - self._hidden
-        if not new:
-            return
-        self._hidden |= new
-        longest_first = sorted(self._hidden, key=len, reverse=True)
-        self._pattern = re.compile("|".join(map(re.escape, longest_first)))
-        logs.hide(new)
+        if new:
+            self._hidden |= new
+            self._own = _finding(self._hidden)
+            logs.hide(new)
 
     def text(self, text: str) -> str:
         """`text` without them."""
-        return text if self._pattern is None else self._pattern.sub(MASK, text)
+        for pattern in (self._own, self._standing):
+            if pattern is not None:
+                text = pattern.sub(MASK, text)
+        return text
 
     def json(self, value: Any) -> Any:
         """A JSON value without them: in its strings, its keys, and where a number is one."""
-        if self._pattern is None:
-            return value
         match value:
             case str():
                 return self.text(value)
@@ -84,7 +86,7 @@ class Mask:
 
     def outcome(self, outcome: Outcome) -> Outcome:
         """What became of the call, without them."""
-        if self._pattern is None:
+        if self._own is None and self._standing is None:
             return outcome
         match outcome:
             case Returned(result=result):
@@ -105,6 +107,26 @@ class Mask:
             case list():
                 for inner in job_data:
                     self.found_in(inner)
+
+
+@lru_cache(maxsize=16)
+def standing(addresses: tuple[str, ...], values: tuple[str, ...]) -> re.Pattern[str] | None:
+    """What finds the passwords of these addresses, and these values; made once for all runs."""
+    hidden = {each for address in addresses for each in _of_address(address)}
+    hidden |= {each for value in values for each in _spellings(value)}
+    return _finding(hidden) if hidden else None
+
+
+def _finding(values: Iterable[str]) -> re.Pattern[str]:
+    longest_first = sorted(values, key=len, reverse=True)
+    return re.compile("|".join(map(re.escape, longest_first)))
+
+
+def _of_address(address: str) -> Iterator[str]:
+    for password in _passwords(address):
+        yield f":{password}@"
+        if len(password) >= PASSWORD_MIN:
+            yield from _spellings(password)
 
 
 def _spellings(value: str) -> Iterator[str]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal, cast
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from services.executor import secrets as secrets_
+from services.executor.masking import standing
 from services.executor.secrets import Secrets
 from shared.job_types.catalog import Catalog
 from shared.job_types.secrets import Revealed
@@ -74,12 +75,9 @@ class Resources:
 
     def for_run(self, mask: Mask) -> Resources:
         """The same for one run, which says nothing of the deployment's own passwords."""
-        for address in filter(None, (self.database_url, self.redis_url)):
-            mask.hide_password(address)
-        if self.secret_key is not None:
-            mask.hide(self.secret_key)
-        if self.mail is not None:
-            mask.hide(self.mail.password)
+        addresses = tuple(filter(None, (self.database_url, self.redis_url)))
+        values = tuple(filter(None, (self.secret_key, self.mail and self.mail.password)))
+        mask.stand_by(standing(addresses, values))
         return replace(self, secrets=self.secrets.told_to(mask))
 
 

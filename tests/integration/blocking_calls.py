@@ -67,5 +67,8 @@ def tell_what_resources_reveal(resources, run):
     told = resources.for_run(run.reporter.mask)
     secret = told.secrets.value(SecretRef.model_validate({"$secret": run.job_data["name"]}))
     run.log(f"log {secret}")
+    run.progress(0.5, f"progress {secret}")
     logging.getLogger("their.library").warning("logging %s", secret)
+    if run.job_data.get("raises"):
+        raise ValueError(f"raised {secret}")
     return {"said": f"result {secret}"}

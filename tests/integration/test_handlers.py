@@ -15,7 +15,9 @@ from services.executor.files import OutsideFilesRoots
 from services.executor.handlers import cleanup_task, custom
 from services.executor.notebook import Notebook
 from services.executor.outcome import Raised, Returned, raised, returned
+from services.executor.plugins import NotInstalled, call_ours, handlers
 from services.executor.pool import Pool
+from shared.job_types import BUILT_IN, Known
 from shared.testing import a_told_run as a_run
 from shared.testing import resources, wait_until
 from tests.integration import blocking_calls
@@ -400,3 +402,15 @@ def _lives(pid):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
         return False
+
+
+async def test_an_executor_without_the_packages_of_a_type_says_what_would_install_them(monkeypatch):
+    needy = replace(BUILT_IN["custom"], extra="data", needs=("no_such_module",))
+    monkeypatch.setitem(BUILT_IN, "custom", needy)
+    with pytest.raises(NotInstalled, match=r"custom needs `pip install daybook\[data\]`"):
+        call_ours("custom", resources(), a_run(operation="echo"))
+
+
+async def test_a_handler_of_ours_is_imported_when_it_is_called_and_given_its_resources():
+    handler = handlers(Known(), resources())["custom"]
+    assert await handler.call(a_run(operation="echo", parameters={"a": 1})) == {"a": 1}

@@ -7,6 +7,7 @@ from functools import partial
 
 import pytest
 
+from services.executor import attempt
 from services.executor.handlers import custom
 from services.executor.notebook import Notebook, capture
 from services.executor.outcome import Returned
@@ -129,6 +130,18 @@ async def test_a_secret_that_is_missing_gives_the_run_up_before_its_handler_is_c
     assert "DAYBOOK_SECRET__ELSEWHERE" in error.message
 
 
+async def test_secrets_on_a_disk_that_hangs_fail_the_attempt(hall, monkeypatch):
+    hangs = threading.Event()
+    monkeypatch.setattr(attempt, "REVEALED_WITHIN_S", 0.1)
+    monkeypatch.setattr(Secrets, "_looked_up", lambda *_: hangs.wait(20))
+    run = await hall.a_run_of(handler, job_data={"secret": REFERENCE}, retry=NO_RETRIES)
+    hall.start()
+    state = await hall.ended(run)
+    hangs.set()
+    assert state.status == "failed"
+    assert (await hall.events(run))[-1].change().event.error.class_ == "TimeoutError"
+
+
 async def test_a_secret_that_was_changed_is_used_by_the_next_attempt(hall, tmp_path):
     (tmp_path / "PASSWORD").write_text("wrong")
     seen = []
@@ -172,11 +185,14 @@ async def test_two_runs_hide_their_own_secrets_and_not_each_others(hall, monkeyp
 async def test_what_a_handler_reveals_in_its_process_is_masked_there(capfd):
     capture()
     pool = Pool(processes=1, log_level="INFO", log_format="json")
-    notebook = Notebook(print)
+    notebook = Notebook((progress := []).append)
     told = resources(secrets=Secrets(environ={"DAYBOOK_SECRET__OTHER": "only-the-child-knows"}))
     call = partial(blocking_calls.tell_what_resources_reveal, told)
     try:
         outcome = await pool.call(call, a_told_run(name="OTHER"), notebook, timeout_s=30, context={})
+        failed = await pool.call(
+            call, a_told_run(name="OTHER", raises=True), Notebook(print), timeout_s=30, context={}
+        )
         again = await pool.call(
             blocking_calls.carry_out,
             a_told_run(program="run.log('only-the-child-knows')"),
@@ -188,6 +204,8 @@ async def test_what_a_handler_reveals_in_its_process_is_masked_there(capfd):
         pool.stop()
         pool.close()
     assert outcome == Returned(result={"said": "result ***"})
+    assert failed.error.message == "raised ***"
+    assert progress == ['{"ratio": 0.5, "message": "progress ***"}']
     assert "log ***" in notebook.output().text
     assert "only-the-child-knows" not in notebook.output().text + capfd.readouterr().err
     assert again == Returned(result=None)

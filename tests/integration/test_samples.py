@@ -10,6 +10,7 @@ from decimal import Decimal
 import asyncpg
 import pytest
 
+from services.__main__ import _offered
 from services.executor.secrets import Secrets
 from services.up.beside import Beside
 from services.up.sample_databases import SampleDatabases
@@ -143,6 +144,12 @@ async def test_a_wrong_file_of_sources_ends_the_start_with_its_sentence(data_dir
     beside = Beside(settings.load(sources=tmp_path / "own.yaml"), data_dir)
     with pytest.raises(Fatal, match=r"own.yaml: source is not known here\."):
         await beside.start()
+
+
+def test_a_wrong_file_of_sources_ends_a_service_with_its_sentence(tmp_path):
+    (tmp_path / "own.yaml").write_text("source: {}")
+    with pytest.raises(Fatal, match=r"own.yaml: source is not known here\."):
+        _offered(settings.load(sources=tmp_path / "own.yaml"))
 
 
 def test_secrets_of_ones_own_stay_where_they_are(data_dir, tmp_path):
