@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import threading
 
 import asyncpg
 import pytest
@@ -71,6 +72,7 @@ insert into "Odd name"."select" (customer, body, at, ratio, list, document)
 insert into measured select '2025-12-30'::date + i, i / 7.0 from generate_series(1, 50) i;
 refresh materialized view sums;
 """
+WRITE = "insert into measured values ('2026-05-05', 5); delete from customers"
 WHAT = """
 select c.oid::regclass::text as name, c.relkind::text, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull,
     a.attidentity::text, a.attgenerated::text, pg_get_expr(d.adbin, d.adrelid)
@@ -201,15 +203,11 @@ async def test_a_copy_shows_one_moment_whatever_is_written_meanwhile(postgres, s
 
     def told(_):
         if not writes:  # the first table is under way; the others come later
-            writes.append(asyncio.get_running_loop().create_task(write()))
-
-    async def write():
-        await execute(
-            shop, 'insert into measured values (\'2026-05-05\', 5); delete from "Odd name"."select"'
-        )
+            writes.append(threading.Thread(target=lambda: asyncio.run(execute(shop, WRITE))))
+            writes[0].start()
+            writes[0].join()
 
     manifest = await dump(shop, payload, told)
-    await asyncio.gather(*writes)
     payload.finish(manifest)
     writer.finish()
     stored = buffer.getvalue()

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from shared.backup import restoring
+from shared.backup import files, restoring
+from shared.backup.payload import Payload
 from shared.backup.restoring import TooLarge, to_directory
 from shared.backup.restoring_database import TargetNotEmpty
 from shared.backup.sealing import BadBackup, Damaged, WrongKey
@@ -111,6 +112,34 @@ def test_a_socket_and_a_pipe_are_left_out_and_counted(tmp_path):
         listening.bind(str(tree / "s"))
         told = desk.run(backup_type="files", paths=[str(tree)])
     assert (told["files"], told["skipped"]) == (0, 2)
+
+
+def test_a_file_that_becomes_shorter_meanwhile_fails_the_attempt(tmp_path):
+    path = tmp_path / "shrinks"
+    path.write_bytes(bytes(1 << 20))
+    payload = Payload(io.BytesIO(), {})
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        with pytest.raises(files.FileChanged, match="shrinks became shorter"):
+            files.pack(payload, [(str(path), descriptor)], lambda _: os.truncate(path, 100_000))
+    finally:
+        os.close(descriptor)
+
+
+def test_a_file_that_grows_meanwhile_is_as_long_as_when_it_was_opened(tmp_path):
+    path = tmp_path / "grows"
+    path.write_bytes(bytes(1 << 20))
+
+    def grow(_):
+        with path.open("ab") as file:
+            file.write(b"more")
+
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        counted = files.pack(Payload(io.BytesIO(), {}), [(str(path), descriptor)], grow)
+    finally:
+        os.close(descriptor)
+    assert (counted.files, counted.bytes) == (1, 1 << 20)
 
 
 def test_memory_stays_small_whatever_the_size(tmp_path):

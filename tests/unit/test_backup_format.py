@@ -3,6 +3,7 @@
 import io
 import os
 import random
+import tarfile
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -181,8 +182,6 @@ def test_streams_of_unknown_length_come_in_parts():
 
 
 def test_a_header_that_claims_to_be_huge_is_refused_before_it_is_read():
-    import tarfile  # noqa: PLC0415 - a hostile one is made here
-
     claim = tarfile.TarInfo("././@PaxHeader")
     claim.type, claim.size = tarfile.XHDTYPE, 1 << 34
 
@@ -205,8 +204,6 @@ def test_a_header_that_claims_to_be_huge_is_refused_before_it_is_read():
 
 @pytest.mark.parametrize("kind", [b"1", b"3", b"4", b"6"])  # a hard link, devices, a pipe
 def test_what_we_never_write_is_refused(kind):
-    import tarfile  # noqa: PLC0415
-
     def fill(made):
         info = tarfile.TarInfo("files/x")
         info.type, info.linkname = kind, "files/y"
@@ -214,6 +211,43 @@ def test_what_we_never_write_is_refused(kind):
 
     with pytest.raises(Damaged, match="neither"):
         list(Contents(io.BytesIO(payload(fill))))
+
+
+class Careless(Payload):
+    """Counts one member more than there is."""
+
+    def finish(self, manifest):
+        self.members += 1
+        super().finish(manifest)
+
+
+def test_a_manifest_that_counts_otherwise_is_refused():
+    buffer = io.BytesIO()
+    made = Careless(buffer, {"backup_type": "files"})
+    made.add("files/x", b"1")
+    made.finish({})
+    with pytest.raises(Damaged, match="other contents"):
+        list(Contents(io.BytesIO(buffer.getvalue())))
+
+
+def test_what_follows_the_manifest_or_comes_without_one_is_refused():
+    buffer = io.BytesIO()
+    made = Payload(buffer, {})
+    made._put(tarfile.TarInfo("manifest.json"), {"members": 0, "bytes": 0})
+    made.add("files/late", b"1")
+    made._tar.close()
+    with pytest.raises(Damaged, match="follows"):
+        list(Contents(io.BytesIO(buffer.getvalue())))
+    buffer = io.BytesIO()
+    Payload(buffer, {})._tar.close()
+    with pytest.raises(Damaged, match="without its manifest"):
+        list(Contents(io.BytesIO(buffer.getvalue())))
+
+
+@pytest.mark.parametrize("stored", [b"", b"no tar", bytes(10_240), payload(lambda _: None)[512:]])
+def test_what_is_no_payload_is_refused(stored):
+    with pytest.raises(BadBackup):
+        list(Contents(io.BytesIO(stored)))
 
 
 # Names.
