@@ -95,7 +95,7 @@ def seen(tmp_path_factory):
 
 
 def test_an_installed_package_adds_its_job_types(seen):
-    assert seen["types"] == ["block", "cleanup_task", "crunch", "custom", "shout"]
+    assert seen["types"] == sorted([*job_types.BUILT_IN, "block", "crunch", "shout"])
     [shout] = seen["described"]
     assert shout["description"] == "Says it louder."
     assert shout["source"] == "daybook-plugin-for-tests"
