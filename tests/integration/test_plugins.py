@@ -8,6 +8,8 @@ from zipfile import ZipFile
 
 import pytest
 
+from shared.job_types import BUILT_IN
+
 NAME = "daybook_plugin_for_tests"
 PACKAGE = Path(__file__).parents[1] / "plugins"
 ROOT = Path(__file__).parents[2]
@@ -95,7 +97,7 @@ def seen(tmp_path_factory):
 
 
 def test_an_installed_package_adds_its_job_types(seen):
-    assert seen["types"] == sorted([*job_types.BUILT_IN, "block", "crunch", "shout"])
+    assert seen["types"] == sorted([*BUILT_IN, "block", "crunch", "shout"])
     [shout] = seen["described"]
     assert shout["description"] == "Says it louder."
     assert shout["source"] == "daybook-plugin-for-tests"
