@@ -19,6 +19,7 @@ import click
 
 from services.cli.apply import apply
 from services.cli.audit import audit
+from services.cli.backup import backup
 from services.cli.completion import completion
 from services.cli.events import events
 from services.cli.jobs import jobs
@@ -83,7 +84,7 @@ def main() -> None:
     """Daybook, an event-sourced job scheduler over Redis Streams."""
 
 
-for _command in (audit, recover, keys, config, jobs, runs, events, apply, completion):
+for _command in (audit, backup, recover, keys, config, jobs, runs, events, apply, completion):
     main.add_command(_command)
 
 

@@ -26,6 +26,7 @@ _OURS = {  # job type → module below _HANDLERS, whether it blocks. A module is
     "report_generation": ("report_generation", True),
     "data_processing": ("data_processing", True),
     "email_notification": ("email_notification", False),
+    "backup_task": ("backup_task", True),
 }
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ValidationError
 
 from shared.job_types import plugins, secrets
+from shared.job_types.backup_task import BACKUP_TASK
 from shared.job_types.catalog import Catalog
 from shared.job_types.cleanup_task import CLEANUP_TASK
 from shared.job_types.custom import CUSTOM, with_operations
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BUILT_IN",
-    "NOT_YET",
     "BadJobData",
     "Catalog",
     "Fault",
@@ -45,15 +45,15 @@ __all__ = [
 BUILT_IN: dict[str, JobType] = {
     kind.name: kind
     for kind in (
-        CUSTOM,
+        BACKUP_TASK,
         CLEANUP_TASK,
+        CUSTOM,
         DATA_PROCESSING,
         EMAIL_NOTIFICATION,
         HTTP_REQUEST,
         REPORT_GENERATION,
     )
 }
-NOT_YET = frozenset({"backup_task"})
 
 NOTHING_OFFERED = Catalog()
 NOBODY: Mapping[str, str] = MappingProxyType({})
@@ -93,7 +93,7 @@ def installed(modules: Sequence[str] = ()) -> Known:
     Raises:
         BadModule: one of the modules can't serve.
     """
-    found = plugins.load(reserved=BUILT_IN.keys() | NOT_YET, modules=modules)
+    found = plugins.load(reserved=BUILT_IN.keys(), modules=modules)
     return of_plugins(found.usable, refused=found.refused)
 
 
@@ -150,8 +150,6 @@ def describe(known: Known) -> list[dict[str, Any]]:
 
 
 def _unknown(job_type: str, known: Known) -> str:
-    if job_type in NOT_YET:
-        return f"{job_type} is not available yet"
     if job_type in known.refused:
         return f"the plug-in for {job_type} can't be used: {known.refused[job_type]}"
     return f"{job_type[:80]!r} is not known; there are {', '.join(sorted(known.types))}"
