@@ -10,20 +10,15 @@ from collections.abc import Collection, Iterator
 
 PREFIX = "DAYBOOK_"
 
+SECRETS = f"{PREFIX}SECRET__"
+"""What the names of secrets that stand in the environment begin with; the rest is the secret's own name."""
+
 OTHERS = frozenset(
     {"DAYBOOK_URL", "DAYBOOK_TOKEN", "DAYBOOK_PARENT_PID", "DAYBOOK_PORT_FILE", "DAYBOOK_API_FD"}
 )
 """Not settings: two are the command line client's, the others tell a child of `daybook up` of its parent."""
 
-NOT_YET = frozenset(
-    {
-        "DAYBOOK_HANDLERS",
-        "DAYBOOK_SMTP_URL",
-        "DAYBOOK_SECRETS_DIR",
-        "DAYBOOK_ALLOW_SQL",
-        "DAYBOOK_ALLOW_SHELL",
-    }
-)
+NOT_YET = frozenset({"DAYBOOK_ALLOW_SHELL"})
 """Settings of what isn't built yet: refused, never accepted and ignored."""
 
 # Kubernetes sets such variables in each pod for a service named `daybook` or `daybook-…`; nobody typed them.
@@ -39,9 +34,13 @@ def strangers(fields: Collection[str]) -> Iterator[str]:
     """Yield a sentence for each `DAYBOOK_…` variable that is neither one of `fields` nor another's."""
     known = {PREFIX + field.upper() for field in fields}
     for name in sorted(key.upper() for key, value in os.environ.items() if value):
-        if not name.startswith(PREFIX) or name in known | OTHERS or _is_service_link(name):
+        if not name.startswith(PREFIX) or name in known | OTHERS or _is_told_apart(name):
             continue
         yield _refusal(name, fields)
+
+
+def _is_told_apart(name: str) -> bool:
+    return name.startswith(SECRETS) or _is_service_link(name)
 
 
 def _is_service_link(name: str) -> bool:

@@ -11,7 +11,7 @@ import logging
 import re
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
 from functools import lru_cache, partial
 from threading import Lock
@@ -37,6 +37,8 @@ _PARAMETER = re.compile(r"(?i)([?&](?:\w*password|\w*secret|\w*token|api_?key)=)
 _LEVELS = {"warn": "warning", "exception": "error"}  # what a logger's methods mean
 _PLAIN = frozenset({str, int, float, bool, type(None)})
 _SECRET_FIELD = re.compile(r"(?i)(password|passwd|secret|secret_?key|token|api_?key|authorization|cookie)$")
+HIDDEN_MAX = 5_000
+_hidden: tuple[str, ...] = ()  # revealed secrets, in several spellings
 _bound: ContextVar[Mapping[str, object]] = ContextVar("fields of log lines", default=MappingProxyType({}))
 
 
@@ -80,8 +82,17 @@ def bound() -> Mapping[str, object]:
     return _bound.get()
 
 
+def hide(values: Iterable[str]) -> None:
+    """Mask these texts in every line of this process from now on; of very many, the latest."""
+    global _hidden  # noqa: PLW0603 - lines of all threads and tasks pass it, those of libraries too
+    known = dict.fromkeys((*_hidden, *values))
+    _hidden = tuple(known)[-HIDDEN_MAX:]
+
+
 def masked(text: str) -> str:
-    """Return `text` with the passwords of all addresses in it masked."""
+    """Return `text` with the passwords of all addresses in it masked, and what was hidden."""
+    for value in sorted(_hidden, key=len, reverse=True):
+        text = text.replace(value, MASK)
     if "://" not in text:
         return text
     text = _WEB_PASSWORD.sub(rf"\g<1>{MASK}@", text)
@@ -146,7 +157,7 @@ def _mask_secrets(_logger: WrappedLogger, _method: str, line: EventDict) -> Even
         # Nearly all lines need nothing done, and this is how to see it quickly.
         if (
             value.__class__ not in _PLAIN
-            or (value.__class__ is str and "://" in value)
+            or (value.__class__ is str and (_hidden or "://" in value))
             or _names_a_secret(key)
         ):
             return {key: _mask_field(key, value) for key, value in line.items()}

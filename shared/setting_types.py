@@ -2,9 +2,9 @@
 
 import ipaddress
 from typing import Annotated
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
-from pydantic import AfterValidator, BeforeValidator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from shared import rate
 from shared.rate import Rate
@@ -46,12 +46,33 @@ def _origin(text: str) -> str:
     return text
 
 
+def _smtp(url: SecretStr) -> SecretStr:
+    parts = urlsplit(url.get_secret_value())
+    said = parse_qs(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
+    starttls = said.pop("starttls", ["auto"])
+    wrong = (
+        parts.scheme not in {"smtp", "smtps"}
+        or not parts.hostname
+        or parts.path not in {"", "/"}
+        or parts.fragment
+        or said
+        or starttls[1:]
+        or starttls[0] not in {"required", "auto", "off"}
+        or (parts.scheme == "smtps" and "starttls" in parts.query)
+    )
+    if wrong or parts.port == 0:
+        raise ValueError("no such address")  # without its text, which may hold a password
+    return url
+
+
 def _rate_of(value: object) -> object:
     return rate.parse(value) if isinstance(value, str) else value
 
 
 Networks = Annotated[tuple[Network, ...], BeforeValidator(_networks)]
 Origins = Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], BeforeValidator(comma_separated)]
+SmtpUrl = Annotated[SecretStr, AfterValidator(_smtp)]
+MailAddress = Annotated[str, Field(pattern=r"^[^\s@<>,;:\"()\[\]\\]+@[A-Za-z0-9.-]+$", max_length=254)]
 RateText = Annotated[Rate, BeforeValidator(_rate_of)]
 RATE_RIGHT = (
     "so many requests at once, earned back within a second, minute or hour: 100/s, 6000/m, 9999/h; or off"

@@ -30,7 +30,15 @@ from shared import environment
 from shared.environment import PREFIX
 from shared.logs import MASK, masked
 from shared.rate import Rate
-from shared.setting_types import RATE_RIGHT, Networks, Origins, RateText, comma_separated
+from shared.setting_types import (
+    RATE_RIGHT,
+    MailAddress,
+    Networks,
+    Origins,
+    RateText,
+    SmtpUrl,
+    comma_separated,
+)
 
 ALIASES = frozenset(
     {"database_url", "redis_url", "secret_key", "log_level", "jobs_per_page", "max_jobs_per_user"}
@@ -115,6 +123,11 @@ Names = Annotated[
     tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")], ...], BeforeValidator(comma_separated)
 ]
 Roots = Annotated[tuple[Annotated[Path, AfterValidator(_absolute)], ...], BeforeValidator(comma_separated)]
+AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
+Modules = Annotated[
+    tuple[Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$", max_length=200)], ...],
+    BeforeValidator(comma_separated),
+]
 RedisUrl = Annotated[str, _address("redis", "rediss", "unix")]
 PostgresUrl = Annotated[str, _address("postgresql", "postgres")]
 KeySet = Annotated[str, AfterValidator(_key_set)]
@@ -270,6 +283,42 @@ class Settings(BaseSettings):
         "absolute paths separated by commas",
     )
 
+    sources: AbsolutePath | None = _setting(
+        None,
+        "the YAML file that names the data sources and the storage jobs may use; none if not set",
+        "an absolute path",
+    )
+    secrets_dir: AbsolutePath | None = _setting(
+        None,
+        "where the secrets that jobs name are, a file each; DAYBOOK_SECRET__NAME is looked at after it",
+        "an absolute path",
+    )
+    templates_dir: AbsolutePath | None = _setting(
+        None, "your own templates of mails and reports, by name", "an absolute path"
+    )
+    allow_sql: bool = _setting(False, "whether jobs may bring SQL of their own", "true or false")
+    http_networks: Networks = _setting(
+        (),
+        "private networks that http_request may reach, comma separated; none if not set",
+        "networks or addresses of your own (10.0.0.0/8, ::1), not everybody's",
+    )
+    smtp_url: SmtpUrl | None = _setting(
+        None,
+        "the server that takes mail",
+        "smtp://user:password@host:587 or smtps://host:465; with ?starttls=required, auto or off, if it must be said",
+    )
+    mail_from: MailAddress = _setting(
+        "daybook@localhost", "whom mail is from, unless a job says so", "an address, such as jobs@example.com"
+    )
+    mail_dir: Path | None = _setting(
+        None, "where `daybook up` keeps the mail that it catches; <data-dir>/mail if not set", "a path"
+    )
+    handlers: Modules = _setting(
+        (),
+        "modules whose handlers are job types as well, comma separated",
+        "names of modules, as Python imports them, separated by commas",
+    )
+
     _arguments: frozenset[str] = PrivateAttr(default=frozenset())
 
     def __init__(self, **arguments: Any) -> None:
@@ -378,6 +427,8 @@ def _shown(name: str, value: object) -> str:
             return ""
         case tuple() | list():
             return ",".join(str(each) for each in value)
+        case SecretStr() if name != "secret_key":
+            return _address_shown(name, value.get_secret_value())
         case _:
             return MASK if name == "secret_key" else _address_shown(name, str(value))
 

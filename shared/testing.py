@@ -7,7 +7,7 @@ import inspect
 import secrets
 import time
 from datetime import UTC, datetime, timedelta
-from importlib import resources
+from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
@@ -23,12 +23,15 @@ from shared.eventlog.envelope import Context, encode
 from shared.eventlog.log import EventLog
 from shared.eventlog.position import Position
 from shared.eventlog.writer import Script
+from shared.job_types.catalog import Catalog
 from shared.metrics import Metrics
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from redis.asyncio import Redis
+
+    from services.executor.resources import Resources
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 TESTER = Context(actor="tester", corr="test")
@@ -72,6 +75,20 @@ def a_told_run(job_type: str = "custom", attempt: int = 1, **job_data: Any) -> h
         correlation_id="c",
         deadline=at(3600),
     )
+
+
+def resources(**changes: Any) -> Resources:
+    """What a handler of ours works with: nothing is offered but what `changes` say.
+
+    Args:
+        changes: fields of Resources (`secrets`, `mail`, …), and of its Catalog (`files_roots`, `sources`, …).
+    """
+    # In here, as the tests of plug-ins do without the executor.
+    from services.executor.resources import Resources  # noqa: PLC0415
+
+    own = {name: changes.pop(name) for name in [*changes] if name in Resources.__dataclass_fields__}
+    own.setdefault("catalog", Catalog(**changes))
+    return Resources(**own)
 
 
 def a_job_id(partition: int = 0, made_at: datetime = NOON) -> str:
@@ -149,7 +166,7 @@ class Bench:
             previous=previous,
             partitions=self.partitions,
         )
-        script = Script(resources.files("shared.eventlog").joinpath("open.lua").read_text())
+        script = Script(files("shared.eventlog").joinpath("open.lua").read_text())
         envelope = [
             ids.event_id(epoch, chance()),
             "LogOpened",

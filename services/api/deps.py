@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from shared.clock import Clock
     from shared.eventlog.decider import Decider
     from shared.eventlog.log import EventLog
-    from shared.job_types import Known
+    from shared.job_types import Catalog, Known
     from shared.metrics import Metrics
     from shared.ops import Health
     from shared.settings import Settings
@@ -35,6 +35,7 @@ class Deps:
         pressure: knows whether there is room; its `look` is repeated.
         usage: counts requests; its `flush` is repeated.
         known: the job types that are installed.
+        catalog: what the deployment offers them.
         chance: at least 80 random bits at each call.
         clock: for what is measured or shown of this process only.
     """
@@ -47,6 +48,7 @@ class Deps:
     pressure: Pressure
     usage: Usage
     known: Known
+    catalog: Catalog
     settings: Settings
     metrics: Metrics
     health: Health

@@ -28,7 +28,7 @@ class JobSpecs:
 
     def of(self, body: JobBody) -> JobSpec:
         """The whole specification."""
-        return spec_of(body, known=self._deps.known, files_roots=self._deps.settings.files_roots)
+        return spec_of(body, known=self._deps.known, catalog=self._deps.catalog)
 
     def patched(self, job: Job, patch: Mapping[str, Any]) -> JobSpec:
         """That of the job with `patch` merged over it."""
@@ -44,8 +44,7 @@ class JobSpecs:
             return None
         spec = held.state.spec
         deps = self._deps
-        roots = deps.settings.files_roots
-        return merged_data(spec.job_type, spec.job_data, over, known=deps.known, files_roots=roots)
+        return merged_data(spec.job_type, spec.job_data, over, known=deps.known, catalog=deps.catalog)
 
 
 class Quota:

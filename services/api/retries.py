@@ -131,8 +131,7 @@ class Retries:
     def _spec(self, spec: RunSpec, over: Mapping[str, Any] | None, priority: int | None) -> RunSpec:
         if over is not None:
             deps = self._deps
-            roots = deps.settings.files_roots
-            data = merged_data(spec.job_type, spec.job_data, over, known=deps.known, files_roots=roots)
+            data = merged_data(spec.job_type, spec.job_data, over, known=deps.known, catalog=deps.catalog)
             spec = replace(spec, job_data=data)
         return spec if priority is None else replace(spec, priority=priority)
 

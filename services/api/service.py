@@ -16,6 +16,7 @@ from services.api.ledger import Ledger
 from services.api.pressure import Pressure
 from services.api.usage import Usage
 from shared import environment, logs
+from shared.job_types.catalog import catalog_of
 from shared.loop import Stop, repeat
 from shared.serving import bound_socket, serve
 
@@ -96,6 +97,7 @@ class Api:
             pressure=Pressure(log=log, archive=archive, ledger=ledger, settings=settings, metrics=metrics),
             usage=Usage(log),
             known=known,
+            catalog=catalog_of(settings),
             settings=settings,
             metrics=metrics,
             health=health,

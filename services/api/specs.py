@@ -18,13 +18,12 @@ from shared.domain.spec import JobSpec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from services.api.requests import JobBody
-    from shared.job_types import Known
+    from shared.job_types import Catalog, Known
 
 
-def spec_of(body: JobBody, *, known: Known, files_roots: tuple[Path, ...]) -> JobSpec:
+def spec_of(body: JobBody, *, known: Known, catalog: Catalog) -> JobSpec:
     """The specification that `body` is, its schedule and data checked.
 
     Raises:
@@ -41,7 +40,7 @@ def spec_of(body: JobBody, *, known: Known, files_roots: tuple[Path, ...]) -> Jo
         schedule.check(plan)
     except BadSchedule as refusal:
         faults.append(Fault(pointer=pointer(refusal.field), detail=str(refusal)))
-    data = _checked(body.job_type, body.job_data, known, files_roots, faults)
+    data = _checked(body.job_type, body.job_data, known, catalog, faults)
     if faults:
         raise invalid(*faults)
     return _spec(body, plan, data)
@@ -53,7 +52,7 @@ def merged_data(
     over: Mapping[str, Any],
     *,
     known: Known,
-    files_roots: tuple[Path, ...],
+    catalog: Catalog,
 ) -> dict[str, Any]:
     """A trigger's `over` laid over the job's `data`, key by key, and checked.
 
@@ -61,7 +60,7 @@ def merged_data(
         Problem: 422, with everything that is wrong.
     """
     faults: list[Fault] = []
-    merged = _checked(job_type, {**data, **over}, known, files_roots, faults)
+    merged = _checked(job_type, {**data, **over}, known, catalog, faults)
     try:
         small(merged)
     except PydanticCustomError as error:
@@ -72,11 +71,11 @@ def merged_data(
 
 
 def _checked(
-    job_type: str, data: dict[str, Any], known: Known, files_roots: tuple[Path, ...], faults: list[Fault]
+    job_type: str, data: dict[str, Any], known: Known, catalog: Catalog, faults: list[Fault]
 ) -> dict[str, Any]:
     """`data` as it is to be kept; what is wrong with it goes into `faults`."""
     try:
-        return job_types.check(job_type, data, known=known, files_roots=files_roots)
+        return job_types.check(job_type, data, known=known, catalog=catalog)
     except job_types.BadJobData as refusal:
         faults += [Fault(pointer=each.pointer, detail=each.detail) for each in refusal.faults]
         return data

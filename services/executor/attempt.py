@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from dataclasses import replace
 from functools import partial
 from logging import ERROR, WARNING
 from typing import TYPE_CHECKING, cast
@@ -27,6 +28,7 @@ from shared.domain.refusals import Refused
 from shared.domain.run import Run
 from shared.eventlog.envelope import Context
 from shared.faults import is_broken
+from shared.job_types.secrets import has_references
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from services.executor.outcome import Outcome
     from services.executor.plugins import Handler
     from services.executor.worker import Worker
+    from shared import handlers
     from shared.eventlog.decider import Decided
 
 ACTOR = "executor"
@@ -157,10 +160,14 @@ class Attempt:
         if handler is None:
             return raised(LookupError(f"this executor has no handler for {started.run.spec.job_type}"))
         call = self._call = Call(partial(self._worker.heartbeat.tell, started.run.id, started.fence))
+        return call.notebook.mask.outcome(await self._outcome(started, handler, call))
+
+    async def _outcome(self, started: Started, handler: Handler, call: Call) -> Outcome:
         try:
+            told = await self._revealed(started.told(self._worker.log.now(), call.notebook), call)
             if handler.blocking:
-                return await self._in_pool(started, handler, call)
-            return await self._here(started, handler, call)
+                return await self._in_pool(started, handler, call, told)
+            return await self._here(started, handler, call, told)
         except asyncio.CancelledError as cancelled:
             task = asyncio.current_task()
             if call.why is None and task is not None and task.cancelling():
@@ -173,21 +180,28 @@ class Attempt:
         finally:
             call.over.set()
 
-    async def _here(self, started: Started, handler: Handler, call: Call) -> Outcome:
+    async def _revealed(self, told: handlers.Run, call: Call) -> handlers.Run:
+        """The same with values for its references to secrets; the file of one may be on a slow disk."""
+        if not has_references(told.job_data):
+            return told
+        secrets = self._worker.secrets.told_to(call.notebook.mask)
+        return replace(told, job_data=await asyncio.to_thread(secrets.revealed, told.job_data))
+
+    async def _here(self, started: Started, handler: Handler, call: Call, told: handlers.Run) -> Outcome:
         # Not asyncio.timeout: timeout, lost lease and the executor's end are one cancel for three reasons; a
         # handler that swallows it must be noticed too.
         timeout_s = started.run.spec.timeout_seconds
         timer = asyncio.get_running_loop().call_later(timeout_s, self.stop, Why.TIMEOUT)
         try:
             with taking_down(call.notebook):
-                return returned(await handler.call(started.told(self._worker.log.now(), call.notebook)))
+                return returned(await handler.call(told))
         finally:
             timer.cancel()
 
-    async def _in_pool(self, started: Started, handler: Handler, call: Call) -> Outcome:
+    async def _in_pool(self, started: Started, handler: Handler, call: Call, told: handlers.Run) -> Outcome:
         return await self._worker.pool.call(
             handler.call,
-            started.told(self._worker.log.now(), call.notebook),
+            told,
             call.notebook,
             timeout_s=started.run.spec.timeout_seconds,
             context=logs.bound(),

@@ -20,6 +20,7 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
+from services.executor.masking import Mask
 from services.executor.notebook import KEPT_MAX, stamped
 from shared import logs
 
@@ -122,6 +123,9 @@ class Upstream:
 
     Args:
         path: of our socket.
+
+    Attributes:
+        mask: takes the secrets of the call in hand out of what is said.
     """
 
     def __init__(self, path: str) -> None:
@@ -129,10 +133,11 @@ class Upstream:
         self._socket.connect(path)
         self._lock = Lock()
         self._call = 0
+        self.mask = Mask()
 
     def begin(self, call: int) -> None:
         """What is said from now on belongs to `call`."""
-        self._call = call
+        self._call, self.mask = call, Mask()
         self._say("begin")
 
     def end(self) -> None:
@@ -142,11 +147,11 @@ class Upstream:
 
     def log(self, text: str) -> None:
         """Take a line down, or several; of a long one the end."""
-        self._say("log", stamped(text)[-KEPT_MAX:])
+        self._say("log", stamped(self.mask.text(text))[-KEPT_MAX:])
 
     def progress(self, ratio: float, message: str) -> None:
         """Show how far it is."""
-        self._say("progress", ratio, message)
+        self._say("progress", ratio, self.mask.text(message))
 
     def _say(self, *message: Any) -> None:
         line = json.dumps([self._call, *message]).encode() + b"\n"

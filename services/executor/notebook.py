@@ -14,6 +14,7 @@ from contextvars import ContextVar
 from threading import Lock
 from typing import TYPE_CHECKING
 
+from services.executor.masking import Mask
 from shared import logs
 from shared.domain.commands import Output
 from shared.eventlog.envelope import json_text
@@ -35,9 +36,13 @@ class Notebook:
 
     Args:
         on_progress: told each progress, as JSON `{"ratio": 0…1, "message": …}`.
+
+    Attributes:
+        mask: takes the run's secrets out of what is taken down and shown.
     """
 
     def __init__(self, on_progress: Callable[[str], None]) -> None:
+        self.mask = Mask()
         self._on_progress = on_progress
         self._lines: deque[str] = deque()
         self._size = 0
@@ -50,12 +55,12 @@ class Notebook:
 
     def progress(self, ratio: float, message: str) -> None:
         """Show how far it is."""
-        self._on_progress(json.dumps({"ratio": ratio, "message": message[:MESSAGE_MAX]}))
+        self._on_progress(json.dumps({"ratio": ratio, "message": self.mask.text(message)[:MESSAGE_MAX]}))
 
     def take(self, line: str) -> None:
         """Take a finished line down."""
         with self._lock:
-            line, cut = _ending(line)
+            line, cut = _ending(self.mask.text(line))
             self._dropped += cut
             self._lines.append(line)
             self._size += _size(line)

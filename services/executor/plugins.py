@@ -4,17 +4,29 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache, partial
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from services.executor.handlers import cleanup_task, custom
 from shared import job_types
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
+    from services.executor.masking import Mask
+    from services.executor.resources import Resources
     from shared.handlers import Run
     from shared.job_types.plugins import Plugin
+
+
+_HANDLERS = "services.executor.handlers"
+_OURS = {  # job type → module below _HANDLERS, whether it blocks. A module is imported when it is first called.
+    "custom": ("custom", False),
+    "cleanup_task": ("cleanup_task", True),
+}
+
+
+class NotInstalled(LookupError):  # noqa: N818 - its name is what people read as the failure's class
+    """This executor lacks the packages that the job type needs; another one may have them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,18 +42,31 @@ class Handler:
     blocking: bool
 
 
-def handlers(known: job_types.Known, *, files_roots: tuple[Path, ...]) -> dict[str, Handler]:
+def handlers(known: job_types.Known, resources: Resources) -> dict[str, Handler]:
     """All handlers, by job type.
 
     Args:
         known: what is installed.
-        files_roots: the only directories in which they may touch files.
+        resources: what ours work with.
     """
     ours = {
-        "custom": Handler(call=custom.handle, blocking=False),
-        "cleanup_task": Handler(call=partial(cleanup_task.handle, files_roots=files_roots), blocking=True),
+        name: Handler(call=partial(call_ours, name, resources), blocking=blocking)
+        for name, (_, blocking) in _OURS.items()
     }
     return ours | _theirs(known.plugins)
+
+
+def call_ours(name: str, resources: Resources, run: Run) -> Any:
+    """Call a handler of ours: its result, or the coroutine that has it.
+
+    Raises:
+        NotInstalled: what it needs isn't there.
+    """
+    if why := job_types.BUILT_IN[name].why_not():
+        raise NotInstalled(f"{name} {why}")
+    mask: Mask | None = getattr(run.reporter, "mask", None)
+    told = resources if mask is None else resources.for_run(mask)
+    return import_module(f"{_HANDLERS}.{_OURS[name][0]}").handle(run, told)
 
 
 def _theirs(plugins: Mapping[str, Plugin]) -> dict[str, Handler]:

@@ -138,8 +138,9 @@ def _work(function: Callable[[Run], Any], run: Run, context: dict[str, Any], cal
 
 def _called(function: Callable[[Run], Any], run: Run, context: dict[str, Any], upstream: Upstream) -> Outcome:
     logs.bind(**context)
+    upstream.mask.found_in(run.job_data)
     try:
         with taking_down(upstream):
-            return returned(function(run))
+            return upstream.mask.outcome(returned(function(run)))
     except BaseException as error:  # noqa: BLE001 - failed work is a fact; sys.exit() too, out here
-        return raised(error)
+        return upstream.mask.outcome(raised(error))

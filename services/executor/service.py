@@ -19,10 +19,12 @@ from services.executor.heartbeat import Heartbeat
 from services.executor.notebook import capture
 from services.executor.plugins import handlers
 from services.executor.pool import Pool
+from services.executor.resources import of_settings
 from services.executor.tally import Tally
 from services.executor.worker import Why, Worker
 from shared import logs
 from shared.eventlog.connection import connect
+from shared.job_types.catalog import catalog_of
 from shared.lifecycle import repeat
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
     from services.executor.claims import Claim
     from services.executor.heartbeat import Found
+    from services.executor.resources import Resources
     from shared.eventlog.decider import Decider
     from shared.eventlog.log import EventLog
     from shared.job_types import Known
@@ -59,11 +62,12 @@ class Executor:
     Args:
         log: opened.
         decider: over `log`.
-        settings: concurrency, queues, lease_seconds, drain_seconds, files_roots.
+        settings: concurrency, queues, lease_seconds, drain_seconds.
         redis_url: for connections of its own: bells, heartbeats.
         known: the job types that are installed.
         metrics: of the process.
         health: gets the probes `claim`, `heartbeat`.
+        resources: what our handlers work with; None makes them of the settings.
         name: of the worker; None makes one.
         draw: a number in [0, 1), for the jitter of back-offs.
     """
@@ -78,6 +82,7 @@ class Executor:
         known: Known,
         metrics: Metrics,
         health: Health,
+        resources: Resources | None = None,
         name: str | None = None,
         draw: Callable[[], float] = random.random,
     ) -> None:
@@ -96,13 +101,15 @@ class Executor:
             lease=timedelta(seconds=settings.lease_seconds),
             on_found=self._found_in_thread,
         )
+        resources = resources or of_settings(settings, catalog_of(settings))
         self._worker = Worker(
             name=self.name,
             log=log,
             decider=decider,
             claims=self._claims,
             heartbeat=self._heartbeat,
-            handlers=handlers(known, files_roots=settings.files_roots),
+            handlers=handlers(known, resources),
+            secrets=resources.secrets,
             pool=Pool(
                 processes=min(settings.concurrency, max(2, os.cpu_count() or 1)),
                 log_level=settings.log_level,

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from services.executor.heartbeat import Heartbeat
     from services.executor.plugins import Handler
     from services.executor.pool import Pool
+    from services.executor.secrets import Secrets
     from services.executor.tally import Tally
     from shared.domain.run import Run
     from shared.eventlog.decider import Decided, Decider
@@ -41,6 +42,7 @@ class Worker:
     claims: Claims
     heartbeat: Heartbeat
     handlers: Mapping[str, Handler]
+    secrets: Secrets
     pool: Pool
     tally: Tally
     draw: Callable[[], float]

@@ -6,37 +6,43 @@ The API checks at creation, the executor reads the same models; the doing is in 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
-from shared.job_types import plugins
+from shared.job_types import plugins, secrets
+from shared.job_types.catalog import Catalog
 from shared.job_types.cleanup_task import CLEANUP_TASK
 from shared.job_types.custom import CUSTOM
-from shared.job_types.job_type import JobType, inside
+from shared.job_types.job_type import Fault, JobType
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from pydantic_core import ErrorDetails
 
     from shared.job_types.plugins import Plugin
 
-__all__ = ["BUILT_IN", "NOT_YET", "BadJobData", "Fault", "JobType", "Known", "check", "describe", "installed"]
+__all__ = [
+    "BUILT_IN",
+    "NOT_YET",
+    "BadJobData",
+    "Catalog",
+    "Fault",
+    "JobType",
+    "Known",
+    "check",
+    "describe",
+    "installed",
+]
 
 BUILT_IN: dict[str, JobType] = {kind.name: kind for kind in (CUSTOM, CLEANUP_TASK)}
 NOT_YET = frozenset(
     {"email_notification", "data_processing", "report_generation", "backup_task", "http_request"}
 )
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fault:
-    """One thing that is wrong: a JSON pointer into the request, and a sentence."""
-
-    pointer: str
-    detail: str
+NOTHING_OFFERED = Catalog()
+NO_SECRET = f"has the key $secret but names no secret: {secrets.HOW}"
 
 
 class BadJobData(ValueError):  # noqa: N818 - an answer to a client, like a refusal
@@ -71,7 +77,7 @@ def installed() -> Known:
 
 
 def check(
-    job_type: str, job_data: Any, *, known: Known, files_roots: tuple[Path, ...] = ()
+    job_type: str, job_data: Any, *, known: Known, catalog: Catalog = NOTHING_OFFERED
 ) -> dict[str, Any]:
     """The data as it is to be kept: only what was given, in the model's spelling.
 
@@ -79,7 +85,7 @@ def check(
         job_type: as the client wrote it.
         job_data: parsed JSON.
         known: the types there are.
-        files_roots: the directories in which jobs may touch files.
+        catalog: what this deployment offers them.
 
     Raises:
         BadJobData: pointers begin with `#/job_type` or `#/job_data`.
@@ -87,17 +93,13 @@ def check(
     kind = known.types.get(job_type)
     if kind is None:
         raise BadJobData(Fault(pointer="#/job_type", detail=_unknown(job_type, known)))
+    if why := kind.why_not():
+        raise BadJobData(Fault(pointer="#/job_type", detail=f"{job_type} {why}"))
     if not isinstance(job_data, dict):
         raise BadJobData(Fault(pointer="#/job_data", detail="is not an object"))
-    if kind.model is None:
-        return job_data
-    data = _fitted(kind, kind.model, job_data)
-    outside = [
-        _outside(name, files_roots) for name in kind.paths if not inside(Path(data[name]), files_roots)
-    ]
-    if outside:
-        raise BadJobData(*outside)
-    return data
+    if wrong := [Fault(pointer=_pointer(where), detail=NO_SECRET) for where in secrets.misspelt(job_data)]:
+        raise BadJobData(*wrong)
+    return job_data if kind.model is None else _fitted(kind, kind.model, job_data, catalog)
 
 
 def describe(known: Known) -> list[dict[str, Any]]:
@@ -108,6 +110,10 @@ def describe(known: Known) -> list[dict[str, Any]]:
             "description": kind.description,
             "source": kind.source,
             "schema": kind.schema(),
+            "result": None if kind.result is None else kind.result.model_json_schema(mode="serialization"),
+            "extra": kind.extra or None,
+            "available": not kind.why_not(),
+            "why_not": kind.why_not() or None,
             "retried": kind.retried,
             "given_up": kind.given_up,
         }
@@ -123,33 +129,60 @@ def _unknown(job_type: str, known: Known) -> str:
     return f"{job_type[:80]!r} is not known; there are {', '.join(sorted(known.types))}"
 
 
-def _outside(name: str, roots: tuple[Path, ...]) -> Fault:
-    where = ", ".join(map(str, roots)) or "none; the operator sets DAYBOOK_FILES_ROOTS"
-    return Fault(
-        pointer=f"#/job_data/{name}", detail=f"lies outside the directories jobs may touch ({where})"
-    )
-
-
-def _fitted(kind: JobType, model: type[BaseModel], job_data: dict[str, Any]) -> dict[str, Any]:
+def _fitted(
+    kind: JobType, model: type[BaseModel], job_data: dict[str, Any], catalog: Catalog
+) -> dict[str, Any]:
     try:
         fitted = model.model_validate(job_data)
         data = fitted.model_dump(mode="json", by_alias=True, exclude_unset=True)
     except ValidationError as error:
-        found = error.errors(include_url=False, include_input=False)
-        raise BadJobData(*(_fault(kind, each, job_data) for each in found)) from None
+        return _forgiven(kind, error, job_data)
     if not isinstance(data, dict):
         raise TypeError(f"the model of {kind.name} doesn't describe an object")
+    if kind.check is not None and (faults := list(kind.check(fitted, catalog))):
+        raise BadJobData(*faults)
     return data
 
 
+def _forgiven(kind: JobType, error: ValidationError, job_data: dict[str, Any]) -> dict[str, Any]:
+    """The data as it was given, if its model only stumbles over secrets that a plug-in will find revealed.
+
+    Raises:
+        BadJobData: there is more to it, or the type is ours: its model knows where secrets stand.
+    """
+    found = error.errors(include_url=False, include_input=False)
+    if kind.source != "daybook":
+        found = [each for each in found if not _secret_at(each["loc"], job_data)]
+    if found:
+        raise BadJobData(*(_fault(kind, each, job_data) for each in found)) from None
+    return job_data
+
+
 def _fault(kind: JobType, error: ErrorDetails, job_data: dict[str, Any]) -> Fault:
-    where = [str(part) for part in error["loc"]]
+    where = list(error["loc"])
     if error["type"].startswith("union_tag_"):
         where = [kind.tag]
     elif kind.tag and where[:1] == [job_data.get(kind.tag)]:
         del where[0]  # pydantic says first which member of the union it tried
-    path = "".join("/" + part.replace("~", "~0").replace("/", "~1") for part in where)
-    return Fault(pointer=f"#/job_data{path}", detail=_sentence(kind, error))
+    if error["type"] != "value_error" and _secret_at(where, job_data):
+        return Fault(pointer=_pointer(where), detail="takes a value of its own, not a secret")
+    return Fault(pointer=_pointer(where), detail=_sentence(kind, error))
+
+
+def _pointer(where: Sequence[str | int]) -> str:
+    return "#/job_data" + "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in where)
+
+
+def _secret_at(where: Sequence[str | int], value: Any) -> bool:
+    """Whether the way into `value` ends at a reference to a secret, or passes one."""
+    for part in where:
+        if isinstance(value, dict):
+            value = value.get(part)
+        elif isinstance(value, list) and isinstance(part, int) and part < len(value):
+            value = value[part]
+        if secrets.is_reference(value):
+            return True
+    return False
 
 
 def _sentence(kind: JobType, error: ErrorDetails) -> str:

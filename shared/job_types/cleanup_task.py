@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BaseModel, Field
 
-from shared.job_types.job_type import JobType, Strict
+from shared.job_types.job_type import Fault, JobType, Strict, outside
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from shared.job_types.catalog import Catalog
 
 
 def _plain(path: str) -> str:
@@ -36,6 +41,24 @@ class CleanupTask(Strict):
     dry_run: bool = False
 
 
+class Cleaned(BaseModel):
+    """What was deleted, or would have been.
+
+    Attributes:
+        bytes: of the files, together.
+        errors: the first 20 of what could not be deleted or read.
+    """
+
+    files: int
+    bytes: int
+    errors: list[str]
+    dry_run: bool
+
+
+def _check(task: CleanupTask, catalog: Catalog) -> Iterable[Fault]:
+    return outside("#/job_data/path", task.path, catalog)
+
+
 CLEANUP_TASK = JobType(
     name="cleanup_task",
     description=(
@@ -43,5 +66,6 @@ CLEANUP_TASK = JobType(
         "never through a symbolic link. The result counts files and bytes and lists what was not deletable."
     ),
     model=CleanupTask,
-    paths=("path",),
+    check=_check,
+    result=Cleaned,
 )

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable, Iterable
+
+    from shared.job_types.catalog import Catalog
 
 BY_POLICY = "every failure, by the job's own policy: max_retries, retry_backoff, retry_on, give_up_on"
 NOTHING = "nothing by itself; name exceptions in give_up_on"
@@ -21,12 +25,23 @@ class Strict(BaseModel):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """One thing that is wrong: a JSON pointer into the request, such as `#/job_data/path`, and a sentence."""
+
+    pointer: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JobType:
     """One type of job.
 
     Attributes:
         model: of its `job_data`; None takes any object.
-        paths: fields of it that are paths, which must lie inside the files roots.
+        check: what its data asks of this deployment and isn't there: called with the fitted model.
+        result: the model of what a run of it returns, if that is always the same.
+        extra: of the distribution `daybook`, whose packages it needs; "" for none.
+        needs: modules that must be importable, by their top-level names.
         tag: the field that tells the members of a union apart, if the model is one.
         retried: which failures are followed by another attempt, in a sentence's end.
         given_up: which are not.
@@ -36,7 +51,10 @@ class JobType:
     name: str
     description: str
     model: type[BaseModel] | None
-    paths: tuple[str, ...] = ()
+    check: Callable[[Any, Catalog], Iterable[Fault]] | None = None
+    result: type[BaseModel] | None = None
+    extra: str = ""
+    needs: tuple[str, ...] = ()
     tag: str = ""
     retried: str = BY_POLICY
     given_up: str = NOTHING
@@ -45,6 +63,13 @@ class JobType:
     def schema(self) -> dict[str, Any]:
         """JSON Schema of its `job_data`."""
         return {"type": "object"} if self.model is None else self.model.model_json_schema()
+
+    def why_not(self) -> str:
+        """Why it can't be used in this Python environment, as a sentence's end; "" if it can."""
+        missing = [name for name in self.needs if find_spec(name) is None]
+        if not missing:
+            return ""
+        return f"needs `pip install daybook[{self.extra}]` ({', '.join(missing)} not installed here)"
 
 
 def inside(path: Path, roots: tuple[Path, ...]) -> Path | None:
@@ -57,3 +82,15 @@ def inside(path: Path, roots: tuple[Path, ...]) -> Path | None:
     return max(
         (root for root in roots if path.is_relative_to(root)), key=lambda r: len(r.parts), default=None
     )
+
+
+def outside(pointer: str, path: str | Path, catalog: Catalog) -> Iterable[Fault]:
+    """The fault of a path that lies outside the directories jobs may touch; none if inside.
+
+    Args:
+        pointer: of its field, from `#/job_data` on.
+        path: as the job gives it.
+        catalog: has the roots.
+    """
+    if inside(Path(path), catalog.files_roots) is None:
+        yield Fault(pointer=pointer, detail=f"lies outside the directories jobs may touch ({catalog.roots})")

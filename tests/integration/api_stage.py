@@ -26,6 +26,7 @@ from shared.eventlog.decider import Decider
 from shared.eventlog.keys import Keys
 from shared.eventlog.log import EventLog
 from shared.eventlog.reader import LogReader
+from shared.job_types.catalog import catalog_of
 from shared.lease import Share
 from shared.loop import Stop
 from shared.metrics import Metrics
@@ -86,6 +87,7 @@ class Stage:
             ),
             usage=Usage(self.log),
             known=job_types.installed(),
+            catalog=catalog_of(self.settings),
             settings=self.settings,
             metrics=self.metrics,
             health=self.health,

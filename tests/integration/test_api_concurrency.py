@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from shared.domain.commands import UpdateJob
+from shared.job_types import Catalog
 from shared.testing import TESTER, a_spec
 
 from .api_stage import JOB, stage_on
@@ -261,8 +262,7 @@ async def test_a_revert_is_checked_like_any_edit(stage, tmp_path):
     made = await stage.ask("POST", "jobs", json=body, status=201)
     path = f"jobs/{made.json['id']}"
     await stage.ask("PATCH", path, json={"description": "new"}, status=200)
-    roots = stage.settings.model_copy(update={"files_roots": (tmp_path / "elsewhere",)})
-    object.__setattr__(stage.deps, "settings", roots)
+    object.__setattr__(stage.deps, "catalog", Catalog(files_roots=(tmp_path / "elsewhere",)))
     refused = await stage.ask("POST", f"{path}/revert", json={"revision": 1}, status=422)
     assert refused.json["errors"][0]["pointer"] == "#/job_data/path"
     assert await _revision(stage, made.json["id"]) == 2

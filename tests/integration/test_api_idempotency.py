@@ -14,6 +14,7 @@ from shared.eventlog.decider import Decider
 from shared.eventlog.log import EventLog
 from shared.eventlog.once import Key
 from shared.eventlog.position import parse_places
+from shared.job_types import Catalog
 from shared.metrics import Metrics
 from shared.recovery import archived_job, archived_units
 from shared.testing import LEASE, TESTER, chance, wait_until
@@ -278,8 +279,7 @@ async def test_what_would_be_refused_by_now_was_answered_before(stage, tmp_path)
     path = f"jobs/{made.json['id']}"
     await stage.ask("PATCH", path, json={"description": "new"}, status=200)
     back = await stage.ask("POST", f"{path}/revert", **_under("k", json={"revision": 1}), status=200)
-    roots = stage.settings.model_copy(update={"files_roots": (tmp_path / "elsewhere",)})
-    object.__setattr__(stage.deps, "settings", roots)
+    object.__setattr__(stage.deps, "catalog", Catalog(files_roots=(tmp_path / "elsewhere",)))
     await stage.ask("POST", "jobs", json=body, status=422)
     _is_replay_of(await stage.ask("POST", "jobs", **_under("k", json=body)), made)
     _is_replay_of(await stage.ask("POST", f"{path}/revert", **_under("k", json={"revision": 1})), back)

@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from services.executor.files import OutsideFilesRoots
 from services.executor.handlers import cleanup_task, custom
 from services.executor.notebook import Notebook
 from services.executor.outcome import Raised, Returned, raised, returned
 from services.executor.pool import Pool
 from shared.testing import a_told_run as a_run
-from shared.testing import wait_until
+from shared.testing import resources, wait_until
 from tests.integration import blocking_calls
 
 DAY = 86_400
@@ -32,7 +33,7 @@ def a_file(path, *, days_old, size=10):
 
 def clean(path, *roots, **options):
     data = {"cleanup_type": "temp_files", "retention_days": 7, "path": str(path)} | options
-    return cleanup_task.handle(a_run("cleanup_task", **data), files_roots=roots)
+    return cleanup_task.handle(a_run("cleanup_task", **data), resources(files_roots=roots))
 
 
 # cleanup_task.
@@ -88,16 +89,16 @@ def test_a_path_that_leads_through_a_symbolic_link_is_refused(tmp_path, inside):
     precious = a_file(outside / "deeper" / "precious", days_old=99)
     root.mkdir()
     (root / "link").symlink_to(outside)
-    with pytest.raises(cleanup_task.OutsideFilesRoots, match="symbolic link"):
+    with pytest.raises(OutsideFilesRoots, match="symbolic link"):
         clean(root / inside, root)
     assert precious.exists()
 
 
 def test_a_path_outside_the_roots_is_refused_by_the_executor_too(tmp_path):
     precious = a_file(tmp_path / "other" / "precious", days_old=99)
-    with pytest.raises(cleanup_task.OutsideFilesRoots):
+    with pytest.raises(OutsideFilesRoots):
         clean(tmp_path / "other", tmp_path / "root")
-    with pytest.raises(cleanup_task.OutsideFilesRoots):
+    with pytest.raises(OutsideFilesRoots):
         clean(tmp_path / "other")
     assert precious.exists()
 
@@ -148,12 +149,12 @@ def test_a_directory_that_isnt_there_fails_the_attempt(tmp_path):
 
 
 async def test_echo_answers_with_its_parameters():
-    assert await custom.handle(a_run(operation="echo", parameters={"a": [1]})) == {"a": [1]}
+    assert await custom.handle(a_run(operation="echo", parameters={"a": [1]}), resources()) == {"a": [1]}
 
 
 async def test_sleep_sleeps():
     before = time.monotonic()
-    assert await custom.handle(a_run(operation="sleep", parameters={"seconds": 0.05})) == {
+    assert await custom.handle(a_run(operation="sleep", parameters={"seconds": 0.05}), resources()) == {
         "slept_seconds": 0.05
     }
     assert time.monotonic() - before >= 0.05
@@ -166,14 +167,14 @@ async def test_fail_fails_as_often_as_it_is_told_then_succeeds():
     }
     for attempt in (1, 2):
         with pytest.raises(ConnectionError, match="no"):
-            await custom.handle(a_run(attempt=attempt, **told))
-    assert await custom.handle(a_run(attempt=3, **told)) == {"failed_attempts": 2}
+            await custom.handle(a_run(attempt=attempt, **told), resources())
+    assert await custom.handle(a_run(attempt=3, **told), resources()) == {"failed_attempts": 2}
 
 
 @pytest.mark.parametrize("name", ["Flaky", "KeyboardInterrupt", "print"])
 async def test_fail_makes_an_exception_of_any_other_name(name):
     with pytest.raises(RuntimeError) as caught:
-        await custom.handle(a_run(operation="fail", parameters={"error_class": name}))
+        await custom.handle(a_run(operation="fail", parameters={"error_class": name}), resources())
     assert type(caught.value).__name__ == name
 
 

@@ -19,6 +19,7 @@ from services.executor.notebook import Notebook
 from services.executor.outcome import returned
 from services.executor.plugins import handlers
 from services.executor.pool import Pool
+from services.executor.resources import Resources
 from shared import job_types
 from shared.handlers import Run
 
@@ -34,7 +35,7 @@ def faults(job_data):
         return [fault.pointer for fault in refusal.faults]
 
 async def main():
-    found = handlers(known, files_roots=())
+    found = handlers(known, Resources())
     shouted = await found["shout"].call(run("shout", {"text": "hey"}))
     pool = Pool(processes=1, log_level="INFO", log_format="json")
     notebook = Notebook(print)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from shared import job_types
-from shared.job_types import BadJobData, Known, check, plugins
+from shared.job_types import BadJobData, Catalog, Known, check, plugins
 
 ROOTS = (Path("/srv/files"), Path("/tmp"))  # noqa: S108 - only a name here
 TIDY = {"cleanup_type": "temp_files", "retention_days": 7, "path": "/tmp/reports"}  # noqa: S108
@@ -14,7 +14,7 @@ TIDY = {"cleanup_type": "temp_files", "retention_days": 7, "path": "/tmp/reports
 
 def faults(job_type, job_data, known=None):
     with pytest.raises(BadJobData) as refusal:
-        check(job_type, job_data, known=known or Known(), files_roots=ROOTS)
+        check(job_type, job_data, known=known or Known(), catalog=Catalog(files_roots=ROOTS))
     return [(fault.pointer, fault.detail) for fault in refusal.value.faults]
 
 
@@ -31,7 +31,7 @@ def faults(job_type, job_data, known=None):
     ],
 )
 def test_good_data_is_kept_as_it_was_given(job_type, job_data):
-    assert check(job_type, job_data, known=Known(), files_roots=ROOTS) == job_data
+    assert check(job_type, job_data, known=Known(), catalog=Catalog(files_roots=ROOTS)) == job_data
 
 
 @pytest.mark.parametrize(

@@ -12,13 +12,16 @@ from services.api.specs import merged_data, spec_of
 from shared import job_types
 from shared.domain.spec import JobSpec
 from shared.eventlog.envelope import decoder, json_text
+from shared.job_types import Catalog
 
 KNOWN = job_types.Known()
 JOB = {"name": "a job", "job_type": "custom", "job_data": {"operation": "echo", "parameters": {}}}
 
 
 def _spec(**changes):
-    return spec_of(read(JobBody, JOB | changes), known=KNOWN, files_roots=(Path("/srv/files"),))
+    return spec_of(
+        read(JobBody, JOB | changes), known=KNOWN, catalog=Catalog(files_roots=(Path("/srv/files"),))
+    )
 
 
 def _faults(work):
@@ -103,7 +106,7 @@ def test_a_body_without_anything_is_an_empty_wish():
 
 def test_data_of_a_trigger_is_laid_over_the_jobs_and_checked_as_a_whole():
     base = {"operation": "echo", "parameters": {"a": 1}}
-    checked = {"known": KNOWN, "files_roots": ()}
+    checked = {"known": KNOWN, "catalog": Catalog()}
     assert merged_data("custom", base, {"parameters": {"b": 2}}, **checked) == {
         "operation": "echo",
         "parameters": {"b": 2},
@@ -116,7 +119,7 @@ def test_data_that_is_too_large_only_together_is_refused():
     base = {"operation": "echo", "parameters": {}, "note": "x" * 40_000}
     over = {"more": "y" * 40_000}
     anything = job_types.Known(types={"free": job_types.JobType(name="free", description="", model=None)})
-    faults = _faults(lambda: merged_data("free", base, over, known=anything, files_roots=()))
+    faults = _faults(lambda: merged_data("free", base, over, known=anything, catalog=Catalog()))
     assert list(faults) == ["#/job_data"]
 
 

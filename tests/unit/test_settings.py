@@ -133,10 +133,6 @@ def test_all_that_is_wrong_is_said_at_once(monkeypatch):
     [
         ("DAYBOOK_QUEUE", "DAYBOOK_QUEUE is not a setting: did you mean DAYBOOK_QUEUES?"),
         ("DAYBOOK_XYZZY", "DAYBOOK_XYZZY is not a setting: remove it."),
-        ("DAYBOOK_HANDLERS", "DAYBOOK_HANDLERS is not available yet: remove it."),
-        ("DAYBOOK_SMTP_URL", "DAYBOOK_SMTP_URL is not available yet: remove it."),
-        ("DAYBOOK_SECRETS_DIR", "DAYBOOK_SECRETS_DIR is not available yet: remove it."),
-        ("DAYBOOK_ALLOW_SQL", "DAYBOOK_ALLOW_SQL is not available yet: remove it."),
         ("DAYBOOK_ALLOW_SHELL", "DAYBOOK_ALLOW_SHELL is not available yet: remove it."),
     ],
 )

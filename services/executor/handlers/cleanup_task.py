@@ -1,8 +1,7 @@
 """`cleanup_task`: deletes old files, and nothing else, nowhere else.
 
-Names are resolved one part at a time, from the descriptor of a root down, and no symbolic link is followed; a
-file is deleted by its name *in an open directory*. So a directory that somebody swaps for a link meanwhile
-leads nowhere. Blocking: it runs in a process of the pool.
+A file is deleted by its name *in an open directory*, to which no symbolic link led (see `services.executor.files`).
+Blocking: it runs in a process of the pool.
 """
 
 from __future__ import annotations
@@ -13,25 +12,21 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from services.executor.files import open_directory
 from shared.job_types.cleanup_task import CleanupTask
-from shared.job_types.job_type import inside
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from services.executor.resources import Resources
     from shared.handlers import Run
 
 DAY_S = 86_400
 ERRORS_MAX = 20
 ERROR_LENGTH_MAX = 300
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
-class OutsideFilesRoots(PermissionError):  # noqa: N818 - its name is what people read as the failure's class
-    """The path is in none of this executor's DAYBOOK_FILES_ROOTS, or is reached through a symbolic link."""
-
-
-def handle(run: Run, *, files_roots: tuple[Path, ...]) -> dict[str, Any]:
+def handle(run: Run, resources: Resources) -> dict[str, Any]:
     """Delete what the job names; returns {"files", "bytes", "errors", "dry_run"}.
 
     A file that can't be deleted is listed (the first ERRORS_MAX are) and the others go on.
@@ -41,39 +36,11 @@ def handle(run: Run, *, files_roots: tuple[Path, ...]) -> dict[str, Any]:
         OSError: the directory isn't there or can't be read.
     """
     task = CleanupTask.model_validate(run.job_data)
-    descriptor = _opened(Path(task.path), files_roots)
+    descriptor = open_directory(Path(task.path), resources.catalog.files_roots)
     try:
         return _Cleaning(task, older_than=time.time() - task.retention_days * DAY_S).clean(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _opened(path: Path, roots: tuple[Path, ...]) -> int:
-    """A descriptor of the directory; no part of it below its root is a symbolic link."""
-    root = inside(path, roots)
-    if root is None:
-        raise OutsideFilesRoots(f"{path} lies outside DAYBOOK_FILES_ROOTS of this executor")
-    descriptor = os.open(root, _DIRECTORY)  # the operator's own path may well be a link
-    for part in path.relative_to(root).parts:
-        try:
-            inner = os.open(part, _DIRECTORY | os.O_NOFOLLOW, dir_fd=descriptor)
-        except OSError as error:
-            if _is_link(part, descriptor):
-                raise OutsideFilesRoots(
-                    f"{part!r} in {path} is a symbolic link; it is not followed"
-                ) from error
-            raise
-        finally:
-            os.close(descriptor)
-        descriptor = inner
-    return descriptor
-
-
-def _is_link(name: str, descriptor: int) -> bool:
-    try:
-        return stat.S_ISLNK(os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_mode)
-    except OSError:
-        return False
 
 
 class _Cleaning:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 from shared.job_types.custom import Custom, Echo, Fail, FailParameters, Sleep
 
 if TYPE_CHECKING:
+    from services.executor.resources import Resources
     from shared.handlers import Run
 
 
-async def handle(run: Run) -> dict[str, Any]:
+async def handle(run: Run, _resources: Resources) -> dict[str, Any]:
     """Do the operation that the job names."""
     match Custom.model_validate(run.job_data).root:
         case Echo(parameters=parameters):
