@@ -62,7 +62,7 @@ def refuse_unless_theirs(job_type: str, data: dict[str, Any], *, known: Known) -
     if not is_theirs and job_types.is_the_deployments(job_type, data, known=known):
         raise Problem(
             "forbidden",
-            f"Such a {job_type} is about the data of all tenants: only an admin of the tenant {DEPLOYMENT} may make it.",
+            f"Such a {job_type} is about what all tenants have: only an admin of the tenant {DEPLOYMENT} may make it.",
         )
 
 

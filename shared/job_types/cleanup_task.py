@@ -60,9 +60,9 @@ class RunHistory(Strict):
 
     cleanup_type: Literal["run_history"]
     retention_days: int = Field(ge=1, le=DAYS_MAX)
-    statuses: (
-        Annotated[list[Ended], Field(min_length=1, max_length=4), AfterValidator(_each_once)] | None
-    ) = None
+    statuses: Annotated[list[Ended], Field(min_length=1, max_length=4), AfterValidator(_each_once)] | None = (
+        None
+    )
     dry_run: bool = False
 
 
@@ -145,9 +145,10 @@ CLEANUP_TASK = JobType(
     name="cleanup_task",
     description=(
         "Deletes what is old. temp_files: regular files older than retention_days under path, only inside "
-        "DAYBOOK_FILES_ROOTS and never through a symbolic link; the result counts files and bytes and lists what was "
-        "not deletable. run_history: executions that ended longer ago than that. archive: whole months of events, as far "
-        "as a cold copy holds them. The last two are the deployment's: only admins of the tenant default make such jobs."
+        "DAYBOOK_FILES_ROOTS and never through a symbolic link; the result counts files and bytes and lists "
+        "what was not deletable. run_history: executions that ended longer ago than that. archive: whole months "
+        "of events, as far as a cold copy holds them. The last two are about what all tenants have: only an "
+        "admin of the tenant default may make such jobs."
     ),
     model=CleanupTask,
     tag="cleanup_type",

@@ -45,11 +45,11 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from shared.domain.events import Change
-    from shared.recovery.brought_forward import Brought
     from shared.eventlog.keys import Keys
     from shared.eventlog.opening import LogState
     from shared.eventlog.snapshot import Aggregate
     from shared.readmodel.archive import Connection
+    from shared.recovery.brought_forward import Brought
 
     Command = tuple[str, ...]  # name, key without the base, arguments
 

@@ -40,7 +40,7 @@ async def retained(run: Run, task: RunHistory | Archive, url: str | None) -> dic
     """Delete what is old of Daybook's own data; raises as `handle`."""
     if url is None:
         run.give_up("this executor has no DAYBOOK_DATABASE_URL")
-    work = partial(retain_archive, task=task) if isinstance(task, Archive) else partial(retain_runs, task=task)
-    return await retain(
-        url, run, cleanup_type=task.cleanup_type, dry_run=task.dry_run, work=work
+    work = (
+        partial(retain_archive, task=task) if isinstance(task, Archive) else partial(retain_runs, task=task)
     )
+    return await retain(url, run, cleanup_type=task.cleanup_type, dry_run=task.dry_run, work=work)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from services.executor.files import open_directory
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 

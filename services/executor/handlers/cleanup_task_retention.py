@@ -95,9 +95,7 @@ class Retention:
         retained: what it comes to.
     """
 
-    def __init__(
-        self, connection: asyncpg.Connection, run: Run, now: datetime, retained: Retained
-    ) -> None:
+    def __init__(self, connection: asyncpg.Connection, run: Run, now: datetime, retained: Retained) -> None:
         self.connection = connection
         self.run = run
         self.now = now

@@ -11,8 +11,6 @@ import asyncio
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-import asyncpg
-
 from services.executor.handlers.cleanup_task_retention import (
     LOCK_AGAIN_S,
     LOCK_TRIES,
@@ -24,6 +22,8 @@ from shared.domain.run import ENDED
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
+
+    import asyncpg
 
     from services.executor.handlers.cleanup_task_retention import Month, Retention
     from shared.job_types.cleanup_task import RunHistory
