@@ -89,7 +89,7 @@ def _told(report: Report) -> list[str]:
     partitions = ", ".join(map(str, report.partitions))
     said = "holds" if report.violations == 0 else f"{report.violations} violations"
     begins = [
-        f"partition {partition} begins after {cut.epoch}-{cut.pos}, of {cut.at:%Y-%m-%d}: what was before was dropped by "
+        f"partition {partition} begins after {cut.epoch}-{cut.pos}, {cut.at:%Y-%m-%d}: what was before was dropped by "
         f"execution {cut.run_id}; the chain goes on from {cut.chain.hex()}"
         for partition, cut in sorted(report.begins.items())
     ]
