@@ -268,7 +268,7 @@ TAMPERED = [
     ("update book.snapshots set pos = pos - 1", {"book_snapshots"}),
     ("delete from book.brought_forward where ref like 'run:%'", {"ends"}),
     (
-        "delete from ledger.jobs where id::text = (select substr(ref, 5) from book.brought_forward where ref like 'job:%' limit 1)",
+        "delete from ledger.jobs using book.brought_forward where ref = 'job:' || id",
         {"jobs"},
     ),
 ]
@@ -438,7 +438,7 @@ async def test_the_projector_goes_on_meanwhile(book, monkeypatch):
     async with at_work(book):
         await office_moves(book)
         done = await drop(book.database_url, book.first, monkeypatch)
-        assert len(done["partitions_dropped"]) == 1
+        assert "book.events_part0" in done["partitions_dropped"]
         await office_moves(book)
     assert await wrong(book) == {}
 
