@@ -29,8 +29,8 @@ async def split(pool, table, times):
     names = [f"{table}_part{number}" for number in range(len(times))] + [present["name"]]
     async with pool.acquire() as connection, connection.transaction():
         await connection.execute(
-            f"create temp table all_rows on commit drop as select {columns} from {table}"
-        )  # noqa: S608
+            f"create temp table all_rows on commit drop as select {columns} from {table}"  # noqa: S608
+        )
         for month in months:
             if month["since"] <= present["since"]:
                 await connection.execute(f"drop table {month['name']}")
