@@ -150,6 +150,10 @@ class Apply:
                     )
                 wishes.append(_Wish(index=index, name=wanted.name, spec=self._specs.of(wanted)))
             except Problem as problem:
+                if (
+                    not problem.errors
+                ):  # it isn't theirs to say; passed over, it would be as if it had been left out
+                    raise
                 faults += below(problem, pointer("jobs", index)).errors
         if faults:
             raise invalid(*faults[:FAULTS_MAX])

@@ -4,12 +4,14 @@ import hashlib
 from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
+from types import SimpleNamespace
 
 from services.executor.handlers import cleanup_task_retention as retention
 from services.executor.handlers.cleanup_task import retained
 from shared.domain import ids
 from shared.job_types.cleanup_task import Archive, RunHistory
-from shared.readmodel import archive
+from shared.readmodel import archive, cold_copies
+from shared.readmodel.chain import FIELDS, GENESIS, link
 from shared.testing import a_told_run, wait_until
 
 GENERATED = {"book.events": {"about"}, "ledger.runs": {"is_stretched", "error_class"}}
@@ -87,21 +89,37 @@ async def _at(url, now, monkeypatch, task, run_id):
     return await retained(run, task, url)
 
 
-async def copied(pool, place="file:///cold", *, upto=None):
-    """Enter a cold copy of all that is archived, or of all up to a pos in partition 0."""
-    await pool.execute(
-        """
-        insert into book.cold_copies
-            (place, partition, first_epoch, first_pos, last_epoch, last_pos, events, chain, sha256, run_id)
-        select $1, last.partition, 1, 1, last.epoch, last.pos, last.pos, last.chain, '', 'backup'
-        from (
-            select distinct on (partition) * from book.events
-            where $2::bigint is null or pos <= $2 order by partition, pos desc
-        ) as last
-        """,
-        place,
-        upto,
-    )
+async def copied(pool, place="file:///cold", *, partitions=(0, 1), first=1, upto=10**9):
+    """Enter a cold copy of what is archived."""
+    for partition in partitions:
+        last = await pool.fetchrow(
+            "select * from book.events where partition = $1 and pos <= $2 order by pos desc limit 1",
+            partition,
+            upto,
+        )
+        segment = SimpleNamespace(
+            partition=partition, first=(last["epoch"], first), last=(last["epoch"], last["pos"]),
+            count=last["pos"] - first + 1, chain=last["chain"].hex(), sha256="",
+        )  # fmt: skip
+        await cold_copies.enter(pool, place, "backup", [segment])
+
+
+async def age(pool, days):
+    """Set the archive back by so many days, in months of their own, with links and checkpoints to match."""
+    past = timedelta(days=days)
+    oldest = await pool.fetchval("select min(at) from book.events")
+    await pool.execute("select book.make_months('book.events', $1)", oldest - past)
+    await pool.execute("update book.events set at = at - $1::interval", past)
+    await pool.execute("update book.checkpoints set at = at - $1::interval", past)
+    for partition in await pool.fetch("select partition from book.checkpoints"):
+        rows = await pool.fetch("select * from book.events where partition = $1 order by pos", partition[0])
+        chain, links = GENESIS, []
+        for row in rows:
+            told = dict(row) | {"at": ids.to_ms(row["at"])}
+            chain = link(chain, [told[name] for name in FIELDS])
+            links.append((chain, row["partition"], row["pos"]))
+        await pool.executemany("update book.events set chain = $1 where partition = $2 and pos = $3", links)
+        await pool.execute("update book.checkpoints set chain = $1 where partition = $2", chain, partition[0])
 
 
 async def everything(pool):

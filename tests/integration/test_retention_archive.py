@@ -1,6 +1,7 @@
 """Months of the archive are dropped, and nothing is less true: what recovers, is audited and is asked for goes on."""
 
 import asyncio
+import json
 from contextlib import asynccontextmanager
 
 import asyncpg
@@ -22,13 +23,14 @@ from shared.domain.commands import (
 from shared.eventlog.envelope import Context
 from shared.eventlog.position import Position
 from shared.faults import Fatal
-from shared.readmodel import archive, cuts
+from shared.job_types.cleanup_task import CleanupResult
+from shared.readmodel import archive, cold_copies, cuts
 from shared.recovery import Behind
 from shared.testing import TESTER, a_job_id, a_spec, wait_until
 from tests.integration.archive_kit import all_of, an_office
 from tests.integration.audit_kit import QUICK, Author, at_work, write
 from tests.integration.heal_kit import something_of_everything, wipe, write_side
-from tests.integration.retention_kit import copied, drop, everything, moment, split
+from tests.integration.retention_kit import age, copied, drop, everything, moment, split
 from tests.integration.trace_kit import look
 
 
@@ -321,11 +323,8 @@ async def test_a_cold_copy_counts_only_if_it_holds_everything_of_this_archive(
 async def test_cold_copies_may_hold_it_together(aged, monkeypatch):
     last = await aged.pool.fetchval("select max(pos) from book.events_part0 where partition = 0")
     await copied(aged.pool, "file:///one", upto=last - 5)
-    await copied(aged.pool, "file:///two")
-    await aged.pool.execute(
-        "update book.cold_copies set first_pos = $1 where place = 'file:///two' and partition = 0", last - 4
-    )
-    await aged.pool.execute("update book.cold_copies set first_pos = 1 where partition = 1")
+    await copied(aged.pool, "file:///two", partitions=(0,), first=last - 4)
+    await cold_copies.strike(aged.pool, "file:///none")
     done = await drop(aged.database_url, aged.first, monkeypatch, require_cold_copy=True)
     assert done["partitions_dropped"] == ["book.events_part0"]
 
@@ -496,3 +495,31 @@ async def test_a_partition_whose_whole_archive_was_dropped_is_opened_and_healed(
     await office.decider.decide(f"job:{job_id}", PauseJob(by="ann"), TESTER)
     await all_of(office.projectors[0])
     assert await wrong(office) == {}
+
+
+async def test_an_executor_drops_old_months_of_the_archive_it_belongs_to(office, hall, monkeypatch):
+    """All of it: in a process of the pool, by the database's own clock, over months of the calendar."""
+    office.made = await something_of_everything(office)
+    for partition in range(office.partitions):
+        await all_of(office.projectors[0], partition)
+    before = await write_side(office)
+    await age(office.pool, days=150)
+    await copied(office.pool)
+    data = {"cleanup_type": "archive", "retention_days": 90}
+    run = await hall.a_run(job_type="cleanup_task", job_data=data, name="retention")
+    hall.start(database_url=office.database_url)
+    state = await hall.ended(run, timeout_s=60)
+    assert state.status == "succeeded"
+    (result,) = [
+        json.loads(each.data)["result"] for each in await hall.events(run) if each.type == "RunSucceeded"
+    ]
+    CleanupResult.model_validate(result)
+    assert (result["kept"], result["dry_run"]) == ([], False)
+    assert result["rows_deleted"] >= 50
+    assert await office.archived() == []
+    output = next(each for each in await hall.events(run) if each.type == "RunOutput")
+    assert "the archive of partition 0 begins after" in output.data
+    assert (await cuts.cut_of(office.pool, 0)).run_id == run
+    await wipe(office)
+    await office.open(0)
+    assert await write_side(office) == before
