@@ -150,9 +150,8 @@ class Apply:
                     )
                 wishes.append(_Wish(index=index, name=wanted.name, spec=self._specs.of(wanted)))
             except Problem as problem:
-                if (
-                    not problem.errors
-                ):  # it isn't theirs to say; passed over, it would be as if it had been left out
+                # Passed over, what isn't theirs to say would look as if it had been left out: prune deletes that.
+                if not problem.errors:
                     raise
                 faults += below(problem, pointer("jobs", index)).errors
         if faults:

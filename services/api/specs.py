@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING, Any
 from pydantic_core import PydanticCustomError
 
 from services.api.json_body import pointer
-from services.api.principal import present
-from services.api.problems import Fault, Problem, invalid
+from services.api.problems import Fault, invalid
 from services.api.requests import small
 from shared import job_types
 from shared.domain import schedule
 from shared.domain.retry import RetryPolicy
-from shared.domain.roles import allows
 from shared.domain.schedule import BadSchedule, Schedule
 from shared.domain.spec import JobSpec
 
@@ -24,14 +22,12 @@ if TYPE_CHECKING:
     from services.api.requests import JobBody
     from shared.job_types import Catalog, Known
 
-DEPLOYMENT = "default"  # the tenant of those who run it
-
 
 def spec_of(body: JobBody, *, known: Known, catalog: Catalog) -> JobSpec:
     """The specification that `body` is, its schedule and data checked.
 
     Raises:
-        Problem: 422, with everything that is wrong; 403 if it isn't theirs to say.
+        Problem: 422, with everything that is wrong.
     """
     faults: list[Fault] = []
     plan = Schedule(
@@ -47,23 +43,7 @@ def spec_of(body: JobBody, *, known: Known, catalog: Catalog) -> JobSpec:
     data = _checked(body.job_type, body.job_data, known, catalog, faults)
     if faults:
         raise invalid(*faults)
-    refuse_unless_theirs(body.job_type, data, known=known)
     return _spec(body, plan, data)
-
-
-def refuse_unless_theirs(job_type: str, data: dict[str, Any], *, known: Known) -> None:
-    """What is about the deployment as a whole is for its own admins to say: those of the tenant DEPLOYMENT.
-
-    Raises:
-        Problem: 403.
-    """
-    principal = present()
-    is_theirs = principal.tenant == DEPLOYMENT and allows(principal.role, "admin")
-    if not is_theirs and job_types.is_the_deployments(job_type, data, known=known):
-        raise Problem(
-            "forbidden",
-            f"Such a {job_type} is about what all tenants have: only an admin of the tenant {DEPLOYMENT} may make it.",
-        )
 
 
 def merged_data(
@@ -77,7 +57,7 @@ def merged_data(
     """A trigger's `over` laid over the job's `data`, key by key, and checked.
 
     Raises:
-        Problem: 422, with everything that is wrong; 403 if it isn't theirs to say.
+        Problem: 422, with everything that is wrong.
     """
     faults: list[Fault] = []
     merged = _checked(job_type, {**data, **over}, known, catalog, faults)
@@ -87,7 +67,6 @@ def merged_data(
         faults.append(Fault(pointer="#/job_data", detail=f"merged over the job's, it {error.message()}"))
     if faults:
         raise invalid(*faults)
-    refuse_unless_theirs(job_type, merged, known=known)
     return merged
 
 

@@ -94,7 +94,9 @@ def test_an_unknown_type_is_told_which_there_are():
 def test_each_type_is_described_with_its_schema_and_what_becomes_of_failures():
     described = {each["name"]: each for each in job_types.describe(Known())}
     assert set(described) == {"custom", "cleanup_task"}
-    assert set(described["cleanup_task"]["schema"]["properties"]) == {
+    cleanup = described["cleanup_task"]["schema"]
+    assert set(cleanup["discriminator"]["mapping"]) == {"temp_files", "run_history", "archive"}
+    assert set(cleanup["$defs"]["TempFiles"]["properties"]) == {
         "cleanup_type", "retention_days", "path", "recursive", "dry_run",
     }  # fmt: skip
     assert set(described["custom"]["schema"]["discriminator"]["mapping"]) == {"echo", "sleep", "fail"}
