@@ -1,9 +1,11 @@
 """Who asks for what has left the archive is told so; what is still asked for one by one is still there."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from services.api import stream
-from shared.domain.commands import FailRun, StartRun
+from shared.domain.commands import FailRun, StartRun, SucceedRun
 from shared.domain.events import Failure
 from shared.eventlog.position import Position, format_places
 from shared.readmodel import cuts
@@ -37,15 +39,24 @@ async def age(stage, monkeypatch, table="book.events"):
     return {cut.partition: Position(cut.epoch, cut.pos) for cut in found if cut}
 
 
+async def started(stage, job_id):
+    """A run that is under way."""
+    run = (await stage.ask("POST", f"jobs/{job_id}/trigger", json={}, status=201)).json
+    decided = await stage.deps.decider.decide(f"run:{run['id']}", StartRun(worker="w"), TESTER)
+    return SimpleNamespace(id=run["id"], fence=decided.after.fence)
+
+
+async def fails(stage, run):
+    """It fails for good; its id."""
+    error = Failure(class_="OSError", message="ouch")
+    report = FailRun(fence=run.fence, error=error, names=("OSError",), draw=0.5, give_up=True)
+    await stage.deps.decider.decide(f"run:{run.id}", report, TESTER)
+    return run.id
+
+
 async def failed(stage, job_id):
     """A run that has failed for good."""
-    run = (await stage.ask("POST", f"jobs/{job_id}/trigger", json={}, status=201)).json
-    ref = f"run:{run['id']}"
-    started = await stage.deps.decider.decide(ref, StartRun(worker="w"), TESTER)
-    error = Failure(class_="OSError", message="ouch")
-    report = FailRun(fence=started.after.fence, error=error, names=("OSError",), draw=0.5, give_up=True)
-    await stage.deps.decider.decide(ref, report, TESTER)
-    return run["id"]
+    return await fails(stage, await started(stage, job_id))
 
 
 async def test_a_place_before_the_archives_beginning_is_gone_and_the_answer_says_where_to_begin(
@@ -120,15 +131,21 @@ async def test_a_job_of_which_nothing_is_left_in_the_archive_is_not_unknown(stag
 
 
 async def test_what_failed_before_the_archive_begins_is_run_again(stage, monkeypatch):
-    """Its request is kept; also where it was still running at the cut."""
+    """Its request is kept, also where it ended only after that; of one that succeeded nothing is needed."""
     job = await stage.create(overlap_policy="allow")
-    first, second = await failed(stage, job["id"]), await failed(stage, job["id"])
+    first = await failed(stage, job["id"])
+    under_way = await started(stage, job["id"])
+    good = await started(stage, job["id"])
+    await stage.deps.decider.decide(f"run:{good.id}", SucceedRun(fence=good.fence), TESTER)
     await age(stage, monkeypatch)
-    for run_id in (first, second):
+    second = await fails(stage, under_way)
+    await stage.level()
+    for run_id in (first, second, good.id):
         for partition in range(stage.partitions):
             await stage.redis.delete(stage.log.keys(partition).aggregate(f"run:{run_id}"))
     again = (await stage.ask("POST", f"executions/{first}/retry", json={}, status=201)).json
     assert again["of"] == first
+    await stage.ask("POST", f"executions/{good.id}/retry", json={}, status=409)
     driven = (await stage.ask("POST", "executions/redrive", json={}, status=200)).json
     assert [each["of"] for each in driven["retried"]] == [second]
 

@@ -329,6 +329,20 @@ async def test_cold_copies_may_hold_it_together(aged, monkeypatch):
     assert done["partitions_dropped"] == ["book.events_part0"]
 
 
+async def test_a_cold_copy_that_is_deleted_meanwhile_keeps_the_month(aged, monkeypatch):
+    await copied(aged.pool)
+    read = cutting.Reading.read
+
+    async def struck_out(self, *args):
+        await read(self, *args)
+        await cold_copies.strike(aged.pool, "file:///cold")
+
+    monkeypatch.setattr(cutting.Reading, "read", struck_out)
+    done = await drop(aged.database_url, aged.first, monkeypatch, require_cold_copy=True)
+    assert "was deleted meanwhile" in done["kept"][0]["why"]
+    assert await count(aged, "book.archive_cuts") == 0
+
+
 async def test_a_dry_run_changes_nothing_and_says_what_would_go(aged, monkeypatch):
     before = await everything(aged.pool)
     would = await drop(aged.database_url, aged.second, monkeypatch, dry_run=True)

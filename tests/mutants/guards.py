@@ -854,8 +854,8 @@ GUARDS = (
         name="cold-copy",
         protects="nothing leaves the archive that no cold copy holds, unless somebody says so",
         file="services/executor/handlers/cleanup_task_archive.py",
-        text="    if last is not None and last > reading.covered:",
-        instead="    if False:",
+        text=" if task.require_cold_copy else None",
+        instead=" if None else None",
         tests=_in("test_retention_archive", "test_without_a_cold_copy_nothing_goes"),
     ),
     Guard(

@@ -75,7 +75,7 @@ async def _take(retention: Retention, readings: Sequence[Reading], month: Month,
         await _check_told(retention.connection, reading)
     events = sum(reading.events for reading in readings)
     if not retention.retained.dry_run:
-        await _drop(retention, readings, month)
+        await _drop(retention, readings, month, needs_copy=task.require_cold_copy)
     for reading in readings:
         reading.settle(forget=not retention.retained.dry_run)
     retention.dropped(month, events)
@@ -93,6 +93,7 @@ class Reading:
         when: it was committed.
         chain: its link.
         events: how many were read since the last cut.
+        cut_pos: of that.
         balance: the states.
         covered: up to which pos cold copies hold everything; None: that isn't asked for.
 
@@ -108,6 +109,7 @@ class Reading:
         self.when: datetime | None = None if cut is None else cut.at
         self.chain = GENESIS if cut is None else cut.chain
         self.events = 0
+        self.cut_pos = self.at.pos
         self.balance = Balance()
         self.covered: int | None = None
 
@@ -129,7 +131,7 @@ class Reading:
 
     def settle(self, *, forget: bool) -> None:
         """All that was read is cut off; `forget`: and what it came to was brought forward."""
-        self.events = 0
+        self.events, self.cut_pos = 0, self.at.pos
         if forget:
             self.balance.settle()
 
@@ -170,8 +172,8 @@ def _linked(event: Recorded) -> tuple[str | int, ...]:
 
 
 async def _covered(connection: asyncpg.Connection, reading: Reading) -> int:
-    """Up to which pos cold copies hold everything that follows the cut."""
-    upto = reading.at.pos
+    """Up to which pos cold copies hold everything that follows the last cut."""
+    upto = reading.cut_pos
     for first, last in await connection.fetch(statement("cold_copies"), reading.partition, upto):
         if first > upto + 1:
             break
@@ -198,6 +200,18 @@ async def _check_covered(connection: asyncpg.Connection, reading: Reading, month
         )
 
 
+async def _check_still_covered(connection: asyncpg.Connection, readings: Sequence[Reading]) -> None:
+    """Look again, and let no copy be struck out until the month has gone.
+
+    Raises:
+        Stays: one was, while the month was read.
+    """
+    await connection.execute("lock table book.cold_copies in share mode")
+    for reading in readings:
+        if await _covered(connection, reading) < reading.at.pos:
+            raise Stays(f"the cold copy of {reading.partition}:{reading.at} was deleted meanwhile")
+
+
 async def _check_told(connection: asyncpg.Connection, reading: Reading) -> None:
     """Look at what recovery needs beside what is brought forward, and at what would never be mended.
 
@@ -221,14 +235,16 @@ async def _check_told(connection: asyncpg.Connection, reading: Reading) -> None:
 # Dropping.
 
 
-async def _drop(retention: Retention, readings: Sequence[Reading], month: Month) -> None:
+async def _drop(retention: Retention, readings: Sequence[Reading], month: Month, *, needs_copy: bool) -> None:
     """Bring forward, note the cuts, keep what is asked for one by one, and drop the month: all of it or nothing.
 
     Raises:
-        Stays: others read the archive all the time.
+        Stays: others read the archive all the time, or a cold copy was deleted meanwhile.
     """
     connection, run = retention.connection, retention.run
     async with connection.transaction():
+        if needs_copy:
+            await _check_still_covered(connection, readings)
         for reading in readings:
             await _bring_forward(connection, reading)
             if reading.events:
