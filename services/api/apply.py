@@ -150,6 +150,9 @@ class Apply:
                     )
                 wishes.append(_Wish(index=index, name=wanted.name, spec=self._specs.of(wanted)))
             except Problem as problem:
+                # Passed over, what isn't theirs to say would look as if it had been left out: prune deletes that.
+                if not problem.errors:
+                    raise
                 faults += below(problem, pointer("jobs", index)).errors
         if faults:
             raise invalid(*faults[:FAULTS_MAX])

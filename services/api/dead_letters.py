@@ -153,11 +153,13 @@ class DeadLetters:
         row, again, requests = await asyncio.gather(
             deps.ledger.run(run_id), deps.ledger.retry_of(run_id), deps.ledger.requests_of([run_id])
         )
-        if row is None or not requests:
+        if row is None:
             raise door.no_such("execution")
         if row["status"] not in ENDED:  # its end has left Redis, and the archive hasn't heard of it
             raise unavailable("The execution has ended, and the archive has not come to that yet.")
         refuse_unless_retriable(row["status"])
+        if again is None and not requests:
+            raise door.no_such("execution")
         return again if again is not None else letter_of_request(requests[0])
 
     def _known(self, row: asyncpg.Record) -> Response:

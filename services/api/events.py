@@ -87,7 +87,7 @@ class Events:
         else:
             before = part.after and int(part.after.id)
             found = await ledger.events(job_id, limit=part.size + 1, before=before)
-        if not found.counted:
+        if not found.counted and not await ledger.job_exists(job_id):
             raise door.no_such("job")
         items = [cloudevent(recorded(row), prefix=self._deps.log.prefix) for row in found.rows[: part.size]]
         if isinstance(part, lists.Page):

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from services.api import views
 from services.api.json_patch import merged
+from services.api.principal import DEPLOYMENT, runs_the_deployment
 from services.api.problems import Problem
 from services.api.requests import JobBody, read
 from services.api.specs import merged_data, spec_of
+from shared import job_types
 from shared.domain.job import Job
 
 if TYPE_CHECKING:
@@ -18,17 +20,23 @@ if TYPE_CHECKING:
     from services.api.principal import Principal
     from shared.domain.spec import JobSpec
     from shared.eventlog.snapshot import Snapshot
+    from shared.job_types import Known
 
 
 class JobSpecs:
-    """Makes specifications of bodies. All raise Problem, 422, with everything that is wrong."""
+    """Makes specifications of bodies.
+
+    All raise Problem: 422 with everything that is wrong, 403 for what isn't theirs to say.
+    """
 
     def __init__(self, deps: Deps) -> None:
         self._deps = deps
 
     def of(self, body: JobBody) -> JobSpec:
         """The whole specification."""
-        return spec_of(body, known=self._deps.known, catalog=self._deps.catalog)
+        spec = spec_of(body, known=self._deps.known, catalog=self._deps.catalog)
+        refuse_unless_theirs(spec.job_type, spec.job_data, known=self._deps.known)
+        return spec
 
     def patched(self, job: Job, patch: Mapping[str, Any]) -> JobSpec:
         """That of the job with `patch` merged over it."""
@@ -44,7 +52,20 @@ class JobSpecs:
             return None
         spec = held.state.spec
         deps = self._deps
-        return merged_data(spec.job_type, spec.job_data, over, known=deps.known, catalog=deps.catalog)
+        data = merged_data(spec.job_type, spec.job_data, over, known=deps.known, catalog=deps.catalog)
+        refuse_unless_theirs(spec.job_type, data, known=deps.known)
+        return data
+
+
+def refuse_unless_theirs(job_type: str, data: dict[str, Any], *, known: Known) -> None:
+    """What is about the deployment as a whole is for its own admins to say.
+
+    Raises:
+        Problem: 403.
+    """
+    if job_types.is_the_deployments(job_type, data, known=known) and not runs_the_deployment():
+        whose = f"only an admin of the tenant {DEPLOYMENT} may make it"
+        raise Problem("forbidden", f"Such a {job_type} is about what all tenants have: {whose}.")
 
 
 class Quota:

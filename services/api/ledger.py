@@ -9,7 +9,7 @@ from services.api import list_sql
 from services.api.list_sql import Question
 from services.api.principal import wall
 from shared.domain import ids
-from shared.eventlog.position import Position
+from shared.eventlog.position import START, Position
 from shared.faults import is_broken
 from shared.readmodel import archive
 from shared.readmodel.database import sql
@@ -240,6 +240,10 @@ class Ledger:
         rows = await self._ask("events_at", *(list(each) for each in zip(*columns, strict=True)))
         return {row["partition"] for row in rows}
 
+    async def cuts(self) -> dict[int, Position]:
+        """After which event the archive of a partition begins, where what was before has been dropped."""
+        return {row["partition"]: Position(row["epoch"], row["pos"]) for row in await self._ask("cuts")}
+
     async def archived_after(self, partition: int, pos: int, *, limit: int) -> list[asyncpg.Record]:
         """All events of a partition above `pos`, in order: for the process itself, not for those who ask it."""
         async with asyncio.timeout(ANSWER_S):
@@ -267,8 +271,13 @@ class Ledger:
         return _first(await self._ask_within("event", partition, position.epoch, position.pos))
 
     async def is_archived(self, partition: int, position: Position, event_id: str | None) -> bool:
-        """Whether the event at `position`, with this id if one is given, stands in the archive."""
+        """Whether the event at `position`, with this id if one is given, stands in the archive.
+
+        Of what was dropped, long after it was archived, nobody asks for the id of an event.
+        """
         row = _first(await self._ask("event_at", partition, position.epoch, position.pos))
+        if row is None and event_id is None:
+            return position.pos <= (await self.cuts()).get(partition, START).pos
         return row is not None and event_id in {None, row["id"]}
 
     async def checkpoints(self) -> list[tuple[int, Position]]:

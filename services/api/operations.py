@@ -267,17 +267,17 @@ OPERATIONS = (
     Operation(
         method="get", path=f"{BASE}/events", name="list_events", tag="events", role="viewer",
         summary="Everything that has happened, newest first unless sorted otherwise",
-        answers={200: EVENTS}, parameters=event_filter.LIST, refusals=(409, 422),
+        answers={200: EVENTS}, parameters=event_filter.LIST, refusals=(409, 410, 422),
     ),
     Operation(
         method="get", path=f"{BASE}/events/stream", name="stream_events", tag="events", role="viewer",
         summary="What happens, as it is archived (Server-Sent Events)", answers={200: {"type": "string"}},
-        parameters=event_filter.STREAM, refusals=(409, 422), media=event_filter.STREAMED,
+        parameters=event_filter.STREAM, refusals=(409, 410, 422), media=event_filter.STREAMED,
     ),
     Operation(
         method="get", path=f"{BASE}/jobs/{{job_id}}/events/stream", name="stream_job_events", tag="events",
         role="viewer", summary="What happens to a job and its executions, as it is archived (Server-Sent Events)",
-        answers={200: {"type": "string"}}, parameters=event_filter.STREAM_OF_JOB, refusals=(404, 409, 422),
+        answers={200: {"type": "string"}}, parameters=event_filter.STREAM_OF_JOB, refusals=(404, 409, 410, 422),
         media=event_filter.STREAMED,
     ),
     Operation(

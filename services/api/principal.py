@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, Literal, cast
 
 from quart import g, has_request_context
 
+from shared.domain.roles import allows
+
 if TYPE_CHECKING:
     from shared.domain.roles import Role
 
+DEPLOYMENT = "default"  # the tenant of those who run it
 Kind = Literal["anonymous", "key", "token"]
 
 
@@ -32,6 +35,12 @@ class Principal:
 
 
 ANONYMOUS = Principal(id="anonymous", tenant="default", role="admin", kind="anonymous")
+
+
+def runs_the_deployment() -> bool:
+    """Whether the present request may say what is about the deployment as a whole, and so about all tenants."""
+    principal = present()
+    return principal.tenant == DEPLOYMENT and allows(principal.role, "admin")
 
 
 def present() -> Principal:

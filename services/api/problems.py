@@ -30,6 +30,7 @@ KINDS: dict[str, tuple[int, str]] = {
     "illegal-transition": (409, "The command doesn't fit the present state"),
     "quota": (409, "There is no room for more"),
     "history-rewound": (409, "The position belongs to a history that was given up"),
+    "history-gone": (410, "What is asked for has left the archive"),
     "precondition-failed": (412, "The job is not at the revision that the request was made up from"),
     "too-large": (413, "The body is too large"),
     "uri-too-long": (414, "The query is too long"),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from msgspec.structs import replace
 
+from services.api.job_specs import refuse_unless_theirs
 from services.api.problems import Problem, unavailable
 from services.api.specs import merged_data
 from shared.domain import ids
@@ -113,7 +114,7 @@ class Retries:
             overlap_policy: instead of the job's.
 
         Raises:
-            Problem: 422 for data that the job's type can't take.
+            Problem: 422 for data that the job's type can't take, 403 for what isn't theirs to say.
         """
         partition = ids.partition_of(letter.job_id)
         run_id = ids.chance_id(self._deps.log.now(), partition, self._deps.chance())
@@ -132,6 +133,7 @@ class Retries:
         if over is not None:
             deps = self._deps
             data = merged_data(spec.job_type, spec.job_data, over, known=deps.known, catalog=deps.catalog)
+            refuse_unless_theirs(spec.job_type, data, known=deps.known)
             spec = replace(spec, job_data=data)
         return spec if priority is None else replace(spec, priority=priority)
 

@@ -8,6 +8,7 @@ from services.api import vectors
 from services.api.ledger import Bounds
 from services.api.listener import Listener, Told
 from shared import logs
+from shared.eventlog.position import START
 from shared.eventlog.snapshot import NewerShape
 from shared.faults import is_broken, leaves
 from shared.recovery import recorded
@@ -98,7 +99,7 @@ class Stream:
         while await self._may_go_on(listener):
             if listener.is_slow:
                 self._deps.metrics.event_stream_resets_total.inc()
-                yield self._reset()
+                yield self._reset("slow")
                 return
             told = listener.take(CHUNK, CHUNK_BYTES)
             if told:
@@ -125,6 +126,10 @@ class Stream:
         rows = []
         if bounds:
             rows = await self._deps.ledger.events_chosen(self._wanted, bounds, newest_first=False, limit=PAGE)
+            cuts = await self._deps.ledger.cuts()
+            if any(each.above < cuts.get(each.partition, START).pos for each in bounds):
+                self._is_over = True  # dropped while it was on its way there: that must not be passed over
+                return self._reset("gone"), False
         text = self._written([Told(recorded(row), self._deps.log.prefix) for row in rows])
         is_all = len(rows) < PAGE
         if is_all:
@@ -155,10 +160,15 @@ class Stream:
     def _forward(self, to: Sequence[Position]) -> None:
         self._at = [end if end.pos > at.pos else at for at, end in zip(self._at, to, strict=True)]
 
-    def _reset(self) -> bytes:
-        """What a client is told that reads too slowly: where it stands, and that it must come again."""
+    def _reset(self, reason: str) -> bytes:
+        """What a client is told that must come again: where it stands, and why.
+
+        `slow`: it reads too slowly. `gone`: what it has missed was dropped meanwhile; it will be told where to begin.
+        """
         place = vectors.told(self._at)
-        return f'event: reset\nid: {place}\ndata: {{"reason": "slow", "position": "{place}"}}\n\n'.encode()
+        return (
+            f'event: reset\nid: {place}\ndata: {{"reason": "{reason}", "position": "{place}"}}\n\n'.encode()
+        )
 
     async def _may_go_on(self, listener: Listener) -> bool:
         """Whether there is to be more: the process goes on, and the client's key or token still opens this."""

@@ -45,15 +45,30 @@ async def known_places(deps: Deps, text: str | None, pointer: str) -> dict[int, 
     """The places in a parameter, each the beginning of a log or that of an archived event.
 
     Raises:
-        Problem: 409 where the history it belongs to was given up, 422 where there is no such place yet, 503 if the
-            archive lags.
+        Problem: 409 where the history it belongs to was given up, 410 where what follows it has left the archive, 422
+            where there is no such place yet, 503 if the archive lags.
     """
     given = places(text, pointer, partitions=deps.log.partitions)
-    asked = {number: position for number, position in given.items() if position != START}
+    if not given:
+        return given
+    cuts = await deps.ledger.cuts()
+    for number, position in sorted(given.items()):
+        if position.pos < cuts.get(number, START).pos:
+            raise gone(number, position, cuts)
+    asked = {number: at for number, at in given.items() if at not in {START, cuts.get(number)}}
     found = await deps.ledger.archived_at(asked) if asked else set()
     for number in sorted(asked.keys() - found):
         await _arrived(deps, number, asked[number], pointer)
     return given
+
+
+def gone(partition: int, position: Position, cuts: Mapping[int, Position]) -> Problem:
+    """The 410 for a place before the archive's beginning: to go on from there would pass over what was dropped."""
+    return Problem(
+        "history-gone",
+        f"What follows {partition}:{position} has been dropped from the archive: begin at {format_places(dict(cuts))}, "
+        "after which everything is there, or without a position.",
+    )
 
 
 async def _arrived(deps: Deps, partition: int, position: Position, pointer: str) -> None:

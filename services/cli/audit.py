@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from shared import settings
+from shared.eventlog.envelope import rfc3339
 from shared.faults import Fatal, is_broken, leaves
 from shared.lifecycle import main_loop
 from shared.logs import masked
@@ -87,7 +88,12 @@ def _explained(error: Exception) -> Exception:
 def _told(report: Report) -> list[str]:
     partitions = ", ".join(map(str, report.partitions))
     said = "holds" if report.violations == 0 else f"{report.violations} violations"
-    return [*map(_line, report.lines), f"{report.events} events of partitions {partitions}: {said}"]
+    begins = [
+        f"partition {partition} begins after {cut.epoch}-{cut.pos}, {cut.at:%Y-%m-%d}: what was before was dropped by "
+        f"execution {cut.run_id}; the chain goes on from {cut.chain.hex()}"
+        for partition, cut in sorted(report.begins.items())
+    ]
+    return [*map(_line, report.lines), *begins, f"{report.events} events of partitions {partitions}: {said}"]
 
 
 def _line(line: Line) -> str:
@@ -116,5 +122,16 @@ def _document(report: Report) -> dict[str, object]:
         "violations": report.violations,
         "partitions": list(report.partitions),
         "events": report.events,
+        "begins": [
+            {
+                "partition": partition,
+                "after": f"{cut.epoch}-{cut.pos}",
+                "id": cut.id,
+                "at": rfc3339(cut.at),
+                "chain": cut.chain.hex(),
+                "dropped_by": cut.run_id,
+            }
+            for partition, cut in sorted(report.begins.items())
+        ],
         "lines": lines,
     }

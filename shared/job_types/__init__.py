@@ -39,6 +39,7 @@ __all__ = [
     "check",
     "describe",
     "installed",
+    "is_the_deployments",
     "of_plugins",
 ]
 
@@ -128,6 +129,14 @@ def check(
     if wrong := [Fault(pointer=_pointer(where), detail=NO_SECRET) for where in secrets.misspelt(job_data)]:
         raise BadJobData(*wrong)
     return job_data if kind.model is None else _fitted(kind, kind.model, job_data, catalog)
+
+
+def is_the_deployments(job_type: str, job_data: dict[str, Any], *, known: Known) -> bool:
+    """Whether data that `check` has returned is about the deployment as a whole, so that only its admins may say so."""
+    kind = known.types.get(job_type)
+    if kind is None or kind.model is None or kind.is_the_deployments is None:
+        return False
+    return kind.is_the_deployments(kind.model.model_validate(job_data))
 
 
 def describe(known: Known) -> list[dict[str, Any]]:

@@ -40,6 +40,8 @@ class JobType:
     Attributes:
         model: of its `job_data`; None takes any object.
         check: what its data asks of this deployment and isn't there: called with the fitted model.
+        is_the_deployments: whether such data is about the deployment as a whole, what is everybody's: then only its
+            admins may say so. Called with the fitted model; None: never.
         result: the model of what a run of it returns, if that is always the same.
         extra: of the distribution `daybook`, whose packages it needs; "" for none.
         needs: modules that must be importable, by their top-level names.
@@ -54,6 +56,7 @@ class JobType:
     description: str
     model: type[BaseModel] | None
     check: Callable[[Any, Catalog], Iterable[Fault]] | None = None
+    is_the_deployments: Callable[[Any], bool] | None = None
     result: type[BaseModel] | None = None
     extra: str = ""
     needs: tuple[str, ...] = ()

@@ -10,7 +10,7 @@ from shared.eventlog import opening
 from shared.eventlog.envelope import decode
 from shared.eventlog.position import START, Position
 from shared.faults import Fatal
-from shared.readmodel import archive
+from shared.readmodel import archive, cuts
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from shared.eventlog.keys import Keys
     from shared.eventlog.opening import LogState
     from shared.readmodel.archive import Checkpoint
+    from shared.readmodel.cuts import Cut
 
 UNCHANGED = "Nothing was written, and nothing is projected until this is resolved."
 
@@ -81,16 +82,26 @@ async def compare(
         if previous is not None and previous != (*at, archived.id):
             raise Fatal(_strange(keys.partition, state))
         return Level()
-    common = await _last_common(connection, redis, keys, state, at)
+    cut = await cuts.cut_of(connection, keys.partition)
+    if cut is not None and state.tail_at.pos < cut.pos:
+        raise Fatal(_outlived(keys.partition, state, cut))
+    common = await _last_common(connection, redis, keys, state, at, cut)
     if common == state.tail_at:
         return Behind(tail=state.tail_at, archived=at)
     return Forked(common=common, tail=state.tail_at, archived=at)
 
 
 async def _last_common(
-    connection: archive.Connection, redis: Redis, keys: Keys, state: LogState, at: Position
+    connection: archive.Connection,
+    redis: Redis,
+    keys: Keys,
+    state: LogState,
+    at: Position,
+    cut: Cut | None,
 ) -> Position:
     """The last position at which both have the same event; up to there they have all in common.
+
+    What was dropped of the archive isn't looked at, but for the last event of it, which the cut tells of.
 
     Raises:
         Fatal: there is none.
@@ -98,12 +109,13 @@ async def _last_common(
     """
     assert state.first is not None  # noqa: S101 - the log isn't empty
     common, low, high = None, state.first.pos, min(state.tail_at.pos, at.pos)
+    if cut is not None:
+        low = max(low, cut.pos)
     while low <= high:
         middle = (low + high) // 2
-        row = await archive.find(connection, keys.partition, middle)
-        here = None if row is None else Position(row["epoch"], row["pos"])
+        here, event_id = await _archived_at(connection, keys.partition, middle, cut)
         entry = None if here is None else await opening.entry_at(redis, keys, here)
-        if entry is not None and row is not None and entry.id == row["id"]:
+        if entry is not None and entry.id == event_id:
             common, low = here, middle + 1
         else:
             high = middle - 1
@@ -112,9 +124,20 @@ async def _last_common(
     if common is not None:
         return common
     previous = _previous(first)
-    if previous is None or not await archive.holds(connection, keys.partition, *previous[1:]):
+    is_cut = previous is not None and cut is not None and previous[1:] == (cut.pos, cut.id)
+    if previous is None or not (is_cut or await archive.holds(connection, keys.partition, *previous[1:])):
         raise Fatal(_strange(keys.partition, state))
     return Position(*previous[:2])
+
+
+async def _archived_at(
+    connection: archive.Connection, partition: int, pos: int, cut: Cut | None
+) -> tuple[Position | None, str]:
+    """Position and id of the archived event at `pos`, or of the last one that was dropped; None, '' if neither."""
+    if cut is not None and pos == cut.pos:
+        return Position(cut.epoch, cut.pos), cut.id
+    row = await archive.find(connection, partition, pos)
+    return (None, "") if row is None else (Position(row["epoch"], row["pos"]), row["id"])
 
 
 def _previous(entry: Recorded | None) -> tuple[int, int, str] | None:
@@ -138,4 +161,13 @@ def _strange(partition: int, state: LogState) -> str:
         f"The log of partition {partition} ({state.first} to {state.tail_at}) has no event in common with the "
         f"archive: one of DAYBOOK_REDIS_URL and DAYBOOK_DATABASE_URL is another deployment's. If this Redis is "
         f"the right one, delete the keys under this prefix, and they are made anew from the archive. {UNCHANGED}"
+    )
+
+
+def _outlived(partition: int, state: LogState, cut: Cut) -> str:
+    return (
+        f"The log of partition {partition} ends at {state.tail_at}, and the archive begins after "
+        f"{cut.epoch}-{cut.pos}, as what was before has been dropped: nobody can tell whether they belong together. "
+        f"If this Redis is the right one, set back to an old state, delete the keys under this prefix, and they are "
+        f"made anew from the archive. {UNCHANGED}"
     )

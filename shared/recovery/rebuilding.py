@@ -2,7 +2,7 @@
 
 It equals what was there, to the byte: the same `evolve` over the same events. Left out is what leaves Redis by
 itself: ended runs, jobs that are over, which commands find in the archive, and API keys that were revoked. A running
-run gets a fresh lease.
+run gets a fresh lease. Where months of the archive were dropped, states begin as they were brought forward from them.
 
 Everything is taken away first, work streams and due index before what they name, and put back the other way round:
 whoever claims or wakes meanwhile finds all of a run or nothing of it. Leases of partitions stay: they tell who
@@ -31,7 +31,9 @@ from shared.eventlog.position import Position
 from shared.eventlog.snapshot import NewerShape
 from shared.eventlog.writer import Script
 from shared.faults import Fatal
+from shared.readmodel import cuts
 from shared.readmodel.database import sql
+from shared.recovery.brought_forward import brought_forward, brought_forward_of
 from shared.recovery.comparing import Overtaken
 from shared.recovery.rows import recorded
 
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
     from shared.eventlog.opening import LogState
     from shared.eventlog.snapshot import Aggregate
     from shared.readmodel.archive import Connection
+    from shared.recovery.brought_forward import Brought
 
     Command = tuple[str, ...]  # name, key without the base, arguments
 
@@ -119,6 +122,7 @@ class Rebuilding:
         self._token = token
         self._kept = (*_KEPT, "once:") if keep_answers else _KEPT
         self._rebuilt = Rebuilt()
+        self._brought: dict[str, Brought] = {}
 
     async def __call__(self) -> Rebuilt:
         """Withdraw the log, and make everything but the log anew.
@@ -131,7 +135,9 @@ class Rebuilding:
         await self._take_away()
         async with self._connection.transaction(isolation="repeatable_read", readonly=True):
             await self._connection.execute("set local statement_timeout = 0")
+            await cuts.hold_still(self._connection)
             try:
+                await self._bring_forward()
                 for part in self._parts():
                     await self._put(part)
             except (UnknownEvent, NewerShape) as error:
@@ -166,6 +172,12 @@ class Rebuilding:
 
     # Back.
 
+    async def _bring_forward(self) -> None:
+        for kind in ("run", "apikey"):
+            self._brought |= await brought_forward(
+                self._connection, self._keys.partition, kind, timeout_s=ASKING_S
+            )
+
     async def _jobs(self) -> AsyncIterator[Command]:
         rows = self._connection.cursor(
             _statement("jobs_alive"), self._keys.partition, prefetch=SCANNED, timeout=ASKING_S
@@ -186,14 +198,16 @@ class Rebuilding:
         rows = await self._connection.fetch(
             _statement("events_about"), ref.removeprefix("job:"), timeout=ASKING_S
         )
-        return _fold(ref, rows, job.evolve)[:2]
+        brought = await brought_forward_of(self._connection, [ref])
+        return _fold(brought.get(ref), ref, rows, job.evolve)[:2]
 
     async def _runs(self) -> AsyncIterator[Command]:
         candidates = await self._candidates()
         for first in range(0, len(candidates), RUNS_A_QUERY):
             some = candidates[first : first + RUNS_A_QUERY]
-            for ref, events in (await self._events_of(some)).items():
-                version, state, fence = _fold(ref, events, run.evolve)
+            events = await self._events_of(some)
+            for ref in (f"run:{each}" for each in some):
+                version, state, fence = _fold(self._brought.get(ref), ref, events.get(ref, ()), run.evolve)
                 if state is not None and not state.ended:
                     for command in self._run(ref, version, state, fence):
                         yield command
@@ -205,7 +219,8 @@ class Rebuilding:
             rows = await ask.fetch(_statement("runs_without_an_end"), partition, _ENDS, timeout=ASKING_S)
         else:
             rows = await ask.fetch(_statement("runs_unfinished"), partition, timeout=ASKING_S)
-        return sorted(row[0] for row in rows)
+        brought = {ref.removeprefix("run:") for ref in self._brought if ref.startswith("run:")}
+        return sorted(brought.union(row[0] for row in rows))
 
     async def _events_of(self, runs: list[str]) -> dict[str, list[asyncpg.Record]]:
         rows = await self._connection.fetch(
@@ -234,11 +249,13 @@ class Rebuilding:
 
     async def _api_keys(self) -> AsyncIterator[Command]:
         rows = await self._connection.fetch(_statement("api_keys"), self._keys.partition, timeout=ASKING_S)
-        events: dict[str, list[asyncpg.Record]] = {}
+        events: dict[str, list[asyncpg.Record]] = {
+            ref: [] for ref in self._brought if ref.startswith("apikey:")
+        }
         for row in rows:
             events.setdefault(row["subject"].replace("/", ":", 1), []).append(row)
         for ref, of_key in events.items():
-            version, state, _ = _fold(ref, of_key, apikey.evolve)
+            version, state, _ = _fold(self._brought.get(ref), ref, of_key, apikey.evolve)
             if state is not None and state.revoked is None:
                 yield _hash(ref, version, state)
 
@@ -290,14 +307,24 @@ async def _unlinked(names: Iterable[str]) -> AsyncIterator[Command]:
 
 
 def _fold(
-    ref: str, rows: Iterable[asyncpg.Record], evolve: Callable[[Any, Change], Any]
+    brought: Brought | None, ref: str, rows: Iterable[asyncpg.Record], evolve: Callable[[Any, Change], Any]
 ) -> tuple[Position, Any, Position | None]:
     """Version, state and fence of an aggregate after the events in `rows`; others' are passed over.
+
+    Args:
+        brought: what it begins with, if events before these were dropped.
+        ref: of the aggregate.
+        rows: in order.
+        evolve: of its kind.
 
     Raises:
         UnknownEvent: a newer Daybook wrote one of them.
     """
-    version, state, fence = Position(0, 0), None, None
+    version: Position = Position(0, 0)
+    state: Any = None
+    fence: Position | None = None
+    if brought is not None:
+        version, state, fence = brought.version, brought.state, brought.fence
     for row in rows:
         event = recorded(row)
         change = event.change()

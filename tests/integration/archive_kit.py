@@ -39,8 +39,9 @@ async def a_database(postgres, *, migrated=True):
 class Office:
     """A log of two partitions and its archive: everything of Daybook that stands below the services."""
 
-    def __init__(self, pool, valkey_url):
+    def __init__(self, pool, valkey_url, database_url=None):
         self.pool = pool
+        self.database_url = database_url
         self.url = valkey_url
         self.bench = Bench(connect(valkey_url))
         self.redis = self.bench.redis
@@ -146,7 +147,7 @@ async def an_office(postgres, valkey):
     """An office whose log has been opened for the first time."""
     async with a_database(postgres) as url:
         pool = await database.connect_pool(url)
-        office = Office(pool, valkey.endpoint.url)
+        office = Office(pool, valkey.endpoint.url, url)
         try:
             for partition in range(office.partitions):
                 await office.open(partition)

@@ -85,11 +85,6 @@ def test_without_files_roots_no_path_is_taken_and_the_operator_is_named():
         check("cleanup_task", TIDY, known=Known())
 
 
-@pytest.mark.parametrize("job_type", sorted(job_types.NOT_YET - job_types.BUILT_IN.keys()))
-def test_types_of_later_are_refused_as_not_available_yet(job_type):
-    assert faults(job_type, {}) == [("#/job_type", f"{job_type} is not available yet")]
-
-
 def test_an_unknown_type_is_told_which_there_are():
     [(pointer, detail)] = faults("teleport", {})
     assert pointer == "#/job_type"
@@ -99,7 +94,9 @@ def test_an_unknown_type_is_told_which_there_are():
 def test_each_type_is_described_with_its_schema_and_what_becomes_of_failures():
     described = {each["name"]: each for each in job_types.describe(Known())}
     assert set(described) == set(job_types.BUILT_IN)
-    assert set(described["cleanup_task"]["schema"]["properties"]) == {
+    cleanup = described["cleanup_task"]["schema"]
+    assert set(cleanup["discriminator"]["mapping"]) == {"temp_files", "run_history", "archive"}
+    assert set(cleanup["$defs"]["TempFiles"]["properties"]) == {
         "cleanup_type", "retention_days", "path", "recursive", "dry_run",
     }  # fmt: skip
     assert set(described["custom"]["schema"]["discriminator"]["mapping"]) == {

@@ -1,7 +1,7 @@
 -- The event that made revision $2 of the job with subject $1 (job/<id>): each edit adds one.
 -- $3 tenant (null: any).
 select partition, epoch, pos, id, type, v, subject, job, advances, at, actor, cause, corr, trace, data
-from book.events
+from book.events_and_kept
 where
     subject = $1
     and type in ('JobCreated', 'JobUpdated')

@@ -3,7 +3,7 @@
 select count(*)
 from (
     select 1
-    from book.events
+    from book.events_and_kept
     where
         subject = $1
         and type in ('JobCreated', 'JobUpdated')

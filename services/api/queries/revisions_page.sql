@@ -1,7 +1,7 @@
 -- A page of the events that made revisions of the job with subject $1 (job/<id>), newest first.
 -- $2 limit, $3 offset, $4 tenant (null: any).
 select partition, epoch, pos, id, type, v, subject, job, advances, at, actor, cause, corr, trace, data
-from book.events
+from book.events_and_kept
 where
     subject = $1
     and type in ('JobCreated', 'JobUpdated')

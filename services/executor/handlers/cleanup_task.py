@@ -1,95 +1,46 @@
-"""`cleanup_task`: deletes old files, and nothing else, nowhere else.
+"""`cleanup_task`: deletes what is old, of files or of Daybook's own data.
 
-A file is deleted by its name *in an open directory*, to which no symbolic link led (see `services.executor.files`).
-Blocking: it runs in a process of the pool.
+Blocking: it runs in a process of the pool, as reading months of events takes the processor. A cancel kills that; what a
+transaction under way would have deleted then stays.
 """
 
 from __future__ import annotations
 
-import os
-import stat
-import time
-from pathlib import Path
+import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from services.executor.files import open_directory
-from shared.job_types.cleanup_task import CleanupTask
+from services.executor.handlers.cleanup_task_archive import retain_archive
+from services.executor.handlers.cleanup_task_files import clean
+from services.executor.handlers.cleanup_task_retention import retain
+from services.executor.handlers.cleanup_task_runs import retain_runs
+from shared.job_types.cleanup_task import Archive, CleanupTask, RunHistory, TempFiles
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from services.executor.resources import Resources
     from shared.handlers import Run
 
-DAY_S = 86_400
-ERRORS_MAX = 20
-ERROR_LENGTH_MAX = 300
-
 
 def handle(run: Run, resources: Resources) -> dict[str, Any]:
-    """Delete what the job names; returns {"files", "bytes", "errors", "dry_run"}.
-
-    A file that can't be deleted is listed (the first ERRORS_MAX are) and the others go on.
+    """Delete what the job names; returns what shared.job_types.cleanup_task.CleanupResult describes.
 
     Raises:
         OutsideFilesRoots: nothing was touched.
-        OSError: the directory isn't there or can't be read.
+        RetentionBusy: likewise; another execution is at it.
+        OSError: a directory isn't there or can't be read, or the database doesn't answer.
+        asyncpg.PostgresError: what was deleted before that stays deleted, the rest stays.
     """
-    task = CleanupTask.model_validate(run.job_data)
-    descriptor = open_directory(Path(task.path), resources.catalog.files_roots)
-    try:
-        return _Cleaning(task, older_than=time.time() - task.retention_days * DAY_S).clean(descriptor)
-    finally:
-        os.close(descriptor)
+    task = CleanupTask.model_validate(run.job_data).root
+    if isinstance(task, TempFiles):
+        return clean(task, resources.catalog.files_roots)
+    return asyncio.run(retained(run, task, resources.database_url))
 
 
-class _Cleaning:
-    """One pass over a directory: counts what it deletes, or would."""
-
-    def __init__(self, task: CleanupTask, *, older_than: float) -> None:
-        self._task = task
-        self._older_than = older_than
-        self._files = 0
-        self._bytes = 0
-        self._errors: list[str] = []
-
-    def clean(self, descriptor: int) -> dict[str, Any]:
-        for directory, names, inner in self._directories(descriptor):
-            for name in names:
-                try:
-                    self._clean_file(name, inner)
-                except FileNotFoundError:
-                    pass  # somebody else was quicker
-                except OSError as error:
-                    self._note(os.path.join(directory, name), error)  # noqa: PTH118 - names, not paths
-        return {
-            "files": self._files,
-            "bytes": self._bytes,
-            "errors": self._errors,
-            "dry_run": self._task.dry_run,
-        }
-
-    def _directories(self, descriptor: int) -> Iterator[tuple[str, list[str], int]]:
-        """Each directory with the names in it that are no directories, and its descriptor."""
-        walk = os.fwalk(".", dir_fd=descriptor, follow_symlinks=False, onerror=self._unreadable)
-        for directory, inner, names, opened in walk:
-            if not self._task.recursive:
-                inner.clear()
-            yield directory, names, opened
-
-    def _clean_file(self, name: str, directory: int) -> None:
-        facts = os.stat(name, dir_fd=directory, follow_symlinks=False)
-        if not stat.S_ISREG(facts.st_mode) or facts.st_mtime >= self._older_than:
-            return
-        if not self._task.dry_run:
-            os.unlink(name, dir_fd=directory)
-        self._files += 1
-        self._bytes += facts.st_size
-
-    def _unreadable(self, error: OSError) -> None:
-        if not isinstance(error, FileNotFoundError):
-            self._note(str(error.filename), error)
-
-    def _note(self, name: str, error: OSError) -> None:
-        if len(self._errors) < ERRORS_MAX:
-            self._errors.append(f"{name}: {error.strerror or error}"[:ERROR_LENGTH_MAX])
+async def retained(run: Run, task: RunHistory | Archive, url: str | None) -> dict[str, Any]:
+    """Delete what is old of Daybook's own data; raises as `handle`."""
+    if url is None:
+        run.give_up("this executor has no DAYBOOK_DATABASE_URL")
+    work = (
+        partial(retain_archive, task=task) if isinstance(task, Archive) else partial(retain_runs, task=task)
+    )
+    return await retain(url, run, cleanup_type=task.cleanup_type, dry_run=task.dry_run, work=work)

@@ -10,15 +10,19 @@ from services.projector.rows import statement as projector_statement
 from shared.domain import ids
 from shared.eventlog.envelope import Recorded
 from shared.eventlog.position import Position
-from shared.readmodel import archive
+from shared.readmodel import archive, cuts
 from shared.readmodel.database import sql
+from shared.recovery.brought_forward import brought_forward
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
+    from datetime import datetime
 
     import asyncpg
 
     from shared.readmodel.archive import Checkpoint, Connection
+    from shared.readmodel.cuts import Cut
+    from shared.recovery.brought_forward import Brought
 
 AT_ONCE = 1_000  # rows a round trip
 
@@ -30,12 +34,25 @@ async def one_moment(pool: asyncpg.Pool) -> AsyncIterator[Connection]:
         pool.acquire() as connection,
         connection.transaction(isolation="repeatable_read", readonly=True),
     ):
+        await cuts.hold_still(connection)
         yield connection
 
 
 async def checkpoint(connection: Connection, partition: int) -> Checkpoint | None:
     """How far Postgres says that the partition is archived; None if it was never opened."""
     return await archive.checkpoint(connection, partition)
+
+
+async def cut(connection: Connection, partition: int) -> tuple[Cut | None, list[Brought]]:
+    """Where the archive of a partition begins, None: with its first event; and what was brought forward from there."""
+    kinds = ("job", "run", "apikey")
+    brought = [await brought_forward(connection, partition, kind) for kind in kinds]
+    return await cuts.cut_of(connection, partition), [each for some in brought for each in some.values()]
+
+
+async def run_cuts(connection: Connection) -> dict[str, datetime]:
+    """By status: rows of runs that ended so before a time may have been deleted."""
+    return await cuts.run_cuts(connection)
 
 
 async def events(connection: Connection, partition: int) -> AsyncIterator[tuple[Recorded, bytes]]:
@@ -69,7 +86,7 @@ async def runs(connection: Connection, run_ids: Sequence[str]) -> list[asyncpg.R
 
 
 def run_ids(connection: Connection, partition: int) -> AsyncIterator[asyncpg.Record]:
-    """The ids of all runs that have a row."""
+    """The ids of all runs that have a row, and when they ended."""
     return _all(connection, "run_ids", partition)
 
 

@@ -14,20 +14,23 @@ from services.projector.audit.lines import Invariant
 from services.projector.audit.runs import Stories
 from services.projector.audit.schedules import Decided
 from services.projector.hours import Hour, Hours
+from services.projector.job_rows import JobEntry, LastRun
 from shared.domain import apikey, ids, run
+from shared.domain.apikey import ApiKey
 from shared.domain.events import ApiKeyIssued, JobCreated, RunStarted
+from shared.domain.job import Job
+from shared.domain.run import Run
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from collections.abc import Set as AbstractSet
 
     from services.projector.audit.lines import Findings
-    from services.projector.job_rows import JobEntry
     from services.projector.run_rows import RunRow
-    from shared.domain.apikey import ApiKey
     from shared.domain.events import Change
-    from shared.domain.run import Run
     from shared.eventlog.envelope import Recorded
     from shared.eventlog.position import Position
+    from shared.recovery.brought_forward import Brought
 
 HOUR_MS = 3_600_000
 
@@ -60,6 +63,8 @@ class Fold:
         unknown: `job:<id>`, `run:<id>` and `apikey:<hash>` of which an event could not be read.
         unknown_hours: hours since 1970 of events that could not be read.
         unreadable: ids of those events.
+        untold: runs that had begun when what was before was dropped: their rows can't be told.
+        whole_from_ms: what happened before that isn't all there.
         stories: of the runs.
 
     Args:
@@ -77,10 +82,27 @@ class Fold:
         self.unknown: set[str] = set()
         self.unknown_hours: set[int] = set()
         self.unreadable: set[str] = set()
+        self.untold: set[str] = set()
+        self.whole_from_ms = 0
         self.stories = Stories()
         self._findings = findings
         self._decided = Decided()
         self._kept = kept
+
+    def bring_forward(self, brought: Iterable[Brought], *, whole_from_ms: int) -> None:
+        """Begin with these states, as what is taken next comes after what was dropped."""
+        self.whole_from_ms = whole_from_ms
+        for each in brought:
+            match each.state:
+                case Job() as job:
+                    self.jobs[job.id] = _entry(job, each)
+                case Run() as state:
+                    fence = "" if each.fence is None else str(each.fence)
+                    self.runs[state.id] = Standing(state, each.version, fence)
+                    self.untold.add(state.id)
+                    runs.brought_forward(self.stories, state, each.start_id)
+                case ApiKey() as key:
+                    self.keys[key.hash] = Given(key, each.version)
 
     def take(self, recorded: Recorded, *, ledgers: bool) -> None:
         """Fold the next event in; `ledgers`: rows of runs and hours too, which the archive's events make."""
@@ -91,6 +113,8 @@ class Fold:
             self._give_up(recorded, f"{type(error).__name__}: {error}")
         else:
             self._take(recorded, change, ledgers=ledgers)
+        if projections.run_of(recorded) in self.untold:
+            self.unknown_hours.add(recorded.at // HOUR_MS)
         folded = projections.fold((recorded,), self.jobs, self.rows if ledgers else {})
         if ledgers:
             _add(self.hours, folded.hours)
@@ -158,6 +182,19 @@ class Fold:
 def hour_of(hour: int) -> str:
     """An hour since 1970 as the key of a refused row begins with it."""
     return ids.from_ms(hour * HOUR_MS).isoformat()
+
+
+def _entry(job: Job, brought: Brought) -> JobEntry:
+    last = brought.last_run
+    return JobEntry(
+        id=job.id,
+        job=job,
+        version=brought.version,
+        active_runs=brought.active_runs,
+        last_run=None if last is None else LastRun(*last),
+        position=brought.told,
+        tenant=job.tenant,
+    )
 
 
 def _key_of(recorded: Recorded) -> str:

@@ -20,7 +20,8 @@ from shared.eventlog.envelope import decoder
 from shared.eventlog.snapshot import SHAPES, load
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
+    from datetime import datetime
 
     import asyncpg
 
@@ -173,10 +174,12 @@ def check_runs(
     records: Iterable[asyncpg.Record],
     *,
     last: bool,
+    cuts: Mapping[str, datetime],
 ) -> None:
     """Look at the rows of these runs, and let go of them.
 
-    A row that events to come have gone into waits for them, until the `last` time.
+    A row that events to come have gone into waits for them, until the `last` time. One that was deleted with others of
+    its age isn't missed: `cuts` has, by status, before when such runs had ended.
     """
     found = {row.id: row for row in (run_rows.loaded(tuple(record)) for record in records)}
     for run_id in asked:
@@ -188,13 +191,26 @@ def check_runs(
         expected, stored = fold.rows.get(run_id), found.get(run_id)
         if expected is None or (not last and stored is not None and stored.pos > expected.pos):
             continue
+        if stored is None and _may_be_gone(expected, cuts):
+            findings.unchecked(Invariant.RUNS)
+            del fold.rows[run_id]
+            continue
         told = None if stored is None else asdict(stored)
         _compare(findings, Invariant.RUNS, refusals, ("runs", run_id), asdict(expected), told)
         del fold.rows[run_id]
 
 
-def check_unheard_of(findings: Findings, fold: Fold, run_id: str) -> None:
-    """Look at the id of a row of ledger.runs, which must be that of some run."""
+def _may_be_gone(row: run_rows.RunRow, cuts: Mapping[str, datetime]) -> bool:
+    before = cuts.get(row.status)
+    return before is not None and row.finished_at is not None and row.finished_at < before
+
+
+def check_unheard_of(findings: Findings, fold: Fold, record: asyncpg.Record) -> None:
+    """Look at the id of a row of ledger.runs, which must be that of some run; `record` tells when that ended, too."""
+    run_id, ended_at = str(record["id"]), record["finished_at"]
+    if run_id in fold.untold or (ended_at is not None and ids.to_ms(ended_at) <= fold.whole_from_ms):
+        findings.unchecked(Invariant.RUNS)
+        return
     known = run_id in fold.stories.told or has_ended(fold.stories, run_id) or not fold.knows(f"run:{run_id}")
     if not known:
         findings.wrong(Invariant.RUNS, f"run {run_id} has a row, and no event in the archive")
@@ -215,7 +231,8 @@ def check_hours(
     found = {(record["hour"], record["job_type"]): dict(record) for record in records}
     for key in {**expected, **found}:
         hour, job_type = key
-        if ids.to_ms(hour) // HOUR_MS in fold.unknown_hours:
+        number = ids.to_ms(hour) // HOUR_MS
+        if number in fold.unknown_hours or number <= fold.whole_from_ms // HOUR_MS:
             findings.unchecked(Invariant.HOURS)
             continue
         row, told = expected.get(key), found.get(key)

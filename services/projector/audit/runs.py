@@ -21,10 +21,12 @@ from shared.domain.events import (
     RunStarted,
     RunSucceeded,
 )
+from shared.domain.run import Status
 
 if TYPE_CHECKING:
     from services.projector.audit.lines import Findings
     from shared.domain.events import Event
+    from shared.domain.run import Run
     from shared.eventlog.envelope import Recorded
 
 _STARTABLE, _RUNNING, _OVER = "queued", "running", "over"
@@ -80,6 +82,13 @@ def check(findings: Findings, stories: Stories, recorded: Recorded, event: Event
         del stories.told[run_id]
         stories.ended.add(_number(run_id))
     return True
+
+
+def brought_forward(stories: Stories, state: Run, start_id: str) -> None:
+    """Tell the story of a run from where it stood when what was before was dropped; `start_id`: of its latest start."""
+    stands = {Status.QUEUED: _STARTABLE, Status.RUNNING: _RUNNING}.get(state.status, _OVER)
+    wake_ms = 0 if state.wake_at is None else ids.to_ms(state.wake_at)
+    stories.told[state.id] = _Story(stands, state.attempt, start_id, wake_ms)
 
 
 def forget(stories: Stories, run_id: str) -> None:

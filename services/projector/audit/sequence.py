@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from services.projector.audit.lines import Findings
     from shared.eventlog.envelope import Recorded
     from shared.readmodel.archive import Checkpoint
+    from shared.readmodel.cuts import Cut
 
 
 class Sequence:
@@ -37,6 +38,10 @@ class Sequence:
         self.recent: dict[Position, bytes] = {}
         self._findings = findings
         self._recent_from = recent_from
+
+    def begins_after(self, cut: Cut) -> None:
+        """What was before has been dropped: the next event follows the last of it."""
+        self.at, self.id, self.chain = Position(cut.epoch, cut.pos), cut.id, cut.chain
 
     def archived(self, recorded: Recorded, chain: bytes) -> None:
         """The next event of the archive, and its link there."""

@@ -20,13 +20,16 @@ from services.projector.audit.ledgers import Refusals
 from services.projector.audit.lines import Findings, Invariant, Line
 from services.projector.audit.sequence import Sequence as Order
 from services.projector.audit.write_side import Names, WriteSide
+from shared.domain import ids
 from shared.domain.value import Value
 from shared.eventlog.keys import Keys
 from shared.eventlog.position import START, Position
 from shared.readmodel.archive import find_deployment
+from shared.readmodel.cuts import Cut  # noqa: TC001 - the codec reads these annotations
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+    from datetime import datetime
 
     import asyncpg
     from redis.asyncio import Redis
@@ -48,11 +51,13 @@ class Report(Value, frozen=True, kw_only=True):
     Attributes:
         partitions: those that were read.
         events: how many events that was.
+        begins: partition → the last event that was dropped, where the archive doesn't begin with the first.
         lines: one an invariant.
     """
 
     partitions: tuple[int, ...]
     events: int
+    begins: dict[int, Cut]
     lines: tuple[Line, ...]
 
     @property
@@ -77,16 +82,19 @@ async def verify(pool: asyncpg.Pool, redis: Redis, *, partition: int | None = No
     keys = [Keys(told.prefix, each) for each in partitions]
     names = await write_side.names(redis, keys)
     findings = Findings()
-    events, tail = 0, []
+    events, tail, begins = 0, [], {}
     for each in keys:
         audit = _Audit(findings, pool, WriteSide(redis, each), names[each.partition], each.partition)
         await audit.run()
         events += audit.order.at.pos
+        if audit.cut is not None:
+            events -= audit.cut.pos
+            begins[each.partition] = audit.cut
         tail += audit.tail
     count, example = await archive.repeated_id(pool, partitions, tail)
     for _ in range(count):
         findings.wrong(Invariant.IDS, example)
-    return Report(partitions=partitions, events=events, lines=findings.lines())
+    return Report(partitions=partitions, events=events, begins=begins, lines=findings.lines())
 
 
 async def _deployment(pool: asyncpg.Pool) -> Deployment:
@@ -112,6 +120,7 @@ class _Audit:
     Attributes:
         order: how far it has come.
         tail: events that were read from the log, after the archive's end.
+        cut: after which event the archive begins; None: with the first.
     """
 
     def __init__(
@@ -119,6 +128,8 @@ class _Audit:
     ) -> None:
         self.order = Order(findings, recent_from=NO_POS)
         self.tail: list[Recorded] = []
+        self.cut: Cut | None = None
+        self._run_cuts: dict[str, datetime] = {}
         self._findings = findings
         self._pool = pool
         self._redis = redis
@@ -142,6 +153,7 @@ class _Audit:
                     f"The database has never heard of partition {self._partition}: start Daybook."
                 )
             refusals = Refusals(await archive.refused(connection, self._partition))
+            await self._begin(connection)
             await self._read_archive(connection, refusals)
             self.order.ends_at(end)
             await self._check_ledgers(connection, refusals)
@@ -150,6 +162,14 @@ class _Audit:
             await self._check_work()
 
     # Postgres.
+
+    async def _begin(self, connection: Connection) -> None:
+        """Begin where the archive does: with what was brought forward from what was dropped."""
+        self._run_cuts = await archive.run_cuts(connection)
+        self.cut, brought = await archive.cut(connection, self._partition)
+        if self.cut is not None:
+            self.order.begins_after(self.cut)
+            self._fold.bring_forward(brought, whole_from_ms=ids.to_ms(self.cut.at))
 
     async def _read_archive(self, connection: Connection, refusals: Refusals) -> None:
         async for recorded, chain in archive.events(connection, self._partition):
@@ -166,7 +186,9 @@ class _Audit:
     ) -> None:
         for part in _parts([each for each in run_ids if each in self._fold.rows], archive.AT_ONCE):
             records = await archive.runs(connection, part)
-            ledgers.check_runs(self._findings, self._fold, refusals, part, records, last=last)
+            ledgers.check_runs(
+                self._findings, self._fold, refusals, part, records, last=last, cuts=self._run_cuts
+            )
 
     async def _check_ledgers(self, connection: Connection, refusals: Refusals) -> None:
         findings, fold, partition = self._findings, self._fold, self._partition
@@ -179,7 +201,7 @@ class _Audit:
             found.add(ledgers.check_snapshot(findings, fold, refusals, record, partition))
         ledgers.check_missing_snapshots(findings, fold, refusals, found)
         async for record in archive.run_ids(connection, partition):
-            ledgers.check_unheard_of(findings, fold, str(record["id"]))
+            ledgers.check_unheard_of(findings, fold, record)
         ledgers.check_hours(findings, fold, refusals, await archive.hours(connection, partition), partition)
         refusals.tell(findings, fold)
 
@@ -188,6 +210,8 @@ class _Audit:
     async def _compare_log(self, first: Position) -> None:
         """Compare the log with the archive, where both hold an entry."""
         end, before = self.order.at, Position(first.epoch, first.pos - 1)
+        if self.cut is not None and before.pos < self.cut.pos:
+            before = Position(self.cut.epoch, self.cut.pos)
         while before < end and (entries := await self._log(before, end)):
             for recorded in entries:
                 self.order.logged(recorded)

@@ -1,0 +1,64 @@
+"""What cold copies of the archive there are: months of it may be dropped that one of them holds.
+
+Whoever writes a copy enters it once it was read back and its links were found to follow from each other; whoever
+deletes one strikes it out first.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from shared.readmodel.database import columns, sql
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from shared.readmodel.archive import Asked
+
+
+class Segment(Protocol):
+    """Consecutive events of one partition, all of whose links follow from each other.
+
+    Attributes:
+        first: epoch and pos of its first event.
+        last: of its last.
+        count: of events.
+        chain: the link of its last event, hex.
+        sha256: of its file, hex.
+    """
+
+    @property
+    def partition(self) -> int: ...  # noqa: D102 - the class says it
+    @property
+    def first(self) -> tuple[int, int]: ...  # noqa: D102
+    @property
+    def last(self) -> tuple[int, int]: ...  # noqa: D102
+    @property
+    def count(self) -> int: ...  # noqa: D102
+    @property
+    def chain(self) -> str: ...  # noqa: D102
+    @property
+    def sha256(self) -> str: ...  # noqa: D102
+
+
+async def enter(connection: Asked, place: str, run_id: str, segments: Iterable[Segment]) -> None:
+    """Enter a copy, or what has been added to it.
+
+    Args:
+        connection: to the archive's database.
+        place: the URL of its manifest, without any password.
+        run_id: the execution that made it.
+        segments: what it holds. One whose links are broken doesn't belong here.
+    """
+    rows = [
+        (each.partition, *each.first, *each.last, each.count, bytes.fromhex(each.chain), each.sha256)
+        for each in segments
+    ]
+    if rows:
+        text = sql("shared.readmodel", "statements/enter_cold_copy.sql")
+        await connection.execute(text, place, run_id, *map(list, columns(rows)))
+
+
+async def strike(connection: Asked, place: str) -> None:
+    """Strike a copy out, before it is deleted: nothing is dropped on its account any more."""
+    await connection.execute("delete from book.cold_copies where place = $1", place)
