@@ -67,7 +67,6 @@ BODIES = {
     "unknown field": (_job(**{"na/me": 1}), 422, "invalid", "#/na~1me"),
     "read only field": (_job(status="paused"), 422, "invalid", "#/status"),
     "unknown type": (_job(job_type="nothing"), 422, "invalid", "#/job_type"),
-    "a type of later": (_job(job_type="report_generation"), 422, "not-available-yet", "#/job_type"),
     "unknown operation": (_job(job_data={"operation": "dance"}), 422, "invalid", "#/job_data/operation"),
     "data of another type": (_job(job_data=[]), 422, "invalid", "#/job_data"),
     "large data": (
