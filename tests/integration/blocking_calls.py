@@ -70,5 +70,5 @@ def tell_what_resources_reveal(resources, run):
     run.progress(0.5, f"progress {secret}")
     logging.getLogger("their.library").warning("logging %s", secret)
     if run.job_data.get("raises"):
-        raise ValueError(f"raised {secret}")
+        raise ValueError("x" * 1_985 + f"raised {secret}")  # cut in the middle of it
     return {"said": f"result {secret}"}

@@ -229,7 +229,7 @@ async def test_job_types_are_listed_with_the_schema_of_their_data(stage):
     document = (await stage.ask("GET", "/openapi.json")).json["components"]["schemas"]
     assert all(set(each) == set(document["JobTypeView"]["properties"]) for each in items)
     [cleanup] = [each for each in items if each["name"] == "cleanup_task"]
-    assert set(cleanup["result"]["properties"]) == {"files", "bytes", "errors", "dry_run"}
+    assert set(cleanup["result"]["$defs"]["Cleaned"]["properties"]) == {"files", "bytes", "errors", "dry_run"}
     assert (cleanup["extra"], cleanup["available"], cleanup["why_not"]) == (None, True, None)
 
 

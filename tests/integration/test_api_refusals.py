@@ -144,7 +144,7 @@ REQUESTS = [
     ("PATCH", "/api/v1/jobs/{id}", {"json": {"colour": None}}, 422, "invalid", "#/colour"),
     ("PATCH", "/api/v1/jobs/{id}", {"json": {"revision": 2}}, 422, "invalid", "#/revision"),
     ("PATCH", "/api/v1/jobs/{id}", {"json": {"on_success": []}}, 422, "not-available-yet", "#/on_success"),
-    ("PATCH", "/api/v1/jobs/{id}", {"json": {"job_type": "cleanup_task"}}, 422, "invalid", "#/job_data/path"),
+    ("PATCH", "/api/v1/jobs/{id}", {"json": {"job_type": "cleanup_task"}}, 422, "invalid", "#/job_data/cleanup_type"),
     ("PATCH", "/api/v1/jobs/{id}", {"data": b"name: x"}, 415, "unsupported-media-type", None),
     (
         "PATCH", "/api/v1/jobs/{id}", {"json": {}, "headers": {"Idempotency-Key": "k"}},

@@ -412,7 +412,9 @@ async def test_the_next_run_fetches_what_has_come_since_wherever_its_key_lies(pa
 
 async def test_an_older_start_that_is_still_alive_copies_nothing_more(pair):
     await customers(pair)
-    task = asyncio.create_task(pair.run(fence="1-1"))
+    task = asyncio.create_task(
+        pair.run(fence="1-1", batch_size=20)
+    )  # it is long under way when the other comes
     later = []
 
     async def newer():

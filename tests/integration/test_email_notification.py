@@ -187,11 +187,7 @@ async def test_a_cancel_while_it_mails_is_heeded(post):
 
 async def test_the_executor_calls_it_by_its_name(post):
     server = post.server()
-    [handler] = [
-        each
-        for name, each in plugins.handlers(job_types.Known(), resources(mail=server)).items()
-        if name == "email_notification"
-    ]
+    handler = plugins.handlers(job_types.Known(), resources(mail=server))["email_notification"]
     assert not handler.blocking
     await handler.call(a_told_run("email_notification", recipient="a@b.c"))
     assert len(post.mails) == 1

@@ -10,7 +10,7 @@ import pytest
 from services.executor import attempt
 from services.executor.handlers import custom
 from services.executor.notebook import Notebook, capture
-from services.executor.outcome import Returned
+from services.executor.outcome import MESSAGE_MAX, Returned
 from services.executor.plugins import Handler
 from services.executor.pool import Pool
 from services.executor.secrets import Secrets
@@ -82,6 +82,19 @@ async def test_a_revealed_value_shows_nowhere(hall, capfd, blocking, end):
     else:
         error = (await hall.events(run))[-1].change().event.error
         assert (error.class_, error.message) == ("***Error", "raised ***")
+
+
+async def cut_short(run):
+    """Raise what is cut in the middle of the secret."""
+    raise ValueError("x" * (MESSAGE_MAX - 5) + run.job_data["secret"])
+
+
+async def test_no_half_of_a_value_shows_where_an_error_is_cut(hall):
+    run = await hall.a_run_of(cut_short, job_data={"secret": REFERENCE}, retry=NO_RETRIES)
+    hall.start()
+    await hall.ended(run)
+    error = (await hall.events(run))[-1].change().event.error
+    assert error.message == "x" * (MESSAGE_MAX - 5) + "***"
 
 
 async def output_of(hall, run):
@@ -204,7 +217,8 @@ async def test_what_a_handler_reveals_in_its_process_is_masked_there(capfd):
         pool.stop()
         pool.close()
     assert outcome == Returned(result={"said": "result ***"})
-    assert failed.error.message == "raised ***"
+    assert failed.error.message.endswith("raised ***")
+    assert "only" not in failed.error.message
     assert progress == ['{"ratio": 0.5, "message": "progress ***"}']
     assert "log ***" in notebook.output().text
     assert "only-the-child-knows" not in notebook.output().text + capfd.readouterr().err
