@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = ("ARCHITECTURE.md", "README.md", "CONTRIBUTING.md")
+DOCUMENTS = ("ARCHITECTURE.md", "README.md", "CONTRIBUTING.md", "SECURITY.md")
 
 
 def named_paths(document):

@@ -155,4 +155,9 @@ CLEANUP_TASK = JobType(
     check=_check,
     is_the_deployments=_is_the_deployments,
     result=CleanupResult,
+    retried=(
+        "every failure but those given up, by the job's own policy, RetentionBusy (another one is under way) too; "
+        "files that can't be deleted are none: the result lists them"
+    ),
+    given_up="run_history and archive on an executor without DAYBOOK_DATABASE_URL",
 )

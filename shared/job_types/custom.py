@@ -98,8 +98,8 @@ CUSTOM = JobType(
     check=_check,
     tag="operation",
     given_up=(
-        "what a handler gives up by itself (a migration whose tables can't be told apart or made), and what "
-        "give_up_on names"
+        "what a handler gives up by itself (a migration whose sources or tables aren't there, can't be told apart, or "
+        "can't take the rows), and what give_up_on names"
     ),
 )
 

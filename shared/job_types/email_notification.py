@@ -178,11 +178,12 @@ EMAIL_NOTIFICATION = JobType(
     result=Mailed,
     retried=(
         "by the job's policy: MailDeferred (the server says 4xx), MailServerUnreachable (no connection, a lost one, a "
-        "silent server), MailServerUntrusted (no valid certificate, or no encryption where it is required), and files "
-        "that can't be read. The Message-ID stays the same."
+        "silent server), MailServerUntrusted (no valid certificate, or no encryption where it is required), "
+        "NoMailServer (on this executor), and files that can't be read. The Message-ID stays the same."
     ),
     given_up=(
         "what the server refuses for good (5xx for the login, the sender, all recipients, or the message), a template "
-        "that fails, and attachments that are too large or outside DAYBOOK_FILES_ROOTS"
+        "that fails, attachments that are too large or outside DAYBOOK_FILES_ROOTS, and a sender that isn't among "
+        "this executor's DAYBOOK_MAIL_FROM"
     ),
 )

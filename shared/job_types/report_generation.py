@@ -225,10 +225,11 @@ REPORT_GENERATION = JobType(
     needs=("duckdb", "reportlab", "openpyxl"),
     retried=(
         "a dataset that is missing or can't be read, a database that can't be reached, JobNotProjected (it doesn't "
-        "know the job yet), and mail that nobody got: MailDeferred (4xx), MailServerUnreachable, MailServerUntrusted"
+        "know the job yet), OutsideFilesRoots, and mail that nobody got: MailDeferred (4xx), MailServerUnreachable, "
+        "MailServerUntrusted, NoMailServer"
     ),
     given_up=(
         "UnknownSource, UnknownColumn, UnfitColumn, NoDates, ReportTooLarge, DatasetTooLarge, OutOfMemory, and mail "
-        "that the server refuses for all recipients (5xx); the file is kept"
+        "that the server refuses for all recipients (5xx) or that is too large; the file is kept"
     ),
 )
