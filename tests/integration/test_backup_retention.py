@@ -124,7 +124,7 @@ async def test_what_follows_a_cut_is_no_cold_copy_if_it_does_not_follow_from_it(
 
 async def test_a_copy_that_keep_last_deletes_is_struck_out_and_keeps_its_month(office, desk, monkeypatch):
     first = await made(desk)
-    await office.pool.execute(f"update {OLD} set actor = 'mallory' where partition = 0 and pos = 3")
+    await office.pool.execute(f"update {OLD} set actor = 'mallory' where partition = 0 and pos = 3")  # noqa: S608
     second = await made(desk, "r1", later=1, keep_last=1)
     assert (second["broken_links"], second["deleted"]) == (1, [first["name"]])
     held = await entered(office)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
+
+import asyncpg
 
 from shared.backup.postgres_tools import CONNECT_S, SESSION
 from shared.readmodel import cold_copies
 
 if TYPE_CHECKING:
-    import asyncpg
-
     from shared.readmodel.cold.manifest import Manifest
 
 
@@ -44,12 +45,11 @@ async def strike(url: str, name: str) -> None:
     """
     connection = await _connected(url)
     try:
-        await cold_copies.strike(connection, name)
+        with contextlib.suppress(asyncpg.UndefinedTableError):  # no archive, and so none that is counted upon
+            await cold_copies.strike(connection, name)
     finally:
         await connection.close()
 
 
 async def _connected(url: str) -> asyncpg.Connection:
-    import asyncpg  # noqa: PLC0415 - other backups need none
-
     return await asyncpg.connect(url, timeout=CONNECT_S, server_settings=SESSION)

@@ -70,7 +70,7 @@ async def _deployment(connection: asyncpg.Connection) -> Deployment:
     try:
         await cuts.hold_still(connection)
         deployment = await find_deployment(connection)
-    except asyncpg.UndefinedTableError:
+    except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError):
         deployment = None
     if deployment is None:
         raise BadSegment("this database has no deployment of Daybook, and so no archive")
