@@ -1203,7 +1203,7 @@ GUARDS = (
         ),
     ),
     Guard(
-        name="cold-copy-struck-first",
+        name="cold-copy-stays",
         protects="a copy that can't be struck out stays",
         file="services/executor/handlers/backup_task.py",
         text="            self._strike(name)\n            store.delete(name)\n",
@@ -1219,7 +1219,7 @@ GUARDS = (
         tests=_in("test_backup_retention", "test_a_copy_is_struck_out_whatever_its_place_was_called"),
     ),
     Guard(
-        name="cold-copy-replaced",
+        name="cold-copy-anew",
         protects="a copy that was found damaged lets no month go until it was written anew",
         file="services/executor/handlers/backup_task.py",
         text="        self._strike(str(self._name))",
