@@ -100,11 +100,28 @@ def read_log(
             chain = chains.setdefault(name.rpartition("/")[0], Chain())
             found.append(segments.read(name, member.file, chain, compression, begin(name)))
         manifest = Manifest.parse(contents.manifest)
+        found = _proven(found, chains, manifest)
     except BadSegment as error:
         raise Damaged(f"{error}.") from error
     if manifest.segments != tuple(found) or manifest.compression != compression:
         raise Damaged("The manifest speaks of other segments.")
     return manifest
+
+
+def _proven(found: list[Segment], chains: dict[str, Chain], manifest: Manifest) -> list[Segment]:
+    """The segments, where the manifest, which comes last, says which link was before a partition's first one.
+
+    Raises:
+        BadSegment: that is no link.
+    """
+    told = {segment.name: segment.before for segment in manifest.segments}
+    try:
+        return [
+            segments.proven(each, chains[each.name.rpartition("/")[0]], told.get(each.name, ""))
+            for each in found
+        ]
+    except ValueError as error:
+        raise BadSegment(f"the manifest has a link that is none: {error}") from None
 
 
 def _told(contents: Contents, reader: Reader, told: Callable[[float], object]) -> Iterable[Member]:

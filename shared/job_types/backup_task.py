@@ -171,15 +171,26 @@ def _source(name: str, catalog: Catalog) -> Iterator[Fault]:
         yield Fault(pointer=pointer, detail=f"{name} is of kind {source.kind}; a backup needs postgres")
 
 
+def _is_the_deployments(task: BackupTask) -> bool:
+    """Daybook's own database, and its log, have what is in them of all tenants."""
+    match task.root:
+        case DatabaseBackup(source=source):
+            return source is None
+        case other:
+            return isinstance(other, LogBackup)
+
+
 BACKUP_TASK = JobType(
     name="backup_task",
     description=(
         "Copies files, a Postgres database or the archive of the log to a directory or a bucket, compressed and "
         "encrypted if asked, reads the copy back, and then deletes older ones beyond keep_last. "
-        "`daybook backup restore` brings it back."
+        "`daybook backup restore` brings it back. Daybook's own database and its log have what all tenants have in "
+        "them: only an admin of the tenant default may make such jobs."
     ),
     model=BackupTask,
     check=_check,
+    is_the_deployments=_is_the_deployments,
     result=BackedUp,
     extra="backup",
     needs=("fsspec", "s3fs", "zstandard", "cryptography"),

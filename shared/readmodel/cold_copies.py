@@ -46,7 +46,7 @@ async def enter(connection: Asked, place: str, run_id: str, segments: Iterable[S
 
     Args:
         connection: to the archive's database.
-        place: the URL of its manifest, without any password.
+        place: its URL, without any password; its last part is a name that no other copy has.
         run_id: the execution that made it.
         segments: what it holds. One whose links are broken doesn't belong here.
     """
@@ -59,6 +59,11 @@ async def enter(connection: Asked, place: str, run_id: str, segments: Iterable[S
         await connection.execute(text, place, run_id, *map(list, columns(rows)))
 
 
-async def strike(connection: Asked, place: str) -> None:
-    """Strike a copy out, before it is deleted: nothing is dropped on its account any more."""
-    await connection.execute("delete from book.cold_copies where place = $1", place)
+async def strike(connection: Asked, name: str) -> None:
+    """Strike a copy out, before it is deleted or replaced: nothing is dropped on its account any more.
+
+    Args:
+        connection: to the archive's database.
+        name: its place, or the last part of that: one place may be reached by several URLs.
+    """
+    await connection.execute(sql("shared.readmodel", "statements/strike_cold_copy.sql"), name)

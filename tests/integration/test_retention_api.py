@@ -191,6 +191,32 @@ async def test_retention_is_for_admins_of_the_deployments_own_tenant(guarded, ki
         assert "only an admin of the tenant default" in answer.json["detail"]
 
 
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        ({"backup_type": "log"}, 403),
+        ({"backup_type": "database"}, 403),
+        ({"backup_type": "files", "paths": ["FILES"]}, 201),
+    ],
+)
+async def test_backups_of_what_all_tenants_have_are_for_the_same_admins(guarded, data, status):
+    root = str(guarded.settings.files_roots[0])
+    paths = {"paths": [f"{root}/in"]} if "paths" in data else {}
+    job = {
+        "name": "b",
+        "job_type": "backup_task",
+        "job_data": data | paths | {"destination": f"file://{root}/out"},
+    }
+    for role, tenant, expected in (
+        ("editor", "default", status),
+        ("admin", "acme", status),
+        ("admin", "default", 201),
+    ):
+        await guarded.ask(
+            "POST", "jobs", json=job, headers=by(await key_of(guarded, role, tenant)), status=expected
+        )
+
+
 async def test_nobody_else_makes_retention_of_what_they_may_change_or_trigger(guarded):
     admin, editor = [by(await key_of(guarded, role, "default")) for role in ("admin", "editor")]
     made = await guarded.ask("POST", "jobs", json=RETENTION, headers=admin, status=201)

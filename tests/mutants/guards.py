@@ -1165,6 +1165,101 @@ GUARDS = (
         ),
     ),
     Guard(
+        name="cold-copy-broken",
+        protects="a cold copy's segment with broken links lets no month go",
+        file="services/executor/handlers/backup_task_copies.py",
+        text=" if not segment.broken]",
+        instead="]",
+        tests=_in(
+            "test_backup_retention",
+            "test_what_follows_a_cut_is_no_cold_copy_if_it_does_not_follow_from_it",
+            "test_a_copy_that_keep_last_deletes_is_struck_out_and_keeps_its_month",
+        ),
+    ),
+    Guard(
+        name="cold-copy-found",
+        protects="a copy that an attempt had written before it was killed is entered by the next one",
+        file="services/executor/handlers/backup_task.py",
+        text="            checked = self._found(store) or self._written(store)\n            self._enter(checked)\n",
+        instead=(
+            "            if not (checked := self._found(store)):\n"
+            "                checked = self._written(store)\n"
+            "                self._enter(checked)\n"
+        ),
+        tests=_in(
+            "test_backup_retention",
+            "test_a_crash_before_a_copy_was_entered_is_made_good_by_the_next_attempt",
+        ),
+    ),
+    Guard(
+        name="cold-copy-struck",
+        protects="a copy that keep_last deletes lets no month go any more",
+        file="services/executor/handlers/backup_task.py",
+        text="            self._strike(name)\n            store.delete(name)\n",
+        instead="            store.delete(name)\n",
+        tests=_in(
+            "test_backup_retention",
+            "test_a_copy_that_keep_last_deletes_is_struck_out_and_keeps_its_month",
+        ),
+    ),
+    Guard(
+        name="cold-copy-stays",
+        protects="a copy that can't be struck out stays",
+        file="services/executor/handlers/backup_task.py",
+        text="            self._strike(name)\n            store.delete(name)\n",
+        instead="            store.delete(name)\n            self._strike(name)\n",
+        tests=_in("test_backup_retention", "test_a_copy_that_cannot_be_struck_out_stays"),
+    ),
+    Guard(
+        name="cold-copy-named",
+        protects="a copy is struck out by its name, whichever way its place was written",
+        file="shared/readmodel/statements/strike_cold_copy.sql",
+        text=" or right(place, length($1) + 1) = '/' || $1",
+        instead="",
+        tests=_in("test_backup_retention", "test_a_copy_is_struck_out_whatever_its_place_was_called"),
+    ),
+    Guard(
+        name="cold-copy-anew",
+        protects="a copy that was found damaged lets no month go until it was written anew",
+        file="services/executor/handlers/backup_task.py",
+        text="        self._strike(str(self._name))",
+        instead="        pass",
+        tests=_in(
+            "test_backup_retention",
+            "test_a_copy_that_is_damaged_counts_for_nothing_until_it_was_written_anew",
+        ),
+    ),
+    Guard(
+        name="cold-copy-still",
+        protects="no month goes between a copy's snapshot and its read",
+        file="shared/readmodel/cold/exporting.py",
+        text="        await cuts.hold_still(connection)\n",
+        instead="",
+        tests=_in("test_backup_retention", "test_no_month_is_dropped_while_the_archive_is_copied"),
+    ),
+    Guard(
+        name="cold-copy-cut",
+        protects="a copy of what is left goes on from the link of the cut",
+        file="shared/readmodel/cold/exporting.py",
+        text="Chain(None if cut is None else cut.chain)",
+        instead="Chain(None)",
+        tests=_in(
+            "test_backup_retention",
+            "test_what_was_backed_up_is_dropped_and_what_is_left_is_backed_up_from_the_cut",
+            "test_what_follows_a_cut_is_no_cold_copy_if_it_does_not_follow_from_it",
+        ),
+    ),
+    Guard(
+        name="cold-copy-read-cut",
+        protects="who reads a copy back proves its first event by the link that the manifest says",
+        file="shared/readmodel/cold/segments.py",
+        text=" + (link(bytes.fromhex(before), event) != link_)",
+        instead="",
+        tests=_in(
+            "test_backup_retention", "test_what_follows_a_cut_is_no_cold_copy_if_it_does_not_follow_from_it"
+        ),
+    ),
+    Guard(
         name="cut-snapshots",
         protects="a month stays while a job has no snapshot beyond it",
         file="services/executor/handlers/cleanup_task_archive.py",

@@ -5,6 +5,7 @@
                                         │ no
               draft: payload ─▶ compressed ─▶ sealed ─▶ store ─▶ read back ─▶ published ─▶ older ones go
 ```
+A copy of the log is entered in `book.cold_copies` once it was read back, and struck out before it is replaced or goes.
 Blocking: it runs in a process of the pool. A draft isn't seen by anybody, so a process that is killed leaves nothing
 that looks like a backup.
 """
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from services.executor.files import OutsideFilesRoots, open_directory, open_file
+from services.executor.handlers import backup_task_copies as copies
 from shared.backup import files, stores
 from shared.backup.checking import Checked, check
 from shared.backup.container import Writer
@@ -31,6 +33,7 @@ from shared.backup.sealing import BadBackup, WeakKey
 from shared.job_types.backup_task import BackedUp, BackupTask, DatabaseBackup, FilesBackup, LogBackup
 from shared.job_types.catalog import Unknown
 from shared.readmodel.cold.exporting import export
+from shared.readmodel.cold.manifest import Manifest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -82,6 +85,7 @@ class _Backup:
             for left in store.sweep(self._name):
                 self._run.log(f"deleted what an attempt that was killed had left: {left}")
             checked = self._found(store) or self._written(store)
+            self._enter(checked)
             deleted = self._thinned(store)
         return self._result(checked, deleted)
 
@@ -107,6 +111,7 @@ class _Backup:
         return checked
 
     def _written(self, store: Store) -> Checked:
+        self._strike(str(self._name))  # what may be there can't be used
         with store.draft(self._name) as draft:
             # A log's segments are compressed each by itself.
             method = "none" if isinstance(self._task, LogBackup) else self._task.method
@@ -170,11 +175,24 @@ class _Backup:
             await connection.close()
         return manifest.document()
 
+    def _enter(self, checked: Checked) -> None:
+        if not isinstance(self._task, LogBackup):
+            return
+        place = f"{self._task.destination.rstrip('/')}/{self._name}"
+        manifest = Manifest.parse(checked.manifest)
+        if left := asyncio.run(copies.enter(self._database(None), place, self._run.run_id, manifest)):
+            self._run.log(f"{left} segments have broken links: retention drops no month on their account")
+
+    def _strike(self, name: str) -> None:
+        if isinstance(self._task, LogBackup):
+            asyncio.run(copies.strike(self._database(None), name))
+
     def _thinned(self, store: Store) -> list[str]:
         if self._task.keep_last is None:
             return []
         gone = outlived(store.names(), self._name, self._task.keep_last)
         for name in gone:
+            self._strike(name)
             store.delete(name)
         return gone
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 
 from shared.domain import ids
+from shared.readmodel import cuts
 from shared.readmodel.archive import find_deployment
 from shared.readmodel.cold.manifest import BadSegment, Manifest
 from shared.readmodel.cold.segments import Chain, SegmentWriter
@@ -29,7 +30,9 @@ async def export(
     compression: Compression,
     told: Callable[[float], object] = lambda _: None,
 ) -> Manifest:
-    """Copy all events that are archived now; the system may be at work.
+    """Copy all events that are archived now; the system may be at work, but no month is dropped meanwhile.
+
+    Where months were dropped before, a partition's chain begins with the link of its cut.
 
     Args:
         connection: to the archive's database, in no transaction.
@@ -65,8 +68,9 @@ async def export(
 
 async def _deployment(connection: asyncpg.Connection) -> Deployment:
     try:
+        await cuts.hold_still(connection)
         deployment = await find_deployment(connection)
-    except asyncpg.UndefinedTableError:
+    except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError):
         deployment = None
     if deployment is None:
         raise BadSegment("this database has no deployment of Daybook, and so no archive")
@@ -79,7 +83,8 @@ async def _copy(
     compression: Compression,
     keep: Callable[[Segment, bytes], object],
 ) -> None:
-    chain = Chain()
+    cut = await cuts.cut_of(connection, partition)
+    chain = Chain(None if cut is None else cut.chain)
     writer = SegmentWriter(partition, chain, compression)
     async for row in connection.cursor(
         sql("shared.readmodel", "statements/cold_events.sql"), partition, prefetch=AT_ONCE

@@ -23,7 +23,8 @@ class Segment(msgspec.Struct, frozen=True, kw_only=True):
         last: of its last.
         at: the least and the greatest `at` in it, ms since 1970.
         count: of events.
-        before: the link before its first event, hex; "" if nobody knows, as older events had been dropped.
+        before: the link before its first event, hex; "" if nobody knows, as older events are missing
+            without a cut that says so.
         chain: the link of its last event, hex.
         broken: how many events' links don't follow from the one before; as they stood in the archive.
         bytes: of the file.

@@ -28,14 +28,19 @@ Event = tuple[Any, ...]  # the values of FIELDS
 class Chain:
     """The chain of one partition, followed from segment to segment.
 
+    Args:
+        known: the link before the first event, if that isn't the partition's first and it is known.
+
     Attributes:
-        known: the link of the last event; None before the first, if that isn't the partition's first.
+        known: the link of the last event; None before the first, if nobody has said it.
         at: epoch and pos of the last event; None before the first.
+        unproven: the first event and its link, if the link before it wasn't known.
     """
 
-    def __init__(self) -> None:
-        self.known: bytes | None = None
+    def __init__(self, known: bytes | None = None) -> None:
+        self.known = known
         self.at: tuple[int, int] | None = None
+        self.unproven: tuple[Event, bytes] | None = None
 
     def before(self, pos: int) -> bytes | None:
         """The link before the event at `pos`, if it is known."""
@@ -44,8 +49,25 @@ class Chain:
     def follows(self, event: Event, chain: bytes) -> bool:
         """Go on to the next event; whether its link follows from the one before."""
         previous = self.before(event[2])
+        if previous is None:
+            self.unproven = (event, chain)
         self.known, self.at = chain, (event[1], event[2])
         return previous is None or link(previous, event) == chain
+
+
+def proven(segment: Segment, chain: Chain, before: str) -> Segment:
+    """The first segment of a partition, judged anew now that the link before it is known.
+
+    Args:
+        segment: as it was read.
+        chain: of its partition, which has read it.
+        before: that link, hex; "" if it isn't known now, either.
+    """
+    if chain.unproven is None or segment.before or not before:
+        return segment
+    event, link_ = chain.unproven
+    broken = segment.broken + (link(bytes.fromhex(before), event) != link_)
+    return msgspec.structs.replace(segment, before=before, broken=broken)
 
 
 class SegmentWriter:
