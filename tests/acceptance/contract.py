@@ -108,6 +108,11 @@ def answered(report):
     return table
 
 
+def unanswered(counts, operations):
+    """Those that have never done what they are for."""
+    return [name for name in operations if not any(200 <= each < 300 for each in counts.get(name, ()))]
+
+
 def table(counts, operations):
     """The coverage table as text."""
     rows = []

@@ -36,13 +36,19 @@ def test_the_live_api_is_as_its_document_says(system, tmp_path, amount):
     there = contract.prepare(system)
     status, said, report = contract.run(system, tmp_path, there, amount=amount, seed=7)
     counts = contract.answered(report)
+    told = [f"{each.method.upper()} {each.path}" for each in OPERATIONS]
     endless = [each for each in OPERATIONS if each.media == STREAMED]
     for name, (answer, kind, first) in contract.streams(system, there, endless).items():
         assert (answer, kind, first[:6]) == (200, STREAMED, "retry:")
         counts[name] = {answer: 1}
-    told = [f"{each.method.upper()} {each.path}" for each in OPERATIONS]
+    if status == 0 and (
+        missed := contract.unanswered(counts, told)
+    ):  # a busy machine does not get to all in the time
+        only = [part for name in missed for part in ("--include-name", name)]
+        status, said, report = contract.run(system, tmp_path, there, amount=(*amount, *only), seed=8)
+        counts |= contract.answered(report)
     print(contract.table(counts, told))
     assert status == 0, said
-    assert [name for name in told if not any(200 <= each < 300 for each in counts.get(name, ()))] == []
+    assert contract.unanswered(counts, told) == []
     failed = [line for service in system.of("api") for line in service.lines if line["level"] == "error"]
     assert failed == []
