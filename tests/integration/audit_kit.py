@@ -459,7 +459,8 @@ def _restored(table):
 
 @asynccontextmanager
 async def at_work(office):
-    """Timer and projector at work over an office, and clients and workers that don't rest."""
+    """Timer and projector at work over an office, and clients and workers that don't rest, all by Redis's time."""
+    vars(office.log).pop("now", None)  # an author's clock stands: the timer would be ahead of the clients
     stop, projector = Stop(), office.projector()
     projecting = asyncio.create_task(projector.run(stop))
     async with a_timer(office):

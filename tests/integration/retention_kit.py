@@ -15,6 +15,7 @@ from shared.readmodel.chain import FIELDS, GENESIS, link
 from shared.testing import a_told_run, wait_until
 
 GENERATED = {"book.events": {"about"}, "ledger.runs": {"is_stretched", "error_class"}}
+LATE = timedelta(milliseconds=100)  # the log's clock goes back by no more when a later reply was slower
 TABLES = (
     "book.events", "book.checkpoints", "book.snapshots", "book.projection_errors", "book.archive_cuts",
     "book.brought_forward", "book.kept_events", "book.cold_copies", "book.run_cuts",
@@ -54,16 +55,22 @@ async def _columns(pool, table):
 
 
 async def moment(office, partition=0):
-    """A time after which everything that comes is committed, and before which everything that was is."""
+    """A time after which everything that comes is committed and named, and before which everything that was is.
+
+    Redis's clock stamps events, and the log's, which is late by what a reply takes, ids of runs.
+    """
     at = (await archive.checkpoint(office.pool, partition)).at
-    seconds, micros = await office.redis.time()
-    then = ids.from_ms(seconds * 1000 + micros // 1000 + 1)
+
+    async def clocks():
+        seconds, micros = await office.redis.time()
+        return ids.from_ms(seconds * 1000 + micros // 1000), type(office.log).now(office.log)
+
+    then = ids.from_ms(ids.to_ms(max(await clocks())) + 1)
 
     async def has_come():
-        now, more = await office.redis.time()
-        return ids.from_ms(now * 1000 + more // 1000) > then
+        return min(await clocks()) > then + LATE
 
-    await wait_until(has_come, "the next millisecond")
+    await wait_until(has_come, "the time after")
     assert at < then
     return then
 

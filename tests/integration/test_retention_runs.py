@@ -8,11 +8,11 @@ import pytest
 from services.executor.handlers import cleanup_task_retention as retention
 from services.executor.handlers import cleanup_task_runs as runs
 from services.projector.audit import verify
-from shared.domain.commands import RetryRun
+from shared.domain.commands import CancelRun, RetryRun
 from shared.readmodel import archive
 from shared.testing import TESTER, a_job_id
 from tests.integration.archive_kit import all_of, an_office
-from tests.integration.audit_kit import at_work, write
+from tests.integration.audit_kit import NO_RETRY, at_work, write
 from tests.integration.heal_kit import something_of_everything, wipe, write_side
 from tests.integration.retention_kit import everything, forget, moment, split
 
@@ -27,7 +27,7 @@ async def office(postgres, valkey):
 @pytest.fixture
 async def aged(office):
     """Ended runs in a month of their own; then a month with ended ones and one that has not ended; then some more."""
-    office.job = await office.create(overlap_policy="allow")
+    office.job = await office.create(overlap_policy="allow", retry=NO_RETRY)
     office.old = [await office.run(office.job) for _ in range(3)]
     office.failed = await failed(office, office.job)
     await all_of(office.projector())
@@ -43,17 +43,9 @@ async def aged(office):
 
 
 async def failed(office, job_id):
-    """A run that has failed for good."""
+    """A dead letter: a run of a job without retries that has failed."""
     run_id = await office.trigger(job_id)
-    for _ in range(4):
-        held = (await office.log.load(f"run:{run_id}"))[f"run:{run_id}"].state
-        if held.status != "queued":
-            break
-        await office.fail(run_id, await office.start(run_id))
-    await all_of(office.projector("f"))
-    await office.pool.execute(
-        "update ledger.runs set status = 'failed', finished_at = now() where id = $1", run_id
-    )
+    await office.fail(run_id, await office.start(run_id))
     return run_id
 
 
@@ -147,16 +139,24 @@ async def test_many_rows_go_in_many_transactions(aged, monkeypatch):
     assert await rows(aged) == {aged.live, aged.young}
 
 
-async def test_the_audit_misses_nothing_that_was_to_go_and_everything_that_was_not(office, monkeypatch):
+@pytest.mark.parametrize("status", ["failed", "cancelled"])
+async def test_the_audit_misses_nothing_that_was_to_go_and_everything_that_was_not(
+    office, monkeypatch, status
+):
+    """Neither a run of a status that was to stay, nor one of a status that was to go that ended after the cut."""
     await write(office)
     await all_of(office.projectors[0])
     await all_of(office.projectors[0], 1)
     assert await wrong(office) == {}
     then = await moment(office)
-    done = await forget(office.database_url, then, monkeypatch, statuses=["succeeded"])
+    done = await forget(office.database_url, then, monkeypatch, statuses=["succeeded", "cancelled"])
     assert done["rows_deleted"] > 3
+    young = await office.trigger(await office.create())
+    await office.decider.decide(f"run:{young}", CancelRun(by="ann"), TESTER)
+    await all_of(office.projectors[0])
+    assert young in await rows(office)
     assert await wrong(office) == {}
-    await office.pool.execute("delete from ledger.runs where status = 'failed'")
+    await office.pool.execute("delete from ledger.runs where status = $1", status)
     assert (await wrong(office)).keys() == {"runs"}
 
 
