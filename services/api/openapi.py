@@ -240,12 +240,15 @@ def _typed(job: dict[str, Any], known: Known) -> dict[str, dict[str, Any]]:
         "enum": sorted(known.types),
         "description": "see GET /job-types; fixed after creation",
     }
-    job["allOf"] = [
+    # Not `if` and `then`, which tools make 2^n of.
+    job["anyOf"] = [
         {
-            "if": {"properties": {"job_type": {"const": name}}},
-            "then": {"properties": {"job_data": at[model, "validation"]}, "required": ["job_data"]},
+            "properties": {"job_type": {"const": name}, "job_data": at[model, "validation"]},
+            "required": ["job_data"],
         }
-        for name, model in models.items()
+        if (model := models.get(name))
+        else {"properties": {"job_type": {"const": name}}}
+        for name in sorted(known.types)
     ]
     needed: dict[str, dict[str, Any]] = told.get("$defs", {})
     return needed

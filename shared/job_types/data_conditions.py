@@ -77,6 +77,12 @@ Values = Annotated[
 ]
 
 
+# A schema that holds itself is more than many readers of OpenAPI can follow.
+_Inner = Annotated[
+    "Condition", WithJsonSchema({"type": "object", "description": "a condition, as the one around it"})
+]
+
+
 class Condition(Strict):
     """One of two: `column`, `op` and a `value`; or conditions joined by `all`, `any` or `not`.
 
@@ -91,9 +97,9 @@ class Condition(Strict):
     column: Column | None = None
     op: Op | None = None
     value: Values = None
-    all: list[Condition] | None = Field(default=None, min_length=1, max_length=CONDITIONS_MAX)
-    any: list[Condition] | None = Field(default=None, min_length=1, max_length=CONDITIONS_MAX)
-    not_: Condition | None = Field(default=None, alias="not")
+    all: list[_Inner] | None = Field(default=None, min_length=1, max_length=CONDITIONS_MAX)
+    any: list[_Inner] | None = Field(default=None, min_length=1, max_length=CONDITIONS_MAX)
+    not_: _Inner | None = Field(default=None, alias="not")
 
     @model_validator(mode="after")
     def _one_form(self) -> Condition:
