@@ -63,6 +63,7 @@ async def test_a_place_before_the_archives_beginning_is_gone_and_the_answer_says
     stage, monkeypatch
 ):
     job = await stage.create()
+    await stage.level()
     old = (await stage.ask("GET", "events", status=200)).headers["Daybook-Position"]
     await stage.ask("POST", f"jobs/{job['id']}/pause", status=200)
     await stage.ask("POST", f"jobs/{job['id']}/resume", status=200)
@@ -83,6 +84,7 @@ async def test_a_place_before_the_archives_beginning_is_gone_and_the_answer_says
 async def test_a_stream_that_is_overtaken_by_a_cut_is_reset_and_passes_nothing_over(stage, monkeypatch):
     """It stands in the midst of what it has missed when that is dropped."""
     await stage.create()
+    await stage.level()
     start = (await stage.ask("GET", "events", status=200)).headers["Daybook-Position"]
     for _ in range(5):
         await stage.create()
