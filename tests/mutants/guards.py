@@ -1194,9 +1194,9 @@ GUARDS = (
     Guard(
         name="cold-copy-struck",
         protects="a copy that keep_last deletes lets no month go any more",
-        file="services/executor/handlers/backup_task.py",
-        text="            self._strike(name)\n            store.delete(name)\n",
-        instead="            store.delete(name)\n",
+        file="shared/readmodel/cold_copies.py",
+        text="        await strike(connection, name)\n        return None\n",
+        instead="        return None\n",
         tests=_in(
             "test_backup_retention",
             "test_a_copy_that_keep_last_deletes_is_struck_out_and_keeps_its_month",
@@ -1206,9 +1206,19 @@ GUARDS = (
         name="cold-copy-stays",
         protects="a copy that can't be struck out stays",
         file="services/executor/handlers/backup_task.py",
-        text="            self._strike(name)\n            store.delete(name)\n",
-        instead="            store.delete(name)\n            self._strike(name)\n",
+        text="        is_of_the_log = isinstance",
+        instead="        store.delete(name)\n        is_of_the_log = isinstance",
         tests=_in("test_backup_retention", "test_a_copy_that_cannot_be_struck_out_stays"),
+    ),
+    Guard(
+        name="cold-copy-sole",
+        protects="keep_last deletes no copy that alone holds events which have left the archive",
+        file="shared/readmodel/cold_copies.py",
+        text="        if row is not None:\n            return Range(*row)\n",
+        instead="",
+        tests=_in(
+            "test_backup_retention", "test_the_only_copy_of_a_month_that_was_dropped_outlives_keep_last"
+        ),
     ),
     Guard(
         name="cold-copy-named",
