@@ -20,7 +20,7 @@ from pydantic_core import PydanticCustomError
 
 from services.api.json_body import pointer
 from services.api.problems import Fault, invalid
-from shared.domain import ids, schedule
+from shared.domain import cron, ids, schedule
 from shared.domain.roles import SUBJECT, Role
 from shared.domain.spec import LOST_MAX
 
@@ -59,12 +59,6 @@ def _not_yet(*values: str) -> BeforeValidator:
         return value
 
     return BeforeValidator(check)
-
-
-def _one(value: object) -> object:
-    if isinstance(value, list):
-        raise PydanticCustomError(_LATER, "a list of expressions is not available yet")
-    return value
 
 
 def time_of(text: object) -> datetime | None:
@@ -115,7 +109,8 @@ Priority = Annotated[int, Field(ge=1, le=10)]
 Queue = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 ErrorName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.]{0,199}$")]
 JobData = Annotated[dict[str, Any], AfterValidator(small)]
-Cron = Annotated[Annotated[str, Field(min_length=1)] | None, BeforeValidator(_one)]
+Expression = Annotated[str, Field(min_length=1, max_length=cron.LENGTH_MAX)]
+Cron = Expression | Annotated[list[Expression], Field(min_length=1, max_length=20)] | None
 Moment = Annotated[
     datetime | None,
     BeforeValidator(time_of),
@@ -161,7 +156,13 @@ class JobBody(Body):
         min_length=1, max_length=200, description="see GET /job-types; fixed after creation"
     )
     job_data: JobData = Field(default_factory=dict, description="fits the type's model; at most 64 KB")
-    cron_expression: Cron = Field(default=None, description="5 fields, or 6 with seconds first")
+    cron_expression: Cron = Field(
+        default=None,
+        description=(
+            "5 fields, or 6 with seconds first; a list is the union of its expressions. "
+            "H is replaced by a number that the job draws once"
+        ),
+    )
     interval_seconds: int | None = Field(default=None, ge=1, le=schedule.INTERVAL_MAX_S)
     run_at: Moment = Field(default=None, description="once, at this time")
     timezone: str = Field(default="UTC", min_length=1, max_length=100, description="IANA name")

@@ -66,7 +66,7 @@ class JobSpecView(Answer):
     tags: list[str]
     job_type: str
     job_data: dict[str, Any]
-    cron_expression: str | None
+    cron_expression: str | list[str] | None
     interval_seconds: int | None
     run_at: Time | None
     timezone: str

@@ -31,7 +31,7 @@ def spec_of(body: JobBody, *, known: Known, catalog: Catalog) -> JobSpec:
     """
     faults: list[Fault] = []
     plan = Schedule(
-        cron_expression=body.cron_expression,
+        cron_expression=tuple(each) if isinstance(each := body.cron_expression, list) else each,
         interval_seconds=body.interval_seconds,
         run_at=body.run_at,
         timezone=body.timezone,

@@ -213,7 +213,7 @@ def _specified(spec: JobSpec) -> dict[str, Any]:
         "tags": list(spec.tags),
         "job_type": spec.job_type,
         "job_data": spec.job_data,
-        "cron_expression": plan.cron_expression,
+        "cron_expression": list(each) if isinstance(each := plan.cron_expression, tuple) else each,
         "interval_seconds": plan.interval_seconds,
         "run_at": plan.run_at,
         "timezone": plan.timezone,

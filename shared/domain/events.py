@@ -40,7 +40,7 @@ class Failure(Value, frozen=True, kw_only=True):
 class JobCreated(Event, frozen=True, kw_only=True):
     """A user defined a job. `anchor_at`: where its interval counts from. `next_for`: its first occurrence."""
 
-    VERSION: ClassVar[int] = 2
+    VERSION: ClassVar[int] = 3
     spec: JobSpec
     owner: str
     tenant: str
@@ -52,7 +52,7 @@ class JobCreated(Event, frozen=True, kw_only=True):
 class JobUpdated(Event, frozen=True, kw_only=True):
     """A user replaced the specification; runs already requested keep the old one."""
 
-    VERSION: ClassVar[int] = 2
+    VERSION: ClassVar[int] = 3
     spec: JobSpec
     revision: int
     updated_at: datetime

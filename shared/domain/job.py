@@ -151,13 +151,14 @@ def decide(job: Job | None, command: JobCommand, now: datetime) -> Decision:
 def _create(job: Job | None, command: CreateJob, now: datetime) -> tuple[Change, ...]:
     if job is not None:
         raise IllegalTransition(f"job {command.job_id} exists already", current=job.status)
+    spec = command.spec.pinned(command.job_id)
     created = JobCreated(
-        spec=command.spec,
+        spec=spec,
         owner=command.owner,
         tenant=command.tenant,
         created_at=now,
         anchor_at=now,
-        next_for=_first_for(command.spec, now),
+        next_for=_first_for(spec, now),
     )
     return (Change(subject=f"job:{command.job_id}", event=created),)
 
@@ -166,7 +167,7 @@ def _own(job: Job, command: JobCommand, now: datetime) -> list[Change]:
     """The events of the command itself, on a job that has nothing due."""
     subject = f"job:{job.id}"
     match command:
-        case UpdateJob(spec=spec) if spec != job.spec:
+        case UpdateJob(spec=spec) if (spec := spec.pinned(job.id)) != job.spec:
             return [Change(subject=subject, event=_updated(job, spec, now))]
         case PauseJob(by=by, reason=reason) if job.status is Status.PENDING:
             return [Change(subject=subject, event=JobPaused(by=by, reason=reason, paused_at=now))]

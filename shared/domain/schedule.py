@@ -19,8 +19,11 @@ from threading import Lock
 from typing import ClassVar, Literal, Self
 from zoneinfo import ZoneInfo
 
+from msgspec.structs import replace
+
 from shared.domain import ids
 from shared.domain.cron import YEARS_SEARCHED, BadCron, Cron, parse
+from shared.domain.cron_hash import expanded, has_hash
 from shared.domain.value import Value
 
 INTERVAL_MAX_S = 31_536_000  # 365 days
@@ -46,9 +49,13 @@ class BadSchedule(ValueError):  # noqa: N818 - an answer to a client, like a ref
 
 
 class Schedule(Value, frozen=True, kw_only=True):
-    """When a job runs: at most one of the first three; none means when triggered. `check` says if it can."""
+    """When a job runs: at most one of the first three; none means when triggered. `check` says if it can.
 
-    cron_expression: str | None = None
+    Attributes:
+        cron_expression: one, or several whose union it is.
+    """
+
+    cron_expression: str | tuple[str, ...] | None = None
     interval_seconds: int | None = None
     run_at: datetime | None = None
     timezone: str = "UTC"
@@ -62,6 +69,23 @@ class Schedule(Value, frozen=True, kw_only=True):
             return "interval"
         return "none" if self.run_at is None else "once"
 
+    @property
+    def expressions(self) -> tuple[str, ...]:
+        """Its cron expressions."""
+        several = self.cron_expression
+        return several if isinstance(several, tuple) else () if several is None else (several,)
+
+    def expanded(self, job_id: str) -> Self:
+        """As it is kept for a job: each `H` is replaced by the number that the job draws.
+
+        Raises:
+            BadCron: an `H` isn't understood.
+        """
+        if not any(map(has_hash, self.expressions)):
+            return self
+        spelt = tuple(expanded(each, job_id) for each in self.expressions)
+        return replace(self, cron_expression=spelt if isinstance(self.cron_expression, tuple) else spelt[0])
+
 
 def check(schedule: Schedule) -> None:
     """Refuse what can't be kept: to be called where a schedule comes in.
@@ -74,11 +98,10 @@ def check(schedule: Schedule) -> None:
     if len(given) > 1:
         raise BadSchedule(f"give at most one of {', '.join(given)}", field=given[1])
     zone_named(schedule.timezone)
-    if schedule.cron_expression is not None and not _fires(schedule.cron_expression, schedule.timezone):
-        raise BadSchedule(
-            f"{schedule.cron_expression!r} can go without an occurrence for more than {YEARS_SEARCHED} years",
-            field="cron_expression",
-        )
+    if schedule.cron_expression == ():
+        raise BadSchedule("an empty list names no time", field="cron_expression")
+    for expression in schedule.expressions:
+        _check_expression(expression, schedule.timezone)
     if schedule.interval_seconds is not None and not 1 <= schedule.interval_seconds <= INTERVAL_MAX_S:
         raise BadSchedule(f"an interval lasts 1 to {INTERVAL_MAX_S:,} seconds", field="interval_seconds")
     if schedule.run_at is not None:
@@ -97,7 +120,7 @@ def next_after(schedule: Schedule, after: datetime, *, anchor_at: datetime) -> d
     if after >= _END:
         return None
     if schedule.cron_expression is not None:
-        return _walk(schedule.cron_expression, schedule.timezone).next_after(after)
+        return _next_of(schedule.cron_expression, schedule.timezone, after)
     if schedule.interval_seconds is not None:
         return _next_tick(schedule.interval_seconds * 1000, ids.to_ms(after), ids.to_ms(anchor_at))
     if schedule.run_at is not None and (once := _utc_ms(schedule.run_at)) > after:
@@ -114,11 +137,30 @@ def _has(schedule: Schedule, name: str) -> bool:
     return getattr(schedule, name) is not None
 
 
+def _check_expression(expression: str, timezone: str) -> None:
+    try:
+        spelt = expanded(expression, "")
+    except BadCron as refusal:
+        raise BadSchedule(str(refusal), field="cron_expression") from refusal
+    if not _fires(spelt, timezone):
+        raise BadSchedule(
+            f"{expression!r} can go without an occurrence for more than {YEARS_SEARCHED} years",
+            field="cron_expression",
+        )
+
+
 def _check_run_at(run_at: datetime) -> None:
     if run_at.utcoffset() is None:
         raise BadSchedule("run_at needs an offset, such as 2026-03-29T02:30:00+01:00", field="run_at")
     if not _EPOCH < run_at < _END:
         raise BadSchedule("run_at lies outside the years 1970 to 8999", field="run_at")
+
+
+def _next_of(expressions: str | tuple[str, ...], timezone: str, after: datetime) -> datetime | None:
+    if isinstance(expressions, str):
+        return _walk(expressions, timezone).next_after(after)
+    found = (_walk(each, timezone).next_after(after) for each in expressions)
+    return min(filter(None, found), default=None)
 
 
 def _next_tick(interval_ms: int, after_ms: int, anchor_ms: int) -> datetime:

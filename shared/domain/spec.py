@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from msgspec import field
+from msgspec.structs import replace
 
 from shared.domain.retry import RetryPolicy
 from shared.domain.schedule import Schedule
@@ -33,6 +34,11 @@ class JobSpec(Value, frozen=True, kw_only=True):
     overlap_policy: OverlapPolicy = "skip"
     start_deadline_seconds: int | None = None
     max_lost: int = LOST_MAX
+
+    def pinned(self, job_id: str) -> Self:
+        """As it is kept for a job: what is drawn once for each job, is drawn."""
+        schedule = self.schedule.expanded(job_id)
+        return self if schedule is self.schedule else replace(self, schedule=schedule)
 
 
 class RunSpec(Value, frozen=True, kw_only=True):

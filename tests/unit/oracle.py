@@ -88,7 +88,15 @@ def day_matches(rule: list[str], day: date) -> bool:
 def _is_month_day(item: str, day: date) -> bool:
     if item == "l":
         return (day + timedelta(days=1)).day == 1
+    if item.endswith("w"):
+        return day == _working_day_near(day.replace(day=int(item[:-1])))
     return item not in _ANY and _says(item, day.day, 3)
+
+
+def _working_day_near(day: date) -> date:
+    """Saturday: the Friday before; Sunday: the Monday after; but never of another month."""
+    nearest = [day + timedelta(days=away) for away in (0, -1, 1, -2, 2)]
+    return next(each for each in nearest if each.weekday() < 5 and each.month == day.month)
 
 
 def _is_weekday(item: str, day: date) -> bool:

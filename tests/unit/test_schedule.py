@@ -168,7 +168,9 @@ def random_cron(chance: Random) -> str:
     hours = chance.choice([clock(0, 23), numbers(0, 4, 5), numbers(0, 4, 5), span(0, 4), "*"])
     if chance.random() < 0.5:  # every day: the change of the clocks is among them
         return f"{minutes} {hours} * * *"
-    day = chance.choice(["*", "*", "*", "?", numbers(1, 31), span(1, 31), "L", "*/2", "15,L"])
+    day = chance.choice(
+        ["*", "*", "*", "?", numbers(1, 31), span(1, 31), "L", "*/2", "15,L", "1W", "15W,28W", "28W,L,3"]
+    )
     month = chance.choice(["*", "*", "*", span(1, 12), numbers(1, 12), "jan-jun,oct", "*/5"])
     weekdays = [
         "*",
@@ -462,3 +464,39 @@ def test_a_hostile_expression_is_answered_in_a_moment(expression):
     with suppress(BadSchedule):
         check(cron(expression, "Europe/Berlin"))
     assert time.perf_counter() - started < 0.2
+
+
+# Several expressions.
+
+
+def test_several_expressions_are_their_union_each_by_its_own_rule_about_clocks():
+    both = Schedule(cron_expression=("30 2 * * *", "0 */6 * * *", "30 2 * * *"), timezone="Europe/Berlin")
+    window = utc("2026-03-28T22:00"), utc("2026-03-29T12:00")
+    assert fires(both, *window) == [
+        utc("2026-03-28T23:00"),
+        utc("2026-03-29T01:00"),  # 02:30 was left out: moved to 03:00
+        utc("2026-03-29T04:00"),
+        utc("2026-03-29T10:00"),
+    ]
+    assert fires(both, *window) == sorted(
+        {at for each in both.expressions for at in fires(cron(each, "Europe/Berlin"), *window)}
+    )
+
+
+def test_each_of_several_expressions_must_fire():
+    with pytest.raises(BadSchedule, match=r"'0 0 30 2 \*' can go without"):
+        check(Schedule(cron_expression=("@daily", "0 0 30 2 *")))
+    with pytest.raises(BadSchedule, match="names no time"):
+        check(Schedule(cron_expression=()))
+
+
+def test_an_h_is_drawn_for_the_job_and_kept_and_what_has_none_stays_the_same_object():
+    plain = Schedule(cron_expression=("@daily", "0 0 * * thu"))
+    assert plain.expanded("a job") is plain
+    check(Schedule(cron_expression="H H * * *"))
+    with pytest.raises(BadSchedule, match="H is written"):
+        check(Schedule(cron_expression="H(7) * * * *"))
+    drawn = Schedule(cron_expression=("H 0 * * *", "0 12 * * *")).expanded("a job")
+    assert drawn == drawn.expanded("another")
+    assert drawn != Schedule(cron_expression=("H 0 * * *", "0 12 * * *")).expanded("another")
+    check(drawn)
