@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar, cast
 
 from pydantic import (
     AfterValidator,
@@ -13,6 +13,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    TypeAdapter,
     ValidationError,
     WithJsonSchema,
 )
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 JOB_DATA_MAX = 64 * 1024  # bytes of compact JSON
+EXPRESSIONS_MAX = 20
 NOT_YET = "is not available yet"
 WORD = r"^[\w.:/-]{1,200}$"
 FINGERPRINT = r"^[0-9a-f]{12}$"
@@ -59,6 +61,25 @@ def _not_yet(*values: str) -> BeforeValidator:
         return value
 
     return BeforeValidator(check)
+
+
+def cron_of(value: object) -> str | list[str] | None:
+    """An expression, a list of them, or None, as far as their forms go.
+
+    Raises:
+        PydanticCustomError: it is none of these: one sentence, where a union would tell what is wrong with each member.
+    """
+    several = value if isinstance(value, list) else [value]
+    if value is None or (
+        1 <= len(several) <= EXPRESSIONS_MAX
+        and all(isinstance(each, str) and 1 <= len(each) <= cron.LENGTH_MAX for each in several)
+    ):
+        return cast("str | list[str] | None", value)
+    raise PydanticCustomError(
+        "cron",
+        "an expression is a text of 1 to {most} characters; several are a list of at most {many}",
+        {"most": cron.LENGTH_MAX, "many": EXPRESSIONS_MAX},
+    )
 
 
 def time_of(text: object) -> datetime | None:
@@ -109,8 +130,13 @@ Priority = Annotated[int, Field(ge=1, le=10)]
 Queue = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 ErrorName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.]{0,199}$")]
 JobData = Annotated[dict[str, Any], AfterValidator(small)]
-Expression = Annotated[str, Field(min_length=1, max_length=cron.LENGTH_MAX)]
-Cron = Expression | Annotated[list[Expression], Field(min_length=1, max_length=20)] | None
+_Expression = Annotated[str, Field(min_length=1, max_length=cron.LENGTH_MAX)]
+_Expressions = Annotated[list[_Expression], Field(min_length=1, max_length=EXPRESSIONS_MAX)]
+Cron = Annotated[
+    str | list[str] | None,
+    BeforeValidator(cron_of),
+    WithJsonSchema(TypeAdapter(_Expression | _Expressions | None).json_schema()),
+]
 Moment = Annotated[
     datetime | None,
     BeforeValidator(time_of),
