@@ -21,7 +21,7 @@ from pydantic_core import PydanticCustomError
 
 from services.api.json_body import pointer
 from services.api.problems import Fault, invalid
-from shared.domain import cron, ids, schedule
+from shared.domain import cron, ids, schedule, walk
 from shared.domain.roles import SUBJECT, Role
 from shared.domain.spec import LOST_MAX
 
@@ -163,12 +163,23 @@ class Backoff(Body):
     jitter: float = Field(default=0.1, ge=0, le=1, description="a fraction of the delay")
 
 
+class Dst(Body):
+    """What to do where clocks are put forward (gap) or back (overlap).
+
+    `auto`: an expression with numbers and lists for its time of day fires once, one with `*`, ranges or steps as
+    often as the clock shows its times.
+    """
+
+    gap: walk.Gap = Field(default="auto", description="next_valid: at the end of the gap; skip: not at all")
+    overlap: walk.Overlap = Field(default="auto", description="the first time, the last, or both")
+
+
 class JobBody(Body):
     """A job as a client writes it, in POST and PUT: what is left out takes its default."""
 
     LATER = frozenset(
         {
-            "start_at", "end_at", "max_runs", "jitter_seconds", "dst_policy", "exclude", "exclude_calendars",
+            "start_at", "end_at", "max_runs", "jitter_seconds", "exclude", "exclude_calendars",
             "concurrency_key", "concurrency_limit", "on_success", "on_failure", "notify_on_failure",
             "pause_after_failures",
         }
@@ -192,6 +203,7 @@ class JobBody(Body):
     interval_seconds: int | None = Field(default=None, ge=1, le=schedule.INTERVAL_MAX_S)
     run_at: Moment = Field(default=None, description="once, at this time")
     timezone: str = Field(default="UTC", min_length=1, max_length=100, description="IANA name")
+    dst_policy: Dst = Field(default=Dst(), description="of cron expressions, where clocks change")
     timeout_seconds: int = Field(default=3_600, ge=1, le=86_400)
     max_retries: int = Field(default=3, ge=0, le=100)
     retry_backoff: Backoff = Backoff()

@@ -58,6 +58,13 @@ class _Named(Answer):
     id: str
 
 
+class DstView(Answer):
+    """What a job does where clocks change."""
+
+    gap: str
+    overlap: str
+
+
 class JobSpecView(Answer):
     """What a client has set of a job, as POST and PUT take it."""
 
@@ -70,6 +77,7 @@ class JobSpecView(Answer):
     interval_seconds: int | None
     run_at: Time | None
     timezone: str
+    dst_policy: DstView
     timeout_seconds: int
     max_retries: int
     retry_backoff: BackoffView

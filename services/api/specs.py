@@ -15,11 +15,12 @@ from shared.domain import schedule
 from shared.domain.retry import RetryPolicy
 from shared.domain.schedule import BadSchedule, Schedule
 from shared.domain.spec import JobSpec
+from shared.domain.walk import DstPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from services.api.requests import JobBody
+    from services.api.requests import Dst, JobBody
     from shared.job_types import Catalog, Known
 
 
@@ -35,6 +36,7 @@ def spec_of(body: JobBody, *, known: Known, catalog: Catalog) -> JobSpec:
         interval_seconds=body.interval_seconds,
         run_at=body.run_at,
         timezone=body.timezone,
+        dst_policy=_policy(body.dst_policy),
     )
     try:
         schedule.check(plan)
@@ -94,6 +96,7 @@ def _spec(body: JobBody, plan: Schedule, data: dict[str, Any]) -> JobSpec:
             interval_seconds=plan.interval_seconds,
             run_at=_utc_ms(plan.run_at),
             timezone=plan.timezone,
+            dst_policy=plan.dst_policy,
         ),
         timeout_seconds=body.timeout_seconds,
         retry=RetryPolicy(
@@ -113,6 +116,12 @@ def _spec(body: JobBody, plan: Schedule, data: dict[str, Any]) -> JobSpec:
         start_deadline_seconds=body.start_deadline_seconds,
         max_lost=body.max_lost,
     )
+
+
+def _policy(asked: Dst) -> DstPolicy | None:
+    """None: all `auto`, which is what jobs have that were made before there was a choice."""
+    policy = DstPolicy(gap=asked.gap, overlap=asked.overlap)
+    return None if policy == DstPolicy() else policy
 
 
 def _utc_ms(at: datetime | None) -> datetime | None:

@@ -50,7 +50,7 @@ from shared.domain.events import (
     SkipReason,
 )
 from shared.domain.refusals import IllegalTransition, NeverFires, NoSuchJob, Overlaps, StaleRevision
-from shared.domain.schedule import next_after
+from shared.domain.schedule import clock_notes, next_after
 from shared.domain.spec import JobSpec, run_spec
 from shared.domain.value import Value
 
@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from shared.domain.spec import OverlapPolicy
+    from shared.domain.walk import ClockNote
 
 FIRES_A_WAKE = 50  # a unit of this many runs is about 1 ms of script (DESIGN §5.2: 5 ms a batch)
 WALK_A_WAKE = 1_000  # occurrences looked at; a longer backlog is settled in several units
@@ -356,6 +357,7 @@ class _Settling:
             correlation_id=run_id,
             requested_at=self.now,
             next_for=following,
+            clock=self._clock([at]),
         )
         return Change(subject=f"run:{run_id}", event=event, job=job.id, both=True)
 
@@ -365,9 +367,21 @@ class _Settling:
         if not due:
             return
         event = OccurrencesSkipped(
-            from_=due[0], to=due[-1], count=len(due), reason=reason, by=by, next_for=following
+            from_=due[0],
+            to=due[-1],
+            count=len(due),
+            reason=reason,
+            by=by,
+            next_for=following,
+            clock=self._clock(due),
         )
         self.add(Change(subject=f"job:{self.job.id}", event=event))
+
+    def _clock(self, due: list[datetime]) -> tuple[ClockNote, ...]:
+        """What was done where clocks changed, between the occurrence that was decided last and the last of `due`."""
+        job = self.job
+        since = job.anchor_at if job.decided_to is None else max(job.anchor_at, job.decided_to)
+        return clock_notes(job.spec.schedule, since, due)
 
 
 # Evolving.

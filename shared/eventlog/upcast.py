@@ -30,7 +30,8 @@ def _same(data: dict[str, Any]) -> dict[str, Any]:
 UPCASTERS: Upcasters = {
     **dict.fromkeys((("JobCreated", 1), ("JobUpdated", 1), ("RunRequested", 1)), _specified),
     ("RunRequested", 2): _placed,
-    **dict.fromkeys((("JobCreated", 2), ("JobUpdated", 2)), _same),  # 3: several cron expressions
+    **dict.fromkeys((("JobCreated", 2), ("JobUpdated", 2)), _same),  # 3: several cron expressions, dst_policy
+    **dict.fromkeys((("RunRequested", 3), ("OccurrencesSkipped", 1)), _same),  # 4, 2: clock
 }
 
 
