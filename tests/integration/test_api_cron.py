@@ -52,3 +52,16 @@ async def test_a_list_fires_at_the_next_of_any_of_its_expressions(stage):
     late = await stage.create(**cron("0 0 1 1 *", "0 0 2 1 *"))
     assert late["next_run_time"].endswith("-01-01T00:00:00.000Z")
     assert early["next_run_time"] < late["next_run_time"]
+
+
+async def test_a_dst_policy_is_kept_as_it_was_sent_and_null_is_the_default(stage):
+    policy = {"gap": "skip", "overlap": "last"}
+    job = await stage.create(**cron("30 2 * * *"), timezone="Europe/Berlin", dst_policy=policy)
+    path = f"jobs/{job['id']}"
+    assert job["dst_policy"] == policy
+    edited = await stage.ask("PATCH", path, json={"dst_policy": {"gap": "next_valid"}}, status=200)
+    assert edited.json["dst_policy"] == {"gap": "next_valid", "overlap": "last"}
+    await stage.ask("PATCH", path, json={"dst_policy": {"gap": "never"}}, status=422)
+    plain = await stage.ask("PATCH", path, json={"dst_policy": None}, status=200)
+    assert plain.json["dst_policy"] == {"gap": "auto", "overlap": "auto"}
+    assert plain.json["revision"] == 3

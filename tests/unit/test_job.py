@@ -1,6 +1,6 @@
 """The job: given events, when a command, then events."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from hypothesis import given
@@ -32,6 +32,7 @@ from shared.domain.events import (
 )  # fmt: skip
 from shared.domain.refusals import IllegalTransition, NeverFires, NoSuchJob, Overlaps, StaleRevision
 from shared.domain.spec import run_spec
+from shared.domain.walk import DstPolicy
 from shared.testing import NOON, a_job_id, a_spec, at
 
 JOB = a_job_id(partition=3)
@@ -413,3 +414,45 @@ def test_a_wish_made_up_from_another_revision_is_refused(command):
 def test_a_wish_made_up_from_another_revision_settles_nothing():
     with pytest.raises(StaleRevision):
         job.decide(a_job(every=1), PauseJob(by="ann", if_revision=(2,)), at(5_000))
+
+
+BERLIN = {"every": None, "cron": "30 2 * * *", "timezone": "Europe/Berlin"}
+
+
+def utc(text):
+    return datetime.fromisoformat(text)
+
+
+def clock(event):
+    return [(each.rule, each.local_time) for each in event.clock]
+
+
+def test_a_run_tells_that_its_occurrence_was_moved_where_clocks_were_put_forward_and_only_that_one_does():
+    state = a_job(now=utc("2026-03-28T00:00:00Z"), overlap_policy="allow", **BERLIN)
+    told = []
+    for day in ("2026-03-28T01:30:00Z", "2026-03-29T01:00:00Z", "2026-03-30T00:30:00Z"):
+        (event,), state = when(state, Wake(), utc(day))
+        told.append(clock(event))
+    assert told == [[], [("gap_next_valid", "2026-03-29T02:30:00")], []]
+
+
+def test_what_a_policy_drops_is_told_by_the_occurrence_that_is_decided_next_even_if_that_is_skipped():
+    spec = BERLIN | {"dst_policy": DstPolicy(gap="skip")}
+    state = a_job(now=utc("2026-03-28T12:00:00Z"), **spec)
+    (event,), _ = when(state, Wake(), utc("2026-03-30T00:30:00Z"))
+    assert (event.scheduled_for, clock(event)) == (
+        utc("2026-03-30T00:30:00Z"), [("gap_skip", "2026-03-29T02:30:00")]
+    )  # fmt: skip
+    _, paused = when(state, PauseJob(by="ann", reason=""), utc("2026-03-28T13:00:00Z"))
+    (skipped, _), _ = when(paused, ResumeJob(by="ann"), utc("2026-03-31T12:00:00Z"))
+    assert (skipped.count, clock(skipped)) == (2, [("gap_skip", "2026-03-29T02:30:00")])
+
+
+def test_an_h_is_drawn_by_the_job_when_it_is_made_and_an_edit_that_says_the_same_is_none():
+    state = a_job(every=None, cron="H H * * *")
+    drawn = state.spec.schedule.cron_expression
+    assert "H" not in drawn
+    asked = a_spec(every=None, cron="H H * * *")
+    assert when(state, UpdateJob(spec=asked), at(1))[0] == []
+    (edited,), _ = when(state, UpdateJob(spec=replace(asked, priority=9)), at(1))
+    assert edited.spec.schedule.cron_expression == drawn
