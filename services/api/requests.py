@@ -179,7 +179,7 @@ class JobBody(Body):
 
     LATER = frozenset(
         {
-            "start_at", "end_at", "max_runs", "jitter_seconds", "exclude", "exclude_calendars",
+            "max_runs", "jitter_seconds", "exclude", "exclude_calendars",
             "concurrency_key", "concurrency_limit", "on_success", "on_failure", "notify_on_failure",
             "pause_after_failures",
         }
@@ -202,6 +202,8 @@ class JobBody(Body):
     )
     interval_seconds: int | None = Field(default=None, ge=1, le=schedule.INTERVAL_MAX_S)
     run_at: Moment = Field(default=None, description="once, at this time")
+    start_at: Moment = Field(default=None, description="no occurrence before it; an interval's first")
+    end_at: Moment = Field(default=None, description="no occurrence after it")
     timezone: str = Field(default="UTC", min_length=1, max_length=100, description="IANA name")
     dst_policy: Dst = Field(default=Dst(), description="of cron expressions, where clocks change")
     timeout_seconds: int = Field(default=3_600, ge=1, le=86_400)

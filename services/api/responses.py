@@ -76,6 +76,8 @@ class JobSpecView(Answer):
     cron_expression: str | list[str] | None
     interval_seconds: int | None
     run_at: Time | None
+    start_at: Time | None
+    end_at: Time | None
     timezone: str
     dst_policy: DstView
     timeout_seconds: int

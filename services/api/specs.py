@@ -35,6 +35,8 @@ def spec_of(body: JobBody, *, known: Known, catalog: Catalog) -> JobSpec:
         cron_expression=tuple(each) if isinstance(each := body.cron_expression, list) else each,
         interval_seconds=body.interval_seconds,
         run_at=body.run_at,
+        start_at=body.start_at,
+        end_at=body.end_at,
         timezone=body.timezone,
         dst_policy=_policy(body.dst_policy),
     )
@@ -95,6 +97,8 @@ def _spec(body: JobBody, plan: Schedule, data: dict[str, Any]) -> JobSpec:
             cron_expression=plan.cron_expression,
             interval_seconds=plan.interval_seconds,
             run_at=_utc_ms(plan.run_at),
+            start_at=_utc_ms(plan.start_at),
+            end_at=_utc_ms(plan.end_at),
             timezone=plan.timezone,
             dst_policy=plan.dst_policy,
         ),

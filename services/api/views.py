@@ -218,6 +218,8 @@ def _specified(spec: JobSpec) -> dict[str, Any]:
         "cron_expression": list(each) if isinstance(each := plan.cron_expression, tuple) else each,
         "interval_seconds": plan.interval_seconds,
         "run_at": plan.run_at,
+        "start_at": plan.start_at,
+        "end_at": plan.end_at,
         "timezone": plan.timezone,
         "dst_policy": _dst(plan.dst_policy or DstPolicy()),
         "timeout_seconds": spec.timeout_seconds,

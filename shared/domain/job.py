@@ -159,7 +159,7 @@ def _create(job: Job | None, command: CreateJob, now: datetime) -> tuple[Change,
         tenant=command.tenant,
         created_at=now,
         anchor_at=now,
-        next_for=_first_for(spec, now),
+        next_for=_first_for(spec, now, now),
     )
     return (Change(subject=f"job:{command.job_id}", event=created),)
 
@@ -204,16 +204,19 @@ def _updated(job: Job, spec: JobSpec, now: datetime) -> JobUpdated:
     schedule, before = spec.schedule, job.spec.schedule
     # A one-off that keeps its time is the occurrence it was, decided or not, in whatever zone it is shown.
     same = schedule == before or (schedule.run_at is not None and schedule.run_at == before.run_at)
+    anchor_at = job.anchor_at if same or schedule.is_in_phase_with(before) else now
     return JobUpdated(
         spec=spec,
         revision=job.revision + 1,
         updated_at=now,
-        anchor_at=job.anchor_at if same else now,
-        next_for=job.next_for if same else _first_for(spec, now, decided_to=job.decided_to),
+        anchor_at=anchor_at,
+        next_for=job.next_for if same else _first_for(spec, now, anchor_at, decided_to=job.decided_to),
     )
 
 
-def _first_for(spec: JobSpec, now: datetime, *, decided_to: datetime | None = None) -> datetime | None:
+def _first_for(
+    spec: JobSpec, now: datetime, anchor_at: datetime, *, decided_to: datetime | None = None
+) -> datetime | None:
     """The first occurrence of a schedule that begins now; a `run_at` just gone by counts, unless it was decided."""
     schedule = spec.schedule
     if schedule.kind == "none":
@@ -222,7 +225,7 @@ def _first_for(spec: JobSpec, now: datetime, *, decided_to: datetime | None = No
     if schedule.run_at is not None:
         after = now - timedelta(seconds=spec.misfire_grace_seconds)
         after = after if decided_to is None else max(after, decided_to)
-    first = next_after(schedule, after, anchor_at=now)
+    first = next_after(schedule, after, anchor_at=anchor_at)
     if first is None:
         raise NeverFires
     return first

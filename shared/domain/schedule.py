@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 INTERVAL_MAX_S = 31_536_000  # 365 days
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_TICK = timedelta(milliseconds=1)  # instants are told apart by no less
 _END = datetime(9000, 1, 1, tzinfo=UTC)  # leaves every search room below year 9999
 # An expression must fire in eight years from each of these. They share no weekday of a 29 February, so what
 # fires in both (unlike a fifth Monday of February: every 28 years) fires in any eight years.
@@ -47,6 +48,8 @@ class Schedule(Value, frozen=True, kw_only=True):
     Attributes:
         cron_expression: one, or several whose union it is.
         dst_policy: of cron expressions, where clocks change; None: `auto`.
+        start_at: there is no occurrence before it; the first of an interval.
+        end_at: there is none after it.
     """
 
     cron_expression: str | tuple[str, ...] | None = None
@@ -54,6 +57,8 @@ class Schedule(Value, frozen=True, kw_only=True):
     run_at: datetime | None = None
     timezone: str = "UTC"
     dst_policy: DstPolicy | None = None
+    start_at: datetime | None = None
+    end_at: datetime | None = None
 
     @property
     def kind(self) -> Literal["cron", "interval", "once", "none"]:
@@ -69,6 +74,10 @@ class Schedule(Value, frozen=True, kw_only=True):
         """Its cron expressions."""
         several = self.cron_expression
         return several if isinstance(several, tuple) else () if several is None else (several,)
+
+    def is_in_phase_with(self, before: Schedule) -> bool:
+        """Whether both are the same interval, which may begin or end at another time."""
+        return self.interval_seconds is not None and self.interval_seconds == before.interval_seconds
 
     def expanded(self, job_id: str) -> Self:
         """As it is kept for a job: each `H` is replaced by the number that the job draws.
@@ -103,24 +112,32 @@ def check(schedule: Schedule) -> None:
     if schedule.interval_seconds is not None and not 1 <= schedule.interval_seconds <= INTERVAL_MAX_S:
         raise BadSchedule(f"an interval lasts 1 to {INTERVAL_MAX_S:,} seconds", field="interval_seconds")
     if schedule.run_at is not None:
-        _check_run_at(schedule.run_at)
+        _check_moment(schedule.run_at, "run_at")
+    _check_window(schedule)
 
 
 def next_after(schedule: Schedule, after: datetime, *, anchor_at: datetime) -> datetime | None:
     """The first occurrence strictly after `after`, aware UTC in whole milliseconds; None if none is left.
 
-    Depends on nothing but its arguments and the zone tables. An interval counts from `anchor_at` (creation,
-    or the last edit of the schedule): `anchor_at + k · interval`, k ≥ 1, so it never drifts.
+    Depends on nothing but its arguments and the zone tables. An interval never drifts: it is `start_at + k · interval`,
+    k ≥ 0, or without that `anchor_at + k · interval`, k ≥ 1, from creation or the edit that gave it its phase.
 
     Raises:
         BadCron, UnknownZone: the expression or zone isn't known (any more).
     """
     if after >= _END:
         return None
+    if schedule.start_at is not None:
+        after = max(after, schedule.start_at - _TICK)
+    found = _unbounded(schedule, after, anchor_at)
+    return None if found is None or (schedule.end_at is not None and found > schedule.end_at) else found
+
+
+def _unbounded(schedule: Schedule, after: datetime, anchor_at: datetime) -> datetime | None:
     if schedule.cron_expression is not None:
         return _next_of(schedule, after)
     if schedule.interval_seconds is not None:
-        return _next_tick(schedule.interval_seconds * 1000, ids.to_ms(after), ids.to_ms(anchor_at))
+        return _next_tick(schedule, after, anchor_at)
     if schedule.run_at is not None and (once := _utc_ms(schedule.run_at)) > after:
         return once
     return None
@@ -172,11 +189,21 @@ def _fires(expression: str, timezone: str, policy: DstPolicy | None) -> bool:
     return all(walk.search(probe).at is not None for probe in _PROBES)
 
 
-def _check_run_at(run_at: datetime) -> None:
-    if run_at.utcoffset() is None:
-        raise BadSchedule("run_at needs an offset, such as 2026-03-29T02:30:00+01:00", field="run_at")
-    if not _EPOCH < run_at < _END:
-        raise BadSchedule("run_at lies outside the years 1970 to 8999", field="run_at")
+def _check_moment(at: datetime, field: str) -> None:
+    if at.utcoffset() is None:
+        raise BadSchedule(f"{field} needs an offset, such as 2026-03-29T02:30:00+01:00", field=field)
+    if not _EPOCH < at < _END:
+        raise BadSchedule(f"{field} lies outside the years 1970 to 8999", field=field)
+
+
+def _check_window(schedule: Schedule) -> None:
+    given = [name for name in ("start_at", "end_at") if _has(schedule, name)]
+    for name in given:
+        if schedule.kind not in {"cron", "interval"}:
+            raise BadSchedule(f"{name} goes with cron_expression or interval_seconds", field=name)
+        _check_moment(getattr(schedule, name), name)
+    if schedule.start_at and schedule.end_at and schedule.end_at < schedule.start_at:
+        raise BadSchedule("end_at lies before start_at", field="end_at")
 
 
 def _next_of(schedule: Schedule, after: datetime) -> datetime | None:
@@ -189,8 +216,13 @@ def _walks(schedule: Schedule) -> list[Walk]:
     return [walk_of(each, schedule.timezone, schedule.dst_policy) for each in schedule.expressions]
 
 
-def _next_tick(interval_ms: int, after_ms: int, anchor_ms: int) -> datetime:
-    return ids.from_ms(anchor_ms + interval_ms * max(1, (after_ms - anchor_ms) // interval_ms + 1))
+def _next_tick(schedule: Schedule, after: datetime, anchor_at: datetime) -> datetime:
+    assert schedule.interval_seconds is not None  # noqa: S101 - the caller has looked
+    interval_ms = schedule.interval_seconds * 1000
+    first_ms = (
+        ids.to_ms(anchor_at) + interval_ms if schedule.start_at is None else ids.to_ms(schedule.start_at)
+    )
+    return ids.from_ms(first_ms + interval_ms * max(0, (ids.to_ms(after) - first_ms) // interval_ms + 1))
 
 
 def _utc_ms(at: datetime) -> datetime:

@@ -54,6 +54,16 @@ async def test_a_list_fires_at_the_next_of_any_of_its_expressions(stage):
     assert early["next_run_time"] < late["next_run_time"]
 
 
+async def test_a_window_is_kept_and_a_job_without_an_occurrence_in_it_is_refused(stage):
+    window = {"start_at": "2090-01-01T02:00:00+02:00", "end_at": "2090-01-01T00:00:05Z"}
+    job = await stage.create(interval_seconds=5, **window)
+    assert (job["start_at"], job["end_at"]) == ("2090-01-01T00:00:00.000Z", "2090-01-01T00:00:05.000Z")
+    assert job["next_run_time"] == job["start_at"]
+    never = {"start_at": None, "end_at": "2020-01-01T00:00:00Z"}
+    refused = await stage.ask("PATCH", f"jobs/{job['id']}", json=never, status=422)
+    assert "no occurrence in the future" in refused.json["detail"]
+
+
 async def test_a_dst_policy_is_kept_as_it_was_sent_and_null_is_the_default(stage):
     policy = {"gap": "skip", "overlap": "last"}
     job = await stage.create(**cron("30 2 * * *"), timezone="Europe/Berlin", dst_policy=policy)

@@ -111,7 +111,12 @@ BODIES = {
     "misfire of later": (_job(misfire_policy="all"), 422, "not-available-yet", "#/misfire_policy"),
     "unknown misfire": (_job(misfire_policy="never"), 422, "invalid", "#/misfire_policy"),
     "overlap of later": (_job(overlap_policy="queue_one"), 422, "not-available-yet", "#/overlap_policy"),
-    "window of later": (_job(start_at="2030-01-01T00:00:00Z"), 422, "not-available-yet", "#/start_at"),
+    "window of later": (_job(max_runs=3), 422, "not-available-yet", "#/max_runs"),
+    "a window of none": (_job(start_at="2030-01-01T00:00:00Z"), 422, "invalid", "#/start_at"),
+    "a window that ends before it begins": (
+        _job(interval_seconds=5, start_at="2090-01-02T00:00:00Z", end_at="2090-01-01T00:00:00Z"), 422, "invalid",
+        "#/end_at",
+    ),
     "limit of later": (_job(concurrency_key="k"), 422, "not-available-yet", "#/concurrency_key"),
     "chain of later": (_job(on_success=[]), 422, "not-available-yet", "#/on_success"),
     "an empty key": (_job() | {"headers": {"Idempotency-Key": ""}}, 422, "invalid", "Idempotency-Key"),

@@ -416,6 +416,31 @@ def test_a_wish_made_up_from_another_revision_settles_nothing():
         job.decide(a_job(every=1), PauseJob(by="ann", if_revision=(2,)), at(5_000))
 
 
+def test_a_job_is_completed_by_the_last_occurrence_of_its_window_and_comes_back_with_a_later_end_in_phase():
+    window = {"start_at": at(10), "end_at": at(25)}
+    state = a_job(every=10, overlap_policy="allow", **window)
+    assert state.next_for == at(10)
+    told = []
+    for second in (10, 20):
+        events, state = when(state, Wake(), at(second))
+        told += kinds(events)
+    assert told == ["RunRequested", "RunRequested", "JobCompleted"]
+    longer = a_spec(every=10, overlap_policy="allow", start_at=at(10), end_at=at(60))
+    _, state = when(state, UpdateJob(spec=longer), at(33))
+    assert (state.status, state.next_for) == (job.Status.PENDING, at(40))
+
+
+def test_a_window_that_is_over_is_refused():
+    with pytest.raises(NeverFires):
+        a_job(every=10, end_at=at(-1))
+
+
+def test_an_interval_keeps_its_phase_when_only_its_end_is_edited():
+    state = a_job(every=10)
+    _, state = when(state, UpdateJob(spec=a_spec(every=10, end_at=at(100))), at(14))
+    assert (state.next_for, state.anchor_at) == (at(20), NOON)
+
+
 BERLIN = {"every": None, "cron": "30 2 * * *", "timezone": "Europe/Berlin"}
 
 

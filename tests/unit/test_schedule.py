@@ -466,6 +466,54 @@ def test_a_hostile_expression_is_answered_in_a_moment(expression):
     assert time.perf_counter() - started < 0.2
 
 
+# Windows.
+
+
+def test_a_window_has_its_ends_in_it():
+    hourly = {"start_at": utc("2026-05-05T10:00"), "end_at": utc("2026-05-05T12:00")}
+    inside = [utc(f"2026-05-05T{hour}:00") for hour in (10, 11, 12)]
+    assert fires(Schedule(cron_expression="0 * * * *", **hourly), ANCHOR, utc("2027-01-01")) == inside
+    assert fires(Schedule(interval_seconds=3600, **hourly), ANCHOR, utc("2027-01-01")) == inside
+    between_hours = {"start_at": utc("2026-05-05T09:01"), "end_at": utc("2026-05-05T12:59")}
+    assert fires(Schedule(cron_expression="0 * * * *", **between_hours), ANCHOR, utc("2027-01-01")) == inside
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 10**6), INSTANTS, INSTANTS, INSTANTS)
+def test_an_interval_with_a_start_begins_there_and_keeps_its_phase_whatever_its_anchor(
+    seconds, start, anchor, after
+):
+    start = start.replace(microsecond=start.microsecond // 1000 * 1000)
+    schedule = Schedule(interval_seconds=seconds, start_at=start)
+    found = next_after(schedule, after, anchor_at=anchor)
+    step = timedelta(seconds=seconds)
+    assert found > after
+    assert found >= start
+    assert not (found - start) % step
+    assert found - step <= after or found == start
+
+
+@pytest.mark.parametrize(
+    ("schedule", "field", "says"),
+    [
+        (Schedule(run_at=ANCHOR, start_at=ANCHOR), "start_at", "goes with"),
+        (Schedule(end_at=ANCHOR), "end_at", "goes with"),
+        (Schedule(interval_seconds=5, start_at=datetime(2026, 1, 1)), "start_at", "needs an offset"),  # noqa: DTZ001
+        (Schedule(interval_seconds=5, end_at=datetime(9500, 1, 1, tzinfo=UTC)), "end_at", "1970 to 8999"),
+        (
+            Schedule(interval_seconds=5, start_at=ANCHOR, end_at=ANCHOR - timedelta(seconds=1)),
+            "end_at",
+            "before",
+        ),
+    ],
+)
+def test_a_window_that_makes_no_sense_is_refused(schedule, field, says):
+    with pytest.raises(BadSchedule, match=says) as refusal:
+        check(schedule)
+    assert refusal.value.field == field
+    check(Schedule(interval_seconds=5, start_at=ANCHOR, end_at=ANCHOR))
+
+
 # The policy where clocks change, and what is told of it.
 
 MARCH, OCTOBER = utc("2026-03-28T12:00"), utc("2026-10-24T12:00")
