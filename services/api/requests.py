@@ -23,7 +23,7 @@ from services.api.json_body import pointer
 from services.api.problems import Fault, invalid
 from shared.domain import cron, ids, schedule, walk
 from shared.domain.roles import SUBJECT, Role
-from shared.domain.spec import LOST_MAX
+from shared.domain.spec import CATCH_UP_MAX, LOST_MAX, MisfirePolicy
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -143,7 +143,6 @@ Moment = Annotated[
     WithJsonSchema({"anyOf": [{"type": "string", "format": "date-time"}, {"type": "null"}]}),
 ]
 Overlap = Annotated[Literal["skip", "allow"], _not_yet("queue_one", "queue_all", "replace")]
-Misfire = Annotated[Literal["latest"], _not_yet("skip", "all")]
 
 
 class Body(BaseModel):
@@ -213,7 +212,13 @@ class JobBody(Body):
     give_up_on: list[ErrorName] = Field(default_factory=list, max_length=50)
     priority: Priority = Field(default=5, description="10 first")
     queue: Queue = "default"
-    misfire_policy: Misfire = "latest"
+    misfire_policy: MisfirePolicy = Field(
+        default="latest",
+        description=(
+            "of occurrences later than the grace: the newest runs; none; or all, the oldest first, "
+            f"at most {CATCH_UP_MAX:,}"
+        ),
+    )
     misfire_grace_seconds: int = Field(default=60, ge=0, le=86_400)
     overlap_policy: Overlap = "skip"
     start_deadline_seconds: int | None = Field(

@@ -51,7 +51,7 @@ from shared.domain.events import (
 )
 from shared.domain.refusals import IllegalTransition, NeverFires, NoSuchJob, Overlaps, StaleRevision
 from shared.domain.schedule import clock_notes, next_after
-from shared.domain.spec import JobSpec, run_spec
+from shared.domain.spec import CATCH_UP_MAX, JobSpec, run_spec
 from shared.domain.value import Value
 
 if TYPE_CHECKING:
@@ -90,6 +90,7 @@ class Job(Value, frozen=True, kw_only=True):
         next_for: the first undecided occurrence; kept while paused.
         decided_to: the newest occurrence that was decided, under whatever schedule the job had then.
         active: unfinished runs, oldest first, of a job that follows its runs.
+        late_runs: how many of its occurrences were run later than the grace, since one was in time.
     """
 
     id: str
@@ -105,11 +106,17 @@ class Job(Value, frozen=True, kw_only=True):
     paused: Pause | None = None
     active: tuple[str, ...] = ()
     decided_to: datetime | None = None
+    late_runs: int = 0
 
     @property
     def follows(self) -> bool:
         """Whether the ends of its runs advance the job too: some policy of it needs to know."""
         return self.spec.overlap_policy != "allow"
+
+    @property
+    def grace(self) -> timedelta:
+        """What is later than this is a misfire."""
+        return timedelta(seconds=self.spec.misfire_grace_seconds)
 
     @property
     def due_at(self) -> datetime | None:
@@ -325,11 +332,17 @@ class _Settling:
         return due, following
 
     def _misfired_then_fresh(self, due: list[datetime], following: datetime | None) -> None:
-        """Misfire `latest`: of what is later than the grace, only the newest due occurrence may run."""
-        limit = self.now - timedelta(seconds=self.job.spec.misfire_grace_seconds)
+        """What is later than the grace is up to the misfire policy; of `latest`, the newest that is due may run."""
+        limit = self.now - self.job.grace
         late = sum(1 for at in due if at < limit)
-        newer_is_due = late < len(due) or (following is not None and following <= self.now)
-        dropped = late if newer_is_due else late - 1
+        dropped = late
+        match self.job.spec.misfire_policy:
+            case "latest":
+                newer_is_due = late < len(due) or (following is not None and following <= self.now)
+                dropped = late if newer_is_due else late - 1
+            case "all" if (room := min(late, CATCH_UP_MAX - self.job.late_runs)) > 0:
+                self._fire(due[:room], (due + [following])[room])  # noqa: RUF005
+                return  # the rest stays due: the next wake has it
         if dropped > 0:
             self._skip(due[:dropped], (due + [following])[dropped], "misfire")  # noqa: RUF005
             due = due[dropped:]
@@ -468,8 +481,13 @@ def _on_requested(job: Job, event: RunRequested, change: Change) -> Job:
         job,
         next_for=event.next_for if scheduled else job.next_for,
         decided_to=event.scheduled_for if scheduled else job.decided_to,
+        late_runs=_late_runs(job, event) if scheduled else job.late_runs,
         active=(*job.active, run_id) if event.follows else job.active,
     )
+
+
+def _late_runs(job: Job, event: RunRequested) -> int:
+    return job.late_runs + 1 if event.requested_at - event.scheduled_for > job.grace else 0
 
 
 _STEPS: dict[type[Event], Callable[..., Job]] = {

@@ -11,9 +11,10 @@ from shared.domain.retry import RetryPolicy
 from shared.domain.schedule import Schedule
 from shared.domain.value import Value
 
-MisfirePolicy = Literal["latest"]  # `skip` and `all` come with issue 7 of 8; the API refuses them until then
-OverlapPolicy = Literal["skip", "allow"]  # `queue_one`, `queue_all` and `replace` likewise
+MisfirePolicy = Literal["latest", "skip", "all"]
+OverlapPolicy = Literal["skip", "allow"]  # `queue_one`, `queue_all` and `replace` come with issue 7 of 8
 LOST_MAX = 3
+CATCH_UP_MAX = 1_000  # late occurrences in a row that misfire `all` runs
 
 
 class JobSpec(Value, frozen=True, kw_only=True):

@@ -108,7 +108,6 @@ BODIES = {
     "unknown back-off": (_job(retry_backoff={"base": 2}), 422, "invalid", "#/retry_backoff/base"),
     "priority": (_job(priority=11), 422, "invalid", "#/priority"),
     "queue": (_job(queue="a b"), 422, "invalid", "#/queue"),
-    "misfire of later": (_job(misfire_policy="all"), 422, "not-available-yet", "#/misfire_policy"),
     "unknown misfire": (_job(misfire_policy="never"), 422, "invalid", "#/misfire_policy"),
     "overlap of later": (_job(overlap_policy="queue_one"), 422, "not-available-yet", "#/overlap_policy"),
     "window of later": (_job(max_runs=3), 422, "not-available-yet", "#/max_runs"),

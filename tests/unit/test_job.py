@@ -134,6 +134,55 @@ def test_what_is_late_gives_way_to_what_is_within_the_grace():
     assert events[0].count == 2
 
 
+def settled(state, now):
+    """The events of wakes until nothing is due, and the job after them."""
+    told = []
+    while state.due_at is not None and state.due_at <= now:
+        events, state = when(state, Wake(), now)
+        told += events
+    return told, state
+
+
+def test_misfire_skip_runs_nothing_that_is_late():
+    told, state = settled(
+        a_job(every=10, misfire_policy="skip", misfire_grace_seconds=15, overlap_policy="allow"), at(60)
+    )
+    assert kinds(told) == ["OccurrencesSkipped", "RunRequested", "RunRequested"]
+    assert (told[0].from_, told[0].to, told[0].count, told[0].reason) == (at(10), at(40), 4, "misfire")
+    assert ([each.scheduled_for for each in told[1:]], state.next_for) == ([at(50), at(60)], at(70))
+
+
+def test_misfire_skip_can_leave_nothing_to_run():
+    told, state = settled(a_job(every=100, misfire_policy="skip", misfire_grace_seconds=15), at(150))
+    assert (kinds(told), told[0].count, state.next_for) == (["OccurrencesSkipped"], 1, at(200))
+
+
+def test_misfire_all_runs_what_is_late_the_oldest_first_by_fifty_a_wake():
+    told, state = settled(
+        a_job(every=1, misfire_policy="all", misfire_grace_seconds=5, overlap_policy="allow"), at(130)
+    )
+    assert [each.scheduled_for for each in told] == [at(second) for second in range(1, 131)]
+    assert (set(kinds(told)), state.next_for, state.late_runs) == ({"RunRequested"}, at(131), 0)
+
+
+def test_misfire_all_runs_at_most_a_thousand_in_a_row_and_records_the_others():
+    job_ = a_job(every=1, misfire_policy="all", misfire_grace_seconds=5, overlap_policy="allow")
+    told, state = settled(job_, at(3_000))
+    runs = [each.scheduled_for for each in told if isinstance(each, RunRequested)]
+    skips = [each for each in told if isinstance(each, OccurrencesSkipped)]
+    assert runs == [at(second) for second in (*range(1, 1_001), *range(2_995, 3_001))]
+    assert (skips[0].from_, skips[-1].to, sum(each.count for each in skips)) == (at(1_001), at(2_994), 1_994)
+    assert {each.reason for each in skips} == {"misfire"}
+    again, _ = settled(state, at(4_500))  # one was in time since: it may catch up again
+    assert sum(isinstance(each, RunRequested) for each in again) == 1_006
+
+
+def test_misfire_all_beside_an_active_run_is_up_to_the_overlap_policy():
+    told, _ = settled(a_job(every=10, misfire_policy="all", misfire_grace_seconds=5), at(60))
+    assert kinds(told) == ["RunRequested", "OccurrencesSkipped", "OccurrencesSkipped"]
+    assert [each.reason for each in told[1:]] == ["overlap", "overlap"]
+
+
 def test_everything_within_the_grace_runs_if_overlap_is_allowed():
     events, _ = when(a_job(every=10, overlap_policy="allow"), Wake(), at(35))
     assert [event.scheduled_for for event in events] == [at(10), at(20), at(30)]
@@ -145,9 +194,17 @@ def test_a_wake_fires_at_most_fifty_and_stays_due():
     assert state.due_at == at(51)
 
 
-@given(st.integers(1, 50), st.integers(0, 4000), st.integers(0, 100), st.sampled_from(["skip", "allow"]))
-def test_every_occurrence_is_decided_exactly_once_however_late_the_wake(every, late_s, grace, overlap):
-    state = a_job(every=every, misfire_grace_seconds=grace, overlap_policy=overlap)
+@given(
+    st.integers(1, 50),
+    st.integers(0, 4000),
+    st.integers(0, 100),
+    st.sampled_from(["skip", "allow"]),
+    st.sampled_from(["latest", "skip", "all"]),
+)
+def test_every_occurrence_is_decided_exactly_once_however_late_the_wake(
+    every, late_s, grace, overlap, misfire
+):
+    state = a_job(every=every, misfire_grace_seconds=grace, overlap_policy=overlap, misfire_policy=misfire)
     now = at(every + late_s)
     decided = 0
     while state.due_at is not None and state.due_at <= now:
@@ -268,6 +325,18 @@ def test_a_backlog_too_long_for_one_unit_is_settled_in_several_before_the_comman
         if decision.settled:
             break
     assert (rounds, counted, state.status, state.next_for) == (3, 2500, "pending", at(2501))
+
+
+def test_an_edit_of_a_job_that_catches_up_comes_after_all_it_has_to_run():
+    state = a_job(every=1, misfire_policy="all", overlap_policy="allow")
+    asked, runs = UpdateJob(spec=a_spec(every=7)), 0
+    for _ in range(30):
+        decision = job.decide(state, asked, at(1_200))
+        runs += sum(isinstance(each.event, RunRequested) for each in decision.changes)
+        state = fold(state, decision)
+        if decision.settled:
+            break
+    assert (runs, state.spec.schedule.interval_seconds, state.next_for) == (1_061, 7, at(1_207))
 
 
 def test_a_suspended_job_needs_no_settling():
