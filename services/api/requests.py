@@ -178,7 +178,7 @@ class JobBody(Body):
 
     LATER = frozenset(
         {
-            "max_runs", "jitter_seconds", "exclude", "exclude_calendars",
+            "jitter_seconds", "exclude", "exclude_calendars",
             "concurrency_key", "concurrency_limit", "on_success", "on_failure", "notify_on_failure",
             "pause_after_failures",
         }
@@ -203,6 +203,9 @@ class JobBody(Body):
     run_at: Moment = Field(default=None, description="once, at this time")
     start_at: Moment = Field(default=None, description="no occurrence before it; an interval's first")
     end_at: Moment = Field(default=None, description="no occurrence after it")
+    max_runs: int | None = Field(
+        default=None, ge=1, le=1_000_000_000, description="no occurrence once so many have run, ever"
+    )
     timezone: str = Field(default="UTC", min_length=1, max_length=100, description="IANA name")
     dst_policy: Dst = Field(default=Dst(), description="of cron expressions, where clocks change")
     timeout_seconds: int = Field(default=3_600, ge=1, le=86_400)

@@ -78,6 +78,7 @@ class JobSpecView(Answer):
     run_at: Time | None
     start_at: Time | None
     end_at: Time | None
+    max_runs: int | None
     timezone: str
     dst_policy: DstView
     timeout_seconds: int

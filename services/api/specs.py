@@ -37,6 +37,7 @@ def spec_of(body: JobBody, *, known: Known, catalog: Catalog) -> JobSpec:
         run_at=body.run_at,
         start_at=body.start_at,
         end_at=body.end_at,
+        max_runs=body.max_runs,
         timezone=body.timezone,
         dst_policy=_policy(body.dst_policy),
     )
@@ -99,6 +100,7 @@ def _spec(body: JobBody, plan: Schedule, data: dict[str, Any]) -> JobSpec:
             run_at=_utc_ms(plan.run_at),
             start_at=_utc_ms(plan.start_at),
             end_at=_utc_ms(plan.end_at),
+            max_runs=plan.max_runs,
             timezone=plan.timezone,
             dst_policy=plan.dst_policy,
         ),

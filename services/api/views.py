@@ -220,6 +220,7 @@ def _specified(spec: JobSpec) -> dict[str, Any]:
         "run_at": plan.run_at,
         "start_at": plan.start_at,
         "end_at": plan.end_at,
+        "max_runs": plan.max_runs,
         "timezone": plan.timezone,
         "dst_policy": _dst(plan.dst_policy or DstPolicy()),
         "timeout_seconds": spec.timeout_seconds,

@@ -90,6 +90,7 @@ class Job(Value, frozen=True, kw_only=True):
         next_for: the first undecided occurrence; kept while paused.
         decided_to: the newest occurrence that was decided, under whatever schedule the job had then.
         active: unfinished runs, oldest first, of a job that follows its runs.
+        runs: how many of its occurrences were run.
         late_runs: how many of its occurrences were run later than the grace, since one was in time.
     """
 
@@ -106,6 +107,7 @@ class Job(Value, frozen=True, kw_only=True):
     paused: Pause | None = None
     active: tuple[str, ...] = ()
     decided_to: datetime | None = None
+    runs: int = 0
     late_runs: int = 0
 
     @property
@@ -217,12 +219,14 @@ def _updated(job: Job, spec: JobSpec, now: datetime) -> JobUpdated:
         revision=job.revision + 1,
         updated_at=now,
         anchor_at=anchor_at,
-        next_for=job.next_for if same else _first_for(spec, now, anchor_at, decided_to=job.decided_to),
+        next_for=job.next_for
+        if same
+        else _first_for(spec, now, anchor_at, decided_to=job.decided_to, runs=job.runs),
     )
 
 
 def _first_for(
-    spec: JobSpec, now: datetime, anchor_at: datetime, *, decided_to: datetime | None = None
+    spec: JobSpec, now: datetime, anchor_at: datetime, *, decided_to: datetime | None = None, runs: int = 0
 ) -> datetime | None:
     """The first occurrence of a schedule that begins now; a `run_at` just gone by counts, unless it was decided."""
     schedule = spec.schedule
@@ -233,7 +237,7 @@ def _first_for(
         after = now - timedelta(seconds=spec.misfire_grace_seconds)
         after = after if decided_to is None else max(after, decided_to)
     first = next_after(schedule, after, anchor_at=anchor_at)
-    if first is None:
+    if first is None or schedule.is_used_up(runs):
         raise NeverFires
     return first
 
@@ -354,7 +358,10 @@ class _Settling:
         for index, at in enumerate(due[:FIRES_A_WAKE]):
             if self.job.spec.overlap_policy == "skip" and self.job.active:
                 break
-            self.add(self._requested(at, afters[index]))
+            is_last = self.job.spec.schedule.is_used_up(self.job.runs + 1)
+            self.add(self._requested(at, None if is_last else afters[index]))
+            if is_last:  # those after it are no occurrences
+                return
             blocked_from = index + 1
         if self.job.spec.overlap_policy == "skip" and due[blocked_from:]:
             self._skip(due[blocked_from:], following, "overlap", by=self.job.active[0])
@@ -481,6 +488,7 @@ def _on_requested(job: Job, event: RunRequested, change: Change) -> Job:
         job,
         next_for=event.next_for if scheduled else job.next_for,
         decided_to=event.scheduled_for if scheduled else job.decided_to,
+        runs=job.runs + scheduled,
         late_runs=_late_runs(job, event) if scheduled else job.late_runs,
         active=(*job.active, run_id) if event.follows else job.active,
     )

@@ -50,6 +50,7 @@ class Schedule(Value, frozen=True, kw_only=True):
         dst_policy: of cron expressions, where clocks change; None: `auto`.
         start_at: there is no occurrence before it; the first of an interval.
         end_at: there is none after it.
+        max_runs: there is none once so many have run, ever; those that were skipped don't count.
     """
 
     cron_expression: str | tuple[str, ...] | None = None
@@ -59,6 +60,7 @@ class Schedule(Value, frozen=True, kw_only=True):
     dst_policy: DstPolicy | None = None
     start_at: datetime | None = None
     end_at: datetime | None = None
+    max_runs: int | None = None
 
     @property
     def kind(self) -> Literal["cron", "interval", "once", "none"]:
@@ -74,6 +76,10 @@ class Schedule(Value, frozen=True, kw_only=True):
         """Its cron expressions."""
         several = self.cron_expression
         return several if isinstance(several, tuple) else () if several is None else (several,)
+
+    def is_used_up(self, runs: int) -> bool:
+        """Whether so many runs are all that there are to be."""
+        return self.max_runs is not None and runs >= self.max_runs
 
     def is_in_phase_with(self, before: Schedule) -> bool:
         """Whether both are the same interval, which may begin or end at another time."""
@@ -197,11 +203,11 @@ def _check_moment(at: datetime, field: str) -> None:
 
 
 def _check_window(schedule: Schedule) -> None:
-    given = [name for name in ("start_at", "end_at") if _has(schedule, name)]
-    for name in given:
+    for name in filter(lambda name: _has(schedule, name), ("start_at", "end_at", "max_runs")):
         if schedule.kind not in {"cron", "interval"}:
             raise BadSchedule(f"{name} goes with cron_expression or interval_seconds", field=name)
-        _check_moment(getattr(schedule, name), name)
+        if name != "max_runs":
+            _check_moment(getattr(schedule, name), name)
     if schedule.start_at and schedule.end_at and schedule.end_at < schedule.start_at:
         raise BadSchedule("end_at lies before start_at", field="end_at")
 

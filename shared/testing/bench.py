@@ -56,7 +56,7 @@ def a_spec(**changes: Any) -> JobSpec:
         cron_expression=cron,
         run_at=once,
         timezone=changes.pop("timezone", "UTC"),
-        **{name: changes.pop(name, None) for name in ("dst_policy", "start_at", "end_at")},
+        **{name: changes.pop(name, None) for name in ("dst_policy", "start_at", "end_at", "max_runs")},
     )
     spec = JobSpec(
         name="a job", job_type="custom", job_data={"operation": "echo", "parameters": {}}, schedule=schedule

@@ -110,7 +110,8 @@ BODIES = {
     "queue": (_job(queue="a b"), 422, "invalid", "#/queue"),
     "unknown misfire": (_job(misfire_policy="never"), 422, "invalid", "#/misfire_policy"),
     "overlap of later": (_job(overlap_policy="queue_one"), 422, "not-available-yet", "#/overlap_policy"),
-    "window of later": (_job(max_runs=3), 422, "not-available-yet", "#/max_runs"),
+    "window of later": (_job(jitter_seconds=3), 422, "not-available-yet", "#/jitter_seconds"),
+    "runs of none": (_job(max_runs=3), 422, "invalid", "#/max_runs"),
     "a window of none": (_job(start_at="2030-01-01T00:00:00Z"), 422, "invalid", "#/start_at"),
     "a window that ends before it begins": (
         _job(interval_seconds=5, start_at="2090-01-02T00:00:00Z", end_at="2090-01-01T00:00:00Z"), 422, "invalid",

@@ -499,6 +499,33 @@ def test_a_job_is_completed_by_the_last_occurrence_of_its_window_and_comes_back_
     assert (state.status, state.next_for) == (job.Status.PENDING, at(40))
 
 
+@pytest.mark.parametrize(
+    ("misfire", "seconds"), [("latest", [30, 40, 60]), ("skip", [30, 40, 60]), ("all", [10, 20, 30])]
+)
+def test_a_job_is_completed_by_the_last_of_its_runs_whatever_was_skipped_before(misfire, seconds):
+    state = a_job(
+        every=10, max_runs=3, overlap_policy="allow", misfire_policy=misfire, misfire_grace_seconds=15
+    )
+    told, state = settled(state, at(40))
+    more, state = settled(state, at(70))
+    events = [*told, *more]
+    assert [each.scheduled_for for each in events if isinstance(each, RunRequested)] == [
+        at(each) for each in seconds
+    ]
+    assert (kinds(events)[-1], state.status, state.next_for) == ("JobCompleted", "completed", None)
+
+
+def test_runs_by_hand_are_not_counted_and_more_runs_bring_a_job_back():
+    state = a_job(every=10, max_runs=1, overlap_policy="allow")
+    _, state = when(state, TriggerJob(run_id=a_job_id(3), correlation_id="c"), at(5))
+    _, state = when(state, Wake(), at(10))
+    assert (state.status, state.runs) == ("completed", 1)
+    with pytest.raises(NeverFires):
+        when(state, UpdateJob(spec=a_spec(every=11, max_runs=1, overlap_policy="allow")), at(12))
+    _, state = when(state, UpdateJob(spec=a_spec(every=10, max_runs=2, overlap_policy="allow")), at(12))
+    assert (state.status, state.next_for) == ("pending", at(20))
+
+
 def test_a_window_that_is_over_is_refused():
     with pytest.raises(NeverFires):
         a_job(every=10, end_at=at(-1))

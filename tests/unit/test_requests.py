@@ -81,9 +81,9 @@ def test_schedule_and_data_are_faulted_together():
 
 
 def test_what_comes_later_is_told_from_what_is_unknown_and_what_is_read_only():
-    faults = _faults(lambda: _spec(max_runs="x", revision=3, colour="red"))
+    faults = _faults(lambda: _spec(exclude="x", revision=3, colour="red"))
     assert faults == {
-        "#/max_runs": "is not available yet",
+        "#/exclude": "is not available yet",
         "#/revision": "is read only; leave it out",
         "#/colour": "is not a field here",
     }
