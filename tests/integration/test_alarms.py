@@ -1,4 +1,4 @@
-"""Alarms: each is told in promtool's cases when it fires and when it doesn't, and in the runbook what to do about it."""
+"""Alarms: promtool's cases tell when each fires and when it does not, the runbook what to do about it."""
 
 import re
 import subprocess
@@ -87,9 +87,7 @@ def test_prometheus_takes_its_configuration_and_finds_the_rules_by_it():
 
 
 def test_alarms_ask_for_metrics_that_there_are():
-    declared = {
-        sample for family in Metrics(version="1").registry.collect() for sample in _series_of(family)
-    }
+    declared = {sample for family in Metrics(version="1").registry.collect() for sample in _series_of(family)}
     asked = {name for rule in ALERTS.values() for name in re.findall(r"\bdaybook_\w+", rule["expr"])}
     assert len(asked) > 10
     assert asked <= declared
