@@ -2,6 +2,7 @@
 #
 #     . deploy/runbook.sh up .daybook      # what `daybook up` started over this data directory
 #     . deploy/runbook.sh compose          # deploy/compose.yaml, from the root of the repository
+#                                          # (COMPOSE=podman-compose where that serves, INDEX=2 for the second replica)
 #
 #   daybook …            the command, with the addresses of this deployment; DAYBOOK_TOKEN is a key where keys are asked for
 #   call METHOD PATH [JSON]   a request to the API
@@ -30,17 +31,18 @@ print(told)' "$@"; }
     again() { kill "$(_told services "$1" pid)"; }
     ;;
 compose)
-    _compose() { docker compose -f deploy/compose.yaml "$@"; }
-    daybook() { _compose exec -T -e DAYBOOK_URL=http://localhost:8080 -e DAYBOOK_TOKEN api daybook "$@"; }
+    _compose() { ${COMPOSE:-docker compose} -f deploy/compose.yaml "$@"; }
+    _in() { _compose exec -T --index "${INDEX:-1}" "$@"; }
+    daybook() { _in -e DAYBOOK_URL=http://localhost:8080 ${DAYBOOK_TOKEN:+-e "DAYBOOK_TOKEN=$DAYBOOK_TOKEN"} api daybook "$@"; }
     call() { _call "https://localhost:${HTTPS_PORT:-443}" "$@"; }
-    page() { _compose exec -T "$1" python -c 'import sys, urllib.error, urllib.request
+    page() { _in "$1" python -c 'import sys, urllib.error, urllib.request
 port = 8080 if sys.argv[1] == "api" else 9100
 try: print(urllib.request.urlopen(f"http://localhost:{port}/{sys.argv[2]}").read().decode())
 except urllib.error.HTTPError as answer: print(answer.read().decode())' "$1" "$2"; }
-    shown() { _compose exec -T prometheus promtool query instant http://localhost:9090 "{__name__=~\"$1.*\"}"; }
-    sql() { _compose exec -T postgres psql -U postgres daybook -c "$1"; }
-    redis() { _compose exec -T redis sh -c 'REDISCLI_AUTH="$(cat /secrets/redis/password)" redis-cli "$@"' redis "$@"; }
-    said() { _compose logs --tail 200 --no-log-prefix "$1"; }
+    shown() { _in prometheus promtool query instant http://localhost:9090 "{__name__=~\"$1.*\"}"; }
+    sql() { _in postgres psql -U postgres daybook -c "$1"; }
+    redis() { _in redis sh -c 'REDISCLI_AUTH="$(cat /secrets/redis/password)" redis-cli "$@"' redis "$@"; }
+    said() { _compose logs --tail 200 "$1"; }
     again() { _compose restart "$1"; }
     ;;
 *)

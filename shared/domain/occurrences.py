@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 def undecided(job: Job, by: datetime, *, most: int) -> int:
     """How many occurrences up to `by` the schedule should have decided and has not; counted up to `most`."""
-    if job.due_at is None:
+    if job.next_for is None or job.due_at is None or job.due_at > by:
         return 0
-    return _count(job, job.due_at, by, most=most)
+    return _count(job, job.next_for, by, most=most)
 
 
 def decided_again(job: Job, event: Event) -> int:
