@@ -42,7 +42,6 @@ class Horizons:
 
         A partition that isn't among them is another replica's, who counts for it.
         """
-        self._ahead = {partition: end for partition, end in self._ahead.items() if partition in ends}
         self._reached = {partition: at for partition, at in self._reached.items() if partition in ends}
         for partition, end in ends.items():
             checkpoint = checkpoints[partition]

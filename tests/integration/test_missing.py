@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from services.projector import gauges, missing
+from services.projector import gauges, missing, service
 from services.projector.rows import statement
 from shared.domain.commands import PauseJob, Wake
 from shared.eventlog import opening
@@ -134,27 +134,22 @@ async def test_nothing_is_read_but_the_head_of_an_index_where_nothing_is_missing
 
 async def test_a_replica_shows_what_is_missing_and_stops_when_it_has_no_partition(office, monkeypatch):
     monkeypatch.setattr(missing, "GRACE", NONE)
-    monkeypatch.setattr("services.projector.service.MEASURE_EVERY_S", 0.05)
+    monkeypatch.setattr(service, "MEASURE_EVERY_S", 0.05)
+    monkeypatch.setattr(service, "COUNT_EVERY", 10**6)  # only where partitions have changed hands
     metrics, stop = Metrics(), Stop()
+
+    def jobs():
+        return metrics.registry.get_sample_value("daybook_jobs", {"status": "pending", "job_type": "custom"})
+
+    await office.create(every=1)
+    await all_of(office.projector("before"))
     projector = office.projector(metrics=metrics)
     running = asyncio.create_task(projector.run(stop))
-    await office.create(every=1)
-    await wait_until(lambda: shown(metrics, "occurrences_missing") > 0, "it is missing")
-    await wait_until(
-        lambda: metrics.registry.get_sample_value(
-            "daybook_jobs", {"status": "pending", "job_type": "custom"}
-        ),
-        "the job is counted",
-    )
+    await wait_until(lambda: jobs() == 1, "the job is counted")
+    await wait_until(lambda: shown(metrics, "occurrences_missing") > 0, "its first occurrence is missing")
     monkeypatch.setattr(type(projector._share), "owned", frozenset())
     await wait_until(lambda: shown(metrics, "occurrences_missing") == 0, "another replica tells")
-    await wait_until(
-        lambda: (
-            metrics.registry.get_sample_value("daybook_jobs", {"status": "pending", "job_type": "custom"})
-            is None
-        ),
-        "of all that it counts",
-    )
+    await wait_until(lambda: jobs() is None, "of all that it counts")
     stop.set("the test is over")
     await running
 
