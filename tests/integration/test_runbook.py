@@ -5,6 +5,7 @@ import re
 import asyncpg
 import click
 import pytest
+import yaml
 
 from services.__main__ import main
 from services.api.operations import OPERATIONS
@@ -52,6 +53,13 @@ def test_each_command_is_one_that_there_is_whatever_runs_here():
     used = {words_of(line)[0] for line in lines(TEXT)} - OTHERS
     for name, text in KINDS:
         assert functions_of(text) == used, name
+
+
+def test_what_is_asked_in_containers_are_services_of_the_deployment():
+    services = set(yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"])
+    asked = set(re.findall(r"_in (?:-e .*? )?([a-z]+) ", dict(KINDS)["compose"]))
+    assert asked == {"api", "prometheus", "postgres", "redis"}
+    assert asked | SERVICES <= services
 
 
 @pytest.mark.parametrize("words", calls_of("daybook"), ids=" ".join)
