@@ -1,9 +1,9 @@
 """The metrics that operators were promised: names, types, labels, buckets; and where the story shows each to move.
 
 `test_metrics` tells the story. Its moments: `first`: nothing has happened. `busy`: all slots are taken, and work
-waits. `lagging`: Postgres is down. `overdue`: Redis lets nobody decide. `missing`: the timer stands still. `full`: Redis
-has hardly any memory left. `last`: the executor has slept through its leases, clients have edited one job at once, a
-ledger has refused a row, a log has forked, and all is calm again.
+waits. `lagging`: Postgres is down. `overdue`: Redis lets nobody decide. `missing`: the timer stands still. `full`:
+Redis has hardly any memory left. `last`: the executor has slept through its leases, clients have edited one job at
+once, a ledger has refused a row, a log has forked, and all is calm again.
 """
 
 from .scrapes import Row, Sight, above, equals, grown, recent
