@@ -42,6 +42,10 @@ class Pressure:
     ) -> None:
         self._log, self._archive, self._ledger = log, archive, ledger
         self._settings, self._metrics = settings, metrics
+        for room in _WORDS:
+            metrics.work_refused_total.labels(
+                room
+            )  # a rate sees what grows, not what begins: so it begins at 0
         self._may_ask = True
         self.room: str | None = None
 
