@@ -88,6 +88,17 @@ def test_each_panel_has_a_unit_that_grafana_knows():
     assert [each["title"] for each in PANELS if each["fieldConfig"]["defaults"]["unit"] not in UNITS] == []
 
 
+def test_what_one_line_has_of_its_own_names_a_line():
+    missed = [
+        (panel["title"], each["matcher"]["options"])
+        for panel in PANELS
+        for each in panel["fieldConfig"]["overrides"]
+        for legends in [[one["legendFormat"] for one in panel["targets"]]]
+        if each["matcher"]["options"] not in legends and not any("{{" in one for one in legends)
+    ]
+    assert missed == []
+
+
 def test_each_question_of_a_panel_has_a_letter_of_its_own():
     letters = {each["title"]: "".join(one["refId"] for one in each["targets"]) for each in PANELS}
     assert {title: each for title, each in letters.items() if not "ABCDEFGH".startswith(each)} == {}
