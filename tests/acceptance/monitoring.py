@@ -18,7 +18,7 @@ from tests.debian import program
 
 from .system import eventually
 
-INTERVAL = "1s"  # between scrapes, and between evaluations of the rules
+INTERVAL = "2s"  # between scrapes, and between evaluations of the rules; also how long a scrape may take
 READY_S = 30.0
 TRIES = 5  # somebody else may take a port between our look and the program's
 FIRES = {"alert": "AlwaysFires", "expr": "vector(1) > 0", "labels": {"severity": "page"}}
