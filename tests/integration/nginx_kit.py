@@ -36,6 +36,7 @@ def moved(directory, *, http, https, api, name_server, **bounds):
         "listen 8080": f"listen 127.0.0.1:{http}",
         "listen 8443": f"listen 127.0.0.1:{https}",
         "api:8080": api,
+        "worker_processes auto": "worker_processes 1",  # each has its own memory of names
     } | {f"{name}={bound}": f"{name}={other}" for name, (bound, other) in bounds.items()}
     for name in ("nginx", "tmp"):
         (directory / name).mkdir()
