@@ -101,6 +101,7 @@ def test_whatever_is_mounted_is_there_and_volumes_are_declared():
             if what.startswith("."):
                 assert (DEPLOY / what).exists(), f"{name} mounts {what}"
                 assert how == "ro", f"{name}: {where}"
+                assert not what.endswith(".sh") or os.access(DEPLOY / what, os.X_OK), what
             else:
                 assert what in COMPOSE["volumes"], f"{name} mounts {what}"
 
@@ -156,9 +157,18 @@ def test_our_settings_are_settings_that_production_takes(monkeypatch, tmp_path):
     told = settings.load()
     assert (told.env, told.auth, told.host, told.ops_port) == ("production", "on", "0.0.0.0", 9100)  # noqa: S104
     for name in OURS - ONCE:
-        assert SERVICES[name]["environment"] == SERVICES["api"]["environment"]
+        own = {"TMPDIR": "/scratch"} if name == "executor" else {}
+        assert SERVICES[name]["environment"] == SERVICES["api"]["environment"] | own
         assert seconds(SERVICES[name]["stop_grace_period"]) > told.drain_seconds + 5
     assert str(told.files_roots[0]) in mounts("executor")
+
+
+def test_executors_write_to_disks_that_the_image_gives_to_their_user():
+    (made,) = re.findall(
+        r"install -d -o daybook -g daybook -m 0750 (.+?)\s*\n", (DEPLOY / "Dockerfile").read_text()
+    )
+    written = {where for where, (_, how) in mounts("executor").items() if how == "rw"}
+    assert written == set(made.split()) == {"/data", "/scratch"}
 
 
 def test_two_services_meet_in_one_network_or_each_replica_would_be_found_twice():
