@@ -23,7 +23,7 @@ from services.cli.backup import backup
 from services.cli.completion import completion
 from services.cli.events import events
 from services.cli.jobs import jobs
-from services.cli.operating import bits_for_ids, config, finished, keys, recover, settings_of
+from services.cli.operating import bits_for_ids, config, finished, keys, probe, recover, settings_of
 from services.cli.runs import runs
 from services.cli.secrets import make_secrets
 from shared import environment, logs
@@ -85,7 +85,20 @@ def main() -> None:
     """Daybook, an event-sourced job scheduler over Redis Streams."""
 
 
-for _command in (audit, backup, recover, keys, config, jobs, runs, events, apply, make_secrets, completion):
+for _command in (
+    audit,
+    backup,
+    recover,
+    keys,
+    config,
+    probe,
+    jobs,
+    runs,
+    events,
+    apply,
+    make_secrets,
+    completion,
+):
     main.add_command(_command)
 
 
