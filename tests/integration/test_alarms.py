@@ -2,20 +2,15 @@
 
 import re
 import subprocess
-from pathlib import Path
 
 import pytest
 import yaml
 
 from shared.metrics import Metrics
 from tests.debian import program
+from tests.runbook import ALERTS, DEPLOY, RULES
 
-DEPLOY = Path(__file__).parents[2] / "deploy"
-RULES = DEPLOY / "prometheus" / "rules" / "daybook.yml"
 CASES = sorted((DEPLOY / "prometheus" / "tests").glob("*.yml"))
-ALERTS = {
-    rule["alert"]: rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]
-}
 
 
 def promtool(*words, cwd=DEPLOY / "prometheus"):
