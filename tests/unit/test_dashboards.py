@@ -127,9 +127,11 @@ def test_no_rate_is_asked_over_less_than_prometheus_can_tell():
 
 def test_grafana_looks_for_boards_where_compose_puts_them():
     (provider,) = _yaml("grafana/provisioning/dashboards/daybook.yml")["providers"]
-    mounted = _yaml("compose.yaml")["services"]["grafana"]["volumes"]
-    assert f"./grafana/dashboards:{provider['options']['path']}:ro" in mounted
-    assert "./grafana/provisioning:/etc/grafana/provisioning:ro" in mounted
+    grafana = _yaml("compose.yaml")["services"]["grafana"]
+    assert f"./grafana/dashboards:{provider['options']['path']}:ro" in grafana["volumes"]
+    assert "./grafana/provisioning:/etc/grafana/provisioning:ro" in grafana["volumes"]
+    first = grafana["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
+    assert first == f"{provider['options']['path']}/overview.json"
 
 
 @each_board
