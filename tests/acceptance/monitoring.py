@@ -21,7 +21,7 @@ from .system import eventually
 INTERVAL = "2s"  # between scrapes, and between evaluations of the rules; also how long a scrape may take
 READY_S = 30.0
 TRIES = 5  # somebody else may take a port between our look and the program's
-FIRES = {"alert": "AlwaysFires", "expr": "vector(1) > 0", "labels": {"severity": "page"}}
+FIRES = {"alert": "DaybookTestFires", "expr": "vector(1) > 0", "labels": {"severity": "page"}}
 
 
 class Program:

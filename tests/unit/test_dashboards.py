@@ -197,6 +197,17 @@ def test_only_series_and_labels_that_we_export_are_asked_for():
     assert unknown == []
 
 
+def test_a_prometheus_that_watches_more_than_daybook_is_asked_for_ours_alone():
+    foreign = re.compile(r"\b(?:redis|pg|process)_\w+|\b(?:up|ALERTS)\b")
+    unbound = [
+        (each.where, found[0])
+        for each in ASKED
+        for found in foreign.finditer(each.text)
+        if not re.match(r'\{(job=~?"(daybook|redis|postgres)|alertname=~"Daybook)', each.text[found.end() :])
+    ]
+    assert unbound == []
+
+
 def test_each_metric_is_shown_somewhere():
     asked = {name for each in ASKED for name in re.findall(rf"\b{PREFIX}\w+", each.text)}
     of_histogram = re.compile(r"_(bucket|sum|count)$")
