@@ -17,6 +17,7 @@ from tests.dashboards import BOARDS, DEPLOY, always_answered, asked_by, asked_by
 
 GRID = 24
 BUILT_IN = {"__all", "__rate_interval", "__range", "__url_time_range", "__field"}
+OF_HISTOGRAM = re.compile(r"_(bucket|sum|count)$")
 OF_PROMETHEUS = {"service", "instance", "job", "le"}  # labels that each series may have
 UNITS = {value for name, value in vars(units).items() if isinstance(value, str) and not name.startswith("_")}
 # What Prometheus' own plugin adds to an annotation; the SDK has the common part.
@@ -208,11 +209,16 @@ def test_a_prometheus_that_watches_more_than_daybook_is_asked_for_ours_alone():
     assert unbound == []
 
 
+def test_readme_names_metrics_that_there_are():
+    named = set(re.findall(rf"`({PREFIX}\w+)`", (DEPLOY.parent / "README.md").read_text()))
+    assert named
+    assert named <= {OF_HISTOGRAM.sub("", name) for name in exported()}
+
+
 def test_each_metric_is_shown_somewhere():
     asked = {name for each in ASKED for name in re.findall(rf"\b{PREFIX}\w+", each.text)}
-    of_histogram = re.compile(r"_(bucket|sum|count)$")
-    assert {of_histogram.sub("", name) for name in exported()} - {
-        of_histogram.sub("", name) for name in asked
+    assert {OF_HISTOGRAM.sub("", name) for name in exported()} - {
+        OF_HISTOGRAM.sub("", name) for name in asked
     } == set()
 
 
