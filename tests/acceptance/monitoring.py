@@ -74,6 +74,7 @@ class Monitoring:
     def __init__(self, system, directory):
         self._directory = directory
         self._started = []
+        self._http = httpx.Client(timeout=10, trust_env=False)  # one for all: each makes a TLS context
         try:
             self._start(system)
         except BaseException:
@@ -132,7 +133,7 @@ class Monitoring:
     def ask(self, path, **parameters):
         """What Prometheus answers to a question of its HTTP API."""
         url = f"http://{self.prometheus.address}/api/v1/{path}"
-        answer = httpx.get(url, params=parameters, timeout=10, trust_env=False).json()
+        answer = self._http.get(url, params=parameters).json()
         assert answer["status"] == "success", f"{parameters}: {answer}"
         return answer["data"]
 
@@ -144,6 +145,7 @@ class Monitoring:
         return [(each["metric"], float(each["value"][1])) for each in found["result"]]
 
     def end(self):
+        self._http.close()
         for each in reversed(self._started):
             each.end()
 
