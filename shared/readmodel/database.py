@@ -6,6 +6,7 @@ edited: its hash is recorded, and a start with another text is refused.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from functools import cache
 from importlib import resources
@@ -65,16 +66,38 @@ async def connect_pool(
         server_settings=_SETTINGS
         | {"statement_timeout": f"{int(statement_timeout_s * 1000)}"}
         | dict(session),
+        connection_class=_Connection,
         reset=_as_it_is,
     )
 
 
-async def _as_it_is(_: Connection) -> None:
+class _Connection(asyncpg.Connection):
+    """One that remembers whether whoever asked was cancelled while his statement was prepared.
+
+    If the reply has come in that very moment, asyncpg takes the matter for settled. But a statement is prepared without
+    a Sync, which only its execution brings: the server goes on waiting, and after the statement time-out refuses
+    whatever is asked next.
+    """
+
+    is_left_waiting = False
+
+    async def _get_statement(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return await super()._get_statement(*args, **kwargs)  # type: ignore[misc]  # no stub tells of it
+        except asyncio.CancelledError:
+            self.is_left_waiting = True
+            raise
+
+
+async def _as_it_is(connection: asyncpg.Connection) -> None:
     """Leave a connection that is given back to the pool as it is, which asyncpg has rolled back.
 
     Its own reset is a round trip at each release: it would undo what outlives a transaction (settings, advisory
     locks, LISTEN, cursors). Nothing of ours does, but for the lock of `recovery`, which its taker gives back.
     """
+    if isinstance(connection, _Connection) and connection.is_left_waiting:
+        connection.is_left_waiting = False
+        await connection.execute("select")  # a simple query ends with a Sync
 
 
 async def migrate(url: str, *, extra: Mapping[str, str] | None = None) -> list[str]:

@@ -1,6 +1,7 @@
 """The schema is all migrations, applied once, by whoever comes first."""
 
 import asyncio
+import time
 from datetime import UTC, datetime
 
 import asyncpg
@@ -8,6 +9,7 @@ import pytest
 
 from shared.faults import Fatal
 from shared.readmodel import database
+from shared.testing import wait_until
 from tests.integration.archive_kit import a_database
 
 COLUMNS = """
@@ -99,6 +101,27 @@ async def test_a_server_that_may_lose_what_it_acknowledged_is_refused(url):
     with pytest.raises(Fatal, match="synchronous_commit = off"):
         await database.assert_durable(connection)
     await connection.close()
+
+
+async def test_a_question_that_is_given_up_as_its_reply_comes_leaves_nothing_to_who_asks_next(url):
+    pool = await database.connect_pool(url, max_size=1)
+    async with pool.acquire() as connection:
+        pid = connection.get_server_pid()
+        asked = asyncio.create_task(connection.fetch("select 'never asked before'"))
+        await asyncio.sleep(0)  # it is on its way
+        asyncio.get_running_loop().call_later(0.001, asked.cancel)
+        time.sleep(0.1)  # noqa: ASYNC251 - a busy loop finds both at once: the reply, and that nobody wants it
+        with pytest.raises(asyncio.CancelledError):
+            await asked
+    observer = await asyncpg.connect(url)
+    state = "select state from pg_stat_activity where pid = $1"
+    await wait_until(lambda: _is_idle(observer, state, pid), "the server has ended it", timeout_s=3)
+    await observer.close()
+    await pool.close()
+
+
+async def _is_idle(observer, state, pid):
+    return await observer.fetchval(state, pid) == "idle"
 
 
 async def partitions(connection, parent):
