@@ -23,9 +23,11 @@ from services.cli.backup import backup
 from services.cli.completion import completion
 from services.cli.events import events
 from services.cli.jobs import jobs
-from services.cli.operating import bits_for_ids, config, finished, keys, recover, settings_of
+from services.cli.migrate import migrate
+from services.cli.operating import bits_for_ids, config, keys, probe, recover, settings_of
 from services.cli.runs import runs
-from shared import environment, logs
+from services.cli.secrets import make_secrets
+from shared import environment
 from shared.clock import SystemClock
 from shared.faults import Fatal
 from shared.lifecycle import insist, main_loop, run
@@ -84,7 +86,21 @@ def main() -> None:
     """Daybook, an event-sourced job scheduler over Redis Streams."""
 
 
-for _command in (audit, backup, recover, keys, config, jobs, runs, events, apply, completion):
+for _command in (
+    audit,
+    backup,
+    recover,
+    keys,
+    config,
+    probe,
+    jobs,
+    runs,
+    events,
+    apply,
+    migrate,
+    make_secrets,
+    completion,
+):
     main.add_command(_command)
 
 
@@ -218,21 +234,6 @@ def projector() -> None:
         await service.run(stop)
 
     _serve("projector", serve)
-
-
-@main.command()
-def migrate() -> None:
-    """Bring the database's schema up to this version, and end."""
-    from shared.readmodel import database  # noqa: PLC0415
-
-    told = settings_of({}, "migrate")
-
-    async def apply() -> int:
-        for name in await database.migrate(_needed(told.database_url, "DAYBOOK_DATABASE_URL")):
-            logs.get("daybook.migrate").info("applied", migration=name)
-        return 0
-
-    sys.exit(finished(apply))
 
 
 # One service's process.

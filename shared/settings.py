@@ -55,7 +55,7 @@ SHORT_KEY = (
 )
 SECRET_MIN = 32
 
-Source = Literal["default", "environment", "alias", "argument"]
+Source = Literal["default", "environment", "file", "alias", "argument"]
 
 
 class BadSettings(ValueError):  # noqa: N818 - it is read aloud: "raise BadSettings"
@@ -135,7 +135,7 @@ Level = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], Befo
 
 
 class Settings(BaseSettings):
-    """All settings; `load` makes them. An argument wins over `DAYBOOK_X`, and that over the alias `X`."""
+    """All settings; `load` makes them. An argument wins over `DAYBOOK_X` (or its file), and that over the alias `X`."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
@@ -346,8 +346,19 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the base class's signature
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the same
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Read arguments, then `DAYBOOK_…`, then plain names; no files."""
-        return init_settings, env_settings, _PlainNames(settings_cls, env_prefix="")
+        """Read arguments, then `DAYBOOK_…`, then the files of what may hold a password, then plain names."""
+        return init_settings, env_settings, _Files(settings_cls), _PlainNames(settings_cls, env_prefix="")
+
+
+class _Files(PydanticBaseSettingsSource):
+    """What stands in the files that `DAYBOOK_…_FILE` name; `load` says which of them can't be had."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002 - as above
+        return environment.in_file(field_name), field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        found = {name: environment.in_file(name) for name in environment.IN_FILES}
+        return {name: value for name, value in found.items() if value is not None}
 
 
 class _PlainNames(EnvSettingsSource):
@@ -370,7 +381,7 @@ def load(**overrides: Any) -> Settings:
         BadSettings: with one sentence, on a line of its own, for each thing that is wrong.
     """
     arguments = {name: value for name, value in overrides.items() if value is not None}
-    refusals = list(environment.strangers(Settings.model_fields))
+    refusals = [*environment.strangers(Settings.model_fields), *environment.bad_files()]
     try:
         settings = Settings(**arguments)
     except ValidationError as error:
@@ -405,6 +416,8 @@ def _source(name: str, arguments: Collection[str]) -> Source:
         return "argument"
     if environment.lookup(PREFIX + name) is not None:
         return "environment"
+    if environment.in_file(name) is not None:
+        return "file"
     return "alias" if name in ALIASES and environment.lookup(name) is not None else "default"
 
 
@@ -425,6 +438,8 @@ def _said(name: str, arguments: Mapping[str, Any]) -> tuple[str, Any]:
             return name, arguments[name]
         case "environment":
             return PREFIX + name.upper(), environment.lookup(PREFIX + name)
+        case "file":
+            return f"{PREFIX}{name.upper()} (in {environment.file_of(name)})", environment.in_file(name)
         case _:
             return name.upper(), environment.lookup(name)
 

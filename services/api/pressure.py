@@ -42,6 +42,8 @@ class Pressure:
     ) -> None:
         self._log, self._archive, self._ledger = log, archive, ledger
         self._settings, self._metrics = settings, metrics
+        for room in _WORDS:  # a rate sees what grows, not what begins: so each begins at 0
+            metrics.work_refused_total.labels(room)
         self._may_ask = True
         self.room: str | None = None
 

@@ -1,4 +1,4 @@
-"""Operators' commands, straight on the stores: `daybook recover`, `daybook keys`, `daybook config`."""
+"""Operators' commands: `recover`, `keys` straight on the stores; `config`, `probe` about where it runs."""
 
 from __future__ import annotations
 
@@ -96,6 +96,14 @@ def config() -> None:
     for row in settings.describe(settings_of({}, "config")):
         table.add_row(row.name, row.value, row.source, row.meaning)
     Console().print(table)
+
+
+@click.command()
+def probe() -> None:
+    """Ask the service that runs here whether it is well: a line, and a status of 0 or 1."""
+    from services.cli import probe as asking  # noqa: PLC0415
+
+    sys.exit(asking.probe(say=click.echo))
 
 
 # What commands on the stores have in common.

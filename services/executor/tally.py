@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from shared import logs
 from shared.domain.commands import FailRun, InterruptRun, SucceedRun
-from shared.domain.run import Status
+from shared.domain.run import ENDED, Status
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from shared.domain.run import Run
     from shared.metrics import Metrics
 
+ATTEMPTS = ("succeeded", "failed", "interrupted", "cancelled", "lost")  # how they end
 _SAID = {SucceedRun: "succeeded", FailRun: "failed", InterruptRun: "interrupted"}
 
 
@@ -34,6 +35,12 @@ class Tally:
         self._attempts = cache(metrics.attempts_total.labels)
         self._finished = cache(metrics.runs_finished_total.labels)
         self._duration = cache(metrics.run_duration_seconds.labels)
+        # A rate sees what grows, not what begins: so that the first failure of a type shows, it begins at 0.
+        for job_type in self._job_types:
+            for outcome in ATTEMPTS:
+                self._attempts(job_type, outcome)
+            for status in ENDED:
+                self._finished(job_type, status.value)
         self._log = logs.get("daybook.executor").bind()
 
     def started(self, run: Run, at: datetime) -> None:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from shared import environment
 from shared.embedded import DataDir
 from shared.settings import Settings, describe
 
@@ -49,7 +50,7 @@ class Surroundings:
         self._data_dir = data_dir
         self._api_fd = api.fileno()
         self._command = command
-        self._common = {
+        common = {
             **os.environ,
             **{each.name: each.value for each in describe(settings) if each.source == "argument"},
             "DAYBOOK_REDIS_URL": redis_url,
@@ -62,6 +63,7 @@ class Surroundings:
             **beside,
             "PYTHONTZPATH": "",  # zones come from the tzdata package, in every process the same
         }
+        self._common = environment.without_files(common)
 
     def migration(self) -> Program:
         """Return what brings the schema up to date, and ends."""
@@ -79,14 +81,14 @@ class Surroundings:
 
     def _service(self, name: str, number: int) -> Program:
         role = name.split("-", maxsplit=1)[0]
-        environment = {
+        own = {
             **self._common,
             "DAYBOOK_PORT_FILE": str(self._data_dir.port_file(name)),
             "DAYBOOK_OPS_PORT": str(self._settings.ops_port and self._settings.ops_port + number),
         }
         if role != "api":
-            return Program(name=name, argv=[*self._command, role], environment=environment)
-        inherited = {**environment, "DAYBOOK_API_FD": str(self._api_fd)}
+            return Program(name=name, argv=[*self._command, role], environment=own)
+        inherited = {**own, "DAYBOOK_API_FD": str(self._api_fd)}
         return Program(name=name, argv=[*self._command, role], environment=inherited, fds=(self._api_fd,))
 
     def _secret(self) -> str:

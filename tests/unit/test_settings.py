@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from shared import settings
+from shared import environment, settings
 from shared.settings import BadSettings, Settings
 
 
@@ -290,3 +290,54 @@ def test_every_form_of_a_postgres_address_is_accepted(monkeypatch, url):
 def test_every_form_of_a_redis_address_is_accepted(monkeypatch, url):
     monkeypatch.setenv("REDIS_URL", url)
     assert settings.load().redis_url == url
+
+
+def in_file(tmp_path, monkeypatch, name: str, text: str) -> Path:
+    file = tmp_path / name.lower()
+    file.write_text(text)
+    monkeypatch.setenv(f"DAYBOOK_{name}_FILE", str(file))
+    return file
+
+
+def test_what_may_hold_a_password_may_stand_in_a_file(tmp_path, monkeypatch):
+    monkeypatch.setenv("REDIS_URL", "redis://alias")
+    in_file(tmp_path, monkeypatch, "REDIS_URL", "redis://:secret@host:6379/0\n")
+    in_file(tmp_path, monkeypatch, "SECRET_KEY", " spaces are kept \n")
+    loaded = settings.load()
+    assert loaded.redis_url == "redis://:secret@host:6379/0"
+    assert loaded.secret_key is not None
+    assert loaded.secret_key.get_secret_value() == " spaces are kept "
+    shown = line("DAYBOOK_REDIS_URL", loaded)
+    assert (shown.source, "secret" in shown.value) == ("file", False)
+    assert settings.load(redis_url="redis://said").redis_url == "redis://said"
+
+
+def test_what_a_file_holds_is_judged_like_any_value_and_masked(tmp_path, monkeypatch):
+    file = in_file(tmp_path, monkeypatch, "DATABASE_URL", "mysql://me:secret@host/d")
+    said = refusal()
+    assert said.startswith(f"DAYBOOK_DATABASE_URL (in {file})=mysql://")
+    assert "secret" not in said
+
+
+@pytest.mark.parametrize("text", ["", "\n", None])
+def test_a_file_without_a_value_is_refused_rather_than_the_default_taken(tmp_path, monkeypatch, text):
+    file = in_file(tmp_path, monkeypatch, "SECRET_KEY", text or "")
+    if text is None:
+        file.unlink()
+    assert refusal().startswith(f"DAYBOOK_SECRET_KEY_FILE={file} is refused: it must be a file")
+
+
+def test_a_setting_and_its_file_are_not_both_right(tmp_path, monkeypatch):
+    in_file(tmp_path, monkeypatch, "REDIS_URL", "redis://file")
+    monkeypatch.setenv("DAYBOOK_REDIS_URL", "redis://variable")
+    assert "are both set" in refusal()
+
+
+def test_settings_without_passwords_have_no_files(monkeypatch):
+    monkeypatch.setenv("DAYBOOK_HOST_FILE", "/etc/hostname")
+    assert "DAYBOOK_HOST_FILE is not a setting" in refusal()
+
+
+def test_a_child_is_not_told_of_the_file_of_what_it_is_given(monkeypatch):
+    given = {"DAYBOOK_REDIS_URL": "redis://h", "DAYBOOK_REDIS_URL_FILE": "/f", "DAYBOOK_SMTP_URL_FILE": "/g"}
+    assert set(environment.without_files(given)) == {"DAYBOOK_REDIS_URL", "DAYBOOK_SMTP_URL_FILE"}
