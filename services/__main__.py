@@ -253,6 +253,7 @@ def _serve(
 
     async def live(stop: Stop) -> None:
         async with _frame(told, name, metrics, health, stop) as frame:
+            metrics.partitions.set(frame.log.partitions)
             await service(frame, stop)
 
     async def process() -> int:

@@ -151,6 +151,7 @@ class Metrics:
         self.timer_last_tick_timestamp_seconds = self._gauge(
             "timer_last_tick_timestamp_seconds", "When did the timer last look at the due index (Unix time)?"
         )
+        self.partitions = self._gauge("partitions", "How many partitions does the deployment have?")
         self.partitions_owned = self._gauge(
             "partitions_owned", "How many partitions does this replica serve?", "role"
         )
@@ -200,6 +201,9 @@ class Metrics:
             "commit_conflicts_total", "How many units were decided again, as somebody else was first?"
         )
         self.log_length = self._gauge("log_length", "How many events do the streams still hold?")
+        self.redis_memory_used_ratio = self._gauge(
+            "redis_memory_used_ratio", "How much of the memory that Redis may take is in use (0: no limit)?"
+        )
 
     def _declare_ledgers(self) -> None:
         self.projection_lag_events = self._gauge(
@@ -215,6 +219,12 @@ class Metrics:
             "quarantined_events", "How many events of logs that had forked lie aside for somebody to look at?"
         )
         self.archive_position = self._gauge("archive_position", "How many events has the archive taken in?")
+        self.occurrences_missing = self._gauge(
+            "occurrences_missing", "How many occurrences should have been decided by now, and were not?"
+        )
+        self.occurrences_duplicated_total = self._counter(
+            "occurrences_duplicated_total", "How many occurrences does the log decide a second time?"
+        )
         self.jobs = self._gauge("jobs", "How many jobs are there, in which state?", "status", "job_type")
         self.jobs_created_total = self._counter("jobs_created_total", "How many jobs were created?")
 

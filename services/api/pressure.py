@@ -81,7 +81,9 @@ class Pressure:
             return False
         used = memory["used_memory"] - memory.get("mem_not_counted_for_evict", 0)  # as Redis itself counts
         most = memory.get("maxmemory", 0)
-        return bool(most) and used * 100 >= most * self._settings.memory_max_percent
+        ratio = used / most if most else 0.0
+        self._metrics.redis_memory_used_ratio.set(ratio)
+        return ratio * 100 >= self._settings.memory_max_percent
 
     async def _is_behind(self) -> bool:
         if await self._backlog() <= self._settings.backlog_max:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from services.projector.rows import statement
+from shared.domain import ids
 from shared.eventlog.envelope import from_entry
+from shared.eventlog.position import Position
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
+    from datetime import datetime
 
     import asyncpg
     from redis.asyncio import Redis
@@ -18,35 +21,50 @@ if TYPE_CHECKING:
     from shared.readmodel.archive import Checkpoint
 
 
+class End(NamedTuple):
+    """Where a partition's log ended `at` a moment of Redis's clock: what was committed before is not behind it."""
+
+    position: Position
+    at: datetime
+
+
+class Lag(NamedTuple):
+    """How many events aren't archived yet, and where the log of each partition ended."""
+
+    events: int
+    ends: dict[int, End]
+
+
 async def measure_lag(
     metrics: Metrics, redis: Redis, keys: Mapping[int, Keys], checkpoints: Mapping[int, Checkpoint]
-) -> int:
-    """Set the gauges about the log of the partitions that have a checkpoint here; one round trip to each.
-
-    Returns how many events of theirs aren't archived yet.
-    """
+) -> Lag:
+    """Set the gauges about the log of the partitions that have a checkpoint here; one round trip to each."""
     behind, oldest_s, archived, length = 0, 0.0, 0, 0
+    ends: dict[int, End] = {}
     for partition, checkpoint in checkpoints.items():
         name = keys[partition].log
         async with redis.pipeline(transaction=False) as pipe:
+            pipe.time()  # before the log's end is looked up
             pipe.xlen(name)
             pipe.execute_command("XREVRANGE", name, "+", "-", "COUNT", 1)
             after = f"({checkpoint.epoch}-{checkpoint.pos}"
             pipe.execute_command("XRANGE", name, after, "+", "COUNT", 1)
-            pipe.time()
-            entries, last, following, time = await pipe.execute()
+            time, entries, last, following = await pipe.execute()
+        now_ms = time[0] * 1000 + time[1] // 1000
         length += entries
         archived += checkpoint.pos
+        end = Position(checkpoint.epoch, checkpoint.pos)
         if last:
-            behind += max(0, from_entry(partition, *last[0]).position.pos - checkpoint.pos)
+            end = from_entry(partition, *last[0]).position
+            behind += max(0, end.pos - checkpoint.pos)
         if following:
-            waiting_since_s = from_entry(partition, *following[0]).at / 1000
-            oldest_s = max(oldest_s, time[0] + time[1] / 1e6 - waiting_since_s)
+            oldest_s = max(oldest_s, (now_ms - from_entry(partition, *following[0]).at) / 1000)
+        ends[partition] = End(end, ids.from_ms(now_ms))
     metrics.projection_lag_events.set(behind)
-    metrics.projection_lag_seconds.set(max(0.0, oldest_s))
+    metrics.projection_lag_seconds.set(oldest_s)
     metrics.archive_position.set(archived)
     metrics.log_length.set(length)
-    return behind
+    return Lag(behind, ends)
 
 
 async def count_ledgers(metrics: Metrics, pool: asyncpg.Pool, partitions: Collection[int]) -> None:

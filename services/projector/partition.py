@@ -167,6 +167,7 @@ class PartitionProjector:
         self.checkpoint = self.reached = batch.after
         self._memory.settle(batch.folded, {each.key for each in refused})
         self._tell(refused)
+        self._tell_duplicates(batch)
         if not together:
             await self._committer.announce([batch.after])
         await self._trim(batch)
@@ -250,6 +251,18 @@ class PartitionProjector:
                 position=str(each.position),
                 sqlstate=each.sqlstate,
                 reason=each.message,
+            )
+
+    def _tell_duplicates(self, batch: Batch) -> None:
+        """What must never be. It was archived, as it stands in the log; `daybook audit verify` says which."""
+        if batch.folded.duplicated:
+            self._metrics.occurrences_duplicated_total.inc(batch.folded.duplicated)
+            self._log.error(
+                "occurrences were decided twice",
+                partition=self.partition,
+                count=batch.folded.duplicated,
+                first=str(batch.events[0].position),
+                last=str(batch.events[-1].position),
             )
 
     async def _trim(self, batch: Batch) -> None:

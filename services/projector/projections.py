@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from services.projector import hours, job_rows, key_rows, run_rows
 from shared.domain import ids
 from shared.domain.events import JobCreated, RunRequested
+from shared.domain.occurrences import decided_again
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, MutableMapping
@@ -43,6 +44,7 @@ class Folded:
         hours: what to add.
         keys: hash → row, of the API keys touched.
         unreadable: events that are in the archive only.
+        duplicated: occurrences that these events decide, though others had decided them.
     """
 
     jobs: dict[str, JobEntry] = field(default_factory=dict)
@@ -51,6 +53,7 @@ class Folded:
     hours: Hours = field(default_factory=dict)
     keys: dict[str, KeyRow] = field(default_factory=dict)
     unreadable: list[Unreadable] = field(default_factory=list)
+    duplicated: int = 0
 
 
 def begins(recorded: Recorded) -> bool:
@@ -133,6 +136,8 @@ def _fold_job(
     if entry is None or entry is before:
         return
     jobs[job_id] = folded.jobs[job_id] = entry
+    if before is not None and before.job is not None:
+        folded.duplicated += decided_again(before.job, change.event)
     if entry.version == recorded.position:
         folded.snapshots.add(job_id)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from services.projector import gauges
+from services.projector import gauges, missing
 from services.projector.committer import Committer
 from services.projector.manners import Manners
 from services.projector.partition import PartitionProjector
@@ -30,7 +30,8 @@ RENEW_EVERY_S = 0.33  # a third of lease.TTL_MS: two renewals may fail before a 
 IDLE_S = 0.1  # how often a loop looks whether its partition has become ours
 BLOCK_MS = 500  # a read of a quiet log lasts so long: a stop, or the loss of a partition, waits for it
 MEASURE_EVERY_S = 1.0
-COUNT_EVERY = 15  # measurements: counting rows costs Postgres more
+MISSING_EVERY = 2  # measurements; what is missing is missing for seconds already
+COUNT_EVERY = 15  # counting rows costs Postgres more
 MONTHS_EVERY_S = 24 * 3600.0
 
 
@@ -92,7 +93,9 @@ class Projector:
             )
             for partition, keys in self._keys.items()
         }
+        self._horizons = missing.Horizons()
         self._measured = 0
+        self._counted: frozenset[int] = frozenset()  # partitions, at the last counting
 
     async def run_once(self, partition: int, *, block_ms: int | None = None) -> int:
         """Project one batch of a partition, whoever has its lease; return how many events it had."""
@@ -156,10 +159,18 @@ class Projector:
         checkpoints = {
             partition: line.reached for partition, line in self._lines.items() if line.reached is not None
         }
-        self._manners.behind = await gauges.measure_lag(self._metrics, self._redis, self._keys, checkpoints)
-        if checkpoints and self._measured % COUNT_EVERY == 0:
+        lag = await gauges.measure_lag(self._metrics, self._redis, self._keys, checkpoints)
+        self._manners.behind = lag.events
+        reached = self._horizons.saw(lag.ends, checkpoints)
+        # What another replica counts from now on must not be counted here as well.
+        is_other = self._counted != checkpoints.keys()
+        if is_other or self._measured % MISSING_EVERY == 0:
+            count = await missing.count(self._pool, reached, grace=missing.GRACE)
+            self._metrics.occurrences_missing.set(count)
+        if is_other or self._measured % COUNT_EVERY == 0:
             await gauges.count_ledgers(self._metrics, self._pool, checkpoints)
-        self._measured += bool(checkpoints)
+            self._counted = frozenset(checkpoints)
+        self._measured += 1
         return MEASURE_EVERY_S
 
     async def _make_months(self) -> float:

@@ -1,9 +1,9 @@
 """The metrics that operators were promised: names, types, labels, buckets; and where the story shows each to move.
 
 `test_metrics` tells the story. Its moments: `first`: nothing has happened. `busy`: all slots are taken, and work
-waits. `lagging`: Postgres is down. `overdue`: Redis lets nobody decide. `last`: the executor has slept
-through its leases, clients have edited one job at once, a ledger has refused a row, a log has forked, and all is calm
-again.
+waits. `lagging`: Postgres is down. `overdue`: Redis lets nobody decide. `missing`: the timer stands still. `full`:
+Redis has hardly any memory left. `last`: the executor has slept through its leases, clients have edited one job at
+once, a ledger has refused a row, a log has forked, and all is calm again.
 """
 
 from .scrapes import Row, Sight, above, equals, grown, recent
@@ -73,6 +73,7 @@ CONTRACT = {
     "fire_delay_seconds": histogram(DELAYS, at("last", "timer")),
     "jobs_overdue": gauge(*from_0("timer", "overdue", above(0))),
     "timer_last_tick_timestamp_seconds": gauge(at("last", "timer", recent)),
+    "partitions": gauge(*(at("first", role, equals(PARTITIONS)) for role in ROLES)),
     "partitions_owned": gauge(
         at("first", "timer", equals(PARTITIONS), role="timer"),
         at("first", "projector", equals(PARTITIONS), role="projector"),
@@ -121,12 +122,15 @@ CONTRACT = {
     ),
     "commit_batch_size": histogram(BATCHES, *(at("last", role) for role in ("api", "timer", "executor"))),
     "commit_conflicts_total": counter(at("last", "api")),
+    "redis_memory_used_ratio": gauge(*from_0("api", "full", above(0.9))),
     # The projector.
     "log_length": gauge(at("first", "projector", above(0)), at("last", "projector")),
     "archive_position": gauge(at("first", "projector", above(0)), at("last", "projector")),
     "projection_lag_events": gauge(*from_0("projector", "lagging", above(0))),
     "projection_lag_seconds": gauge(*from_0("projector", "lagging", above(1.5))),  # no moment: the outage
     "projection_errors_total": counter(at("last", "projector", equals(1))),
+    "occurrences_missing": gauge(*from_0("projector", "missing", above(0))),
+    "occurrences_duplicated_total": counter(at("last", "projector", equals(0))),  # test_missing forges one
     "jobs": gauge(
         *from_0("projector", "last", equals(1), to=1, status="paused", **CUSTOM),
         labels=("status", "job_type"),

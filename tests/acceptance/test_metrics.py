@@ -5,6 +5,7 @@ import contextlib
 import re
 import shutil
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from shared.eventlog.keys import Keys
 from shared.eventlog.position import Position
 from shared.metrics import PREFIX, Metrics, render
 from shared.testing import wait_until
+from tests.debian import program
 
 from . import book
 from .promised_metrics import CONTRACT, PARTITIONS, SLOTS
@@ -79,11 +81,12 @@ async def _story(system, watch):
         await _ask_for(http, "POST", f"{ticking[0]}/pause")
         await _lag(system, http, watch)
         await _be_overdue(system, watch)
+        _miss_occurrences(system, watch)
         await _ask_for(http, "POST", f"{ticking[0]}/resume")
         for job_id in ticking:
             await _ask_for(http, "DELETE", job_id)
         await _sleep_through_leases(system, http, watch)
-        await _fill_redis(system, http)
+        await _fill_redis(system, http, watch)
         await _fork(system)
         watch.look("last", LAST_PATIENCE_S)
 
@@ -114,7 +117,7 @@ async def _ask_too_often(http):
             await asyncio.gather(*(http.get("/api/v1/jobs?nonsense") for _ in range(50)))
 
 
-async def _fill_redis(system, http):
+async def _fill_redis(system, http, watch):
     """Leave Redis hardly any memory until new work is refused."""
     redis = Redis.from_url(system.valkey.endpoint.url)
     before = (await redis.config_get("maxmemory"))["maxmemory"]
@@ -125,6 +128,7 @@ async def _fill_redis(system, http):
         return (await http.post(nowhere, json={})).status_code == 503
 
     await wait_until(is_refused, "new work is refused", every_s=0.2)
+    watch.look("full", PATIENCE_S)
     await redis.config_set("maxmemory", before)
     await wait_until(lambda: _is_open(is_refused), "new work is taken again", every_s=0.2)
     await redis.aclose()
@@ -165,6 +169,16 @@ async def _be_overdue(system, watch):
     watch.look("overdue", PAUSE_MS / 1000)
     await redis.execute_command("CLIENT", "UNPAUSE")
     await redis.aclose()
+
+
+def _miss_occurrences(system, watch):
+    """Stop the only timer for longer than the grace; what fell due meanwhile is decided once it goes on."""
+    (timer,) = system.of("timer")
+    timer.process.send_signal(signal.SIGSTOP)
+    watch.look("missing", PATIENCE_S)
+    timer.process.send_signal(signal.SIGCONT)
+    shown = lambda: scrape(watch.url("projector")).value("occurrences_missing", {})  # noqa: E731
+    eventually(lambda: shown() == 0, "nothing is missing any more")
 
 
 async def _is_late_in_a_second(redis):
@@ -288,6 +302,15 @@ def test_prometheus_reads_the_page_of_each_service_and_finds_every_metric_explai
     for name in CONTRACT:
         assert len(re.findall(rf"^# HELP {PREFIX}{name} .*\?$", page.text, re.MULTILINE)) == 1, name
         assert len(re.findall(rf"^# TYPE {PREFIX}{name} ", page.text, re.MULTILINE)) == 1, name
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_promtool_has_nothing_to_say_about_the_page_of_a_service(watch, role):
+    check = [program("promtool", "prometheus"), "check", "metrics"]
+    done = subprocess.run(
+        check, input=scrape(watch.url(role)).text, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("role", ROLES)

@@ -1,0 +1,48 @@
+"""Occurrences of a job as somebody counts them who looks on: those that nobody has decided, and those decided twice.
+
+The schedule decides each occurrence once, in order (DESIGN §1). Both counts are 0 as long as that holds, and the timer
+works; they say by how much where it doesn't.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from shared.domain.events import Event, OccurrencesSkipped, RunRequested
+from shared.domain.schedule import next_after
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from shared.domain.job import Job
+
+
+def undecided(job: Job, by: datetime, *, most: int) -> int:
+    """How many occurrences up to `by` the schedule should have decided and has not; counted up to `most`."""
+    if job.due_at is None:
+        return 0
+    return _count(job, job.due_at, by, most=most)
+
+
+def decided_again(job: Job, event: Event) -> int:
+    """How many of the occurrences that an event of `job`, or of a run of it, decides had been decided before."""
+    match event:
+        case RunRequested(trigger="schedule", scheduled_for=at):
+            first, last, count = at, at, 1
+        case OccurrencesSkipped(from_=first, to=last, count=count):
+            pass
+        case _:
+            return 0
+    if job.decided_to is None or first > job.decided_to:
+        return 0
+    return _count(job, first, min(last, job.decided_to), most=count)
+
+
+def _count(job: Job, first: datetime, last: datetime, *, most: int) -> int:
+    """The occurrences from `first`, which is one, to `last`."""
+    count = 0
+    at: datetime | None = first
+    while at is not None and at <= last and count < most:
+        count += 1
+        at = next_after(job.spec.schedule, at, anchor_at=job.anchor_at)
+    return count
