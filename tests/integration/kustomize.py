@@ -124,8 +124,8 @@ def _operate(document, operation):
             raise AssertionError(f"this reading doesn't know {operation}, or its place isn't there")
 
 
-def _tag(objects, *, name, newTag):  # noqa: N803 - kustomize's word
+def _tag(objects, *, name, newTag, newName=None):  # noqa: N803 - kustomize's words
     for each in objects:
         for container in each.get("spec", {}).get("template", {}).get("spec", {}).get("containers", []):
             if container["image"].partition(":")[0] == name:
-                container["image"] = f"{name}:{newTag}"
+                container["image"] = f"{newName or name}:{newTag}"

@@ -3,6 +3,7 @@
 import copy
 import ipaddress
 import json
+import re
 import shutil
 import subprocess
 from functools import cache
@@ -22,7 +23,7 @@ from .kustomize import render
 from .pod_security import violations
 
 FOLDER = Path(shared.__file__).parents[1] / "deploy" / "kubernetes"
-WAYS = ("base", "overlays/small", "overlays/cluster")
+WAYS = ("overlays/small", "overlays/cluster")
 ROLES = ("api", "timer", "executor", "projector")
 OLDEST = "1.30"  # the first with a pause before the stop that needs no program in the image
 CRDS = {path.stem: json.loads(path.read_text()) for path in (Path(__file__).parent / "crds").glob("*.json")}
@@ -30,7 +31,7 @@ KEDA_PROMETHEUS = {"serverAddress", "query", "threshold"}  # what its trigger mu
 NAME = "app.kubernetes.io/name"
 COMPONENT = "app.kubernetes.io/component"
 
-pytestmark = pytest.mark.parametrize("way", WAYS)
+each_way = pytest.mark.parametrize("way", WAYS)
 
 
 @cache
@@ -63,6 +64,7 @@ def services(way):
 # That a cluster takes it.
 
 
+@each_way
 def test_our_reading_of_the_files_is_that_of_kustomize(way):
     if not shutil.which("kubectl"):
         pytest.skip("needs kubectl on PATH, whose kustomize ours is compared with")
@@ -73,6 +75,7 @@ def test_our_reading_of_the_files_is_that_of_kustomize(way):
     assert theirs == {(each["kind"], each["metadata"]["name"]): each for each in rendered(way)}
 
 
+@each_way
 @pytest.mark.parametrize("version", [OLDEST, kubernetes_validate.latest_version()])
 def test_the_schemas_of_kubernetes_take_each_object(way, version):
     ours = [each for each in rendered(way) if each["kind"] not in CRDS]
@@ -81,6 +84,7 @@ def test_the_schemas_of_kubernetes_take_each_object(way, version):
     assert len(ours) >= 18
 
 
+@each_way
 def test_the_schemas_of_the_operators_take_each_of_theirs(way):
     theirs = [each for each in rendered(way) if each["kind"] in CRDS]
     for each in theirs:
@@ -89,12 +93,14 @@ def test_the_schemas_of_the_operators_take_each_of_theirs(way):
     assert {each["kind"] for each in theirs} == expected
 
 
+@each_way
 def test_the_namespace_asks_for_restricted_pods_and_all_of_ours_are(way):
     (namespace,) = of_kind(way, "Namespace").values()
     assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
     assert [wrong for pod in pods(way).values() for wrong in violations(pod["spec"])] == []
 
 
+@each_way
 @pytest.mark.parametrize(
     ("where", "key", "value", "wrong"),
     [
@@ -120,15 +126,52 @@ def test_a_pod_that_may_more_would_be_seen(way, where, key, value, wrong):
     assert violations(pod) == [wrong]
 
 
+def test_an_overlay_of_ones_own_is_rendered_as_the_page_says(tmp_path):
+    (told,) = re.findall(r"```yaml\n(.*?)```", (FOLDER / "README.md").read_text(), re.DOTALL)
+    (tmp_path / "overlays").symlink_to(FOLDER / "overlays")
+    (tmp_path / "kustomization.yaml").write_text(told.replace("[../", "[overlays/"))
+    ours = render(tmp_path)
+    images = {
+        container["image"]
+        for each in ours
+        if each["kind"] in {"Deployment", "Job"}
+        for container in each["spec"]["template"]["spec"]["containers"]
+    }
+    assert images == {"REGISTRY/daybook:VERSION"}
+    (config,) = (each["data"] for each in ours if each["kind"] == "ConfigMap")
+    assert (config["DAYBOOK_CONCURRENCY"], config["DAYBOOK_PARTITIONS"]) == ("50", "64")
+
+
+def test_the_rules_of_alarms_are_a_prometheus_rule_as_they_stand():
+    said = subprocess.run(
+        ["sh", str(FOLDER / "prometheus-rule.sh")], check=True, capture_output=True, text=True, timeout=30
+    ).stdout
+    made = yaml.safe_load(said)
+    jsonschema.Draft202012Validator(CRDS["PrometheusRule"]).validate(made)
+    rules = FOLDER.parent / "prometheus" / "rules" / "daybook.yml"
+    assert made["spec"] == yaml.safe_load(rules.read_text())
+    assert made["spec"]["groups"]
+
+
+@each_way
+def test_no_pod_is_handed_what_it_has_no_use_for(way):
+    for name, pod in pods(way).items():
+        assert pod["spec"]["serviceAccountName"] == "daybook", name
+        assert pod["spec"]["automountServiceAccountToken"] is False, name
+        assert pod["spec"]["enableServiceLinks"] is False, name  # they would be variables, DAYBOOK_…_PORT
+
+
 # That it is right for what Daybook is.
 
 
+@each_way
 def test_there_are_the_four_services_and_a_migration_in_the_words_of_the_command_line(way):
     words = {name: pod["spec"]["containers"][0]["args"] for name, pod in pods(way).items()}
     assert words == {f"daybook-{role}": [role] for role in (*ROLES, "migrate")}
     assert {word for (word,) in words.values()} <= main.commands.keys()
 
 
+@each_way
 def test_no_file_system_is_written_to_but_what_is_mounted_for_it(way):
     for name, pod in pods(way).items():
         (container,) = pod["spec"]["containers"]
@@ -137,6 +180,7 @@ def test_no_file_system_is_written_to_but_what_is_mounted_for_it(way):
         assert name == "daybook-migrate" or "/tmp" in mounts, name  # noqa: S108 - in the container
 
 
+@each_way
 def test_each_service_takes_the_settings_it_is_given(way, monkeypatch):
     for role, (_, container) in services(way).items():
         told = settings_told(way, container, monkeypatch)
@@ -169,6 +213,7 @@ def _example(name):
             return "postgresql://daybook:secret@postgres.example/daybook"
 
 
+@each_way
 def test_no_secret_stands_in_the_files(way):
     assert not of_kind(way, "Secret")
     literals = {
@@ -183,6 +228,7 @@ def test_no_secret_stands_in_the_files(way):
         assert not [name for name in config["data"] if name.endswith(("_URL", "_KEY", "PASSWORD"))]
 
 
+@each_way
 def test_probes_and_scrapes_go_to_the_port_that_the_service_listens_on(way, monkeypatch):
     for role, (_, container) in services(way).items():
         told = settings_told(way, container, monkeypatch)
@@ -200,6 +246,7 @@ def test_probes_and_scrapes_go_to_the_port_that_the_service_listens_on(way, monk
         }
 
 
+@each_way
 def test_a_pod_is_not_killed_before_it_has_drained_handed_back_and_closed(way, monkeypatch):
     for role, (deployment, container) in services(way).items():
         pause_s = container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
@@ -209,6 +256,7 @@ def test_a_pod_is_not_killed_before_it_has_drained_handed_back_and_closed(way, m
         assert (pause_s > 0) is (role == "api")  # only the API gets requests that must first go elsewhere
 
 
+@each_way
 def test_each_service_keeps_working_while_it_is_rolled_or_its_node_is_drained(way):
     budgets = of_kind(way, "PodDisruptionBudget")
     for role, (deployment, container) in services(way).items():
@@ -224,6 +272,7 @@ def test_each_service_keeps_working_while_it_is_rolled_or_its_node_is_drained(wa
             assert spread["labelSelector"]["matchLabels"].items() <= labels.items()
 
 
+@each_way
 def test_who_is_scaled_by_something_else_has_no_number_of_its_own(way):
     scaled = {
         each["spec"]["scaleTargetRef"]["name"]
@@ -235,6 +284,7 @@ def test_who_is_scaled_by_something_else_has_no_number_of_its_own(way):
     assert counted == of_kind(way, "Deployment").keys() - scaled
 
 
+@each_way
 def test_executors_are_scaled_by_metrics_that_there_are(way):
     for each in of_kind(way, "ScaledObject").values():
         (trigger,) = each["spec"]["triggers"]
@@ -248,6 +298,7 @@ def test_executors_are_scaled_by_metrics_that_there_are(way):
         assert 0 < int(trigger["metadata"]["threshold"]) < concurrency
 
 
+@each_way
 def test_what_is_scraped_is_told_apart_as_the_rules_expect(way):
     seen = {}
     for kind, endpoints in (("ServiceMonitor", "endpoints"), ("PodMonitor", "podMetricsEndpoints")):
@@ -272,6 +323,7 @@ def test_what_is_scraped_is_told_apart_as_the_rules_expect(way):
 INGRESS, MONITORING = "ingress-nginx", "monitoring"
 
 
+@each_way
 def test_nobody_gets_in_but_clients_and_prometheus(way):
     def enters(role, namespace, **labels):
         rules = [rule for policy in policies(way, role, "Ingress") for rule in policy.get("ingress", [])]
@@ -283,6 +335,7 @@ def test_nobody_gets_in_but_clients_and_prometheus(way):
     assert not [role for role in ROLES if enters(role, "default")]
 
 
+@each_way
 @pytest.mark.parametrize(
     ("address", "port", "who"),
     [
