@@ -87,6 +87,8 @@ def test_from_a_backup_alone_the_system_comes_back_as_it_was_then_and_goes_on(sy
         "--key-file", str(place / "key"),
     )  # fmt: skip
     assert (restored.returncode, restored.stdout) == (0, "restored\n"), restored.stderr
+    looked = after.command("recover", "--dry-run")
+    assert looked.stdout.count("heal") == after.partitions, looked.stdout + looked.stderr
     client = Client(after.start_services())
 
     assert {each["id"]: each["name"] for each in client.items("/jobs")} == {

@@ -18,6 +18,7 @@ import shared
 from services.__main__ import main
 from shared import lifecycle, settings
 from shared.metrics import Metrics
+from tests.debian import program
 
 from .kustomize import render
 from .pod_security import violations
@@ -296,6 +297,37 @@ def test_executors_are_scaled_by_metrics_that_there_are(way):
         assert each["spec"]["minReplicaCount"] >= 1  # or nobody is left to say that something waits
         concurrency = settings.Settings.model_fields["concurrency"].default
         assert 0 < int(trigger["metadata"]["threshold"]) < concurrency
+
+
+def test_executors_are_counted_by_slots_that_are_wanted_whoever_tells(tmp_path):
+    """A queue's depth is told by each executor and counts once; busy slots are each one's own."""
+    (scaled,) = of_kind("overlays/cluster", "ScaledObject").values()
+    (trigger,) = scaled["spec"]["triggers"]
+    told = {
+        'daybook_queue_depth{job="daybook",service="executor",instance="a",queue="default"}': 100,
+        'daybook_queue_depth{job="daybook",service="executor",instance="b",queue="default"}': 90,
+        'daybook_queue_depth{job="daybook",service="executor",instance="b",queue="slow"}': 5,
+        'daybook_queue_depth{job="daybook",service="timer",instance="c",queue="default"}': 7,
+        'daybook_slots{job="daybook",service="executor",instance="a",state="busy"}': 30,
+        'daybook_slots{job="daybook",service="executor",instance="b",state="busy"}': 40,
+        'daybook_slots{job="daybook",service="executor",instance="b",state="free"}': 60,
+    }
+    case = {
+        "input_series": [{"series": name, "values": f"{value}x2"} for name, value in told.items()],
+        "promql_expr_test": [
+            {
+                "expr": trigger["metadata"]["query"],
+                "eval_time": "1m",
+                "exp_samples": [{"labels": "{}", "value": 100 + 5 + 30 + 40}],
+            }
+        ],
+    }
+    (tmp_path / "case.yml").write_text(yaml.safe_dump({"tests": [case]}))
+    done = subprocess.run(
+        [program("promtool", "prometheus"), "test", "rules", "case.yml"],
+        cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @each_way
