@@ -131,16 +131,8 @@ class System:
 
     def start(self):
         """Return when /health says that all is well."""
-        self.start_servers()
-        return self.start_services()
-
-    def start_servers(self):
-        """Redis and Postgres, empty; a test that lays something into them calls this first."""
         self.valkey.start()
         self.postgres.start()
-
-    def start_services(self):
-        """What works on them; return when /health says that all is well."""
         self._socket.bind(("127.0.0.1", 0))
         self._socket.listen(512)
         self.command("migrate", check=True)
