@@ -338,10 +338,13 @@ async def _ready(told: Settings, pool: asyncpg.Pool, redis: Redis) -> None:
 
     Raises:
         Fatal: saying what to change.
+        NotYet: the database has not been migrated.
     """
     from shared import deployment  # noqa: PLC0415
+    from shared.readmodel.database import assert_migrated  # noqa: PLC0415
 
     async with pool.acquire() as connection:
+        await assert_migrated(connection)
         await deployment.check_durability(connection, redis, SystemClock().now)
         await deployment.check_deployment(connection, redis, told)
 

@@ -9,6 +9,11 @@ from collections.abc import Iterator
 import asyncpg
 import redis.exceptions
 
+
+class NotYet(Exception):  # noqa: N818 - it is read aloud: "raise NotYet"
+    """Somebody else has to do something first, and may be about to. The message is a sentence that says what."""
+
+
 BROKEN: tuple[type[BaseException], ...] = (
     OSError,  # refused, reset and unreachable; `TimeoutError` is one too
     redis.exceptions.ConnectionError,  # also: still loading, wrong password, out of connections
@@ -17,6 +22,7 @@ BROKEN: tuple[type[BaseException], ...] = (
     redis.exceptions.ClusterDownError,
     redis.exceptions.TryAgainError,
     redis.exceptions.OutOfMemoryError,
+    NotYet,
     asyncpg.PostgresConnectionError,  # class 08
     asyncpg.InterfaceError,  # the connection was closed under the query
     asyncpg.InternalClientError,  # it was closed just before: asyncpg's protocol had not noticed yet

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
-from shared.faults import Fatal
+from shared.faults import Fatal, NotYet
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -157,6 +157,22 @@ async def make_months(connection: Connection) -> int:
         await connection.execute("select pg_advisory_xact_lock($1)", MIGRATION_LOCK)
         made: int = await connection.fetchval(sql("shared.readmodel", "statements/make_months.sql"))
     return made
+
+
+async def assert_migrated(connection: Connection) -> None:
+    """Refuse a schema that this build doesn't know its way about in; a newer one is none.
+
+    Raises:
+        NotYet: `daybook migrate` of this build has not been run; in a rolling upgrade it may be running now.
+    """
+    try:
+        rows = await connection.fetch("select name from book.migrations")
+    except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError):
+        rows = []
+    if missing := sorted(migrations().keys() - {row["name"] for row in rows}):
+        raise NotYet(
+            f"The database lacks {', '.join(missing)}: `daybook migrate` brings it up to this version."
+        )
 
 
 async def _apply(connection: asyncpg.Connection, files: Mapping[str, str]) -> list[str]:

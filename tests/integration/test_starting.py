@@ -1,6 +1,8 @@
 """What a service waits for as it starts, rather than end."""
 
-import asyncpg
+import asyncio
+import secrets
+
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
@@ -10,17 +12,27 @@ from shared.eventlog.log import EventLog
 from shared.loop import Stop
 from shared.metrics import Metrics
 from shared.ops import Health
-from shared.readmodel.database import migrate
+from shared.readmodel import database
+from shared.testing import wait_until
+
+from .archive_kit import a_database
 
 
 @pytest.fixture
-async def told(valkey, postgres):
-    admin = await asyncpg.connect(postgres.endpoint.url)
-    await admin.execute("create database starting")
-    await admin.close()
-    url = postgres.endpoint.url.rpartition("/")[0] + "/starting"
-    await migrate(url)
-    return settings.load(redis_url=valkey.endpoint.url, database_url=url, prefix="starting", partitions=1)
+async def bare(valkey, postgres):
+    async with a_database(postgres, migrated=False) as url:
+        yield settings.load(
+            redis_url=valkey.endpoint.url,
+            database_url=url,
+            prefix=f"starting-{secrets.token_hex(4)}",
+            partitions=1,
+        )
+
+
+@pytest.fixture
+async def told(bare):
+    await database.migrate(bare.database_url)
+    return bare
 
 
 async def test_a_service_that_loses_redis_just_before_it_serves_waits_for_it(told, monkeypatch):
@@ -38,3 +50,35 @@ async def test_a_service_that_loses_redis_just_before_it_serves_waits_for_it(tol
     async with _frame(told, "timer", Metrics(), Health(), Stop()) as frame:
         assert frame.log.now
     assert len(calls) == 2
+
+
+@pytest.mark.parametrize("newest", [True, False])
+async def test_a_service_waits_until_the_database_is_migrated_to_its_version(bare, monkeypatch, newest):
+    known = database.migrations()
+    if newest:  # all but the last file is there, as at a rolling upgrade
+        older = dict(list(known.items())[:-1])
+        with monkeypatch.context() as patch:
+            patch.setattr(database, "migrations", lambda: older)
+            await database.migrate(bare.database_url)
+    health, stop = Health(), Stop()
+
+    async def start():
+        async with _frame(bare, "timer", Metrics(), health, stop) as frame:
+            return frame.log.now()
+
+    starting = asyncio.create_task(start())
+    lacking = f"NotYet: The database lacks {list(known)[-1] if newest else ', '.join(known)}:"
+    await wait_until(
+        lambda: health.ready().checks.get("deployment", "").startswith(lacking), "it says what it waits for"
+    )
+    assert not starting.done()
+    await database.migrate(bare.database_url)
+    assert await asyncio.wait_for(starting, 30)
+    assert health.ready().ok
+
+
+async def test_a_service_takes_a_database_that_a_newer_version_has_migrated(told):
+    """Or no pod of the old version could be started again while, or after, the new one is rolled out."""
+    await database.migrate(told.database_url, extra={"9999_newer.sql": "create table book.newer (a int)"})
+    async with _frame(told, "timer", Metrics(), Health(), Stop()) as frame:
+        assert frame.log.now()

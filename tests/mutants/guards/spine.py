@@ -388,4 +388,14 @@ GUARDS = (
             "test_the_audit_misses_nothing_that_was_to_go_and_everything_that_was_not",
         ),
     ),
+    Guard(
+        name="migrated",
+        protects="a service touches no schema that has not been migrated to its version",
+        file="services/__main__.py",
+        text="        await assert_migrated(connection)\n",
+        instead="",
+        tests=integration(
+            "test_starting", "test_a_service_waits_until_the_database_is_migrated_to_its_version"
+        ),
+    ),
 )

@@ -1,0 +1,37 @@
+"""Pages for operators: each `daybook` command in them takes what it is given there."""
+
+import re
+from pathlib import Path
+
+import click
+import pytest
+
+import shared
+from services.__main__ import main
+from tests.runbook import words_of
+
+DEPLOY = Path(shared.__file__).parents[1] / "deploy"
+PAGES = ("operations.md", "kubernetes/README.md")
+
+
+def commands(page):
+    """The words after `daybook` in the lines of a page's blocks, whoever runs it where."""
+    blocks = re.findall(r"^```\n(.*?)^```", (DEPLOY / page).read_text(), re.MULTILINE | re.DOTALL)
+    lines = [line for block in blocks for line in block.splitlines()]
+    found = (re.match(r"(?:kubectl .* -- )?daybook (.*)", line) for line in lines)
+    return [match[1] for match in found if match]
+
+
+@pytest.mark.parametrize(("page", "text"), [(page, text) for page in PAGES for text in commands(page)])
+def test_each_daybook_command_takes_what_it_is_given(page, text):
+    command, context = main, click.Context(main, info_name="daybook")
+    rest = words_of(text)
+    while isinstance(command, click.Group):
+        name, command, rest = command.resolve_command(context, rest)
+        context = click.Context(command, info_name=name, parent=context)
+    command.parse_args(context, rest)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_has_commands(page):
+    assert len(commands(page)) > 1
