@@ -17,6 +17,7 @@ from services.projector.rows import statement
 from services.projector.trimming import Tail
 from shared import logs
 from shared.domain import ids
+from shared.domain.events import TERMINAL
 from shared.eventlog import opening
 from shared.eventlog.position import Position
 from shared.eventlog.reader import Hole
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
 BATCH = 2_000  # events a transaction
 WATCH_EVERY_S = 1.0  # a quiet log: a round trip of three reads
 SMALL = 1_000  # events; below, a batch is written together with those of other partitions
+ENDS = frozenset(event.__name__ for event in TERMINAL)
+NAMED = 100  # runs in a line of the log
 APART = 100  # batches that a partition commits by itself after trouble, so as not to spoil the others' groups
 
 
@@ -167,6 +170,7 @@ class PartitionProjector:
         self.checkpoint = self.reached = batch.after
         self._memory.settle(batch.folded, {each.key for each in refused})
         self._tell(refused)
+        self._tell_ends(events)
         if not together:
             await self._committer.announce([batch.after])
         await self._trim(batch)
@@ -251,6 +255,12 @@ class PartitionProjector:
                 sqlstate=each.sqlstate,
                 reason=each.message,
             )
+
+    def _tell_ends(self, events: Sequence[Recorded]) -> None:
+        """Name the runs that have ended: a line for many of them, as nobody waits for one."""
+        ended = [event.subject.removeprefix("run/") for event in events if event.type in ENDS]
+        for first in range(0, len(ended), NAMED):
+            self._log.info("runs archived", partition=self.partition, runs=ended[first : first + NAMED])
 
     async def _trim(self, batch: Batch) -> None:
         """Drop from the log what nobody tails any more."""

@@ -122,6 +122,11 @@ def test_a_server_does_not_announce_itself_but_warns(capsys):
         {"Authorization": "Bearer hunter2"},
         {"nested": {"list": [{"api_key": "hunter2"}, "redis://:hunter2@h"]}},
         {"error": ValueError("redis://:hunter2@h")},
+        {"said": "sent {'Accept': '*/*', 'X-API-Key': 'hunter2'}"},
+        {"said": "sent [(b'accept', b'*/*'), (b'authorization', b'Basic hunter2')]"},
+        {"said": "a server was told Authorization: Bearer hunter2"},
+        {"said": "it was told Bearer hunter2hunter2hunter2 in vain"},
+        {"said": "dbk_0123456789abcdef0123456789abcdefhunter2"},
     ],
 )
 @pytest.mark.parametrize("fmt", ["json", "console"])
@@ -147,7 +152,15 @@ def test_no_secret_is_written_with_a_traceback(capsys, fmt):
     assert err.count("Traceback") == 2
 
 
-@pytest.mark.parametrize("text", ["http://h:8080/users/@me", "at 10:30, me@x.org", "https://h/?next=a@b"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "http://h:8080/users/@me",
+        "at 10:30, me@x.org",
+        "https://h/?next=a@b",
+        "whoever is the bearer of good news needs no authorization from us",
+    ],
+)
 def test_what_is_no_secret_stays(text):
     assert logs.masked(text) == text
 
