@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from shared.metrics import Metrics
     from shared.readmodel.archive import Checkpoint
 
+    Archived = Callable[[Sequence[Recorded], int, int], None]
+
 BATCH = 2_000  # events a transaction
 WATCH_EVERY_S = 1.0  # a quiet log: a round trip of three reads
 SMALL = 1_000  # events; below, a batch is written together with those of other partitions
@@ -65,6 +67,7 @@ class PartitionProjector:
         manners: of the process.
         metrics: counts refusals.
         reopen: opens the log, healed where it must be (`recovery.open_log`); raises Fatal if it isn't to be.
+        archived: is told of each batch, with its events and the Unix ns at which it was begun and written.
     """
 
     def __init__(
@@ -79,6 +82,7 @@ class PartitionProjector:
         manners: Manners,
         metrics: Metrics,
         reopen: Callable[[int], Awaitable[None]],
+        archived: Archived | None = None,
     ) -> None:
         self.partition = partition
         self._keys = keys
@@ -89,6 +93,7 @@ class PartitionProjector:
         self._manners = manners
         self._metrics = metrics
         self._reopen = reopen
+        self._archived = archived
         self._log = logs.get("daybook.projector")
         self._ahead: asyncio.Task[list[Recorded]] | None = None
         self._memory = Memory()
@@ -164,6 +169,7 @@ class PartitionProjector:
 
     async def _project(self, checkpoint: Checkpoint, events: Sequence[Recorded]) -> int:
         """Fold and commit events that follow the checkpoint; returns how many there were."""
+        began_ns = time.time_ns()
         batch = batch_of(checkpoint, events, await self._fold(events))
         together = self._may_join(batch) and await self._committer.commit(batch)
         refused = [] if together else await self._commit_alone(batch)
@@ -171,6 +177,8 @@ class PartitionProjector:
         self._memory.settle(batch.folded, {each.key for each in refused})
         self._tell(refused)
         self._tell_ends(events)
+        if self._archived is not None:
+            self._archived(events, began_ns, time.time_ns())
         if not together:
             await self._committer.announce([batch.after])
         await self._trim(batch)
