@@ -230,8 +230,8 @@ class Apply:
     async def _compared(self, wish: _Wish, principal: Principal, newest: dict[str, int]) -> list[Fault]:
         """Find out how its job stands, and what is to be done; what is in the way, if something is."""
         wish.job_id, wish.held = await self._found(wish.name, principal, newest)
-        job, spec = wish.held.state, wish.spec
-        assert spec is not None  # noqa: S101 - deletions aren't compared
+        assert wish.spec is not None  # noqa: S101 - deletions aren't compared
+        job, spec = wish.held.state, wish.spec.pinned(wish.job_id)
         wish.command, wish.changes = None, []
         if not isinstance(job, Job):
             wish.command = CreateJob(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar, cast
 
 from pydantic import (
     AfterValidator,
@@ -13,6 +13,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    TypeAdapter,
     ValidationError,
     WithJsonSchema,
 )
@@ -20,14 +21,15 @@ from pydantic_core import PydanticCustomError
 
 from services.api.json_body import pointer
 from services.api.problems import Fault, invalid
-from shared.domain import ids, schedule
+from shared.domain import cron, ids, schedule, walk
 from shared.domain.roles import SUBJECT, Role
-from shared.domain.spec import LOST_MAX
+from shared.domain.spec import CATCH_UP_MAX, LOST_MAX, MisfirePolicy
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 JOB_DATA_MAX = 64 * 1024  # bytes of compact JSON
+EXPRESSIONS_MAX = 20
 NOT_YET = "is not available yet"
 WORD = r"^[\w.:/-]{1,200}$"
 FINGERPRINT = r"^[0-9a-f]{12}$"
@@ -61,10 +63,23 @@ def _not_yet(*values: str) -> BeforeValidator:
     return BeforeValidator(check)
 
 
-def _one(value: object) -> object:
-    if isinstance(value, list):
-        raise PydanticCustomError(_LATER, "a list of expressions is not available yet")
-    return value
+def cron_of(value: object) -> str | list[str] | None:
+    """An expression, a list of them, or None, as far as their forms go.
+
+    Raises:
+        PydanticCustomError: it is none of these: one sentence, where a union would tell what is wrong with each member.
+    """
+    several = value if isinstance(value, list) else [value]
+    if value is None or (
+        1 <= len(several) <= EXPRESSIONS_MAX
+        and all(isinstance(each, str) and 1 <= len(each) <= cron.LENGTH_MAX for each in several)
+    ):
+        return cast("str | list[str] | None", value)
+    raise PydanticCustomError(
+        "cron",
+        "an expression is a text of 1 to {most} characters; several are a list of at most {many}",
+        {"most": cron.LENGTH_MAX, "many": EXPRESSIONS_MAX},
+    )
 
 
 def time_of(text: object) -> datetime | None:
@@ -115,14 +130,19 @@ Priority = Annotated[int, Field(ge=1, le=10)]
 Queue = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 ErrorName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.]{0,199}$")]
 JobData = Annotated[dict[str, Any], AfterValidator(small)]
-Cron = Annotated[Annotated[str, Field(min_length=1)] | None, BeforeValidator(_one)]
+_Expression = Annotated[str, Field(min_length=1, max_length=cron.LENGTH_MAX)]
+_Expressions = Annotated[list[_Expression], Field(min_length=1, max_length=EXPRESSIONS_MAX)]
+Cron = Annotated[
+    str | list[str] | None,
+    BeforeValidator(cron_of),
+    WithJsonSchema(TypeAdapter(_Expression | _Expressions | None).json_schema()),
+]
 Moment = Annotated[
     datetime | None,
     BeforeValidator(time_of),
     WithJsonSchema({"anyOf": [{"type": "string", "format": "date-time"}, {"type": "null"}]}),
 ]
 Overlap = Annotated[Literal["skip", "allow"], _not_yet("queue_one", "queue_all", "replace")]
-Misfire = Annotated[Literal["latest"], _not_yet("skip", "all")]
 
 
 class Body(BaseModel):
@@ -142,12 +162,23 @@ class Backoff(Body):
     jitter: float = Field(default=0.1, ge=0, le=1, description="a fraction of the delay")
 
 
+class Dst(Body):
+    """What to do where clocks are put forward (gap) or back (overlap).
+
+    `auto`: an expression with numbers and lists for its time of day fires once, one with `*`, ranges or steps as
+    often as the clock shows its times.
+    """
+
+    gap: walk.Gap = Field(default="auto", description="next_valid: at the end of the gap; skip: not at all")
+    overlap: walk.Overlap = Field(default="auto", description="the first time, the last, or both")
+
+
 class JobBody(Body):
     """A job as a client writes it, in POST and PUT: what is left out takes its default."""
 
     LATER = frozenset(
         {
-            "start_at", "end_at", "max_runs", "jitter_seconds", "dst_policy", "exclude", "exclude_calendars",
+            "jitter_seconds", "exclude", "exclude_calendars",
             "concurrency_key", "concurrency_limit", "on_success", "on_failure", "notify_on_failure",
             "pause_after_failures",
         }
@@ -161,10 +192,22 @@ class JobBody(Body):
         min_length=1, max_length=200, description="see GET /job-types; fixed after creation"
     )
     job_data: JobData = Field(default_factory=dict, description="fits the type's model; at most 64 KB")
-    cron_expression: Cron = Field(default=None, description="5 fields, or 6 with seconds first")
+    cron_expression: Cron = Field(
+        default=None,
+        description=(
+            "5 fields, or 6 with seconds first; a list is the union of its expressions. "
+            "H is replaced by a number that the job draws once"
+        ),
+    )
     interval_seconds: int | None = Field(default=None, ge=1, le=schedule.INTERVAL_MAX_S)
     run_at: Moment = Field(default=None, description="once, at this time")
+    start_at: Moment = Field(default=None, description="no occurrence before it; an interval's first")
+    end_at: Moment = Field(default=None, description="no occurrence after it")
+    max_runs: int | None = Field(
+        default=None, ge=1, le=1_000_000_000, description="no occurrence once so many have run, ever"
+    )
     timezone: str = Field(default="UTC", min_length=1, max_length=100, description="IANA name")
+    dst_policy: Dst = Field(default=Dst(), description="of cron expressions, where clocks change")
     timeout_seconds: int = Field(default=3_600, ge=1, le=86_400)
     max_retries: int = Field(default=3, ge=0, le=100)
     retry_backoff: Backoff = Backoff()
@@ -172,7 +215,13 @@ class JobBody(Body):
     give_up_on: list[ErrorName] = Field(default_factory=list, max_length=50)
     priority: Priority = Field(default=5, description="10 first")
     queue: Queue = "default"
-    misfire_policy: Misfire = "latest"
+    misfire_policy: MisfirePolicy = Field(
+        default="latest",
+        description=(
+            "of occurrences later than the grace: the newest runs; none; or all, the oldest first, "
+            f"at most {CATCH_UP_MAX:,}"
+        ),
+    )
     misfire_grace_seconds: int = Field(default=60, ge=0, le=86_400)
     overlap_policy: Overlap = "skip"
     start_deadline_seconds: int | None = Field(

@@ -58,6 +58,13 @@ class _Named(Answer):
     id: str
 
 
+class DstView(Answer):
+    """What a job does where clocks change."""
+
+    gap: str
+    overlap: str
+
+
 class JobSpecView(Answer):
     """What a client has set of a job, as POST and PUT take it."""
 
@@ -66,10 +73,14 @@ class JobSpecView(Answer):
     tags: list[str]
     job_type: str
     job_data: dict[str, Any]
-    cron_expression: str | None
+    cron_expression: str | list[str] | None
     interval_seconds: int | None
     run_at: Time | None
+    start_at: Time | None
+    end_at: Time | None
+    max_runs: int | None
     timezone: str
+    dst_policy: DstView
     timeout_seconds: int
     max_retries: int
     retry_backoff: BackoffView

@@ -15,11 +15,12 @@ from shared.domain import schedule
 from shared.domain.retry import RetryPolicy
 from shared.domain.schedule import BadSchedule, Schedule
 from shared.domain.spec import JobSpec
+from shared.domain.walk import DstPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from services.api.requests import JobBody
+    from services.api.requests import Dst, JobBody
     from shared.job_types import Catalog, Known
 
 
@@ -31,10 +32,14 @@ def spec_of(body: JobBody, *, known: Known, catalog: Catalog) -> JobSpec:
     """
     faults: list[Fault] = []
     plan = Schedule(
-        cron_expression=body.cron_expression,
+        cron_expression=tuple(each) if isinstance(each := body.cron_expression, list) else each,
         interval_seconds=body.interval_seconds,
         run_at=body.run_at,
+        start_at=body.start_at,
+        end_at=body.end_at,
+        max_runs=body.max_runs,
         timezone=body.timezone,
+        dst_policy=_policy(body.dst_policy),
     )
     try:
         schedule.check(plan)
@@ -93,7 +98,11 @@ def _spec(body: JobBody, plan: Schedule, data: dict[str, Any]) -> JobSpec:
             cron_expression=plan.cron_expression,
             interval_seconds=plan.interval_seconds,
             run_at=_utc_ms(plan.run_at),
+            start_at=_utc_ms(plan.start_at),
+            end_at=_utc_ms(plan.end_at),
+            max_runs=plan.max_runs,
             timezone=plan.timezone,
+            dst_policy=plan.dst_policy,
         ),
         timeout_seconds=body.timeout_seconds,
         retry=RetryPolicy(
@@ -113,6 +122,12 @@ def _spec(body: JobBody, plan: Schedule, data: dict[str, Any]) -> JobSpec:
         start_deadline_seconds=body.start_deadline_seconds,
         max_lost=body.max_lost,
     )
+
+
+def _policy(asked: Dst) -> DstPolicy | None:
+    """None: all `auto`, which is what jobs have that were made before there was a choice."""
+    policy = DstPolicy(gap=asked.gap, overlap=asked.overlap)
+    return None if policy == DstPolicy() else policy
 
 
 def _utc_ms(at: datetime | None) -> datetime | None:

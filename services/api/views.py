@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from services.api.responses import (
     BackoffView,
     CancelView,
+    DstView,
     ExecutionView,
     JobSpecView,
     JobStatus,
@@ -20,6 +21,7 @@ from services.api.responses import (
 from shared.domain import job as jobs
 from shared.domain import run as runs
 from shared.domain.spec import JobSpec
+from shared.domain.walk import DstPolicy
 from shared.eventlog.envelope import decoder
 from shared.eventlog.position import Position
 
@@ -213,10 +215,14 @@ def _specified(spec: JobSpec) -> dict[str, Any]:
         "tags": list(spec.tags),
         "job_type": spec.job_type,
         "job_data": spec.job_data,
-        "cron_expression": plan.cron_expression,
+        "cron_expression": list(each) if isinstance(each := plan.cron_expression, tuple) else each,
         "interval_seconds": plan.interval_seconds,
         "run_at": plan.run_at,
+        "start_at": plan.start_at,
+        "end_at": plan.end_at,
+        "max_runs": plan.max_runs,
         "timezone": plan.timezone,
+        "dst_policy": _dst(plan.dst_policy or DstPolicy()),
         "timeout_seconds": spec.timeout_seconds,
         "max_retries": retry.max_retries,
         "retry_backoff": BackoffView(
@@ -235,6 +241,10 @@ def _specified(spec: JobSpec) -> dict[str, Any]:
         "start_deadline_seconds": spec.start_deadline_seconds,
         "max_lost": spec.max_lost,
     }
+
+
+def _dst(policy: DstPolicy) -> DstView:
+    return DstView(gap=policy.gap, overlap=policy.overlap)
 
 
 def _status(job: Job, known: Seen) -> JobStatus:

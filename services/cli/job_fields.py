@@ -56,7 +56,11 @@ _FIELDS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("--name", "name", {"help": "What people call it."}),
     ("--type", "job_type", {"help": "One of GET /job-types."}),
     ("--data", "job_data", {"type": Data(), "help": "What the type needs."}),
-    ("--cron", "cron_expression", {"help": "5 fields, or 6 with seconds first."}),
+    (
+        "--cron",
+        "cron_expression",
+        {"multiple": True, "help": "5 fields, or 6 with seconds first; several: union."},
+    ),
     ("--every", "interval_seconds", {"type": Every(), "help": "90, 90s, 5m, 2h, 1d."}),
     ("--at", "run_at", {"help": "Once, at a time with its offset: 2027-01-31T09:00:00+01:00."}),
     ("--timezone", "timezone", {"help": "Of the cron expression, such as Europe/Vienna."}),
@@ -80,7 +84,12 @@ def job_options(command: Callable[..., None]) -> Callable[..., None]:
 def fields_of(options: dict[str, Any]) -> dict[str, Any]:
     """Those that were given."""
     given = {name: value for name, value in options.items() if value is not None and value != ()}
-    return given | ({"tags": list(given["tags"])} if "tags" in given else {})
+    if "tags" in given:
+        given["tags"] = list(given["tags"])
+    if "cron_expression" in given:
+        one, *more = given["cron_expression"]
+        given["cron_expression"] = [one, *more] if more else one
+    return given
 
 
 def assigned(pairs: Sequence[str]) -> dict[str, Any]:

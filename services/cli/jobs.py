@@ -24,7 +24,8 @@ JOB_STATUSES = ("pending", "paused", "running", "failed", "completed")
 def _schedule(job: Mapping[str, Any]) -> str:
     if job["cron_expression"]:
         zone = "" if job["timezone"] == "UTC" else f" {job['timezone']}"
-        return f"{job['cron_expression']}{zone}"
+        several = job["cron_expression"]
+        return f"{several if isinstance(several, str) else ' | '.join(several)}{zone}"
     if job["interval_seconds"]:
         return f"every {job['interval_seconds']} s"
     return f"at {job['run_at']}" if job["run_at"] else "by hand"

@@ -56,11 +56,12 @@ def parsed_partial(text: str) -> Name | None:
 
 
 def outlived(names: list[str], newest: Name, keep_last: int) -> list[str]:
-    """Which of `names` go, as `newest` is there: of its job and type, older, and not among the last `keep_last`."""
-    ours = sorted(
-        (name for name in map(parsed, names) if name is not None and _alike(name, newest)), reverse=True
-    )
-    return [str(name) for name in ours[keep_last:] if name < newest]
+    """Which of `names` go, as `newest` is there, the oldest first.
+
+    They are of its job and type, older, and not among the last `keep_last`.
+    """
+    ours = sorted(name for name in map(parsed, names) if name is not None and _alike(name, newest))
+    return [str(name) for name in ours[:-keep_last] if name < newest]
 
 
 def _alike(one: Name, another: Name) -> bool:

@@ -30,11 +30,9 @@ _ALPHABET = re.compile(r"[0-9a-z*?/,#@() \t-]*")
 _ITEM = re.compile(
     r"(?P<low>\*|[0-9]+|[a-z]{3})(?:-(?P<high>[0-9]+|[a-z]{3}))?(?:/(?P<step>[0-9]+)|#(?P<nth>[0-9]+))?"
 )
-_LATER = {
-    "H (a hashed value)": re.compile(r"h(\(.*\))?(/.*)?"),
-    "R (a random value)": re.compile(r"r(\(.*\))?(/.*)?"),
-    "W (the nearest weekday)": re.compile(r"[0-9]+w|w[0-9]+|lw"),
-}
+_RANDOM = re.compile(r"r(\(.*\))?(/.*)?")
+_WORKDAY = re.compile(r"(?P<day>[0-9]{1,2})w")
+_WORKDAY_MAX = 28  # of the 31st, croniter takes the 30th's neighbour for it in a shorter month
 
 
 class BadCron(ValueError):  # noqa: N818 - an answer to a client, like a refusal
@@ -48,6 +46,11 @@ class _Field:
     high: int
     names: tuple[str, ...] = ()
 
+    @property
+    def last(self) -> int:
+        """The greatest value that isn't another over again: 7 is Sunday, as 0 is."""
+        return 6 if self.name == "weekday" else self.high
+
 
 _WEEKDAYS = _Field("weekday", 0, 7, ("sun", "mon", "tue", "wed", "thu", "fri", "sat"))
 _MONTHS = _Field(
@@ -57,6 +60,7 @@ _DAYS = _Field("day-of-month", 1, 31)
 _HOURS = _Field("hour", 0, 23)
 _MINUTES = _Field("minute", 0, 59)
 _SECONDS = _Field("second", 0, 59)
+FIELDS = (_SECONDS, _MINUTES, _HOURS, _DAYS, _MONTHS, _WEEKDAYS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +101,7 @@ def parse(expression: str) -> Cron:
     Raises:
         BadCron: anything that isn't understood exactly.
     """
-    fields = _fields(expression)
+    fields = fields_of(expression)
     second, minute, hour, day, month, weekday = fields
     clock = " ".join(
         _numbers(field, text) for field, text in ((_SECONDS, second), (_MINUTES, minute), (_HOURS, hour))
@@ -120,15 +124,19 @@ def _walk(canonical: str) -> croniter:
     )
 
 
-def _fields(expression: str) -> list[str]:
-    """The six fields in lower case, seconds first."""
+def fields_of(expression: str) -> list[str]:
+    """The six fields in lower case, seconds first.
+
+    Raises:
+        BadCron: it hasn't five or six, or has signs that none has.
+    """
     text = expression.strip(" \t").lower()
     if len(text) > LENGTH_MAX:
         raise BadCron(f"a cron expression has at most {LENGTH_MAX:,} characters, not {len(text):,}")
     if re.search(r"[\n;|]", text):
-        raise BadCron("several expressions in one job are not available yet; make one job for each")
+        raise BadCron("one expression a text: give a list of texts for the union of several")
     if not (expression.isascii() and _ALPHABET.fullmatch(text)):  # lower() turns U+212A into a plain k
-        raise BadCron("a cron expression has letters, digits, blanks and * ? , - / # L only")
+        raise BadCron("a cron expression has letters, digits, blanks and * ? , - / # L W H only")
     if text.startswith("@"):
         text = _macro(text)
     fields = text.split()
@@ -143,7 +151,7 @@ def _macro(text: str) -> str:
     if text in _MACROS:
         return _MACROS[text]
     if text == "@reboot":
-        raise BadCron("@reboot is not available yet: a schedule names times, and a start of Daybook is none")
+        raise BadCron("@reboot is not supported: a schedule names times, and a start of Daybook is none")
     raise BadCron(f"{text} is not known; the macros are {', '.join(_MACROS)}")
 
 
@@ -151,7 +159,11 @@ def _day_rules(day: str, weekday: str) -> list[tuple[str, str]]:
     """Pairs of day-of-month and weekday whose union the two fields mean: OR, unless one is exactly * or ?."""
     rules = []
     if day not in {"*", "?"}:
-        rules.append((_month_days(day), "*"))
+        items = day.split(",")
+        workdays = [item for item in items if _WORKDAY.fullmatch(item)]
+        rules += [(_workday(item), "*") for item in workdays]
+        if plain := [item for item in items if item not in workdays]:
+            rules.append((_month_days(plain), "*"))
     if weekday not in {"*", "?"}:
         items = weekday.split(",")
         special = [item for item in items if "#" in item or re.fullmatch(r"l[0-9]+", item)]
@@ -163,9 +175,16 @@ def _day_rules(day: str, weekday: str) -> list[tuple[str, str]]:
     return rules or [("*", "*")]
 
 
-def _month_days(text: str) -> str:
+def _workday(item: str) -> str:
+    """`15w`: of Monday to Friday, the day of the same month that is nearest to the 15th; alone, as croniter has it."""
+    day = int(item[:-1])
+    if not 1 <= day <= _WORKDAY_MAX:
+        raise BadCron(f"day-of-month {item}: W goes with 1 to {_WORKDAY_MAX}, days that every month has")
+    return f"{day}W"
+
+
+def _month_days(items: list[str]) -> str:
     """Days of the month as croniter takes them; `l` is the last one."""
-    items = text.split(",")
     plain = [item for item in items if item != "l"]
     last = ["l"] if "l" in items else []
     return ",".join([*([_numbers(_DAYS, ",".join(plain))] if plain else []), *last])
@@ -200,7 +219,7 @@ def _range(field: _Field, read: re.Match[str]) -> range:
     """What `low`, `low-high` and either with a step mean; an open end is the last value of the field."""
     item, step = read[0], int(read["step"] or 1)
     if read["low"] == "*":
-        low, high = field.low, _last(field)
+        low, high = field.low, field.last
         if read["high"]:
             _refuse(field, item)
     else:
@@ -208,16 +227,12 @@ def _range(field: _Field, read: re.Match[str]) -> range:
         if read["high"]:
             high = _number(field, read["high"], at_least=low)
         elif read["step"]:
-            high = _last(field)
+            high = field.last
     if not 1 <= step <= field.high:
         raise BadCron(f"{field.name} {item}: a step lies between 1 and {field.high}")
     if high < low:
         raise BadCron(f"{field.name} {item}: the range runs backwards; write two ranges with a comma between")
     return range(low, high + 1, step)
-
-
-def _last(field: _Field) -> int:
-    return 6 if field is _WEEKDAYS else field.high  # 7 is Sunday over again
 
 
 def _number(field: _Field, text: str, at_least: int = 0) -> int:
@@ -233,9 +248,10 @@ def _number(field: _Field, text: str, at_least: int = 0) -> int:
 
 
 def _refuse(field: _Field, item: str) -> NoReturn:
-    for what, form in _LATER.items():
-        if form.fullmatch(item):
-            raise BadCron(f"{field.name} {item}: {what} is not available yet")
+    if _RANDOM.fullmatch(item):
+        raise BadCron(f"{field.name} {item}: R (a random value) is not supported; H draws one and keeps it")
+    if field is _DAYS and item in {"lw", "wl"}:
+        raise BadCron(f"{field.name} {item}: the last working day is not supported; L is the last day")
     if field is _WEEKDAYS and (last := re.fullmatch(r"([0-7])l", item)):
         raise BadCron(f"weekday {item}: the last one of a month is written L{last[1]} (0 or 7 is Sunday)")
     raise BadCron(f"{field.name} {item or '(empty)'}: not understood")

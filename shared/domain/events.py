@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Literal
 from shared.domain.roles import Role  # noqa: TC001 - likewise
 from shared.domain.spec import JobSpec, RunSpec  # noqa: TC001 - likewise
 from shared.domain.value import Value
+from shared.domain.walk import ClockNote  # noqa: TC001 - likewise
 
 Trigger = Literal["schedule", "manual", "backfill", "retry", "chain"]
 SkipReason = Literal["misfire", "overlap", "paused", "deleted", "edited"]
@@ -40,7 +41,7 @@ class Failure(Value, frozen=True, kw_only=True):
 class JobCreated(Event, frozen=True, kw_only=True):
     """A user defined a job. `anchor_at`: where its interval counts from. `next_for`: its first occurrence."""
 
-    VERSION: ClassVar[int] = 2
+    VERSION: ClassVar[int] = 3
     spec: JobSpec
     owner: str
     tenant: str
@@ -52,7 +53,7 @@ class JobCreated(Event, frozen=True, kw_only=True):
 class JobUpdated(Event, frozen=True, kw_only=True):
     """A user replaced the specification; runs already requested keep the old one."""
 
-    VERSION: ClassVar[int] = 2
+    VERSION: ClassVar[int] = 3
     spec: JobSpec
     revision: int
     updated_at: datetime
@@ -96,7 +97,10 @@ class OccurrencesSkipped(Event, frozen=True, kw_only=True):
         reason: why.
         by: the run that stood in the way (reason `overlap`), else None.
         next_for: the next undecided occurrence of the job, or None.
+        clock: what was done where clocks changed, from the occurrence before up to `to`.
     """
+
+    VERSION: ClassVar[int] = 2
 
     from_: datetime
     to: datetime
@@ -104,6 +108,7 @@ class OccurrencesSkipped(Event, frozen=True, kw_only=True):
     reason: SkipReason
     by: str | None = None
     next_for: datetime | None
+    clock: tuple[ClockNote, ...] = ()
 
 
 # Runs.
@@ -124,9 +129,10 @@ class RunRequested(Event, frozen=True, kw_only=True):
         correlation_id: of the HTTP request behind a trigger, else the run's own id.
         requested_at: when it was decided.
         next_for: the job's next occurrence after this one (trigger `schedule` only).
+        clock: what was done where clocks changed, from the occurrence before up to this one (likewise).
     """
 
-    VERSION: ClassVar[int] = 3
+    VERSION: ClassVar[int] = 4
 
     job_id: str
     scheduled_for: datetime
@@ -140,6 +146,7 @@ class RunRequested(Event, frozen=True, kw_only=True):
     correlation_id: str
     requested_at: datetime
     next_for: datetime | None = None
+    clock: tuple[ClockNote, ...] = ()
 
 
 class RunQueued(Event, frozen=True, kw_only=True):

@@ -50,14 +50,15 @@ from shared.domain.events import (
     SkipReason,
 )
 from shared.domain.refusals import IllegalTransition, NeverFires, NoSuchJob, Overlaps, StaleRevision
-from shared.domain.schedule import next_after
-from shared.domain.spec import JobSpec, run_spec
+from shared.domain.schedule import clock_notes, next_after
+from shared.domain.spec import CATCH_UP_MAX, JobSpec, run_spec
 from shared.domain.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from shared.domain.spec import OverlapPolicy
+    from shared.domain.walk import ClockNote
 
 FIRES_A_WAKE = 50  # a unit of this many runs is about 1 ms of script (DESIGN §5.2: 5 ms a batch)
 WALK_A_WAKE = 1_000  # occurrences looked at; a longer backlog is settled in several units
@@ -89,6 +90,8 @@ class Job(Value, frozen=True, kw_only=True):
         next_for: the first undecided occurrence; kept while paused.
         decided_to: the newest occurrence that was decided, under whatever schedule the job had then.
         active: unfinished runs, oldest first, of a job that follows its runs.
+        runs: how many of its occurrences were run.
+        late_runs: how many of its occurrences were run later than the grace, since one was in time.
     """
 
     id: str
@@ -104,11 +107,18 @@ class Job(Value, frozen=True, kw_only=True):
     paused: Pause | None = None
     active: tuple[str, ...] = ()
     decided_to: datetime | None = None
+    runs: int = 0
+    late_runs: int = 0
 
     @property
     def follows(self) -> bool:
         """Whether the ends of its runs advance the job too: some policy of it needs to know."""
         return self.spec.overlap_policy != "allow"
+
+    @property
+    def grace(self) -> timedelta:
+        """What is later than this is a misfire."""
+        return timedelta(seconds=self.spec.misfire_grace_seconds)
 
     @property
     def due_at(self) -> datetime | None:
@@ -151,13 +161,14 @@ def decide(job: Job | None, command: JobCommand, now: datetime) -> Decision:
 def _create(job: Job | None, command: CreateJob, now: datetime) -> tuple[Change, ...]:
     if job is not None:
         raise IllegalTransition(f"job {command.job_id} exists already", current=job.status)
+    spec = command.spec.pinned(command.job_id)
     created = JobCreated(
-        spec=command.spec,
+        spec=spec,
         owner=command.owner,
         tenant=command.tenant,
         created_at=now,
         anchor_at=now,
-        next_for=_first_for(command.spec, now),
+        next_for=_first_for(spec, now, now),
     )
     return (Change(subject=f"job:{command.job_id}", event=created),)
 
@@ -166,7 +177,7 @@ def _own(job: Job, command: JobCommand, now: datetime) -> list[Change]:
     """The events of the command itself, on a job that has nothing due."""
     subject = f"job:{job.id}"
     match command:
-        case UpdateJob(spec=spec) if spec != job.spec:
+        case UpdateJob(spec=spec) if (spec := spec.pinned(job.id)) != job.spec:
             return [Change(subject=subject, event=_updated(job, spec, now))]
         case PauseJob(by=by, reason=reason) if job.status is Status.PENDING:
             return [Change(subject=subject, event=JobPaused(by=by, reason=reason, paused_at=now))]
@@ -202,16 +213,21 @@ def _updated(job: Job, spec: JobSpec, now: datetime) -> JobUpdated:
     schedule, before = spec.schedule, job.spec.schedule
     # A one-off that keeps its time is the occurrence it was, decided or not, in whatever zone it is shown.
     same = schedule == before or (schedule.run_at is not None and schedule.run_at == before.run_at)
+    anchor_at = job.anchor_at if same or schedule.is_in_phase_with(before) else now
     return JobUpdated(
         spec=spec,
         revision=job.revision + 1,
         updated_at=now,
-        anchor_at=job.anchor_at if same else now,
-        next_for=job.next_for if same else _first_for(spec, now, decided_to=job.decided_to),
+        anchor_at=anchor_at,
+        next_for=job.next_for
+        if same
+        else _first_for(spec, now, anchor_at, decided_to=job.decided_to, runs=job.runs),
     )
 
 
-def _first_for(spec: JobSpec, now: datetime, *, decided_to: datetime | None = None) -> datetime | None:
+def _first_for(
+    spec: JobSpec, now: datetime, anchor_at: datetime, *, decided_to: datetime | None = None, runs: int = 0
+) -> datetime | None:
     """The first occurrence of a schedule that begins now; a `run_at` just gone by counts, unless it was decided."""
     schedule = spec.schedule
     if schedule.kind == "none":
@@ -220,8 +236,8 @@ def _first_for(spec: JobSpec, now: datetime, *, decided_to: datetime | None = No
     if schedule.run_at is not None:
         after = now - timedelta(seconds=spec.misfire_grace_seconds)
         after = after if decided_to is None else max(after, decided_to)
-    first = next_after(schedule, after, anchor_at=now)
-    if first is None:
+    first = next_after(schedule, after, anchor_at=anchor_at)
+    if first is None or schedule.is_used_up(runs):
         raise NeverFires
     return first
 
@@ -320,11 +336,17 @@ class _Settling:
         return due, following
 
     def _misfired_then_fresh(self, due: list[datetime], following: datetime | None) -> None:
-        """Misfire `latest`: of what is later than the grace, only the newest due occurrence may run."""
-        limit = self.now - timedelta(seconds=self.job.spec.misfire_grace_seconds)
+        """What is later than the grace is up to the misfire policy; of `latest`, the newest that is due may run."""
+        limit = self.now - self.job.grace
         late = sum(1 for at in due if at < limit)
-        newer_is_due = late < len(due) or (following is not None and following <= self.now)
-        dropped = late if newer_is_due else late - 1
+        dropped = late
+        match self.job.spec.misfire_policy:
+            case "latest":
+                newer_is_due = late < len(due) or (following is not None and following <= self.now)
+                dropped = late if newer_is_due else late - 1
+            case "all" if (room := min(late, CATCH_UP_MAX - self.job.late_runs)) > 0:
+                self._fire(due[:room], (due + [following])[room])  # noqa: RUF005
+                return  # the rest stays due: the next wake has it
         if dropped > 0:
             self._skip(due[:dropped], (due + [following])[dropped], "misfire")  # noqa: RUF005
             due = due[dropped:]
@@ -336,7 +358,10 @@ class _Settling:
         for index, at in enumerate(due[:FIRES_A_WAKE]):
             if self.job.spec.overlap_policy == "skip" and self.job.active:
                 break
-            self.add(self._requested(at, afters[index]))
+            is_last = self.job.spec.schedule.is_used_up(self.job.runs + 1)
+            self.add(self._requested(at, None if is_last else afters[index]))
+            if is_last:  # those after it are no occurrences
+                return
             blocked_from = index + 1
         if self.job.spec.overlap_policy == "skip" and due[blocked_from:]:
             self._skip(due[blocked_from:], following, "overlap", by=self.job.active[0])
@@ -355,6 +380,7 @@ class _Settling:
             correlation_id=run_id,
             requested_at=self.now,
             next_for=following,
+            clock=self._clock([at]),
         )
         return Change(subject=f"run:{run_id}", event=event, job=job.id, both=True)
 
@@ -364,9 +390,21 @@ class _Settling:
         if not due:
             return
         event = OccurrencesSkipped(
-            from_=due[0], to=due[-1], count=len(due), reason=reason, by=by, next_for=following
+            from_=due[0],
+            to=due[-1],
+            count=len(due),
+            reason=reason,
+            by=by,
+            next_for=following,
+            clock=self._clock(due),
         )
         self.add(Change(subject=f"job:{self.job.id}", event=event))
+
+    def _clock(self, due: list[datetime]) -> tuple[ClockNote, ...]:
+        """What was done where clocks changed, between the occurrence that was decided last and the last of `due`."""
+        job = self.job
+        since = job.anchor_at if job.decided_to is None else max(job.anchor_at, job.decided_to)
+        return clock_notes(job.spec.schedule, since, due)
 
 
 # Evolving.
@@ -450,8 +488,14 @@ def _on_requested(job: Job, event: RunRequested, change: Change) -> Job:
         job,
         next_for=event.next_for if scheduled else job.next_for,
         decided_to=event.scheduled_for if scheduled else job.decided_to,
+        runs=job.runs + scheduled,
+        late_runs=_late_runs(job, event) if scheduled else job.late_runs,
         active=(*job.active, run_id) if event.follows else job.active,
     )
+
+
+def _late_runs(job: Job, event: RunRequested) -> int:
+    return job.late_runs + 1 if event.requested_at - event.scheduled_for > job.grace else 0
 
 
 _STEPS: dict[type[Event], Callable[..., Job]] = {

@@ -38,7 +38,7 @@ class StaleRevision(Refused):
 
 
 class NeverFires(Refused):
-    """The schedule has no occurrence in the future; choose a later run_at or another expression."""
+    """The schedule has no occurrence in the future; choose a later run_at or end_at, or more max_runs."""
 
 
 class LostLease(Refused):

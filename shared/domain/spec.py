@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from msgspec import field
+from msgspec.structs import replace
 
 from shared.domain.retry import RetryPolicy
 from shared.domain.schedule import Schedule
 from shared.domain.value import Value
 
-MisfirePolicy = Literal["latest"]  # `skip` and `all` come with issue 7 of 8; the API refuses them until then
-OverlapPolicy = Literal["skip", "allow"]  # `queue_one`, `queue_all` and `replace` likewise
+MisfirePolicy = Literal["latest", "skip", "all"]
+OverlapPolicy = Literal["skip", "allow"]  # `queue_one`, `queue_all` and `replace` come with issue 7 of 8
 LOST_MAX = 3
+CATCH_UP_MAX = 1_000  # late occurrences in a row that misfire `all` runs
 
 
 class JobSpec(Value, frozen=True, kw_only=True):
@@ -33,6 +35,11 @@ class JobSpec(Value, frozen=True, kw_only=True):
     overlap_policy: OverlapPolicy = "skip"
     start_deadline_seconds: int | None = None
     max_lost: int = LOST_MAX
+
+    def pinned(self, job_id: str) -> Self:
+        """As it is kept for a job: what is drawn once for each job, is drawn."""
+        schedule = self.schedule.expanded(job_id)
+        return self if schedule is self.schedule else replace(self, schedule=schedule)
 
 
 class RunSpec(Value, frozen=True, kw_only=True):

@@ -20,7 +20,7 @@ from shared.domain.value import Value
 from shared.eventlog.envelope import decoder, json_text
 
 Aggregate = Job | Run | ApiKey
-SHAPES: dict[type[Aggregate], int] = {Job: 2, Run: 2, ApiKey: 1}
+SHAPES: dict[type[Aggregate], int] = {Job: 3, Run: 2, ApiKey: 1}
 FIELDS = ("version", "state", "spec", "fence")  # of a hash in Redis
 _PREFIX = {kind: f'{{"shape":{shape},' for kind, shape in SHAPES.items()}
 _SHAPE = re.compile(rb'\{"shape":(\d+),')

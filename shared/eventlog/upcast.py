@@ -22,9 +22,16 @@ def _placed(data: dict[str, Any]) -> dict[str, Any]:
     return {**data, "spec": {**data["spec"], "timezone": "UTC"}}
 
 
+def _same(data: dict[str, Any]) -> dict[str, Any]:
+    """A version that may hold what builds before it can't read; what they wrote is as it was."""
+    return data
+
+
 UPCASTERS: Upcasters = {
     **dict.fromkeys((("JobCreated", 1), ("JobUpdated", 1), ("RunRequested", 1)), _specified),
     ("RunRequested", 2): _placed,
+    **dict.fromkeys((("JobCreated", 2), ("JobUpdated", 2)), _same),  # 3: several cron expressions, dst_policy
+    **dict.fromkeys((("RunRequested", 3), ("OccurrencesSkipped", 1)), _same),  # 4, 2: clock
 }
 
 

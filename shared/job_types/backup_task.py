@@ -114,7 +114,8 @@ class BackedUp(BaseModel):
         tables: of a backup of a database.
         events: of a backup of the log; `broken_links` of its chain did not hold in the archive.
         sha256: of the object.
-        deleted: older backups of this job that went, by keep_last.
+        deleted: older backups of this job that went, by keep_last. A copy of the log stays while it alone holds events
+            that have left the archive.
     """
 
     backup_type: Literal["files", "database", "log"]

@@ -6,14 +6,22 @@ deletes one strikes it out first.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from shared.readmodel.database import columns, sql
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from shared.readmodel.archive import Asked
+    from shared.readmodel.archive import Asked, Connection
+
+
+class Range(NamedTuple):
+    """Consecutive positions of a partition, both included."""
+
+    partition: int
+    first: int
+    last: int
 
 
 class Segment(Protocol):
@@ -67,3 +75,19 @@ async def strike(connection: Asked, name: str) -> None:
         name: its place, or the last part of that: one place may be reached by several URLs.
     """
     await connection.execute(sql("shared.readmodel", "statements/strike_cold_copy.sql"), name)
+
+
+async def strike_spare(connection: Connection, name: str) -> Range | None:
+    """Strike a copy out, as above, unless it alone holds events that have left the archive.
+
+    Returns:
+        The first of those, and it is still entered; None: it is struck out.
+    """
+    async with connection.transaction():
+        # Whoever drops a month holds a lock of this table until that is done.
+        await connection.execute("lock table book.cold_copies in share row exclusive mode")
+        row = await connection.fetchrow(sql("shared.readmodel", "statements/sole_cold_copy.sql"), name)
+        if row is not None:
+            return Range(*row)
+        await strike(connection, name)
+        return None

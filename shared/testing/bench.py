@@ -52,7 +52,11 @@ def a_spec(**changes: Any) -> JobSpec:
     """A specification of an `echo` job without a schedule; `every`, `cron` and `once` give it one."""
     every, cron, once = changes.pop("every", None), changes.pop("cron", None), changes.pop("once", None)
     schedule = Schedule(
-        interval_seconds=every, cron_expression=cron, run_at=once, timezone=changes.pop("timezone", "UTC")
+        interval_seconds=every,
+        cron_expression=cron,
+        run_at=once,
+        timezone=changes.pop("timezone", "UTC"),
+        **{name: changes.pop(name, None) for name in ("dst_policy", "start_at", "end_at", "max_runs")},
     )
     spec = JobSpec(
         name="a job", job_type="custom", job_data={"operation": "echo", "parameters": {}}, schedule=schedule

@@ -135,6 +135,17 @@ async def test_a_copy_that_keep_last_deletes_is_struck_out_and_keeps_its_month(o
     assert "no cold copy holds 0:1 to" in done["kept"][0]["why"]
 
 
+async def test_the_only_copy_of_a_month_that_was_dropped_outlives_keep_last(office, desk, monkeypatch):
+    first, second = await made(desk), await made(desk, "r1", later=1)
+    await retained(office, monkeypatch)
+    third = await made(desk, "r2", later=2, keep_last=1)
+    assert third["deleted"] == [first["name"]]  # what it holds, the second does too
+    assert (await entered(office)).keys() == set(desk.names()) == {second["name"], third["name"]}
+    await office.pool.execute("update book.cold_copies set place = 'file:///elsewhere' where run_id = 'r2'")
+    fourth = await made(desk, "r3", later=3, keep_last=1)
+    assert (fourth["deleted"], desk.names()) == ([third["name"]], [second["name"], fourth["name"]])
+
+
 async def test_a_copy_is_struck_out_whatever_its_place_was_called(office, desk):
     first = await made(desk)
     second = await made(desk, "r1", later=1, keep_last=1, destination=desk.destination + "/")

@@ -24,6 +24,7 @@ COPIED = ("services", "shared", "tests", "pyproject.toml")
 WORKERS = 2
 TEST_S = 40  # a test that hangs without its guard has missed it too
 RUN_S = 120
+NAME = max(len(guard.name) for guard in GUARDS) + 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +58,7 @@ def _chosen(arguments: Sequence[str]) -> list[Guard]:
         parser.error(f"no guard is named {', '.join(unknown)}; there are {', '.join(known)}")
     if asked.list:
         for guard in GUARDS:
-            print(f"{guard.name:<18}{guard.protects}  [{guard.file}]")
+            print(f"{guard.name:<{NAME}}{guard.protects}  [{guard.file}]")
         return []
     return [known[name] for name in asked.names] or list(GUARDS)
 
@@ -67,7 +68,7 @@ def _run(chosen: Sequence[Guard], where: Path) -> int:
     base.mkdir()
     for name in COPIED:
         _copy(ROOT / name, base / name)
-    print(f"{'guard':<18}{'outcome':<10}{'s':>4}  what it protects, and which test missed it", flush=True)
+    print(f"{'guard':<{NAME}}{'outcome':<10}{'s':>4}  what it protects, and which test missed it", flush=True)
     with ThreadPoolExecutor(WORKERS) as pool:
         results = pool.map(lambda guard: _tried(guard, base, where / guard.name), chosen)
         caught = [_told(guard, result) for guard, result in zip(chosen, results, strict=True)].count(True)
@@ -128,8 +129,8 @@ def _imports_elsewhere(tree: Path, environment: dict[str, str]) -> str:
 def _told(guard: Guard, result: Result) -> bool:
     """Print a guard's row; return whether it was caught."""
     outcome = "caught" if result.failed else "BROKEN" if result.trouble else "SURVIVED"
-    print(f"{guard.name:<18}{outcome:<10}{result.seconds:>4.0f}  {guard.protects}")
-    print(f"{'':<34}by {result.failed}" if result.failed else "", end="\n" if result.failed else "")
+    print(f"{guard.name:<{NAME}}{outcome:<10}{result.seconds:>4.0f}  {guard.protects}")
+    print(f"{'':<{NAME + 16}}by {result.failed}" if result.failed else "", end="\n" if result.failed else "")
     print(result.trouble, end="\n" if result.trouble else "", flush=True)
     return bool(result.failed)
 

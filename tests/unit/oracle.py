@@ -19,13 +19,18 @@ _BOUNDS = [(0, 59), (0, 59), (0, 23), (1, 31), (1, 12), (0, 6)]
 _ANY = ("*", "?")
 
 
-def occurrences(expression: str, key: str, after: datetime, until: datetime) -> list[datetime]:
-    """All occurrences in (after, until], by DESIGN §6.3."""
+def occurrences(
+    expression: str, key: str, after: datetime, until: datetime, gap: str = "auto", overlap: str = "auto"
+) -> list[datetime]:
+    """All occurrences in (after, until], by DESIGN §6.3 and what `dst_policy` says."""
     fields = expression.lower().split()
     step = 1 if len(fields) == 6 else 60
     fields = ["0", *fields] if len(fields) == 5 else fields
     seconds, minutes, hours = (_values(fields[place], place) for place in range(3))
     named = not any(sign in field for field in fields[:3] for sign in "*/-")  # fixed-time
+    moved = named if gap == "auto" else gap == "next_valid"
+    chosen = ("first" if named else "both") if overlap == "auto" else overlap
+    times = {"first": (None, 0), "last": (None, 1), "both": (None, 0, 1)}[chosen]
 
     def matches(wall: datetime) -> bool:
         in_time = wall.minute in minutes and wall.hour in hours and wall.second in seconds
@@ -37,8 +42,8 @@ def occurrences(expression: str, key: str, after: datetime, until: datetime) -> 
     before = _wall(first - step, zone(key))
     for second in range(first, int(until.timestamp()) // step * step + 1, step):
         wall = _wall(second, zone(key))
-        fires = matches(wall) and not (named and wall.fold)
-        if named and wall - before > one_step:
+        fires = matches(wall) and _which_time(second, zone(key)) in times
+        if moved and wall - before > one_step:
             jumped = int((wall - before).total_seconds())
             fires |= any(matches(before + timedelta(seconds=lost)) for lost in range(step, jumped, step))
         if fires:
@@ -88,7 +93,15 @@ def day_matches(rule: list[str], day: date) -> bool:
 def _is_month_day(item: str, day: date) -> bool:
     if item == "l":
         return (day + timedelta(days=1)).day == 1
+    if item.endswith("w"):
+        return day == _working_day_near(day.replace(day=int(item[:-1])))
     return item not in _ANY and _says(item, day.day, 3)
+
+
+def _working_day_near(day: date) -> date:
+    """Saturday: the Friday before; Sunday: the Monday after; but never of another month."""
+    nearest = [day + timedelta(days=away) for away in (0, -1, 1, -2, 2)]
+    return next(each for each in nearest if each.weekday() < 5 and each.month == day.month)
 
 
 def _is_weekday(item: str, day: date) -> bool:
@@ -126,6 +139,14 @@ def _number(text: str, place: int) -> int:
     if place == 4 and text in _MONTHS:
         return _MONTHS.index(text) + 1
     return _DAYS.index(text) if place == 5 and text in _DAYS else int(text)
+
+
+def _which_time(second: int, tz: ZoneInfo) -> int | None:
+    """Whether the clock reads what it does for the first of two times (0), or the second (1); None: only once."""
+    now = datetime.fromtimestamp(second, tz)
+    if now.fold:
+        return 1
+    return 0 if now.replace(fold=1).timestamp() > second else None
 
 
 def _wall(second: int, tz: ZoneInfo) -> datetime:

@@ -276,8 +276,8 @@ def test_only_older_backups_of_the_same_job_and_type_are_outlived():
     others = [replace(NAME, job_id="another", at=NAME.at.replace(day=1)), replace(NAME, backup_type="files")]
     names = ["precious.txt", *map(str, others), *map(str, days)]
     newest = days[7]  # a late attempt: three newer ones are there
-    assert outlived(names, newest, 5) == [str(each) for each in days[5::-1]]
-    assert outlived(names, newest, 1) == [str(each) for each in days[6::-1]]
+    assert outlived(names, newest, 5) == [str(each) for each in days[:6]]
+    assert outlived(names, newest, 1) == [str(each) for each in days[:7]]
     assert outlived(names, newest, 100) == []
 
 

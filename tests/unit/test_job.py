@@ -1,6 +1,6 @@
 """The job: given events, when a command, then events."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from hypothesis import given
@@ -32,6 +32,7 @@ from shared.domain.events import (
 )  # fmt: skip
 from shared.domain.refusals import IllegalTransition, NeverFires, NoSuchJob, Overlaps, StaleRevision
 from shared.domain.spec import run_spec
+from shared.domain.walk import DstPolicy
 from shared.testing import NOON, a_job_id, a_spec, at
 
 JOB = a_job_id(partition=3)
@@ -133,6 +134,55 @@ def test_what_is_late_gives_way_to_what_is_within_the_grace():
     assert events[0].count == 2
 
 
+def settled(state, now):
+    """The events of wakes until nothing is due, and the job after them."""
+    told = []
+    while state.due_at is not None and state.due_at <= now:
+        events, state = when(state, Wake(), now)
+        told += events
+    return told, state
+
+
+def test_misfire_skip_runs_nothing_that_is_late():
+    told, state = settled(
+        a_job(every=10, misfire_policy="skip", misfire_grace_seconds=15, overlap_policy="allow"), at(60)
+    )
+    assert kinds(told) == ["OccurrencesSkipped", "RunRequested", "RunRequested"]
+    assert (told[0].from_, told[0].to, told[0].count, told[0].reason) == (at(10), at(40), 4, "misfire")
+    assert ([each.scheduled_for for each in told[1:]], state.next_for) == ([at(50), at(60)], at(70))
+
+
+def test_misfire_skip_can_leave_nothing_to_run():
+    told, state = settled(a_job(every=100, misfire_policy="skip", misfire_grace_seconds=15), at(150))
+    assert (kinds(told), told[0].count, state.next_for) == (["OccurrencesSkipped"], 1, at(200))
+
+
+def test_misfire_all_runs_what_is_late_the_oldest_first_by_fifty_a_wake():
+    told, state = settled(
+        a_job(every=1, misfire_policy="all", misfire_grace_seconds=5, overlap_policy="allow"), at(130)
+    )
+    assert [each.scheduled_for for each in told] == [at(second) for second in range(1, 131)]
+    assert (set(kinds(told)), state.next_for, state.late_runs) == ({"RunRequested"}, at(131), 0)
+
+
+def test_misfire_all_runs_at_most_a_thousand_in_a_row_and_records_the_others():
+    job_ = a_job(every=1, misfire_policy="all", misfire_grace_seconds=5, overlap_policy="allow")
+    told, state = settled(job_, at(3_000))
+    runs = [each.scheduled_for for each in told if isinstance(each, RunRequested)]
+    skips = [each for each in told if isinstance(each, OccurrencesSkipped)]
+    assert runs == [at(second) for second in (*range(1, 1_001), *range(2_995, 3_001))]
+    assert (skips[0].from_, skips[-1].to, sum(each.count for each in skips)) == (at(1_001), at(2_994), 1_994)
+    assert {each.reason for each in skips} == {"misfire"}
+    again, _ = settled(state, at(4_500))  # one was in time since: it may catch up again
+    assert sum(isinstance(each, RunRequested) for each in again) == 1_006
+
+
+def test_misfire_all_beside_an_active_run_is_up_to_the_overlap_policy():
+    told, _ = settled(a_job(every=10, misfire_policy="all", misfire_grace_seconds=5), at(60))
+    assert kinds(told) == ["RunRequested", "OccurrencesSkipped", "OccurrencesSkipped"]
+    assert [each.reason for each in told[1:]] == ["overlap", "overlap"]
+
+
 def test_everything_within_the_grace_runs_if_overlap_is_allowed():
     events, _ = when(a_job(every=10, overlap_policy="allow"), Wake(), at(35))
     assert [event.scheduled_for for event in events] == [at(10), at(20), at(30)]
@@ -144,9 +194,17 @@ def test_a_wake_fires_at_most_fifty_and_stays_due():
     assert state.due_at == at(51)
 
 
-@given(st.integers(1, 50), st.integers(0, 4000), st.integers(0, 100), st.sampled_from(["skip", "allow"]))
-def test_every_occurrence_is_decided_exactly_once_however_late_the_wake(every, late_s, grace, overlap):
-    state = a_job(every=every, misfire_grace_seconds=grace, overlap_policy=overlap)
+@given(
+    st.integers(1, 50),
+    st.integers(0, 4000),
+    st.integers(0, 100),
+    st.sampled_from(["skip", "allow"]),
+    st.sampled_from(["latest", "skip", "all"]),
+)
+def test_every_occurrence_is_decided_exactly_once_however_late_the_wake(
+    every, late_s, grace, overlap, misfire
+):
+    state = a_job(every=every, misfire_grace_seconds=grace, overlap_policy=overlap, misfire_policy=misfire)
     now = at(every + late_s)
     decided = 0
     while state.due_at is not None and state.due_at <= now:
@@ -267,6 +325,18 @@ def test_a_backlog_too_long_for_one_unit_is_settled_in_several_before_the_comman
         if decision.settled:
             break
     assert (rounds, counted, state.status, state.next_for) == (3, 2500, "pending", at(2501))
+
+
+def test_an_edit_of_a_job_that_catches_up_comes_after_all_it_has_to_run():
+    state = a_job(every=1, misfire_policy="all", overlap_policy="allow")
+    asked, runs = UpdateJob(spec=a_spec(every=7)), 0
+    for _ in range(30):
+        decision = job.decide(state, asked, at(1_200))
+        runs += sum(isinstance(each.event, RunRequested) for each in decision.changes)
+        state = fold(state, decision)
+        if decision.settled:
+            break
+    assert (runs, state.spec.schedule.interval_seconds, state.next_for) == (1_061, 7, at(1_207))
 
 
 def test_a_suspended_job_needs_no_settling():
@@ -413,3 +483,97 @@ def test_a_wish_made_up_from_another_revision_is_refused(command):
 def test_a_wish_made_up_from_another_revision_settles_nothing():
     with pytest.raises(StaleRevision):
         job.decide(a_job(every=1), PauseJob(by="ann", if_revision=(2,)), at(5_000))
+
+
+def test_a_job_is_completed_by_the_last_occurrence_of_its_window_and_comes_back_with_a_later_end_in_phase():
+    window = {"start_at": at(10), "end_at": at(25)}
+    state = a_job(every=10, overlap_policy="allow", **window)
+    assert state.next_for == at(10)
+    told = []
+    for second in (10, 20):
+        events, state = when(state, Wake(), at(second))
+        told += kinds(events)
+    assert told == ["RunRequested", "RunRequested", "JobCompleted"]
+    longer = a_spec(every=10, overlap_policy="allow", start_at=at(10), end_at=at(60))
+    _, state = when(state, UpdateJob(spec=longer), at(33))
+    assert (state.status, state.next_for) == (job.Status.PENDING, at(40))
+
+
+@pytest.mark.parametrize(
+    ("misfire", "seconds"), [("latest", [30, 40, 60]), ("skip", [30, 40, 60]), ("all", [10, 20, 30])]
+)
+def test_a_job_is_completed_by_the_last_of_its_runs_whatever_was_skipped_before(misfire, seconds):
+    state = a_job(
+        every=10, max_runs=3, overlap_policy="allow", misfire_policy=misfire, misfire_grace_seconds=15
+    )
+    told, state = settled(state, at(40))
+    more, state = settled(state, at(70))
+    events = [*told, *more]
+    assert [each.scheduled_for for each in events if isinstance(each, RunRequested)] == [
+        at(each) for each in seconds
+    ]
+    assert (kinds(events)[-1], state.status, state.next_for) == ("JobCompleted", "completed", None)
+
+
+def test_runs_by_hand_are_not_counted_and_more_runs_bring_a_job_back():
+    state = a_job(every=10, max_runs=1, overlap_policy="allow")
+    _, state = when(state, TriggerJob(run_id=a_job_id(3), correlation_id="c"), at(5))
+    _, state = when(state, Wake(), at(10))
+    assert (state.status, state.runs) == ("completed", 1)
+    with pytest.raises(NeverFires):
+        when(state, UpdateJob(spec=a_spec(every=11, max_runs=1, overlap_policy="allow")), at(12))
+    _, state = when(state, UpdateJob(spec=a_spec(every=10, max_runs=2, overlap_policy="allow")), at(12))
+    assert (state.status, state.next_for) == ("pending", at(20))
+
+
+def test_a_window_that_is_over_is_refused():
+    with pytest.raises(NeverFires):
+        a_job(every=10, end_at=at(-1))
+
+
+def test_an_interval_keeps_its_phase_when_only_its_end_is_edited():
+    state = a_job(every=10)
+    _, state = when(state, UpdateJob(spec=a_spec(every=10, end_at=at(100))), at(14))
+    assert (state.next_for, state.anchor_at) == (at(20), NOON)
+
+
+BERLIN = {"every": None, "cron": "30 2 * * *", "timezone": "Europe/Berlin"}
+
+
+def utc(text):
+    return datetime.fromisoformat(text)
+
+
+def clock(event):
+    return [(each.rule, each.local_time) for each in event.clock]
+
+
+def test_a_run_tells_that_its_occurrence_was_moved_where_clocks_were_put_forward_and_only_that_one_does():
+    state = a_job(now=utc("2026-03-28T00:00:00Z"), overlap_policy="allow", **BERLIN)
+    told = []
+    for day in ("2026-03-28T01:30:00Z", "2026-03-29T01:00:00Z", "2026-03-30T00:30:00Z"):
+        (event,), state = when(state, Wake(), utc(day))
+        told.append(clock(event))
+    assert told == [[], [("gap_next_valid", "2026-03-29T02:30:00")], []]
+
+
+def test_what_a_policy_drops_is_told_by_the_occurrence_that_is_decided_next_even_if_that_is_skipped():
+    spec = BERLIN | {"dst_policy": DstPolicy(gap="skip")}
+    state = a_job(now=utc("2026-03-28T12:00:00Z"), **spec)
+    (event,), _ = when(state, Wake(), utc("2026-03-30T00:30:00Z"))
+    assert (event.scheduled_for, clock(event)) == (
+        utc("2026-03-30T00:30:00Z"), [("gap_skip", "2026-03-29T02:30:00")]
+    )  # fmt: skip
+    _, paused = when(state, PauseJob(by="ann", reason=""), utc("2026-03-28T13:00:00Z"))
+    (skipped, _), _ = when(paused, ResumeJob(by="ann"), utc("2026-03-31T12:00:00Z"))
+    assert (skipped.count, clock(skipped)) == (2, [("gap_skip", "2026-03-29T02:30:00")])
+
+
+def test_an_h_is_drawn_by_the_job_when_it_is_made_and_an_edit_that_says_the_same_is_none():
+    state = a_job(every=None, cron="H H * * *")
+    drawn = state.spec.schedule.cron_expression
+    assert "H" not in drawn
+    asked = a_spec(every=None, cron="H H * * *")
+    assert when(state, UpdateJob(spec=asked), at(1))[0] == []
+    (edited,), _ = when(state, UpdateJob(spec=replace(asked, priority=9)), at(1))
+    assert edited.spec.schedule.cron_expression == drawn

@@ -336,7 +336,14 @@ def test_a_job_that_cannot_be_read_any_more_is_loaded_with_its_tenant():
 
 def test_a_snapshot_is_the_domains_own_state():
     entry = Story().created().entry()
-    assert job_rows.snapshot_row(entry, 1) == (f"job:{JOB}", 1, 5, 1, 2, snapshot.dump(entry.job))
+    assert job_rows.snapshot_row(entry, 1) == (
+        f"job:{JOB}",
+        1,
+        5,
+        1,
+        snapshot.SHAPES[type(entry.job)],
+        snapshot.dump(entry.job),
+    )
 
 
 def test_the_opening_of_a_log_touches_no_ledger():

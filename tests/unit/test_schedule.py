@@ -15,16 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.domain.schedule import (
-    SPANS_KEPT,
-    BadSchedule,
-    Schedule,
-    Walk,
-    check,
-    next_after,
-    searches,
-    zone_named,
-)
+from shared.domain.schedule import BadSchedule, Schedule, check, clock_notes, next_after, searches
+from shared.domain.walk import SPANS_KEPT, DstPolicy, Walk
+from shared.domain.zones import UnknownZone, zone_named
 
 from . import oracle
 
@@ -58,8 +51,9 @@ def utc(text: str) -> datetime:
     return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 
-def cron(expression: str, zone: str = "UTC") -> Schedule:
-    return Schedule(cron_expression=expression, timezone=zone)
+def cron(expression: str, zone: str = "UTC", **policy: str) -> Schedule:
+    dst_policy = DstPolicy(**policy) if policy else None
+    return Schedule(cron_expression=expression, timezone=zone, dst_policy=dst_policy)
 
 
 def between(schedule: Schedule, after: datetime, until: datetime) -> Iterator[datetime]:
@@ -168,7 +162,9 @@ def random_cron(chance: Random) -> str:
     hours = chance.choice([clock(0, 23), numbers(0, 4, 5), numbers(0, 4, 5), span(0, 4), "*"])
     if chance.random() < 0.5:  # every day: the change of the clocks is among them
         return f"{minutes} {hours} * * *"
-    day = chance.choice(["*", "*", "*", "?", numbers(1, 31), span(1, 31), "L", "*/2", "15,L"])
+    day = chance.choice(
+        ["*", "*", "*", "?", numbers(1, 31), span(1, 31), "L", "*/2", "15,L", "1W", "15W,28W", "28W,L,3"]
+    )
     month = chance.choice(["*", "*", "*", span(1, 12), numbers(1, 12), "jan-jun,oct", "*/5"])
     weekdays = [
         "*",
@@ -204,9 +200,15 @@ def test_no_random_expression_fires_otherwise_than_the_oracle_saw_on_the_clock()
         after = around_a_change(chance, zone, hours)
         until = after + timedelta(hours=hours)
 
-        expected = oracle.occurrences(expression, zone, after, until)
+        policy = {
+            "gap": chance.choice(["auto", "next_valid", "skip"]),
+            "overlap": chance.choice(["auto", "first", "last", "both"]),
+        }
 
-        assert fires(cron(expression, zone), after, until) == expected, (seed, expression, zone, after)
+        expected = oracle.occurrences(expression, zone, after, until, **policy)
+
+        found = fires(cron(expression, zone, **policy), after, until)
+        assert found == expected, (seed, expression, zone, after, policy)
 
 
 def test_no_random_expression_falls_on_other_days_than_the_oracle_found_in_the_calendar():
@@ -260,7 +262,7 @@ def test_the_answer_depends_on_the_schedule_and_the_instant_not_on_what_was_aske
         next_after(schedule, after + timedelta(milliseconds=offset_ms), anchor_at=ANCHOR)
     fresh = Walk.of(schedule.cron_expression, schedule.timezone)
 
-    assert next_after(schedule, after, anchor_at=ANCHOR) == fresh.search(after)
+    assert next_after(schedule, after, anchor_at=ANCHOR) == fresh.search(after).at
 
 
 @settings(max_examples=40, deadline=None)
@@ -435,7 +437,7 @@ def test_a_zone_is_a_name_of_the_iana_tables_and_nothing_else(key):
     with pytest.raises(BadSchedule, match="no IANA time zone") as refusal:
         check(Schedule(timezone=key))
     assert len(str(refusal.value)) < 200
-    with pytest.raises(BadSchedule):
+    with pytest.raises(UnknownZone):
         next_after(cron("@daily", key), ANCHOR, anchor_at=ANCHOR)
 
 
@@ -462,3 +464,169 @@ def test_a_hostile_expression_is_answered_in_a_moment(expression):
     with suppress(BadSchedule):
         check(cron(expression, "Europe/Berlin"))
     assert time.perf_counter() - started < 0.2
+
+
+# Windows.
+
+
+def test_a_window_has_its_ends_in_it():
+    hourly = {"start_at": utc("2026-05-05T10:00"), "end_at": utc("2026-05-05T12:00")}
+    inside = [utc(f"2026-05-05T{hour}:00") for hour in (10, 11, 12)]
+    assert fires(Schedule(cron_expression="0 * * * *", **hourly), ANCHOR, utc("2027-01-01")) == inside
+    assert fires(Schedule(interval_seconds=3600, **hourly), ANCHOR, utc("2027-01-01")) == inside
+    between_hours = {"start_at": utc("2026-05-05T09:01"), "end_at": utc("2026-05-05T12:59")}
+    assert fires(Schedule(cron_expression="0 * * * *", **between_hours), ANCHOR, utc("2027-01-01")) == inside
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 10**6), INSTANTS, INSTANTS, INSTANTS)
+def test_an_interval_with_a_start_begins_there_and_keeps_its_phase_whatever_its_anchor(
+    seconds, start, anchor, after
+):
+    start = start.replace(microsecond=start.microsecond // 1000 * 1000)
+    schedule = Schedule(interval_seconds=seconds, start_at=start)
+    found = next_after(schedule, after, anchor_at=anchor)
+    step = timedelta(seconds=seconds)
+    assert found > after
+    assert found >= start
+    assert not (found - start) % step
+    assert found - step <= after or found == start
+
+
+@pytest.mark.parametrize(
+    ("schedule", "field", "says"),
+    [
+        (Schedule(run_at=ANCHOR, start_at=ANCHOR), "start_at", "goes with"),
+        (Schedule(end_at=ANCHOR), "end_at", "goes with"),
+        (Schedule(interval_seconds=5, start_at=datetime(2026, 1, 1)), "start_at", "needs an offset"),  # noqa: DTZ001
+        (Schedule(interval_seconds=5, end_at=datetime(9500, 1, 1, tzinfo=UTC)), "end_at", "1970 to 8999"),
+        (
+            Schedule(interval_seconds=5, start_at=ANCHOR, end_at=ANCHOR - timedelta(seconds=1)),
+            "end_at",
+            "before",
+        ),
+    ],
+)
+def test_a_window_that_makes_no_sense_is_refused(schedule, field, says):
+    with pytest.raises(BadSchedule, match=says) as refusal:
+        check(schedule)
+    assert refusal.value.field == field
+    check(Schedule(interval_seconds=5, start_at=ANCHOR, end_at=ANCHOR))
+
+
+# The policy where clocks change, and what is told of it.
+
+MARCH, OCTOBER = utc("2026-03-28T12:00"), utc("2026-10-24T12:00")
+
+
+def note(rule, local_time, at):
+    return (rule, local_time, utc(at))
+
+
+@pytest.mark.parametrize(
+    ("expression", "policy", "after", "expected", "notes"),
+    [
+        ("30 2 * * *", {}, MARCH, ["29T01:00"], [note("gap_next_valid", "2026-03-29T02:30:00", "2026-03-29T01:00")]),
+        ("30 2 * * *", {"gap": "skip"}, MARCH, ["30T00:30"],
+         [note("gap_skip", "2026-03-29T02:30:00", "2026-03-29T01:00")]),
+        ("15,45 2 * * *", {"gap": "skip"}, MARCH, ["30T00:15"],
+         [note("gap_skip", "2026-03-29T02:15:00", "2026-03-29T01:00")]),
+        ("15 2-2 * * *", {}, MARCH, ["30T00:15"], [note("gap_skip", "2026-03-29T02:15:00", "2026-03-29T01:00")]),
+        ("15 2-2 * * *", {"gap": "next_valid"}, MARCH, ["29T01:00"],
+         [note("gap_next_valid", "2026-03-29T02:15:00", "2026-03-29T01:00")]),
+        ("30 2 * * *", {}, OCTOBER, ["25T00:30"], []),
+        ("30 2 * * *", {}, utc("2026-10-25T00:30"), ["26T01:30"],
+         [note("overlap_first", "2026-10-25T02:30:00", "2026-10-25T01:30")]),
+        ("30 2 * * *", {"overlap": "last"}, OCTOBER, ["25T01:30"],
+         [note("overlap_last", "2026-10-25T02:30:00", "2026-10-25T00:30")]),
+        ("30 2 * * *", {"overlap": "both"}, OCTOBER, ["25T00:30"], []),
+        ("30 2 * * *", {"overlap": "both"}, utc("2026-10-25T00:30"), ["25T01:30"], []),
+        ("30 2-2 * * *", {"overlap": "first"}, utc("2026-10-25T00:30"), ["26T01:30"],
+         [note("overlap_first", "2026-10-25T02:30:00", "2026-10-25T01:30")]),
+        ("30 2-2 * * *", {"overlap": "last"}, utc("2026-10-25T00:10"), ["25T01:30"],
+         [note("overlap_last", "2026-10-25T02:30:00", "2026-10-25T00:30")]),
+        ("30 2-2 * * *", {"overlap": "last"}, utc("2026-10-25T00:40"), ["25T01:30"], []),
+        ("30 4 * * *", {}, MARCH, ["29T02:30"], []),
+    ],
+)  # fmt: skip
+def test_a_policy_is_followed_and_what_it_did_is_told(expression, policy, after, expected, notes):
+    schedule = cron(expression, "Europe/Berlin", **policy)
+    at = next_after(schedule, after, anchor_at=ANCHOR)
+    assert [f"{at:%dT%H:%M}"] == expected
+    told = clock_notes(schedule, after, [at])
+    assert [(each.rule, each.local_time, each.at) for each in told] == notes
+
+
+def test_what_was_done_is_told_alike_whatever_was_asked_before_and_of_several_occurrences_at_once():
+    schedule = cron("30 2 * * *", "America/New_York", gap="skip")
+    late, early = utc("2027-03-14T06:59"), utc("2027-03-13T12:00")  # on the day, and before 13 March's 02:30
+    for after in (late, early, late):
+        at = next_after(schedule, after, anchor_at=ANCHOR)
+        assert [each.rule for each in clock_notes(schedule, after, [at])] == ["gap_skip"]
+    after_the_gap = utc("2027-03-14T07:00")
+    assert clock_notes(schedule, after_the_gap, [at]) == ()
+    days = fires(schedule, utc("2027-03-01"), utc("2027-12-01"))
+    told = clock_notes(schedule, utc("2027-03-01"), days)
+    assert [(each.rule, each.local_time) for each in told] == [("gap_skip", "2027-03-14T02:30:00")]
+
+
+def test_of_several_expressions_each_tells_what_was_done_to_it():
+    schedule = Schedule(cron_expression=("30 2 * * *", "0 * * * *"), timezone="Europe/Berlin")
+    after = utc("2026-03-29T00:30")
+    at = next_after(schedule, after, anchor_at=ANCHOR)
+    assert at == utc("2026-03-29T01:00")
+    assert [(each.rule, each.local_time) for each in clock_notes(schedule, after, [at])] == [
+        ("gap_next_valid", "2026-03-29T02:30:00"),
+        ("gap_skip", "2026-03-29T02:00:00"),
+    ]
+
+
+def test_a_year_between_occurrences_hides_no_change_of_the_clocks():
+    schedule = cron("30 2 29 3 *", "Europe/Berlin", gap="skip")
+    at = next_after(schedule, MARCH, anchor_at=ANCHOR)
+    assert at == utc("2027-03-29T00:30")
+    assert [each.rule for each in clock_notes(schedule, MARCH, [at])] == ["gap_skip"]
+
+
+def test_telling_costs_no_search_that_finding_has_not_made():
+    schedule = cron("0 5 * * *", "Europe/Berlin")
+    days = fires(schedule, utc("2026-03-20"), utc("2026-04-02"))
+    before = searches()
+    assert clock_notes(schedule, utc("2026-03-20"), days) == ()
+    assert searches() == before
+
+
+# Several expressions.
+
+
+def test_several_expressions_are_their_union_each_by_its_own_rule_about_clocks():
+    both = Schedule(cron_expression=("30 2 * * *", "0 */6 * * *", "30 2 * * *"), timezone="Europe/Berlin")
+    window = utc("2026-03-28T22:00"), utc("2026-03-29T12:00")
+    assert fires(both, *window) == [
+        utc("2026-03-28T23:00"),
+        utc("2026-03-29T01:00"),  # 02:30 was left out: moved to 03:00
+        utc("2026-03-29T04:00"),
+        utc("2026-03-29T10:00"),
+    ]
+    assert fires(both, *window) == sorted(
+        {at for each in both.expressions for at in fires(cron(each, "Europe/Berlin"), *window)}
+    )
+
+
+def test_each_of_several_expressions_must_fire():
+    with pytest.raises(BadSchedule, match=r"'0 0 30 2 \*' can go without"):
+        check(Schedule(cron_expression=("@daily", "0 0 30 2 *")))
+    with pytest.raises(BadSchedule, match="names no time"):
+        check(Schedule(cron_expression=()))
+
+
+def test_an_h_is_drawn_for_the_job_and_kept_and_what_has_none_stays_the_same_object():
+    plain = Schedule(cron_expression=("@daily", "0 0 * * thu"))
+    assert plain.expanded("a job") is plain
+    check(Schedule(cron_expression="H H * * *"))
+    with pytest.raises(BadSchedule, match="H is written"):
+        check(Schedule(cron_expression="H(7) * * * *"))
+    drawn = Schedule(cron_expression=("H 0 * * *", "0 12 * * *")).expanded("a job")
+    assert drawn == drawn.expanded("another")
+    assert drawn != Schedule(cron_expression=("H 0 * * *", "0 12 * * *")).expanded("another")
+    check(drawn)

@@ -190,11 +190,19 @@ class _Backup:
     def _thinned(self, store: Store) -> list[str]:
         if self._task.keep_last is None:
             return []
-        gone = outlived(store.names(), self._name, self._task.keep_last)
-        for name in gone:
-            self._strike(name)
-            store.delete(name)
-        return gone
+        old = outlived(store.names(), self._name, self._task.keep_last)
+        return [name for name in old if self._deleted(store, name)]
+
+    def _deleted(self, store: Store, name: str) -> bool:
+        is_of_the_log = isinstance(self._task, LogBackup)
+        if is_of_the_log and (sole := asyncio.run(copies.strike_spare(self._database(None), name))):
+            self._run.log(
+                f"{name} stays beyond keep_last: no other copy holds the events "
+                f"{sole.partition}:{sole.first} to {sole.last}, which have left the archive"
+            )
+            return False
+        store.delete(name)
+        return True
 
     def _progress(self, begin: float, end: float) -> Callable[[float], None]:
         def tell(ratio: float) -> None:

@@ -51,5 +51,20 @@ async def strike(url: str, name: str) -> None:
         await connection.close()
 
 
+async def strike_spare(url: str, name: str) -> cold_copies.Range | None:
+    """Strike out the copy that is called `name`, unless it alone holds events that have left the archive: the first.
+
+    Raises:
+        OSError, asyncpg.PostgresError: as of `strike`.
+    """
+    connection = await _connected(url)
+    try:
+        return await cold_copies.strike_spare(connection, name)
+    except asyncpg.UndefinedTableError:
+        return None
+    finally:
+        await connection.close()
+
+
 async def _connected(url: str) -> asyncpg.Connection:
     return await asyncpg.connect(url, timeout=CONNECT_S, server_settings=SESSION)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING
 
-from shared.domain.schedule import zone_named
+from shared.domain.zones import zone_named
 
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo

@@ -1,0 +1,8 @@
+"""The guards that `make mutants` takes out of the code, one at a time, and the tests that must miss each."""
+
+from . import api, cli, job_types, spine, upkeep
+from .guard import Guard
+
+GUARDS = (*spine.GUARDS, *api.GUARDS, *cli.GUARDS, *job_types.GUARDS, *upkeep.GUARDS)
+
+__all__ = ["GUARDS", "Guard"]

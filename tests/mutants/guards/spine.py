@@ -1,0 +1,410 @@
+"""The log, its opening and healing, the domain; timer, executor and projector."""
+
+from .guard import Guard, integration
+
+GUARDS = (
+    Guard(
+        name="version",
+        protects="trace 2: a unit is written only over the state that it was decided from",
+        file="shared/eventlog/commit.lua",
+        text="if version ~= expected then",
+        instead="if false then",
+        tests=integration("test_commit", "test_a_failed_guard_writes_nothing_and_answers_with_the_state"),
+    ),
+    Guard(
+        name="woken",
+        protects="trace 17: a run whose lease was extended since it was read is not lost",
+        file="shared/eventlog/commit.lua",
+        text="if score ~= tonumber(expected) or score > now then",
+        instead="if false then",
+        tests=integration("test_commit", "test_a_beat_between_reading_and_committing_saves_the_run"),
+    ),
+    Guard(
+        name="woken-score",
+        protects="trace 17: the due entry must be the one that was read, not just any that is due",
+        file="shared/eventlog/commit.lua",
+        text="if score ~= tonumber(expected) or",
+        instead="if not score or",
+        tests=integration("test_commit", "test_a_due_entry_that_has_moved_or_is_not_yet_due_wakes_nobody"),
+    ),
+    Guard(
+        name="incarnation",
+        protects="trace 3: a server that is not the one that was opened takes nothing",
+        file="shared/eventlog/commit.lua",
+        text=" or opened[1] ~= incarnation",
+        instead="",
+        tests=integration(
+            "test_traces_failover",
+            "test_a_master_that_comes_back_with_its_scripts_and_without_the_tail_takes_nothing",
+        ),
+    ),
+    Guard(
+        name="exact-repeat",
+        protects="trace 7: a batch sent again after a lost reply applies once, whoever wrote in between",
+        file="shared/eventlog/commit.lua",
+        text="if last_seq == seq then",
+        instead="if false then",
+        tests=integration(
+            "test_traces_log",
+            "test_a_trigger_sent_again_makes_no_second_run_though_the_first_has_come_and_gone",
+        ),
+    ),
+    Guard(
+        name="still-loading",
+        protects="a server that is loading again is waited for by those with a line of their own, too",
+        file="shared/eventlog/wire.py",
+        text='    "LOADING": BusyLoadingError,\n',
+        instead="",
+        tests=integration("test_wire", "test_a_server_that_is_not_ready_yet_is_waited_for"),
+    ),
+    Guard(
+        name="reset-write",
+        protects="a connection that is reset just before it is written to ends no service",
+        file="shared/eventlog/connection.py",
+        text="isinstance(error, OSError | RuntimeError)",
+        instead="isinstance(error, OSError)",
+        tests=integration(
+            "test_resets", "test_a_command_on_a_connection_that_was_just_reset_is_broken_infrastructure"
+        ),
+    ),
+    Guard(
+        name="expected-tail",
+        protects="trace 3c: a log that changed after it was compared is not opened",
+        file="shared/eventlog/open.lua",
+        text="if tail ~= ARGV[1] then",
+        instead="if false then",
+        tests=integration(
+            "test_traces_opening", "test_a_log_set_back_between_comparison_and_opening_is_compared_again"
+        ),
+    ),
+    Guard(
+        name="rebuilt-token",
+        protects="a server that has lost what was made anew is not opened on it",
+        file="shared/eventlog/open.lua",
+        text=" or redis.call('HGET', meta, 'rebuilding') ~= incarnation .. ' ' .. token",
+        instead="",
+        tests=integration("test_heal", "test_a_server_that_loses_what_was_made_anew_is_not_opened_on_it"),
+    ),
+    Guard(
+        name="rebuilding-ours",
+        protects="an opener that was stopped writes nothing over what another has opened",
+        file="shared/recovery/rebuild.lua",
+        text="'rebuilding') ~= incarnation .. ' ' .. ARGV[1]",
+        instead="'pos') == 'never'",
+        tests=integration(
+            "test_heal", "test_an_opener_that_was_stopped_writes_nothing_over_what_another_has_opened"
+        ),
+    ),
+    Guard(
+        name="archived-in-doubt",
+        protects="trace 7: what was archived before its reply was lost is not done twice after a heal",
+        file="shared/eventlog/writer.py",
+        text='if in_doubt and finding == [b"CLOSED"]:',
+        instead="if False:",
+        tests=integration("test_heal", "test_what_was_archived_before_its_reply_was_lost_is_not_done_twice"),
+    ),
+    Guard(
+        name="work-goes-first",
+        protects="a heal never shows a work entry without its run, which an executor would drop",
+        file="shared/recovery/rebuilding.py",
+        text='not (name == "due" or name.startswith("work:"))',
+        instead='name == "due" or name.startswith("work:")',
+        tests=integration(
+            "test_heal", "test_whoever_claims_or_wakes_meanwhile_finds_all_of_a_run_or_nothing_of_it"
+        ),
+    ),
+    Guard(
+        name="nowhere-meanwhile",
+        protects="a run whose log is being healed is not said to be nowhere",
+        file="shared/eventlog/log.py",
+        text="if not (await opening.look(self.redis, self._keys[partition])).is_open:",
+        instead="if False:",
+        tests=integration("test_heal", "test_a_run_that_is_not_in_a_wiped_log_is_not_said_to_be_nowhere"),
+    ),
+    Guard(
+        name="whole-units",
+        protects="the archive never ends within a unit, so that none is healed by half",
+        file="services/projector/partition.py",
+        text="return events[:end] if end else events",
+        instead="return events",
+        tests=integration("test_heal", "test_the_archive_never_ends_within_a_unit_so_none_is_healed_by_half"),
+    ),
+    Guard(
+        name="quiet-log",
+        protects="a log that is wiped while nobody commits is healed all the same",
+        file="services/projector/partition.py",
+        text="await self._watch()",
+        instead="pass",
+        tests=integration(
+            "test_heal", "test_a_log_that_is_wiped_while_all_is_quiet_is_healed_by_its_projector"
+        ),
+    ),
+    Guard(
+        name="closed-beat",
+        protects="a worker is not told that its run has moved by a log that is being healed",
+        file="services/executor/beat.lua",
+        text="if moved[1] or cancelled[1] then",
+        instead="if false then",
+        tests=integration(
+            "test_heal", "test_no_worker_is_told_that_a_run_has_moved_by_a_log_that_is_not_open"
+        ),
+    ),
+    Guard(
+        name="fresh-lease",
+        protects="trace 15: an outage longer than the lease loses no run whose worker lives",
+        file="shared/eventlog/open.lua",
+        text="redis.call('ZADD', due, 'XX', 'GT',",
+        instead="redis.call('ZADD', due, 'NX',",
+        tests=integration(
+            "test_traces_timer", "test_an_outage_longer_than_the_lease_loses_no_run_whose_worker_lives"
+        ),
+    ),
+    Guard(
+        name="memory-flavours",
+        protects="trace 28: what ends work is written when Redis is out of memory",
+        file="shared/eventlog/writer.py",
+        text="#!lua flags=allow-oom",
+        instead="#!lua",
+        tests=integration(
+            "test_traces_log", "test_what_ends_work_goes_through_a_full_redis_beside_what_adds_some"
+        ),
+    ),
+    Guard(
+        name="checkpoint",
+        protects="traces 4, 11: of two projectors one moves the checkpoint",
+        file="services/projector/statements/move_checkpoint.sql",
+        text="and epoch = $3 and pos = $4",
+        instead="and ($3::bigint, $4::bigint) is not null",
+        tests=integration(
+            "test_traces_projector",
+            "test_the_key_of_the_archive_is_not_what_keeps_an_event_from_standing_there_twice",
+        ),
+    ),
+    Guard(
+        name="checkpoint-fence",
+        protects="trace 4: a projector that read the log before it was opened anew writes nothing",
+        file="services/projector/statements/move_checkpoint.sql",
+        text="fence = $2 and",
+        instead="$2::bigint is not null and",
+        tests=integration(
+            "test_traces_projector",
+            "test_a_projector_in_flight_adds_nothing_after_the_log_was_opened_without_its_events",
+        ),
+    ),
+    Guard(
+        name="fence-first",
+        protects="trace 4: the archive's tail is read after the fence was raised, not before",
+        file="shared/recovery/opener.py",
+        text="found = await compare(connection, redis, keys, state, now)",
+        instead="found = await compare(connection, redis, keys, state, before or now)",
+        tests=integration(
+            "test_recovery", "test_opening_waits_for_a_projector_that_is_writing_and_sees_what_it_wrote"
+        ),
+    ),
+    Guard(
+        name="hole",
+        protects="trace 5: nobody reads past a hole in the log",
+        file="shared/eventlog/reader.py",
+        text="raise Hole(partition, after, entry.position)",
+        instead="pass",
+        tests=integration("test_projector", "test_events_missing_between_archive_and_log_stop_the_projector"),
+    ),
+    Guard(
+        name="previous",
+        protects="trace 5: an opening is passed only by who stands at the event before it",
+        file="shared/eventlog/reader.py",
+        text="return opened.previous == previous",
+        instead="return True",
+        tests=integration("test_reader", "test_an_opening_that_follows_another_event_is_not_passed"),
+    ),
+    Guard(
+        name="settle-first",
+        protects="trace 9: an edit, pause or delete decides what is due before it",
+        file="shared/domain/job.py",
+        text="    due.settle()\n    if not due.settled:",
+        instead="    if wake := isinstance(command, Wake):\n        due.settle()\n    if wake and not due.settled:",
+        tests=integration("test_commit", "test_an_edit_at_the_due_moment_swallows_nothing"),
+    ),
+    Guard(
+        name="run-fence",
+        protects="trace 2: a result of a start that lost its run is refused",
+        file="shared/domain/run.py",
+        text=" or command.fence != fence",
+        instead="",
+        tests=integration(
+            "test_traces_log", "test_the_owner_of_a_run_after_a_rollback_is_told_from_the_one_before"
+        ),
+    ),
+    Guard(
+        name="newer-shape",
+        protects="trace 26: a snapshot written by a newer version is left to the newer version",
+        file="shared/eventlog/snapshot.py",
+        text="if int(found[1]) > SHAPES[kind]:",
+        instead="if False:",
+        tests=integration("test_traces_log", "test_a_snapshot_of_a_newer_version_is_left_as_it_is"),
+    ),
+    Guard(
+        name="poison-alone",
+        protects="trace 18: one job that can't be decided doesn't stop the others",
+        file="services/timer/service.py",
+        text="await self._set_aside(entry, error)",
+        instead="raise",
+        tests=integration(
+            "test_timer",
+            "test_a_job_that_cannot_be_decided_does_not_stop_the_others_and_is_paused_in_the_end",
+        ),
+    ),
+    Guard(
+        name="own-clock",
+        protects="trace 14: the timer sleeps until the head of `due`, whatever rings or times out",
+        file="services/timer/service.py",
+        text="await self._sleep_until(sight.head_ms)",
+        instead="await self._sleep_until(None)",
+        tests=integration(
+            "test_traces_timer",
+            "test_an_occurrence_is_on_time_though_no_bell_rings_and_no_blocking_read_ends",
+        ),
+    ),
+    Guard(
+        name="ring-again",
+        protects="trace 21: whoever leaves work rings for the next",
+        file="services/executor/claim.lua",
+        text="left[(at - 1) % queues + 1] = true",
+        instead="left[(at - 1) % queues + 1] = nil",
+        tests=integration("test_executor", "test_whoever_leaves_runs_rings_for_the_next"),
+    ),
+    Guard(
+        name="revision",
+        protects="an edit made up from an older revision is refused also when the newer one comes in between",
+        file="shared/domain/job.py",
+        text="if command.if_revision is not None and job.revision not in command.if_revision:",
+        instead="if False:",
+        tests=integration("test_api_concurrency", "test_the_revision_is_compared_where_it_is_decided"),
+    ),
+    Guard(
+        name="key-rebuilt",
+        protects="a log made anew from the archive knows the keys of the last day",
+        file="shared/eventlog/once.py",
+        text="if kind == _CAUSE:",
+        instead="if False:",
+        tests=integration("test_api_idempotency", "test_keys_of_the_last_day_survive_redis"),
+    ),
+    Guard(
+        name="auth-revoked",
+        protects="a revoked key opens nothing from the next request on",
+        file="shared/domain/apikey.py",
+        text="return self.revoked is None and (",
+        instead="return (",
+        tests=integration(
+            "test_api_auth", "test_a_key_is_shown_once_and_opens_until_the_request_after_its_revocation"
+        ),
+    ),
+    Guard(
+        name="slow-heads",
+        protects="a head that comes too slowly is given up",
+        file="shared/serving.py",
+        text="config.keep_alive_timeout = idle_s",
+        instead="config.keep_alive_timeout = 60",
+        tests=integration("test_api_sockets", "test_a_head_that_comes_too_slowly_is_given_up"),
+    ),
+    Guard(
+        name="tenant-write",
+        protects="nobody commands another tenant's job",
+        file="shared/eventlog/decider.py",
+        text="if isinstance(state, Job) and state.tenant != tenant:",
+        instead="if False:",
+        tests=integration("test_api_auth", "test_what_is_another_tenants_is_not_there"),
+    ),
+    Guard(
+        name="tenant-run",
+        protects="nobody commands another tenant's run",
+        file="shared/eventlog/decider.py",
+        text="if not isinstance(its, Job) or its.tenant != tenant:",
+        instead="if False:",
+        tests=integration("test_api_auth", "test_what_is_another_tenants_is_not_there"),
+    ),
+    Guard(
+        name="keys-rebuilt",
+        protects="a healed log has its keys",
+        file="shared/recovery/rebuilding.py",
+        text="self._runs(), self._api_keys(), self._answers()",
+        instead="self._runs(), self._answers()",
+        tests=integration("test_api_auth", "test_keys_come_back_with_a_rebuilt_log_and_revoked_ones_do_not"),
+    ),
+    Guard(
+        name="audit-keys",
+        protects="the audit compares API keys with their events",
+        file="services/projector/audit/write_side.py",
+        text='if kind in {"job", "run", "apikey"}:',
+        instead='if kind in {"job", "run"}:',
+        tests=integration("test_audit", "test_a_violation_is_seen_by_its_own_line"),
+    ),
+    Guard(
+        name="operation-names",
+        protects="nobody's handler takes the place of an operation of ours",
+        file="services/executor/plugins.py",
+        text="            if name not in OPERATIONS\n",
+        instead="",
+        tests=integration(
+            "test_executor", "test_a_handler_called_like_an_operation_of_ours_does_not_take_its_place"
+        ),
+    ),
+    Guard(
+        name="trimmed-log",
+        protects="a log that was trimmed to nothing is open",
+        file="shared/eventlog/opening.py",
+        text="self.opened == self.incarnation and self.is_there",
+        instead="self.opened == self.incarnation and self.tail is not None",
+        tests=integration("test_recovery", "test_a_log_that_was_trimmed_to_nothing_is_open_and_goes_on"),
+    ),
+    Guard(
+        name="compare-from-the-cut",
+        protects="the last event common to log and archive is looked for where both have some",
+        file="shared/recovery/comparing.py",
+        text="        low = max(low, cut.pos)",
+        instead="        pass",
+        tests=integration(
+            "test_retention_archive", "test_a_log_that_lost_its_tail_is_compared_with_what_is_left"
+        ),
+    ),
+    Guard(
+        name="compare-outlived",
+        protects="a log that ends before the archive begins is not taken for its beginning",
+        file="shared/recovery/comparing.py",
+        text="    if cut is not None and state.tail_at.pos < cut.pos:",
+        instead="    if False:",
+        tests=integration(
+            "test_retention_archive", "test_a_log_that_ends_before_the_archive_begins_is_not_guessed_about"
+        ),
+    ),
+    Guard(
+        name="runs-missing",
+        protects="the audit misses rows that nobody meant to delete",
+        file="services/projector/audit/ledgers.py",
+        text="row.finished_at < before",
+        instead="row.finished_at < row.finished_at.replace(year=9999)",
+        tests=integration(
+            "test_retention_runs",
+            "test_the_audit_misses_nothing_that_was_to_go_and_everything_that_was_not",
+        ),
+    ),
+    Guard(
+        name="trace-in-envelope",
+        protects="what follows from an event goes on in its trace",
+        file="shared/eventlog/traced.py",
+        text="replace(context, trace=traceparent(span) or context.trace)",
+        instead="context",
+        tests=integration(
+            "test_tracing",
+            "test_a_job_that_fires_once_is_one_trace_from_its_request_to_the_archive_of_its_end",
+        ),
+    ),
+    Guard(
+        name="span-masked",
+        protects="no span leaves a process unmasked",
+        file="shared/tracing/spans.py",
+        text="self._exporter.export([_masked(span) for span in spans])",
+        instead="self._exporter.export(spans)",
+        tests=integration("test_tracing", "test_what_a_span_says_is_masked_as_lines_are"),
+    ),
+)
