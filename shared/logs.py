@@ -36,7 +36,7 @@ _PASSWORD = re.compile(r"(?i)((?!https?:)\b[a-z][a-z0-9+.-]*://[^\s:@/]*:)\S*@")
 _PARAMETER = re.compile(r"(?i)([?&](?:\w*password|\w*secret|\w*token|api_?key)=)[^\s&#\"']*")
 _CREDENTIAL = re.compile(  # headers as libraries print them: as text, in a dict, as pairs; and keys of ours
     r"(?i)(\b(?:authorization|x-api-key|cookie)[\"']?(?:\s*[:=]|,)\s*(?:b?[\"'])?(?:bearer |basic )?)[^\s\"',;)}\]]+"
-    r"|(\bbearer |\bdbk_)[\w.~+/=-]{16,}"
+    r"|(\bbearer |\bdbk_)(?:[\w.~+/=-]{16,}|[\w.~+/=-]*\*{3}[\w.~+/=*-]*)"  # what is masked in part goes whole
 )
 _TELLTALE = 36  # characters; a credential with what tells it is longer than an id
 _LEVELS = {"warn": "warning", "exception": "error"}  # what a logger's methods mean

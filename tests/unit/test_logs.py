@@ -18,8 +18,10 @@ class Terminal(io.StringIO):
 
 
 @pytest.fixture(autouse=True)
-def as_before():
-    """Leave the process's logging as it was found."""
+def as_before(monkeypatch):
+    """Leave the process's logging as it was found; nothing is hidden that other tests have revealed."""
+    monkeypatch.setattr(logs, "_hidden", {})
+    monkeypatch.setattr(logs, "_hiding", None)
     root, levels = logging.getLogger(), {name: logging.getLogger(name).level for name in logs.QUIET}
     handlers, level = list(root.handlers), root.level
     yield
@@ -163,6 +165,14 @@ def test_no_secret_is_written_with_a_traceback(capsys, fmt):
 )
 def test_what_is_no_secret_stays(text):
     assert logs.masked(text) == text
+
+
+def test_a_credential_that_holds_what_is_hidden_is_masked_whole():
+    logs.hide(["hunter2"])
+    assert (
+        logs.masked("it was told Bearer hunter2abc in vain, and more")
+        == "it was told Bearer *** in vain, and more"
+    )
 
 
 def test_an_idempotency_key_is_no_secret(capsys):
