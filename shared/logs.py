@@ -1,8 +1,8 @@
 """Logs: one structured line for an event of interest, on stderr; for machines as JSON, for people in colours.
 
 What libraries log through `logging` (Hypercorn, Quart, asyncio) passes the same processors. Fields bound with `bind`
-(`correlation_id`) stand in every line of their task. Passwords in addresses and fields named as secrets are masked on
-the way out, tracebacks included.
+(`correlation_id`) stand in every line of their task. Passwords in addresses, credentials in headers, keys of
+ours and fields named as secrets are masked on the way out, tracebacks included.
 """
 
 import contextlib
