@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from services import traced
 from services.cli.apply import apply
 from services.cli.audit import audit
 from services.cli.backup import backup
@@ -27,7 +28,7 @@ from services.cli.migrate import migrate
 from services.cli.operating import bits_for_ids, config, keys, probe, recover, settings_of
 from services.cli.runs import runs
 from services.cli.secrets import make_secrets
-from shared import environment
+from shared import environment, logs, tracing
 from shared.clock import SystemClock
 from shared.faults import Fatal
 from shared.lifecycle import insist, main_loop, run
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from shared.lease import Share
     from shared.loop import Stop
     from shared.settings import Settings
+    from shared.tracing.spans import Tracing
 
 
 LIST_CONNECTIONS = 4  # of an API process: a page and its total are asked for at once
@@ -67,6 +69,7 @@ class Frame:
     metrics: Metrics
     health: Health
     process: str
+    tracing: Tracing | None
 
     async def reopen(self, partition: int) -> None:
         """Compare a partition's log with the archive and open it."""
@@ -115,11 +118,13 @@ def up(**options: Any) -> None:
     from services.up import Up  # noqa: PLC0415
 
     told = settings_of(options, "up")
-    if told.handlers:
-        try:
+    try:  # what is wrong is said once, before servers and four services start
+        if told.handlers:
             _installed(told)
-        except Fatal as why:  # said once, before servers and four services start
-            sys.exit(f"daybook up: {why}")
+        if told.tracing != "off":
+            tracing.check()
+    except Fatal as why:
+        sys.exit(f"daybook up: {why}")
     sys.exit(Up(told).run())
 
 
@@ -155,6 +160,7 @@ def api() -> None:
             sock=listening_socket(told),
             random_bits=bits_for_ids(),
         )
+        traced.trace_requests(frame.tracing, service.app)
         try:
             await service.run(stop)
         finally:
@@ -168,11 +174,12 @@ def timer() -> None:
     """Wake what is due."""
 
     async def serve(frame: Frame, stop: Stop) -> None:
-        from services.timer.service import Timer  # noqa: PLC0415
         from shared.domain.schedule import searches  # noqa: PLC0415
 
         frame.metrics.collect_from("schedule_searches_total", searches)
-        service = Timer(
+        service = traced.timer(
+            frame.tracing,
+            frame.pool,
             log=frame.log,
             decider=frame.decider,
             bells=frame.blocking,
@@ -205,6 +212,7 @@ def executor(**options: Any) -> None:
             resources=of_settings(frame.settings, _offered(frame.settings)),
             metrics=frame.metrics,
             health=frame.health,
+            **traced.attempts(frame.tracing, frame.pool, frame.log),
         )
         await service.run(stop)
 
@@ -230,6 +238,7 @@ def projector() -> None:
             prefix=told.prefix,
             partitions=told.partitions,
             reopen=frame.reopen,
+            archived=traced.archived(frame.tracing),
         )
         await service.run(stop)
 
@@ -278,13 +287,14 @@ async def _frame(
 ) -> AsyncIterator[Frame]:
     """Connect, check the deployment, open the log; and let go of it all."""
     from shared.eventlog.connection import connect  # noqa: PLC0415
-    from shared.eventlog.decider import Decider  # noqa: PLC0415
     from shared.eventlog.log import EventLog  # noqa: PLC0415
     from shared.readmodel.database import connect_pool  # noqa: PLC0415
     from shared.recovery import archived_job, archived_units  # noqa: PLC0415
 
     redis_url = _needed(told.redis_url, "DAYBOOK_REDIS_URL")
     database_url = _needed(told.database_url, "DAYBOOK_DATABASE_URL")
+    process = f"{name}-{secrets.token_hex(8)}"
+    making_spans = tracing.of_settings(told, name, process)
     redis, blocking = connect(redis_url), connect(redis_url, blocking=True)
     pool = await insist(
         lambda: connect_pool(database_url, max_size=told.partitions + SPARE_CONNECTIONS),
@@ -292,7 +302,6 @@ async def _frame(
         name="postgres",
         health=health,
     )
-    process = f"{name}-{secrets.token_hex(8)}"
 
     async def reopen(partition: int) -> None:
         await insist(lambda: _open(told, pool, redis, partition), stop=stop, name="opening", health=health)
@@ -323,14 +332,19 @@ async def _frame(
             blocking=blocking,
             pool=pool,
             log=log,
-            decider=Decider(log, lease=timedelta(seconds=told.lease_seconds), chance=bits_for_ids()),
+            decider=traced.decider(
+                making_spans, log, lease=timedelta(seconds=told.lease_seconds), chance=bits_for_ids()
+            ),
             metrics=metrics,
             health=health,
             process=process,
+            tracing=making_spans,
         )
     finally:
         await log.close()
         await _let_go(pool, redis, blocking)
+        if making_spans is not None:
+            await making_spans.close()
 
 
 async def _ready(told: Settings, pool: asyncpg.Pool, redis: Redis) -> None:

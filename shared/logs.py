@@ -1,8 +1,8 @@
 """Logs: one structured line for an event of interest, on stderr; for machines as JSON, for people in colours.
 
 What libraries log through `logging` (Hypercorn, Quart, asyncio) passes the same processors. Fields bound with `bind`
-(`correlation_id`) stand in every line of their task. Passwords in addresses and fields named as secrets are masked on
-the way out, tracebacks included.
+(`correlation_id`) stand in every line of their task. Passwords in addresses, credentials in headers, keys of
+ours and fields named as secrets are masked on the way out, tracebacks included.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ from contextvars import ContextVar
 from functools import lru_cache, partial
 from threading import Lock
 from types import MappingProxyType
-from typing import TextIO
+from typing import Any, TextIO
 
 import msgspec
 import structlog
@@ -34,8 +34,13 @@ QUIET = (
 _WEB_PASSWORD = re.compile(r"(?i)(https?://[^\s:@/]*:)[^\s/@]*@")
 _PASSWORD = re.compile(r"(?i)((?!https?:)\b[a-z][a-z0-9+.-]*://[^\s:@/]*:)\S*@")
 _PARAMETER = re.compile(r"(?i)([?&](?:\w*password|\w*secret|\w*token|api_?key)=)[^\s&#\"']*")
+_CREDENTIAL = re.compile(  # headers as libraries print them: as text, in a dict, as pairs; and keys of ours
+    r"(?i)(\b(?:authorization|x-api-key|cookie)[\"']?(?:\s*[:=]|,)\s*(?:b?[\"'])?(?:bearer |basic )?)[^\s\"',;)}\]]+"
+    r"|(\bbearer |\bdbk_)(?:[\w.~+/=-]{16,}|[\w.~+/=-]*\*{3}[\w.~+/=*-]*)"  # what is masked in part goes whole
+)
+_TELLTALE = 36  # characters; a credential with what tells it is longer than an id
 _LEVELS = {"warn": "warning", "exception": "error"}  # what a logger's methods mean
-_PLAIN = frozenset({str, int, float, bool, type(None)})
+_PLAIN = frozenset({int, float, bool, type(None)})
 _SECRET_FIELD = re.compile(r"(?i)(password|passwd|secret|secret_?key|token|api_?key|authorization|cookie)$")
 HIDDEN_MAX = 5_000
 _hidden: dict[str, None] = {}  # revealed secrets, in several spellings
@@ -97,11 +102,18 @@ def masked(text: str) -> str:
     """Return `text` with the passwords of all addresses in it masked, and what was hidden."""
     if _hiding is not None:
         text = _hiding.sub(MASK, text)
+    if len(text) > _TELLTALE:
+        text = _CREDENTIAL.sub(rf"\g<1>\g<2>{MASK}", text)
     if "://" not in text:
         return text
     text = _WEB_PASSWORD.sub(rf"\g<1>{MASK}@", text)
     text = _PASSWORD.sub(rf"\g<1>{MASK}@", text)
     return _PARAMETER.sub(rf"\g<1>{MASK}", text)
+
+
+def masked_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The same fields as a line would have them."""
+    return {key: _mask_field(key, value) for key, value in fields.items()}
 
 
 def _framing(service: str) -> Processor:
@@ -157,15 +169,23 @@ def _for_machines() -> list[Processor]:
 
 
 def _mask_secrets(_logger: WrappedLogger, _method: str, line: EventDict) -> EventDict:
-    for key, value in line.items():
-        # Nearly all lines need nothing done, and this is how to see it quickly.
-        if (
-            value.__class__ not in _PLAIN
-            or (value.__class__ is str and (_hiding is not None or "://" in value))
-            or _names_a_secret(key)
-        ):
-            return {key: _mask_field(key, value) for key, value in line.items()}
+    # Nearly all lines need nothing done, and this is how to see it quickly.
+    if _name_a_secret(tuple(line)):
+        return masked_fields(line)
+    for value in line.values():
+        kind = value.__class__
+        if kind is str:
+            if _hiding is not None or len(value) > _TELLTALE or "://" in value:
+                return masked_fields(line)
+        elif kind not in _PLAIN:
+            return masked_fields(line)
     return line
+
+
+@lru_cache(maxsize=1024)
+def _name_a_secret(keys: tuple[str, ...]) -> bool:
+    """Whether one of the fields of a line does: lines of a kind have the same fields."""
+    return any(map(_names_a_secret, keys))
 
 
 @lru_cache(maxsize=1024)

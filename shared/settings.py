@@ -214,6 +214,11 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "json", "console"] = _setting(
         "auto", "how lines are logged; auto means console on a terminal, else JSON", "auto, json or console"
     )
+    tracing: Literal["off", "otlp"] = _setting(
+        "off",
+        "whether traces are made and sent, by OpenTelemetry's protocol to where OTEL_EXPORTER_OTLP_ENDPOINT says",
+        "off or otlp",
+    )
     jobs_per_page: int = _whole(20, "how many items a page of a list has unless asked", 1, 200)
     max_jobs_per_user: int = _whole(
         100, "how many jobs a named user may have, where auth is on", 1, 1_000_000

@@ -16,7 +16,6 @@ from services.api.principal import present
 from services.api.problems import Problem
 from services.api.requests import CancelBody
 from services.api.writes import Writes
-from shared import logs
 from shared.domain import ids
 from shared.domain.commands import CancelRun
 from shared.domain.events import RunCancelled
@@ -82,8 +81,6 @@ class Cancels:
             raise
         if done.decided.answered is not None:
             return done
-        if done.decided.last is not None:
-            logs.get("daybook.api").info("cancel requested", run_id=run_id, reason=reason)
         for change in done.decided.changes:
             if isinstance(change.event, RunCancelled):
                 state = cast("Run", done.decided.after.state)

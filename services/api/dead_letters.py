@@ -87,7 +87,6 @@ class DeadLetters:
             view = await self._view(done)
             if done.decided.answered is not None:
                 return answers.reply(view, location=answers.execution_path(view.id))
-            self._log.info("execution retried", of=run_id, run_id=retry_id, job_id=found.job_id)
             return answers.reply(view, location=answers.execution_path(view.id), done=201)
 
         return await self._once(key, partition, f"run:{retry_id}", write, tell)

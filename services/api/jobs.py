@@ -205,7 +205,6 @@ class Jobs:
             return await self._decided(job_id, command, held, context, once)
 
         async def tell(done: Written) -> Reply:
-            self._log.info("job triggered", job_id=job_id, run_id=run_id)
             run = cast("Run", done.decided.states[f"run:{run_id}"].state)
             view = views.execution_of_state(run, queued_at=ids.from_ms(cast("int", done.decided.at_ms)))
             return answers.reply(view, location=answers.execution_path(run_id), done=201)

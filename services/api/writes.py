@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 from services.api.archived import Fate
 from services.api.principal import wall
 from services.api.problems import Problem, of_refusal, unavailable
+from shared import logs
 from shared.domain.refusals import Refused
+from shared.eventlog import story
 from shared.eventlog.position import Position
 from shared.eventlog.snapshot import NOTHING, NewerShape, Snapshot
 from shared.eventlog.writer import LogFull
@@ -51,6 +53,7 @@ class Writes:
     def __init__(self, *, decider: Decider, archive: Archive) -> None:
         self._decider = decider
         self._archive = archive
+        self._log = logs.get("daybook.api")
 
     async def __call__(
         self,
@@ -120,7 +123,7 @@ class Writes:
         """
         try:
             async with asyncio.timeout(REDIS_S):
-                return await self._decider.decide(ref, command, context, held=held, once=once)
+                decided = await self._decider.decide(ref, command, context, held=held, once=once)
         except Refused as refused:
             raise of_refusal(refused) from None
         except LogFull as error:
@@ -133,6 +136,8 @@ class Writes:
             raise unavailable(
                 f"Redis did not answer within {REDIS_S:.0f} s; this may or may not be written: look first."
             ) from None
+        story.tell(self._log, decided.changes, actor=context.actor)
+        return decided
 
 
 def _position(decided: Decided) -> Position:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import multiprocessing
 import os
@@ -16,7 +17,7 @@ from pebble import ProcessExpired, ProcessPool
 from services.executor.backchannel import Backchannel, Upstream
 from services.executor.notebook import capture, taking_down
 from services.executor.outcome import Outcome, raised, returned, timed_out
-from shared import logs
+from shared import logs, tracing
 from shared.handlers import Nobody
 from shared.parent import die_with_parent
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from services.executor.notebook import Notebook
     from shared.handlers import Run
+    from shared.tracing.spans import Tracing
 
 RUNS_A_PROCESS = 1_000  # then it is replaced: what a handler leaks doesn't grow for ever
 
@@ -41,11 +43,12 @@ class Pool:
         processes: how many; further runs wait for one, and their time counts from when they get it.
         log_level: of the processes' own log lines.
         log_format: likewise.
+        traced: whether the handlers' own spans are to be sent.
     """
 
-    def __init__(self, *, processes: int, log_level: str, log_format: str) -> None:
+    def __init__(self, *, processes: int, log_level: str, log_format: str, traced: bool = False) -> None:
         self._processes = processes
-        self._logging = (log_level, log_format)
+        self._telling = (log_level, log_format, traced)
         self._pool: ProcessPool | None = None
         self._backchannel = Backchannel()
 
@@ -68,10 +71,19 @@ class Pool:
             context: fields for its log lines.
         """
         path = await self._backchannel.open()
+        traced = tracing.present()
         call = self._backchannel.listen(notebook)
         try:
             return await self._outcome(
-                (function, replace(run, reporter=Nobody()), dict(context), call), path, timeout_s
+                (
+                    function,
+                    replace(run, reporter=Nobody()),
+                    dict(context),
+                    "" if traced is None else traced.here(),
+                    call,
+                ),
+                path,
+                timeout_s,
             )
         finally:
             await self._backchannel.heard(call)
@@ -105,42 +117,48 @@ class Pool:
                 max_workers=self._processes,
                 max_tasks=RUNS_A_PROCESS,
                 initializer=_prepare,
-                initargs=(os.getpid(), *self._logging, path),
+                initargs=(os.getpid(), path, *self._telling),
                 context=multiprocessing.get_context("spawn"),  # a fork would inherit our threads' locks
             )
         return self._pool
 
 
 _upstream: Upstream | None = None  # this process's, once it is one of the pool
+_tracing: Tracing | None = None  # likewise
 
 
-def _prepare(parent: int, log_level: str, log_format: str, path: str) -> None:
+def _prepare(parent: int, path: str, log_level: str, log_format: str, traced: bool) -> None:  # noqa: FBT001
     # SIGKILL, as a handler may be deep in C and never come to look at a gentler signal.
     die_with_parent(parent, signal.SIGKILL)
     logs.configure(log_level, log_format, "executor")
     capture()
-    global _upstream  # noqa: PLW0603 - the initializer of a process has no other place for what its calls share
+    global _upstream, _tracing  # noqa: PLW0603 - an initializer has no other place for what its process's calls share
     _upstream = Upstream(path)
+    _tracing = tracing.otlp("executor", f"handler-{parent}-{os.getpid()}") if traced else None
 
 
-def _work(function: Callable[[Run], Any], run: Run, context: dict[str, Any], call: int) -> Outcome:
+def _work(
+    function: Callable[[Run], Any], run: Run, context: dict[str, Any], trace: str, call: int
+) -> Outcome:
     """The call, in its process. What comes back is plain data: not every exception survives the journey."""
     upstream = _upstream
     assert upstream is not None  # noqa: S101 - `_prepare` has run
     upstream.begin(call)
     try:
         return contextvars.copy_context().run(
-            _called, function, replace(run, reporter=upstream), context, upstream
+            _called, function, replace(run, reporter=upstream), context, trace, upstream
         )
     finally:
         upstream.end()
 
 
-def _called(function: Callable[[Run], Any], run: Run, context: dict[str, Any], upstream: Upstream) -> Outcome:
+def _called(
+    function: Callable[[Run], Any], run: Run, context: dict[str, Any], trace: str, upstream: Upstream
+) -> Outcome:
     logs.bind(**context)
     upstream.mask.found_in(run.job_data)
     try:
-        with taking_down(upstream):
+        with taking_down(upstream), contextlib.nullcontext() if _tracing is None else _tracing.after(trace):
             return upstream.mask.outcome(returned(function(run)))
     except BaseException as error:  # noqa: BLE001 - failed work is a fact; sys.exit() too, out here
         return raised(error, upstream.mask.text)

@@ -69,6 +69,8 @@ class Executor:
         health: gets the probes `claim`, `heartbeat`.
         name: of the worker; None makes one.
         draw: a number in [0, 1), for the jitter of back-offs.
+        attempt: makes the attempt of a claim.
+        tally: is told of them.
     """
 
     def __init__(
@@ -84,6 +86,8 @@ class Executor:
         health: Health,
         name: str | None = None,
         draw: Callable[[], float] = random.random,
+        attempt: Callable[..., Attempt] = Attempt,
+        tally: type[Tally] = Tally,
     ) -> None:
         self.name = name or worker_name()
         self._log = log
@@ -112,10 +116,12 @@ class Executor:
                 processes=min(settings.concurrency, max(2, os.cpu_count() or 1)),
                 log_level=settings.log_level,
                 log_format=settings.log_format,
+                traced=settings.tracing != "off",
             ),
-            tally=Tally(metrics, job_types=known.types.keys()),
+            tally=tally(metrics, job_types=known.types.keys()),
             draw=draw,
         )
+        self._attempt = attempt
         self._attempts: dict[tuple[int, str], Attempt] = {}  # by key of the claim, until they are recorded
         self._busy = 0  # slots: of attempts whose handler hasn't ended
         self._left_behind: set[asyncio.Task[None]] = set()
@@ -198,7 +204,7 @@ class Executor:
     def begin(self, claim: Claim) -> None:
         """Give a claim its slot. One that is being started already (adopted from ourselves) is left alone."""
         if claim.key not in self._attempts:
-            attempt = Attempt(self._worker, claim, vacate=self._vacated, end=self._ended)
+            attempt = self._attempt(self._worker, claim, vacate=self._vacated, end=self._ended)
             self._attempts[claim.key] = attempt
             self._busy += 1
             self._all_ended.clear()

@@ -48,7 +48,7 @@ class Tally:
         delay_s = (at - run.scheduled_for).total_seconds()
         if run.attempt == 1:
             self._metrics.start_delay_seconds.observe(max(0.0, delay_s))
-        self._log.debug("attempt started", job_type=run.spec.job_type, delay_s=delay_s)
+        self._log.info("attempt started", job_type=run.spec.job_type, delay_s=delay_s)
 
     def ended(self, run: Run, command: SucceedRun | FailRun | InterruptRun, took_s: float) -> None:
         """An attempt was recorded; `run` is as that left it."""

@@ -17,6 +17,7 @@ from services.projector.rows import statement
 from services.projector.trimming import Tail
 from shared import logs
 from shared.domain import ids
+from shared.domain.events import TERMINAL
 from shared.eventlog import opening
 from shared.eventlog.position import Position
 from shared.eventlog.reader import Hole
@@ -39,9 +40,13 @@ if TYPE_CHECKING:
     from shared.metrics import Metrics
     from shared.readmodel.archive import Checkpoint
 
+    Archived = Callable[[Sequence[Recorded], int, int], None]
+
 BATCH = 2_000  # events a transaction
 WATCH_EVERY_S = 1.0  # a quiet log: a round trip of three reads
 SMALL = 1_000  # events; below, a batch is written together with those of other partitions
+ENDS = frozenset(event.__name__ for event in TERMINAL)
+NAMED = 100  # runs in a line of the log
 APART = 100  # batches that a partition commits by itself after trouble, so as not to spoil the others' groups
 
 
@@ -62,6 +67,7 @@ class PartitionProjector:
         manners: of the process.
         metrics: counts refusals.
         reopen: opens the log, healed where it must be (`recovery.open_log`); raises Fatal if it isn't to be.
+        archived: is told of each batch, with its events and the Unix ns at which it was begun and written.
     """
 
     def __init__(
@@ -76,6 +82,7 @@ class PartitionProjector:
         manners: Manners,
         metrics: Metrics,
         reopen: Callable[[int], Awaitable[None]],
+        archived: Archived | None = None,
     ) -> None:
         self.partition = partition
         self._keys = keys
@@ -86,6 +93,7 @@ class PartitionProjector:
         self._manners = manners
         self._metrics = metrics
         self._reopen = reopen
+        self._archived = archived
         self._log = logs.get("daybook.projector")
         self._ahead: asyncio.Task[list[Recorded]] | None = None
         self._memory = Memory()
@@ -161,6 +169,7 @@ class PartitionProjector:
 
     async def _project(self, checkpoint: Checkpoint, events: Sequence[Recorded]) -> int:
         """Fold and commit events that follow the checkpoint; returns how many there were."""
+        began_ns = time.time_ns()
         batch = batch_of(checkpoint, events, await self._fold(events))
         together = self._may_join(batch) and await self._committer.commit(batch)
         refused = [] if together else await self._commit_alone(batch)
@@ -168,6 +177,9 @@ class PartitionProjector:
         self._memory.settle(batch.folded, {each.key for each in refused})
         self._tell(refused)
         self._tell_duplicates(batch)
+        self._tell_ends(events)
+        if self._archived is not None:
+            self._archived(events, began_ns, time.time_ns())
         if not together:
             await self._committer.announce([batch.after])
         await self._trim(batch)
@@ -264,6 +276,12 @@ class PartitionProjector:
                 first=str(batch.events[0].position),
                 last=str(batch.events[-1].position),
             )
+
+    def _tell_ends(self, events: Sequence[Recorded]) -> None:
+        """Name the runs that have ended: a line for many of them, as nobody waits for one."""
+        ended = [event.subject.removeprefix("run/") for event in events if event.type in ENDS]
+        for first in range(0, len(ended), NAMED):
+            self._log.info("runs archived", partition=self.partition, runs=ended[first : first + NAMED])
 
     async def _trim(self, batch: Batch) -> None:
         """Drop from the log what nobody tails any more."""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import asyncpg
     from redis.asyncio import Redis
 
+    from services.projector.partition import Archived
     from shared.eventlog.reader import LogReader
     from shared.lease import Share
     from shared.lifecycle import Health, Stop
@@ -48,6 +49,7 @@ class Projector:
         prefix: what every key begins with.
         partitions: of the deployment.
         reopen: opens a partition's log (`recovery.open_log`).
+        archived: see PartitionProjector.
 
     Raises:
         ValueError: the pool is too small; a partition would wait for a connection for ever.
@@ -65,6 +67,7 @@ class Projector:
         prefix: str,
         partitions: int,
         reopen: Callable[[int], Awaitable[None]],
+        archived: Archived | None = None,
     ) -> None:
         if pool.get_max_size() < partitions + SPARE:
             raise ValueError(
@@ -90,6 +93,7 @@ class Projector:
                 manners=self._manners,
                 metrics=metrics,
                 reopen=reopen,
+                archived=archived,
             )
             for partition, keys in self._keys.items()
         }

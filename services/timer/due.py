@@ -33,6 +33,11 @@ class Due(NamedTuple):
     score: str
     held: tuple[bytes, bytes, bytes, bytes] = (b"", b"", b"", b"")
 
+    @property
+    def version(self) -> str:
+        """Position of the aggregate's last event then; '' if it wasn't in Redis."""
+        return self.held[0].decode()
+
     def snapshot(self) -> Snapshot | None:
         """The aggregate as it was then; None if it wasn't in Redis (it may still be in the archive).
 

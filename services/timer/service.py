@@ -20,6 +20,7 @@ from shared.domain.commands import SuspendJob, Wake
 from shared.domain.events import JobPaused, RunCancelled, RunExpired, RunFailed, RunLost
 from shared.domain.refusals import Refused
 from shared.domain.run import Run
+from shared.eventlog import story
 from shared.eventlog.envelope import Context
 from shared.eventlog.snapshot import NewerShape
 from shared.eventlog.wire import Wire
@@ -208,6 +209,7 @@ class Timer:
             await self._index.postpone(entry, by_ms=POSTPONE_MS)
 
     def _tell(self, decided: Decided) -> None:
+        story.tell(self._words, decided.changes, actor=_ACTOR.actor)
         for change in decided.changes:
             match change.event, decided.after.state:
                 case (
@@ -215,9 +217,8 @@ class Timer:
                     Run() as run,
                 ):  # no executor sees this end
                     self._metrics.runs_finished_total.labels(run.spec.job_type, run.status.value).inc()
-                case RunLost(worker=worker, attempt=attempt), _:
+                case RunLost(), _:
                     self._metrics.leases_lost_total.inc()
-                    self._words.warning("run lost", ref=change.subject, worker=worker, attempt=attempt)
                 case JobPaused(by=by, reason=reason), _:
                     self._words.warning("job paused", ref=change.subject, by=by, reason=reason)
 

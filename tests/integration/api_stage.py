@@ -19,10 +19,10 @@ from services.api.ledger import Ledger
 from services.api.pressure import Pressure
 from services.api.usage import Usage
 from services.projector.service import Projector
+from services.traced import archived, decider, trace_requests
 from shared import job_types
 from shared.clock import SystemClock
 from shared.eventlog.connection import connect
-from shared.eventlog.decider import Decider
 from shared.eventlog.keys import Keys
 from shared.eventlog.log import EventLog
 from shared.eventlog.reader import LogReader
@@ -46,10 +46,18 @@ class Stage:
     """The API's application over stores of its own, with a projector that can be stopped."""
 
     def __init__(
-        self, redis_url: str, database_url: str, files_root: Any, *, partitions: int = 2, **told: Any
+        self,
+        redis_url: str,
+        database_url: str,
+        files_root: Any,
+        *,
+        partitions: int = 2,
+        tracings: Any = None,
+        **told: Any,
     ) -> None:
         self.redis_url, self.database_url = redis_url, database_url
         self.partitions = partitions
+        self.tracings = tracings or {}  # by service; none is traced unless it is said
         self.prefix = f"t{secrets.token_hex(6)}"
         self.redis = connect(redis_url)
         self.blocking = connect(redis_url, blocking=True)
@@ -78,7 +86,7 @@ class Stage:
         archive = Archive(log=self.log, subscriber=self.blocking, ledger=ledger)
         self.deps = Deps(
             log=self.log,
-            decider=Decider(self.log, lease=LEASE, chance=chance),
+            decider=decider(self.tracings.get("api"), self.log, lease=LEASE, chance=chance),
             ledger=ledger,
             archive=archive,
             feed=Feed(log=self.log, archive=archive, ledger=ledger, walled=self.settings.auth == "on"),
@@ -95,6 +103,7 @@ class Stage:
             chance=chance,
         )
         self.app = create_app(self.deps)
+        trace_requests(self.tracings.get("api"), self.app)
         self.client = self.app.test_client()
         self._archive = asyncio.create_task(self.deps.archive.run(self.stop))
         self._feed = asyncio.create_task(self.deps.feed.run(self.stop))
@@ -131,6 +140,7 @@ class Stage:
             prefix=self.prefix,
             partitions=self.partitions,
             reopen=self.reopen,
+            archived=archived(self.tracings.get("projector")),
         )
         self._projector = asyncio.create_task(projector.run(self.projecting))
 

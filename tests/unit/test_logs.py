@@ -18,8 +18,10 @@ class Terminal(io.StringIO):
 
 
 @pytest.fixture(autouse=True)
-def as_before():
-    """Leave the process's logging as it was found."""
+def as_before(monkeypatch):
+    """Leave the process's logging as it was found; nothing is hidden that other tests have revealed."""
+    monkeypatch.setattr(logs, "_hidden", {})
+    monkeypatch.setattr(logs, "_hiding", None)
     root, levels = logging.getLogger(), {name: logging.getLogger(name).level for name in logs.QUIET}
     handlers, level = list(root.handlers), root.level
     yield
@@ -122,6 +124,11 @@ def test_a_server_does_not_announce_itself_but_warns(capsys):
         {"Authorization": "Bearer hunter2"},
         {"nested": {"list": [{"api_key": "hunter2"}, "redis://:hunter2@h"]}},
         {"error": ValueError("redis://:hunter2@h")},
+        {"said": "sent {'Accept': '*/*', 'X-API-Key': 'hunter2'}"},
+        {"said": "sent [(b'accept', b'*/*'), (b'authorization', b'Basic hunter2')]"},
+        {"said": "a server was told Authorization: Bearer hunter2"},
+        {"said": "it was told Bearer hunter2hunter2hunter2 in vain"},
+        {"said": "dbk_0123456789abcdef0123456789abcdefhunter2"},
     ],
 )
 @pytest.mark.parametrize("fmt", ["json", "console"])
@@ -147,9 +154,25 @@ def test_no_secret_is_written_with_a_traceback(capsys, fmt):
     assert err.count("Traceback") == 2
 
 
-@pytest.mark.parametrize("text", ["http://h:8080/users/@me", "at 10:30, me@x.org", "https://h/?next=a@b"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "http://h:8080/users/@me",
+        "at 10:30, me@x.org",
+        "https://h/?next=a@b",
+        "whoever is the bearer of good news needs no authorization from us",
+    ],
+)
 def test_what_is_no_secret_stays(text):
     assert logs.masked(text) == text
+
+
+def test_a_credential_that_holds_what_is_hidden_is_masked_whole():
+    logs.hide(["hunter2"])
+    assert (
+        logs.masked("it was told Bearer hunter2abc in vain, and more")
+        == "it was told Bearer *** in vain, and more"
+    )
 
 
 def test_an_idempotency_key_is_no_secret(capsys):

@@ -24,6 +24,7 @@ from services.executor.handlers.http_request_question import (
     question_of,
     redirected,
 )
+from services.executor.handlers.http_request_trace import traced
 from services.executor.web import UnfitRequest, Web
 from services.executor.web_guard import Resolve, look_up
 from shared.job_types.http_request import REDIRECTS_MAX, HttpRequest, check
@@ -104,7 +105,7 @@ class _Exchange:
         """The last request, and its answer."""
         while True:
             self._run.progress(0.1, f"asking {question.address.authority}")
-            answer = await web.ask(question)
+            answer = await traced(web.ask, question)
             self._run.log(f"{question.method} {question.address.shown}: {answer.status}, {answer.size} bytes")
             if not self._leads_on(answer):
                 return question, answer

@@ -398,4 +398,23 @@ GUARDS = (
             "test_starting", "test_a_service_waits_until_the_database_is_migrated_to_its_version"
         ),
     ),
+    Guard(
+        name="trace-in-envelope",
+        protects="what follows from an event goes on in its trace",
+        file="shared/eventlog/traced.py",
+        text="replace(context, trace=traceparent(span) or context.trace)",
+        instead="context",
+        tests=integration(
+            "test_tracing",
+            "test_a_job_that_fires_once_is_one_trace_from_its_request_to_the_archive_of_its_end",
+        ),
+    ),
+    Guard(
+        name="span-masked",
+        protects="no span leaves a process unmasked",
+        file="shared/tracing/spans.py",
+        text="self._exporter.export([_masked(span) for span in spans])",
+        instead="self._exporter.export(spans)",
+        tests=integration("test_tracing", "test_what_a_span_says_is_masked_as_lines_are"),
+    ),
 )
