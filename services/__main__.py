@@ -28,7 +28,7 @@ from services.cli.migrate import migrate
 from services.cli.operating import bits_for_ids, config, keys, probe, recover, settings_of
 from services.cli.runs import runs
 from services.cli.secrets import make_secrets
-from shared import environment, logs, tracing
+from shared import environment, tracing
 from shared.clock import SystemClock
 from shared.faults import Fatal
 from shared.lifecycle import insist, main_loop, run
