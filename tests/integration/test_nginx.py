@@ -207,10 +207,10 @@ async def test_a_client_that_reads_no_events_holds_their_sender_up_instead_of_fi
     async with (
         await asyncio.start_server(endless, "127.0.0.5", replicas.api),
         httpx.AsyncClient(trust_env=False) as client,
+        client.stream("GET", f"{replicas.door.http}/api/v1/events/stream"),
     ):
-        async with client.stream("GET", f"{replicas.door.http}/api/v1/events/stream"):
-            await wait_until(is_held_up, "the sender waits", every_s=0.5)
-            assert sent < ROOM
+        await wait_until(is_held_up, "the sender waits", every_s=0.5)
+        assert sent < ROOM
 
 
 async def test_without_any_replica_the_answer_is_a_problem_and_says_when_to_come_again(replicas):
