@@ -2,7 +2,10 @@
 
 import asyncio
 import contextlib
+import os
+import shutil
 import struct
+import subprocess
 from types import SimpleNamespace
 
 import httpx
@@ -10,7 +13,7 @@ import pytest
 
 from shared.testing import wait_until
 from tests.integration.api_stage import JOB, stage_on
-from tests.integration.nginx_kit import free_ports, nginx
+from tests.integration.nginx_kit import free_ports, moved, nginx
 from tests.integration.stream_kit import Served, served
 
 ROOM = 32 << 20  # more than all sockets on the way hold
@@ -234,3 +237,15 @@ async def test_plain_http_is_for_this_machine_only(replicas):
         answer = await client.post(f"{replicas.door.http}/api/v1/jobs?x=1", json=JOB, headers=there)
     assert answer.status_code == 308
     assert answer.headers["location"] == "https://jobs.example.com/api/v1/jobs?x=1"
+
+
+@pytest.mark.parametrize(("listed", "asked"), [("10.89.0.1", "10.89.0.1"), ("fd00::1", "[fd00::1]")])
+def test_nginx_asks_the_first_name_server_alone_as_podman_lists_those_that_know_no_replica(
+    tmp_path, listed, asked
+):
+    moved(tmp_path, http=1, https=2, api="127.0.0.1:3", name_server=f"{listed}\nnameserver 192.0.2.53")
+    (tmp_path / "nginx-that-ends").mkdir()
+    (tmp_path / "nginx-that-ends/nginx").symlink_to(shutil.which("true"))
+    path = f"{tmp_path}/nginx-that-ends:{os.environ['PATH']}"
+    subprocess.run(["sh", tmp_path / "nginx/start.sh"], env={"PATH": path}, check=True, timeout=30)
+    assert (tmp_path / "tmp/resolver.conf").read_text() == f"resolver {asked} valid=2s ipv6=off;\n"
