@@ -30,8 +30,14 @@ class Deployment:
         }
 
     def up(self):
-        """Make and start everything, in its order."""
-        self._compose("up", "--detach", "--no-build", *self.services, timeout_s=UP_S)
+        """Make and start everything, as README says it."""
+        options = []
+        if self._engine.is_podman:
+            # Its `--requires` starts nothing that needs what has ended as it should (podman-compose issue 683). The
+            # services wait for the stores by themselves; only the secrets must be there before who reads them.
+            self._compose("run", "--rm", "secrets", timeout_s=UP_S)
+            options = ["--no-deps"]
+        self._compose("up", "--detach", "--no-build", *options, *self.services, timeout_s=UP_S)
 
     def down(self):
         """End everything and throw its data away; return what is left of it."""

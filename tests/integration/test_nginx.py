@@ -2,7 +2,10 @@
 
 import asyncio
 import contextlib
+import os
+import shutil
 import struct
+import subprocess
 from types import SimpleNamespace
 
 import httpx
@@ -10,9 +13,10 @@ import pytest
 
 from shared.testing import wait_until
 from tests.integration.api_stage import JOB, stage_on
-from tests.integration.nginx_kit import free_ports, nginx
+from tests.integration.nginx_kit import free_ports, moved, nginx
 from tests.integration.stream_kit import Served, served
 
+ROOM = 32 << 20  # more than all sockets on the way hold
 PROBLEM = "application/problem+json"
 
 
@@ -139,7 +143,7 @@ async def replicas(tmp_path):
     servers = [await replica(address, api) for address in ("127.0.0.2", "127.0.0.3")]
     fewer = {"rate": ("1000r/s", "1r/s"), "burst": ("1000", "200")}
     async with nginx(tmp_path, f"api.test:{api}", name_server=f"127.0.0.1:{dns}", **fewer) as door:
-        yield SimpleNamespace(door=door, names=names)
+        yield SimpleNamespace(door=door, names=names, api=api)
     for server in servers:
         server.close()
     transport.close()
@@ -182,6 +186,36 @@ async def test_what_a_client_says_of_where_it_is_from_is_overwritten(replicas):
     ]
 
 
+async def test_a_client_that_reads_no_events_holds_their_sender_up_instead_of_filling_the_door(replicas):
+    sent, chunk = 0, b"x" * (64 << 10)
+
+    async def endless(reader, writer):
+        nonlocal sent
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n")
+        with contextlib.suppress(ConnectionError):
+            while sent < 2 * ROOM:
+                writer.write(chunk)
+                await writer.drain()
+                sent += len(chunk)
+        writer.close()
+
+    looks = [-1]
+
+    def is_held_up():
+        looks.append(sent)
+        return looks[-1] == looks[-2] > 0
+
+    replicas.names.addresses = ["127.0.0.5"]
+    async with (
+        await asyncio.start_server(endless, "127.0.0.5", replicas.api),
+        httpx.AsyncClient(trust_env=False) as client,
+        client.stream("GET", f"{replicas.door.http}/api/v1/events/stream"),
+    ):
+        await wait_until(is_held_up, "the sender waits", every_s=0.5)
+        assert sent < ROOM
+
+
 async def test_without_any_replica_the_answer_is_a_problem_and_says_when_to_come_again(replicas):
     (answer,) = await asked(replicas.door)
     assert (answer.status_code, answer.headers["content-type"]) == (503, PROBLEM)
@@ -203,3 +237,15 @@ async def test_plain_http_is_for_this_machine_only(replicas):
         answer = await client.post(f"{replicas.door.http}/api/v1/jobs?x=1", json=JOB, headers=there)
     assert answer.status_code == 308
     assert answer.headers["location"] == "https://jobs.example.com/api/v1/jobs?x=1"
+
+
+@pytest.mark.parametrize(("listed", "asked"), [("10.89.0.1", "10.89.0.1"), ("fd00::1", "[fd00::1]")])
+def test_nginx_asks_the_first_name_server_alone_as_podman_lists_those_that_know_no_replica(
+    tmp_path, listed, asked
+):
+    moved(tmp_path, http=1, https=2, api="127.0.0.1:3", name_server=f"{listed}\nnameserver 192.0.2.53")
+    (tmp_path / "nginx-that-ends").mkdir()
+    (tmp_path / "nginx-that-ends/nginx").symlink_to(shutil.which("true"))
+    path = f"{tmp_path}/nginx-that-ends:{os.environ['PATH']}"
+    subprocess.run(["sh", tmp_path / "nginx/start.sh"], env={"PATH": path}, check=True, timeout=30)
+    assert (tmp_path / "tmp/resolver.conf").read_text() == f"resolver {asked} valid=2s ipv6=off;\n"

@@ -20,7 +20,7 @@ from pathlib import Path
 from guards import GUARDS, Guard
 
 ROOT = Path(__file__).parents[2]
-COPIED = ("services", "shared", "tests", "pyproject.toml")
+COPIED = ("services", "shared", "tests", "deploy", "pyproject.toml")
 WORKERS = 2
 TEST_S = 40  # a test that hangs without its guard has missed it too
 RUN_S = 120

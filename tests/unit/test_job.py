@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -194,6 +194,7 @@ def test_a_wake_fires_at_most_fifty_and_stays_due():
     assert state.due_at == at(51)
 
 
+@settings(deadline=None)
 @given(
     st.integers(1, 50),
     st.integers(0, 4000),

@@ -39,4 +39,25 @@ GUARDS = (
             "test_store_configs", "test_nobody_gets_in_without_a_password_and_the_exporter_only_looks"
         ),
     ),
+    Guard(
+        name="one-name-server",
+        protects="nginx asks no name server that knows no replica",
+        file="deploy/nginx/start.sh",
+        text="; exit }",
+        instead=" }",
+        tests=integration(
+            "test_nginx",
+            "test_nginx_asks_the_first_name_server_alone_as_podman_lists_those_that_know_no_replica",
+        ),
+    ),
+    Guard(
+        name="probe-ready",
+        protects="a container that can't work yet isn't called healthy",
+        file="services/cli/probe.py",
+        text='PATHS = ("/livez", "/readyz")',
+        instead='PATHS = ("/livez",)',
+        tests=integration(
+            "test_probe", "test_a_service_that_waits_for_something_is_not_well_and_says_for_what"
+        ),
+    ),
 )
