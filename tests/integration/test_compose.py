@@ -72,7 +72,7 @@ def test_only_nginx_is_open_to_other_machines():
     assert [plain(port) for port in SERVICES["nginx"]["ports"]] == ["80:8080", "443:8443"]
 
 
-@pytest.mark.parametrize("name", set(SERVICES) - ONCE)
+@pytest.mark.parametrize("name", sorted(set(SERVICES) - ONCE))
 def test_every_service_that_stays_is_asked_whether_it_is_well(name):
     check = SERVICES[name]["healthcheck"]
     assert check["test"][0] in {"CMD", "CMD-SHELL"}
@@ -135,7 +135,7 @@ def test_whoever_reads_a_secret_finds_it_and_no_other():
     }
 
 
-@pytest.mark.parametrize("name", OURS)
+@pytest.mark.parametrize("name", sorted(OURS))
 def test_our_services_are_commands_of_ours_over_one_image(name):
     service = SERVICES[name]
     assert plain(service["image"]) == "daybook:latest"
