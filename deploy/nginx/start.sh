@@ -4,7 +4,7 @@
 # all of them in turn.
 set -eu
 
-awk '$1 == "nameserver" { print "resolver " ($2 ~ /:/ ? "[" $2 "]" : $2) " valid=2s ipv6=off;"; exit }' \
+awk '$1 == "nameserver" { print "resolver " ($2 ~ /:.*:/ ? "[" $2 "]" : $2) " valid=2s ipv6=off;"; exit }' \
     /etc/resolv.conf > /tmp/resolver.conf
 
 exec nginx -c /etc/daybook/nginx.conf -g "daemon off;"

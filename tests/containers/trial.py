@@ -2,6 +2,7 @@
 
 import functools
 import json
+import re
 import ssl
 from collections import Counter
 
@@ -241,4 +242,4 @@ def _active_runs(deployment, container):
 
 def _replicas(service):
     told = yaml.safe_load(FILE.read_text())["services"][service]
-    return told.get("deploy", {}).get("replicas", 1)
+    return int(re.search(r"\d+", str(told.get("deploy", {}).get("replicas", 1)))[0])  # ${APIS:-3}

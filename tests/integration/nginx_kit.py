@@ -46,7 +46,9 @@ def moved(directory, *, http, https, api, name_server, **bounds):
     if os.geteuid() == 0:  # its workers may enter a test's directory, too
         main = directory / "nginx/nginx.conf"
         main.write_text(f"user root;\n{main.read_text()}")
-    (directory / "resolv.conf").write_text(f"search example\nnameserver {name_server}\n")
+    (directory / "resolv.conf").write_text(
+        f"search example\nnameserver {name_server}\nnameserver 127.0.0.9\n"
+    )
     list(made(directory, hosts=["localhost"]))
 
 

@@ -61,6 +61,9 @@ def test_every_service_may_be_scaled_but_stores_and_what_is_published(name):
     assert "container_name" not in service
     assert "hostname" not in service
     assert bool(service.get("ports")) == (name in PUBLISHED)
+    if name in OURS - ONCE:
+        assert re.fullmatch(rf"\$\{{{name.upper()}S:-[23]\}}", service["deploy"]["replicas"])
+        assert service["deploy"]["mode"] == "replicated"
 
 
 def test_only_nginx_is_open_to_other_machines():
