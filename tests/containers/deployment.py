@@ -39,6 +39,11 @@ class Deployment:
             options = ["--no-deps"]
         self._compose("up", "--detach", "--no-build", *options, *self.services, timeout_s=UP_S)
 
+    def scale(self, service, number):
+        """Have so many containers of a service, and leave all others as they are."""
+        options = ["--no-build", "--no-recreate", "--no-deps", "--scale", f"{service}={number}"]
+        self._compose("up", "--detach", *options, service, timeout_s=UP_S)
+
     def down(self):
         """End everything and throw its data away; return what is left of it."""
         self._compose("down", "--volumes", timeout_s=DOWN_S)

@@ -31,9 +31,10 @@ async def tried(deployment, say):
     async with client(deployment, key) as http:
         await doors(deployment, http, say)
         await a_job_runs_by_itself(http, say)
-        await every_target_is_up(deployment, say)
+        await every_target_is_up(deployment, say, {each: _replicas(each) for each in SERVICES})
         await an_executor_is_killed(deployment, http, say)
         await the_stores_are_killed(deployment, http, say)
+        await it_scales(deployment, say)
     verdict = deployment.execute(deployment.containers("api")[0], "daybook", "audit", "verify", timeout_s=300)
     say(f"audit: {verdict.strip().splitlines()[-1]}")
 
@@ -113,9 +114,9 @@ async def a_job_runs_by_itself(http, say):
     say(f"a job ran: {run['lateness_seconds'] * 1_000:.0f} ms late, on {run['worker']}")
 
 
-async def every_target_is_up(deployment, say):
+async def every_target_is_up(deployment, say, replicas):
     """Prometheus finds every replica and every exporter, and scrapes each; it has loaded all rules."""
-    wanted = Counter({("daybook", each): _replicas(each) for each in SERVICES})
+    wanted = Counter({("daybook", each): number for each, number in replicas.items()})
     wanted.update({(each, None): 1 for each in ("redis", "postgres", "prometheus")})
     async with httpx.AsyncClient(
         base_url=f"http://localhost:{deployment.prometheus_port}", timeout=30
@@ -185,6 +186,17 @@ async def the_stores_are_killed(deployment, http, say):
         )
         await _first(http, f"/api/v1/jobs/{before['id']}/executions?status=succeeded", timeout_s=RECOVERY_S)
         say(f"{store} was killed (SIGKILL): it is back, and a job made before it died has run")
+
+
+async def it_scales(deployment, say):
+    """One more executor, by the command of README: it works, and Prometheus finds it by itself."""
+    replicas = {each: _replicas(each) for each in SERVICES}
+    replicas["executor"] += 1
+    deployment.scale("executor", replicas["executor"])
+    for container in deployment.containers("executor"):
+        await _well(deployment, container, "executor", RECOVERY_S)
+    await every_target_is_up(deployment, say, replicas)
+    say(f"scaled: {replicas['executor']} executors")
 
 
 # How it is asked.
