@@ -112,7 +112,8 @@ def test_whatever_is_mounted_is_there_and_volumes_are_declared():
 def test_no_password_stands_in_any_file():
     for file in [each for each in DEPLOY.rglob("*") if each.is_file()]:
         text = file.read_text()
-        assert not re.search(r"\w+://[^\s/:@{$]*:(?!PASSWORD@)[^\s/@{$]+@", text), f"{file} has an address with a password"
+        found = re.search(r"\w+://[^\s/:@{$]*:(?!PASSWORD@)[^\s/@{$]+@", text)
+        assert not found, f"{file} has an address with a password"
     for name, service in SERVICES.items():
         for variable in service.get("environment", {}):
             if re.search(r"PASS|SECRET|TOKEN|KEY|_URL", variable):
