@@ -12,10 +12,10 @@ DOCUMENTS = (
     "CONTRIBUTING.md",
     "SECURITY.md",
     "SCALING.md",
-    "deploy/operations.md",
     "deploy/kubernetes/README.md",
+    "deploy/runbook.md",
 )
-PROVEN = ("SECURITY.md", "SCALING.md", "deploy/operations.md")  # what they promise has tests beside it
+PROVEN = ("SECURITY.md", "SCALING.md", "deploy/runbook.md")  # what they promise has tests beside it
 
 
 def named_paths(document):

@@ -1,4 +1,4 @@
-"""The drill of deploy/operations.md: both servers are gone for good, and a backup of Daybook's database is left."""
+"""The drill of deploy/runbook.md: both servers are gone for good, and a backup of Daybook's database is left."""
 
 import shutil
 from datetime import datetime
