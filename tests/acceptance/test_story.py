@@ -174,6 +174,7 @@ def test_real_processes_send_one_trace_and_handlers_spans_are_in_it(told):
         ("daybook-api", "commit TriggerJob"),
         ("daybook-timer", "wake run"),
         ("daybook-executor", "run in_a_process"),
+        ("daybook-executor", "run on_the_loop"),
         ("daybook-executor", "own work"),
         ("daybook-executor", "own work, too"),
         ("daybook-executor", "commit SucceedRun"),
