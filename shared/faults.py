@@ -28,10 +28,15 @@ BROKEN: tuple[type[BaseException], ...] = (
 )
 """What waiting can cure."""
 
-_REFUSES_WRITES = (
-    "MISCONF",
-    "NOREPLICAS",
-)  # Redis can't persist or replicate; redis-py has no class for them
+_PASSING = (
+    "MISCONF",  # Redis can't persist
+    "NOREPLICAS",  # nor replicate
+    "UNBLOCKED",  # a failover: whoever was waiting on this node must wait on another
+    "MOVED",  # its keys are on another node of the Cluster by now, too often to be followed
+)  # redis-py has no class for them, or none that says so
+_MOVING = (
+    "non local key"  # a script found that half of its partition has moved: it did no harm, see `Keys.never`
+)
 
 
 class Fatal(Exception):  # noqa: N818 - it is read aloud: "raise Fatal"
@@ -61,6 +66,8 @@ def _is_curable(error: BaseException) -> bool:
         error, asyncpg.exceptions.ClientConfigurationError
     ):  # an InterfaceError, yet a wrong address
         return False
-    if isinstance(error, redis.exceptions.ResponseError) and str(error).startswith(_REFUSES_WRITES):
+    if isinstance(error, redis.exceptions.ResponseError) and (
+        str(error).startswith(_PASSING) or _MOVING in str(error)
+    ):
         return True
     return isinstance(error, BROKEN)
