@@ -32,11 +32,8 @@ _PASSING = (
     "MISCONF",  # Redis can't persist
     "NOREPLICAS",  # nor replicate
     "UNBLOCKED",  # a failover: whoever was waiting on this node must wait on another
-    "MOVED",  # its keys are on another node of the Cluster by now, too often to be followed
-)  # redis-py has no class for them, or none that says so
-_MOVING = (
-    "non local key"  # a script found that half of its partition has moved: it did no harm, see `Keys.never`
-)
+)  # redis-py has no class for them
+_MOVING = "non local key"  # a script found that a part of its partition has moved; see `Keys.never`
 
 
 class Fatal(Exception):  # noqa: N818 - it is read aloud: "raise Fatal"

@@ -1,10 +1,12 @@
 """A Cluster is known by its address, and each command by its key."""
 
 import pytest
+from redis.exceptions import ResponseError
 
 from shared.eventlog.cluster import key_of, keys_of
 from shared.eventlog.keys import TAGS, Keys
 from shared.eventlog.topology import slot_of, told_slots
+from shared.faults import is_broken
 from shared.redis_url import Address, is_cluster, of_node, seeds
 from shared.settings import BadSettings, load
 
@@ -85,6 +87,21 @@ def test_all_keys_of_a_partition_are_in_one_slot():
         keys = Keys("daybook", partition)
         names = (keys.meta, keys.log, keys.due, keys.never, keys.aggregate("job:1"), keys.work("q", 5))
         assert len({slot_of(name) for name in names}) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "passes"),
+    [
+        (
+            "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)",
+            True,
+        ),
+        ("ERR Script attempted to access a non local key in a cluster node", True),
+        ("ERR Script attempted to access keys that do not hash to the same slot", False),
+    ],
+)
+def test_what_a_cluster_says_while_it_changes_passes_and_a_defect_does_not(words, passes):
+    assert is_broken(ResponseError(words)) is passes
 
 
 def test_a_node_that_does_not_know_its_name_is_where_it_was_asked():
