@@ -54,6 +54,7 @@ if TYPE_CHECKING:
 
 LIST_CONNECTIONS = 4  # of an API process: a page and its total are asked for at once
 SPARE_CONNECTIONS = 4  # to Postgres, beside the one that each partition of a projector may take
+OPENINGS_MAX = 16  # partitions of other services that may be opened at a time, with a connection each
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,10 +78,14 @@ class Frame:
 
     def share(self, role: str) -> Share:
         """This replica's part of the partitions, as `role`."""
-        from shared.lease import Share  # noqa: PLC0415
+        from shared.eventlog.cluster import server_of  # noqa: PLC0415
+        from shared.lease import CLUSTER_TTL_MS, TTL_MS, Share  # noqa: PLC0415
 
         leases = {each: self.log.keys(each).lease(role) for each in range(self.log.partitions)}
-        return Share(self.redis, leases, f"{self.settings.prefix}:{role}:replicas", self.process)
+        members = f"{self.settings.prefix}:{role}:replicas"
+        servers = server_of(self.redis)
+        ttl_ms = CLUSTER_TTL_MS if servers else TTL_MS
+        return Share(self.redis, leases, members, self.process, ttl_ms, server_of=servers)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -295,9 +300,10 @@ async def _frame(
     database_url = _needed(told.database_url, "DAYBOOK_DATABASE_URL")
     process = f"{name}-{secrets.token_hex(8)}"
     making_spans = tracing.of_settings(told, name, process)
+    most = told.partitions if name == "projector" else min(told.partitions, OPENINGS_MAX)
     redis, blocking = connect(redis_url), connect(redis_url, blocking=True)
     pool = await insist(
-        lambda: connect_pool(database_url, max_size=told.partitions + SPARE_CONNECTIONS),
+        lambda: connect_pool(database_url, max_size=most + SPARE_CONNECTIONS),
         stop=stop,
         name="postgres",
         health=health,

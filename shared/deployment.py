@@ -5,13 +5,15 @@ Each finding stops the start with a sentence that says what to change (DESIGN §
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from redis.exceptions import ResponseError
 
 from shared.domain import ids
+from shared.eventlog.cluster import Cluster, masters, members
 from shared.eventlog.keys import Keys
-from shared.faults import Fatal
+from shared.faults import BROKEN, Fatal
 from shared.readmodel import archive, database
 
 if TYPE_CHECKING:
@@ -29,6 +31,12 @@ _WANTED = {
     "no-appendfsync-on-rewrite": ("no", "nothing would reach the disk while the file is rewritten"),
     "maxmemory-policy": ("noeviction", "keys of live jobs would be thrown away"),
 }
+
+
+_ONE_OF_A_CLUSTER = (
+    "DAYBOOK_REDIS_URL is the address of one server, but that is a node of a Redis Cluster, which has only a part of "
+    "the keys: write it as redis+cluster://host:port,host:port (or rediss+cluster://), with some of its nodes."
+)
 
 
 async def check_deployment(connection: archive.Connection, redis: Redis, settings: Settings) -> None:
@@ -63,11 +71,36 @@ async def check_durability(connection: archive.Connection, redis: Redis, now: Ca
         Fatal: saying what to change.
     """
     await database.assert_durable(connection)
+    await check_servers(redis, now)
+
+
+async def check_servers(redis: Redis, now: Callable[[], datetime]) -> None:
+    """The part of `check_durability` that is Redis's: each server of a Cluster must be fit, replicas too.
+
+    Raises:
+        Fatal: saying what to change.
+    """
+    written = await masters(redis)
+    if not isinstance(redis, Cluster) and (await redis.info("cluster")).get("cluster_enabled"):
+        raise Fatal(_ONE_OF_A_CLUSTER)
+    for server in written:
+        await _check_server(server)
+        await _check_clock(server, now)
+    for server in await members(redis):  # a replica may be a master soon
+        if server not in written:
+            with contextlib.suppress(*BROKEN):
+                await _check_server(server)
+
+
+async def _check_server(redis: Redis) -> None:
     await _check_version(redis)
     for name, (wanted, otherwise) in _WANTED.items():
         said = await _setting(redis, name)
         if said is not None and said != wanted:
             raise Fatal(f"Redis has {name} {said}: {otherwise}. Set {name} {wanted}.")
+
+
+async def _check_clock(redis: Redis, now: Callable[[], datetime]) -> None:
     seconds, micros = await redis.time()
     skew_ms = ids.to_ms(now()) - (seconds * 1000 + micros // 1000)
     if abs(skew_ms) > SKEW_MAX_MS:

@@ -34,10 +34,12 @@ BROKEN: tuple[type[BaseException], ...] = (
 )
 """What waiting can cure."""
 
-_REFUSES_WRITES = (
-    "MISCONF",
-    "NOREPLICAS",
-)  # Redis can't persist or replicate; redis-py has no class for them
+_PASSING = (
+    "MISCONF",  # Redis can't persist
+    "NOREPLICAS",  # nor replicate
+    "UNBLOCKED",  # a failover: whoever was waiting on this node must wait on another
+)  # redis-py has no class for them
+_MOVING = "non local key"  # a script found that a part of its partition has moved; see `Keys.never`
 
 
 class Fatal(Exception):  # noqa: N818 - it is read aloud: "raise Fatal"
@@ -67,6 +69,8 @@ def _is_curable(error: BaseException) -> bool:
         error, asyncpg.exceptions.ClientConfigurationError
     ):  # an InterfaceError, yet a wrong address
         return False
-    if isinstance(error, redis.exceptions.ResponseError) and str(error).startswith(_REFUSES_WRITES):
+    if isinstance(error, redis.exceptions.ResponseError) and (
+        str(error).startswith(_PASSING) or _MOVING in str(error)
+    ):
         return True
     return isinstance(error, BROKEN)

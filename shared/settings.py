@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -30,6 +30,7 @@ from shared import environment
 from shared.environment import PREFIX
 from shared.logs import MASK, masked
 from shared.rate import Rate
+from shared.redis_url import is_cluster, seeds
 from shared.setting_types import (
     RATE_RIGHT,
     MailFrom,
@@ -54,6 +55,7 @@ SHORT_KEY = (
     "token can find it by trying."
 )
 SECRET_MIN = 32
+CLUSTER_PARTITIONS = 64  # as many as there can be: a Cluster may grow, and the number can't
 
 Source = Literal["default", "environment", "file", "alias", "argument"]
 
@@ -90,16 +92,26 @@ def _upper(value: object) -> object:
     return value.upper() if isinstance(value, str) else value
 
 
-def _address(*schemes: str) -> AfterValidator:
-    def check(url: str) -> str:
-        parts = urlsplit(url)
-        if parts.scheme not in schemes or not (parts.netloc or parts.path):
-            raise ValueError("no such address")  # without its text, which may hold a password
-        if "," not in parts.netloc:  # Postgres may be given several hosts
-            _ = parts.port  # raises ValueError where it is no number
-        return url
+def _of_scheme(url: str, *schemes: str) -> SplitResult:
+    parts = urlsplit(url)
+    if parts.scheme not in schemes or not (parts.netloc or parts.path):
+        raise ValueError("no such address")  # without its text, which may hold a password
+    return parts
 
-    return AfterValidator(check)
+
+def _postgres_url(url: str) -> str:
+    parts = _of_scheme(url, "postgresql", "postgres")
+    if "," not in parts.netloc:  # it may be given several hosts
+        _ = parts.port  # raises ValueError where it is no number
+    return url
+
+
+def _redis_url(url: str) -> str:
+    if is_cluster(url):
+        seeds(url)
+    else:
+        _ = _of_scheme(url, "redis", "rediss", "unix").port  # likewise
+    return url
 
 
 def _key_set(source: str) -> str:
@@ -128,8 +140,8 @@ Modules = Annotated[
     tuple[Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$", max_length=200)], ...],
     BeforeValidator(comma_separated),
 ]
-RedisUrl = Annotated[str, _address("redis", "rediss", "unix")]
-PostgresUrl = Annotated[str, _address("postgresql", "postgres")]
+RedisUrl = Annotated[str, AfterValidator(_redis_url)]
+PostgresUrl = Annotated[str, AfterValidator(_postgres_url)]
 KeySet = Annotated[str, AfterValidator(_key_set)]
 Level = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(_upper)]
 
@@ -176,8 +188,9 @@ class Settings(BaseSettings):
     )
     redis_url: RedisUrl | None = _setting(
         None,
-        "the Redis or Valkey server that keeps the log; started by `daybook up` if not set",
-        "redis://host:6379/0, rediss://host:6379/0 or unix:///path",
+        "the Redis or Valkey server, or Cluster, that keeps the log; started by `daybook up` if not set",
+        "redis://host:6379/0, rediss://host:6379/0, unix:///path, or redis+cluster://host:7001,host:7002 (also "
+        "rediss+cluster://)",
     )
     database_url: PostgresUrl | None = _setting(
         None,
@@ -195,7 +208,9 @@ class Settings(BaseSettings):
         "1 to 40 letters, digits, dots, dashes or underscores",
         pattern=r"^[A-Za-z0-9_.-]{1,40}$",
     )
-    partitions: int = _whole(4, "into how many parts the log is cut; fixed at the first start", 1, 64)
+    partitions: int = _whole(
+        4, "into how many parts the log is cut; fixed at the first start; 64 on a Cluster if not set", 1, 64
+    )
     data_dir: Path = _setting(
         Path(".daybook"), "where `daybook up` keeps data, secret and endpoints", "a path"
     )
@@ -395,6 +410,8 @@ def load(**overrides: Any) -> Settings:
         raise BadSettings("\n".join(refusals)) from None  # the cause shows what the sentences mask
     if settings.env == "production" and settings.auth == "off":
         refusals.append(NO_PRODUCTION)
+    if is_cluster(settings.redis_url) and settings.source_of("partitions") == "default":
+        settings = settings.model_copy(update={"partitions": CLUSTER_PARTITIONS})
     secret = settings.secret_key
     if settings.auth == "on" and secret is not None and len(secret.get_secret_value()) < SECRET_MIN:
         refusals.append(SHORT_KEY)

@@ -9,6 +9,7 @@ import pytest
 
 from shared.embedded import Postgres, Valkey
 from shared.testing import Bench
+from tests.cluster_kit import RedisCluster
 
 MEMORY = Path("/dev/shm")  # noqa: S108 - what is tested here survives the death of processes, not that of the machine
 ROOM = 4 << 30  # bytes, for the servers of all processes
@@ -29,7 +30,10 @@ def servers_directory(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def valkey(servers_directory):
-    with Valkey(servers_directory / "valkey") as server:
+    """One server; `TEST_REDIS=cluster` has the same tests look at a Cluster instead."""
+    is_cluster = os.environ.get("TEST_REDIS") == "cluster"
+    made = RedisCluster(servers_directory / "cluster") if is_cluster else Valkey(servers_directory / "valkey")
+    with made as server:
         yield server
 
 

@@ -12,9 +12,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from services.api.listener import Told
+from shared.eventlog.cluster_wire import wire_to
 from shared.eventlog.envelope import from_pairs
 from shared.eventlog.reader import Hole, check_order
-from shared.eventlog.wire import Wire
 from shared.loop import repeat
 from shared.recovery import recorded
 
@@ -55,7 +55,7 @@ class Feed:
         self._archive = archive
         self._ledger = ledger
         self._walled = walled
-        self._wire = Wire(log.redis)
+        self._wire = wire_to(log.redis)
         self._present: set[Listener] = set()
         self._listeners: set[Listener] = set()  # those of them who have caught up
         self._at: list[Position] = []

@@ -13,14 +13,14 @@ from importlib import resources
 from typing import TYPE_CHECKING, NamedTuple
 
 from quart import g
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import RedisError
 
 from services.api import clients
 from services.api.principal import ANONYMOUS
 from services.api.problems import Problem
 from shared import logs
 from shared.domain import apikey
-from shared.eventlog.writer import Script
+from shared.eventlog.script import Call, Script, called
 from shared.faults import is_broken
 
 if TYPE_CHECKING:
@@ -77,11 +77,11 @@ class Limiters:
         """
         digest = hashlib.sha256(who.encode()).hexdigest()
         name = self._log.keys(apikey.partition_of(digest, self._log.partitions)).limiter(kind, digest[:32])
-        call = self._script.call([name], [f"{rate.interval_us:.3f}", str(rate.most)])
-        try:
-            ((wait, left, full),) = await self._log.wire.replies(call)
-        except NoScriptError:
-            _, (wait, left, full) = await self._log.wire.replies(self._script.load, call)
+        call = Call(self._script, [name], [f"{rate.interval_us:.3f}", str(rate.most)])
+        (reply,) = await called(self._log.wire, [call])
+        if isinstance(reply, Exception):
+            raise reply
+        wait, left, full = reply
         return Grant(rate, wait / 1e6, left, full / 1e6)
 
 

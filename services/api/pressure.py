@@ -13,8 +13,11 @@ from redis.exceptions import NoPermissionError
 from services.api.operations import OPERATIONS
 from services.api.problems import Problem
 from shared import logs
+from shared.eventlog.cluster import masters
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from services.api.archived import Archive
     from services.api.ledger import Ledger
     from shared.eventlog.log import EventLog
@@ -76,11 +79,14 @@ class Pressure:
         if not self._may_ask:
             return False
         try:
-            memory = await self._log.redis.info("memory")
+            servers = [await server.info("memory") for server in await masters(self._log.redis)]
         except NoPermissionError:
             self._may_ask = False
             logs.get("daybook.api").warning("Redis' memory can't be seen: its user needs the command INFO")
             return False
+        return any(map(self._is_one_full, servers))  # a partition's work has no other place to go
+
+    def _is_one_full(self, memory: Mapping[str, int]) -> bool:
         used = memory["used_memory"] - memory.get("mem_not_counted_for_evict", 0)  # as Redis itself counts
         most = memory.get("maxmemory", 0)
         ratio = used / most if most else 0.0

@@ -6,7 +6,7 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING
 
-from shared.eventlog.wire import Wire
+from shared.eventlog.cluster_wire import wire_to
 from shared.lifecycle import repeat
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class Bells:
     """
 
     def __init__(self, redis: Redis, log: EventLog, *, queues: Sequence[str]) -> None:
-        self._wires = [Wire(redis, blocking=True) for _ in range(log.partitions)]
+        self._wires = [wire_to(redis, blocking=True) for _ in range(log.partitions)]
         self._lists = [[log.keys(p).bell(queue) for queue in queues] for p in range(log.partitions)]
         self._wanted = asyncio.Event()
         self._awake = asyncio.Event()

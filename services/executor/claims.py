@@ -7,13 +7,12 @@ import time
 from importlib import resources
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from redis.exceptions import NoScriptError
-
 from shared.eventlog import snapshot
 from shared.eventlog.keys import GROUP, PRIORITIES
+from shared.eventlog.script import Call, Script, called, raise_unless_some
 from shared.eventlog.snapshot import NOTHING
 from shared.eventlog.unit import Done
-from shared.eventlog.writer import Script
+from shared.faults import is_broken
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -141,14 +140,23 @@ class Claims:
     async def adopt(self, free: int) -> list[Claim]:
         """Take over up to `free` runs that were claimed ADOPT_IDLE_MS ago, by whomever, and not started."""
         claims: list[Claim] = []
+        troubles: list[Exception] = []  # of one partition: they are no reason to drop what another has given
         for partition, keys in self._keys.items():
             if len(claims) < free:
                 runs = self._log.keys(partition).aggregate("run:")
                 head = [GROUP, self._consumer, runs, str(ADOPT_IDLE_MS), str(free - len(claims))]
                 call = (keys, head + self._cursors[partition])
-                cursors, rows = (await self._call("adopt", {partition: call}))[partition]
+                try:
+                    cursors, rows = (await self._call("adopt", {partition: call}))[partition]
+                except Exception as error:
+                    if not is_broken(error):
+                        raise
+                    troubles.append(error)
+                    continue
                 self._cursors[partition] = [cursor.decode() for cursor in cursors]
                 claims += [self._claim(partition, *row) for row in rows]
+        if troubles and not claims:
+            raise troubles[0]
         return claims
 
     async def drop(self, claim: Claim) -> None:
@@ -216,16 +224,21 @@ class Claims:
         return replies
 
     async def _called(self, *scripts: tuple[str, _Calls]) -> list[dict[int, Any]]:
-        """Some scripts one after the other, each on several partitions, all in one round trip."""
-        commands = [
-            self._scripts[name].call(*arguments) for name, calls in scripts for arguments in calls.values()
+        """Some scripts one after the other, each on several partitions, all in one round trip.
+
+        Partitions of a server that can't be reached are left out: what the others have handed out must be worked on.
+
+        Raises:
+            Exception: what `faults.is_broken` knows; none was reached.
+        """
+        all_calls = [
+            Call(self._scripts[name], *arguments) for name, calls in scripts for arguments in calls.values()
         ]
-        try:
-            replies = iter(await self._wire.replies(*commands))
-        except NoScriptError:
-            await self._wire.replies(*(self._scripts[name].load for name, _ in scripts))
-            replies = iter(await self._wire.replies(*commands))
-        return [{partition: next(replies) for partition in calls} for _, calls in scripts]
+        replies = await called(self._wire, all_calls)
+        raise_unless_some(replies)
+        each = iter(replies)
+        found = [{partition: next(each) for partition in calls} for _, calls in scripts]
+        return [{p: reply for p, reply in of.items() if not isinstance(reply, Exception)} for of in found]
 
 
 def plan(waiting: Waiting, free: int, *, queues: int, turn: int) -> dict[int, list[int]]:

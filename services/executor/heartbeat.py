@@ -12,11 +12,9 @@ import time
 from importlib import resources
 from typing import TYPE_CHECKING, NamedTuple
 
-from redis import Redis
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
-from redis.retry import Retry
 
+from services.executor.beaten import TIMEOUT_S, Beaten
 from shared import logs
 from shared.domain import ids
 
@@ -24,11 +22,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import timedelta
 
+    from redis import Redis
+    from redis.commands.core import Script
+
     from shared.eventlog.log import EventLog
 
 LOOK_EVERY_S = 1.0
 LOOP_STUCK_S = 60.0
-TIMEOUT_S = 2.0
 RUNS_MAX = 500  # a call, about 1 ms of script
 
 Held = tuple[str, str]  # run id, fence
@@ -59,14 +59,8 @@ class Heartbeat:
         lease: timedelta,
         on_found: Callable[[Found], None],
     ) -> None:
-        self._redis = Redis.from_url(
-            url,
-            socket_timeout=TIMEOUT_S,
-            socket_connect_timeout=TIMEOUT_S,
-            retry=Retry(NoBackoff(), 1),
-            protocol=2,
-        )
-        self._script = self._redis.register_script(_source())
+        self._beaten = Beaten(url)
+        self._scripts: dict[Redis, Script] = {}
         self._log = log
         self._lease_ms = round(lease.total_seconds() * 1000)
         self._extend_every_s = lease.total_seconds() / 3  # two beats may fail before a lease is lost
@@ -89,7 +83,7 @@ class Heartbeat:
         self._ending.set()
         if self._thread.is_alive():
             self._thread.join(2 * TIMEOUT_S)
-        self._redis.close()
+        self._beaten.close()
 
     def tick(self) -> None:
         """The event loop turns; to be called each second from it."""
@@ -129,22 +123,40 @@ class Heartbeat:
         Raises:
             redis.exceptions.RedisError: some partitions were not reached.
         """
+        found, trouble = self._beat_all(extend=extend)
+        if trouble is not None:
+            raise trouble
+        return found
+
+    def _beat_all(self, *, extend: bool) -> tuple[Found, Exception | None]:
+        """As `beat`, with what went wrong beside what was found: one server's silence must not cost others' leases."""
         by_partition: dict[int, list[Held]] = {}
         for held, partition in self._held.copy().items():  # copy: the loop goes on meanwhile
             by_partition.setdefault(partition, []).append(held)
         found = Found([], [])
+        troubles: dict[Redis, Exception] = {}
         for partition, runs in by_partition.items():
-            for start in range(0, len(runs), RUNS_MAX):
-                some = self._beat_some(partition, runs[start : start + RUNS_MAX], extend=extend)
-                found.moved.extend(some.moved)
-                found.cancelled.extend(some.cancelled)
-        return found
+            server = self._beaten.of(self._log.keys(partition).due)
+            if server in troubles:
+                continue
+            try:
+                for start in range(0, len(runs), RUNS_MAX):
+                    some = self._beat_some(server, partition, runs[start : start + RUNS_MAX], extend=extend)
+                    found.moved.extend(some.moved)
+                    found.cancelled.extend(some.cancelled)
+            except (RedisError, OSError) as error:
+                troubles[server] = error
+        if troubles:
+            self._beaten.doubt()
+        return found, next(iter(troubles.values()), None)
 
-    def _beat_some(self, partition: int, runs: list[Held], *, extend: bool) -> Found:
+    def _beat_some(self, server: Redis, partition: int, runs: list[Held], *, extend: bool) -> Found:
         keys = self._log.keys(partition)
         base = keys.aggregate("run:")
         told = [self._told.get(held, "") for held in runs] if self._told else [""] * len(runs)
-        moved, cancelled = self._script(
+        if server not in self._scripts:
+            self._scripts[server] = server.register_script(_source())
+        moved, cancelled = self._scripts[server](
             keys=[keys.due, *[base + run for run, _ in runs], keys.meta],
             args=[
                 self._lease_ms if extend else 0,
@@ -177,9 +189,11 @@ class Heartbeat:
         started_at = time.monotonic()
         # A little early rather than a look too late: looks don't fall on thirds of a lease.
         extend = started_at - self._extended_at >= self._extend_every_s - LOOK_EVERY_S / 2
-        found = self.beat(extend=extend)
+        found, trouble = self._beat_all(extend=extend)
         if found.moved or found.cancelled:
             self._on_found(found)
+        if trouble is not None:
+            raise trouble
         if extend:
             self._extended_at = started_at
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 from importlib import resources
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from redis.exceptions import NoScriptError
-
 from shared.domain import ids
 from shared.eventlog import snapshot
+from shared.eventlog.script import Call, Script, called, raise_unless_some
 from shared.eventlog.snapshot import NOTHING
-from shared.eventlog.writer import Script
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,7 +52,7 @@ class Sight(NamedTuple):
     Attributes:
         due: entries whose time has come, the most pressing of each partition; by partition, empty ones left out.
         overdue: how many there are in each, taken or not.
-        head_ms: when the first entry of all is due (Unix ms), or None.
+        head_ms: when the first entry of all is due (Unix ms, by the clock that `log.now()` goes by), or None.
     """
 
     due: dict[int, list[Due]]
@@ -71,41 +69,47 @@ class DueIndex:
         self._postpone = _script("postpone")
 
     async def look(self, partitions: Sequence[int]) -> Sight:
-        """What is due in `partitions`: one round trip."""
+        """What is due in `partitions`: one round trip. Those of a server that can't be reached are left out.
+
+        Raises:
+            Exception: what `faults.is_broken` knows; none was reached.
+        """
         if not partitions:
             await self._log.sync()
             return Sight(due={}, overdue={}, head_ms=None)
         due: dict[int, list[Due]] = {}
-        heads: list[int] = []
+        heads: dict[int, int] = {}
         overdue: dict[int, int] = {}
-        for partition, row in zip(partitions, await self._called(partitions), strict=True):
+        for partition, row in await self._taken(partitions):
             seconds, micros, head, count, *entries = row
+            self._log.saw(int(seconds) * 1000 + int(micros) // 1000, partition)
             overdue[partition] = count
             if head:
-                heads.append(int(float(head)))
+                heads[partition] = int(float(head))
             if entries:
                 due[partition] = [
                     Due(partition, ref.decode(), score.decode(), (version, state, spec, fence))
                     for ref, score, version, state, spec, fence in entries
                 ]
-        self._log.saw(int(seconds) * 1000 + int(micros) // 1000)
-        return Sight(due=due, overdue=overdue, head_ms=min(heads, default=None))
+        head_ms = min(
+            (head + self._log.ahead_ms(partition) for partition, head in heads.items()), default=None
+        )
+        return Sight(due=due, overdue=overdue, head_ms=head_ms)
 
     async def postpone(self, entry: Due, *, by_ms: int) -> None:
         """Have `entry` come again `by_ms` from now, unless it has moved since it was seen."""
-        later = str(ids.to_ms(self._log.now()) + by_ms)
+        later = str(ids.to_ms(self._log.now(entry.partition)) + by_ms)
         keys = [self._log.keys(entry.partition).due]
         await self._postpone(self._log.redis, keys, [entry.ref, entry.score, later])
 
-    async def _called(self, partitions: Sequence[int]) -> list[Any]:
-        wire, most = self._log.wire, [str(WAKES_MAX), str(BYTES_MAX)]
+    async def _taken(self, partitions: Sequence[int]) -> list[tuple[int, Any]]:
+        most = [str(WAKES_MAX), str(BYTES_MAX)]
         all_keys = [self._log.keys(partition) for partition in partitions]
-        takes = [self._take.call([keys.due], [keys.aggregate(""), *most]) for keys in all_keys]
-        try:
-            return await wire.replies(*takes)
-        except NoScriptError:
-            await wire.replies(self._take.load)
-            return await wire.replies(*takes)
+        calls = [Call(self._take, [keys.due], [keys.aggregate(""), *most]) for keys in all_keys]
+        replies = await called(self._log.wire, calls)
+        raise_unless_some(replies)
+        rows = zip(partitions, replies, strict=True)
+        return [(partition, reply) for partition, reply in rows if not isinstance(reply, Exception)]
 
 
 def _script(name: str) -> Script:

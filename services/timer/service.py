@@ -21,9 +21,9 @@ from shared.domain.events import JobPaused, RunCancelled, RunExpired, RunFailed,
 from shared.domain.refusals import Refused
 from shared.domain.run import Run
 from shared.eventlog import story
+from shared.eventlog.cluster_wire import wire_to
 from shared.eventlog.envelope import Context
 from shared.eventlog.snapshot import NewerShape
-from shared.eventlog.wire import Wire
 from shared.eventlog.writer import LogFull
 from shared.faults import is_broken
 from shared.loop import repeat
@@ -76,7 +76,7 @@ class Timer:
         self._log = log
         self._index = DueIndex(log)
         self._decider = decider
-        self._bells = [Wire(bells, blocking=True) for _ in range(log.partitions)]
+        self._bells = [wire_to(bells, blocking=True) for _ in range(log.partitions)]
         self._share = share
         self._clock = clock
         self._metrics = metrics

@@ -9,8 +9,9 @@
 -- the batch: a call costs more than what it does. What costs most are the strings that Lua makes of all it touches, and
 -- throws away: so units are unpacked one by one, and a specification, half of a snapshot, is sent only where it is new.
 --
--- KEYS  1 meta, 2 log, 3 due, 4 writer, 5 bell:timer. The others are named by the units: what they begin with, hash
---       tag included, is an argument.
+-- KEYS  1 meta, 2 log, 3 due, 4 writer, 5 bell:timer, 6 one that is never there, for which a Cluster doesn't run the
+--       script while it moves the partition. The others are named by the units: what they begin with, hash tag included,
+--       is an argument.
 -- ARGV  1 seq, 2 writer's ttl (ms), 3 base of all keys, 4… a unit each, as MessagePack:
 --       [once, woken, advances, events, due, enqueue, done]
 --         once      [digest of a key, fingerprint, answer, ttl (ms)] each; the first that has had an answer is told

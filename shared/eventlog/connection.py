@@ -1,4 +1,7 @@
-"""How Daybook connects to Redis. One client a process for commands, one for each kind of blocking read."""
+"""How Daybook connects to Redis, a server or a Cluster.
+
+One client a process for commands, one for each kind of blocking read.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,10 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from shared.eventlog.cluster import Cluster
+from shared.eventlog.topology import Topology
+from shared.redis_url import is_cluster, of_node, seeds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -80,10 +87,21 @@ def connect(url: str, *, blocking: bool = False, connections: int = 64) -> Redis
     callers stand in a loop that comes round again.
 
     Args:
-        url: `redis://…`, `rediss://…` or `unix://…`.
+        url: `redis://…`, `rediss://…` or `unix://…`; `redis+cluster://…` for a `Cluster`.
         blocking: for BLPOP and XREAD BLOCK of at most BLOCK_MAX_S; else a command fails after COMMAND_TIMEOUT_S.
-        connections: at most so many; a caller waits for a free one.
+        connections: at most so many to a server; a caller waits for a free one.
     """
+    if is_cluster(url):
+        return Cluster(
+            Topology(
+                seeds(url),
+                lambda node: _connect(of_node(url, node), blocking=blocking, connections=connections),
+            )
+        )
+    return _connect(url, blocking=blocking, connections=connections)
+
+
+def _connect(url: str, *, blocking: bool, connections: int) -> Redis:
     scheme = urlsplit(url).scheme
     pool = BlockingConnectionPool.from_url(
         url,

@@ -108,7 +108,7 @@ class Decider:
         partition = self._log.partition_of(ref)
         known = {**beside, ref: await self._held(ref, held, context.tenant)}
         while True:
-            now = self._log.now()
+            now = self._log.now(partition)
             try:
                 decision = _decide(ref, known[ref], command, now)
             except Refused:

@@ -48,6 +48,15 @@ class Keys:
         return f"{self.base}:due"
 
     @property
+    def never(self) -> str:
+        """Nothing, ever: who declares it is refused by a Cluster that is moving the partition, of which half is there.
+
+        A node that has a part of the keys says TRYAGAIN, or ASK; a script that names keys as it goes would find that
+        out half-way.
+        """
+        return f"{self.base}:never"
+
+    @property
     def timer_bell(self) -> str:
         """List, at most one item: rung when something earlier than the head of `due` is written."""
         return f"{self.base}:bell:timer"

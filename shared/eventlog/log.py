@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import TYPE_CHECKING
 
 from shared.domain import apikey, ids
 from shared.eventlog import opening, snapshot
+from shared.eventlog.cluster import Cluster, masters
+from shared.eventlog.cluster_wire import wire_to
 from shared.eventlog.keys import Keys
+from shared.eventlog.redis_time import RedisTime, first_to_tell
 from shared.eventlog.snapshot import NOTHING, Snapshot
 from shared.eventlog.unit import Answered
-from shared.eventlog.wire import Wire
 from shared.eventlog.writer import Writer
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from shared.eventlog.unit import Outcome, Unit
+    from shared.eventlog.wire import Wire
     from shared.eventlog.writer import Settled
     from shared.metrics import Metrics
 
@@ -65,13 +67,14 @@ class EventLog:
         self._archived = archived
         self._reopen = reopen
         self._keys = [Keys(prefix, partition) for partition in range(partitions)]
-        self.wire = Wire(redis)
+        self.wire = wire_to(redis)
         self._writer = Writer(
             self.wire, self._keys, process, reopen=reopen, settled=settled, metrics=metrics, saw=self.saw
         )
         self._loaders = [_Loader(self.wire, keys, self.saw) for keys in self._keys]
-        self._redis_ms = 0
-        self._seen_at = 0.0
+        # Several servers have several clocks: what is decided about a partition is decided by that of its own.
+        self._any = self._newest = RedisTime()
+        self._times = [RedisTime() if isinstance(redis, Cluster) else self._any for _ in self._keys]
 
     def keys(self, partition: int) -> Keys:
         """The names of a partition's keys."""
@@ -122,14 +125,25 @@ class EventLog:
         (row,) = await self.wire.replies(("HMGET", self.keys(partition).once(digest), *_ONCE_FIELDS))
         return None if row[0] is None else Answered.of(digest, *row)
 
-    def now(self) -> datetime:
-        """Redis TIME as of the newest reply, plus what has passed here since. Local clocks only measure spans."""
-        return ids.from_ms(self._redis_ms + int((time.monotonic() - self._seen_at) * 1000))
+    def now(self, partition: int | None = None) -> datetime:
+        """Redis TIME as of the newest reply, plus what has passed here since. Local clocks only measure spans.
+
+        Args:
+            partition: whose server is meant; None: whichever answered last.
+        """
+        of_partition = self._newest if partition is None else self._times[partition]
+        return ids.from_ms((of_partition if of_partition.is_known else self._newest).now_ms())
+
+    def ahead_ms(self, partition: int) -> int:
+        """How far `now()` is ahead of `now(partition)`; 0 where there is but one server."""
+        own = self._times[partition]
+        return self._newest.ahead_ms(own) if own.is_known else 0
 
     async def sync(self) -> datetime:
         """Ask Redis for its time."""
-        seconds, micros = await self.redis.time()
-        self.saw(seconds * 1000 + micros // 1000)
+        seconds, micros = await first_to_tell(await masters(self.redis))
+        self._newest = self._any
+        self._any.saw(seconds * 1000 + micros // 1000)
         return self.now()
 
     def partition_of(self, ref: str) -> int:
@@ -151,16 +165,16 @@ class EventLog:
         await self._writer.close()
         self.wire.close()
 
-    def saw(self, redis_ms: int) -> None:
-        """Note what time (Unix ms) Redis has just said it is."""
-        self._redis_ms = redis_ms
-        self._seen_at = time.monotonic()
+    def saw(self, redis_ms: int, partition: int = 0) -> None:
+        """Note what time (Unix ms) the server of a partition has just said it is."""
+        self._newest = self._times[partition]
+        self._newest.saw(redis_ms)
 
 
 class _Loader:
     """Loads of one partition: what is asked for while a pipeline is under way goes into the next one."""
 
-    def __init__(self, wire: Wire, keys: Keys, saw: Callable[[int], None]) -> None:
+    def __init__(self, wire: Wire, keys: Keys, saw: Callable[[int, int], None]) -> None:
         self._wire = wire
         self._keys = keys
         self._saw = saw
@@ -194,7 +208,7 @@ class _Loader:
     async def _fetch(self, refs: list[str]) -> list[list[bytes | None]]:
         loads = [("HMGET", self._keys.aggregate(ref), *snapshot.FIELDS) for ref in refs]
         (seconds, micros), *rows = await self._wire.replies(("TIME",), *loads)
-        self._saw(int(seconds) * 1000 + int(micros) // 1000)
+        self._saw(int(seconds) * 1000 + int(micros) // 1000, self._keys.partition)
         return rows
 
 

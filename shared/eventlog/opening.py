@@ -16,7 +16,7 @@ from shared.domain.events import LogOpened
 from shared.domain.run import Status
 from shared.eventlog.envelope import Recorded, encode, from_entry
 from shared.eventlog.position import START, Position
-from shared.eventlog.writer import Script
+from shared.eventlog.script import Script
 
 if TYPE_CHECKING:
     from datetime import timedelta

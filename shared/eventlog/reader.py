@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from shared.domain.events import LogOpened
+from shared.eventlog.cluster_wire import wire_to
 from shared.eventlog.envelope import Recorded, decode, from_entry, from_pairs
 from shared.eventlog.keys import Keys
 from shared.eventlog.position import START, Position
-from shared.eventlog.wire import Wire
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -44,7 +44,7 @@ class LogReader:
         self._redis = redis
         self._keys = [Keys(prefix, partition) for partition in range(partitions)]
         self._wires = [
-            Wire(redis, blocking=True) for _ in self._keys
+            wire_to(redis, blocking=True) for _ in self._keys
         ]  # a read that blocks keeps no other waiting
 
     def close(self) -> None:

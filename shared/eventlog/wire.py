@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import hiredis
 from redis.exceptions import (
+    AskError,
     BusyLoadingError,
     ClusterDownError,
     MasterDownError,
+    MovedError,
     NoScriptError,
     OutOfMemoryError,
     ReadOnlyError,
@@ -29,7 +31,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from shared.eventlog.connection import BLOCKING_TIMEOUT_S, COMMAND_TIMEOUT_S
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Hashable, Sequence
 
     from redis.asyncio import Redis
 
@@ -44,6 +46,7 @@ _ERRORS: dict[str, type[RedisError]] = {
     "READONLY": ReadOnlyError,
     "TRYAGAIN": TryAgainError,
 }
+_REDIRECTIONS: dict[str, type[AskError]] = {"ASK": AskError, "MOVED": MovedError}  # of a node of a Cluster
 
 
 class Wire:
@@ -89,6 +92,10 @@ class Wire:
             if isinstance(reply, Exception):
                 raise reply
         return replies
+
+    def lane(self, key: str) -> Hashable:  # noqa: ARG002 - there is but one server
+        """What commands about `key` share with others that go to the same server."""
+        return None
 
     def close(self) -> None:
         """Drop the connection; whoever waits for a reply gets an error."""
@@ -175,4 +182,7 @@ def _packed(command: Command) -> bytes:
 
 def _error(text: str) -> RedisError:
     """The exception that redis-py has for an error of the server, with all of its words."""
-    return _ERRORS.get(text.partition(" ")[0], ResponseError)(text)
+    code, _, where = text.partition(" ")
+    if code in _REDIRECTIONS:
+        return _REDIRECTIONS[code](where)
+    return _ERRORS.get(code, ResponseError)(text)

@@ -8,10 +8,9 @@ Batches of several partitions that are ready at one moment share a round trip.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import time
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -22,13 +21,12 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from shared.eventlog import snapshot
 from shared.eventlog.position import Position
+from shared.eventlog.script import Script
 from shared.eventlog.unit import Answered, Committed, Conflict, Early, Outcome, Unit, batch_arguments, pack
 
 if TYPE_CHECKING:
-    from redis.asyncio import Redis
-
     from shared.eventlog.keys import Keys
-    from shared.eventlog.wire import Command, Wire
+    from shared.eventlog.wire import Wire
     from shared.metrics import Metrics
 
 UNITS_MAX = 200  # about 3 ms of script; BYTES_MAX likewise (DESIGN §5.2: 5 ms)
@@ -42,6 +40,8 @@ PASSING = (
     "MISCONF",
     "MASTERDOWN",
     "TRYAGAIN",
+    "CLUSTERDOWN",
+    "NOREPLICAS",
 )  # what a server says that will be well again
 
 
@@ -50,31 +50,6 @@ Settled = Callable[[int, Sequence[Unit]], Awaitable[list[Committed | None]]]
 
 class LogFull(Exception):  # noqa: N818 - said to clients as a 503
     """Redis is out of memory: no new work is taken until runs have ended."""
-
-
-class Script:
-    """A Lua script called by its hash, loaded where it is missing. Loading is harmless: the fence is in `meta`."""
-
-    def __init__(self, body: str) -> None:
-        self.body = body
-        self.sha = hashlib.sha1(body.encode(), usedforsecurity=False).hexdigest()
-
-    @property
-    def load(self) -> Command:
-        """What makes it known to a server."""
-        return ("SCRIPT", "LOAD", self.body)
-
-    def call(self, keys: Sequence[str], args: Sequence[str | bytes]) -> Command:
-        """What calls it, for a `Wire`; NoScriptError where the server doesn't know it."""
-        return ("EVALSHA", self.sha, len(keys), *keys, *args)
-
-    async def __call__(self, redis: Redis, keys: Sequence[str], args: Sequence[str | bytes]) -> Any:
-        """EVALSHA; SCRIPT LOAD and once more where the server doesn't know it."""
-        try:
-            return await redis.evalsha(self.sha, len(keys), *keys, *args)
-        except NoScriptError:
-            await redis.script_load(self.body)
-            return await redis.evalsha(self.sha, len(keys), *keys, *args)
 
 
 def _flavours() -> dict[bool, Script]:
@@ -104,7 +79,7 @@ class _Line:
 
     def __init__(self, keys: Keys, process: str) -> None:
         self.partition = keys.partition
-        self.keys = [keys.meta, keys.log, keys.due, keys.writer(process), keys.timer_bell]
+        self.keys = [keys.meta, keys.log, keys.due, keys.writer(process), keys.timer_bell, keys.never]
         self.is_busy = False
         self._base = keys.base
         self._seq = 0
@@ -149,7 +124,7 @@ class Writer:
         reopen: called with a partition that answered CLOSED; returns when it has been opened.
         settled: asked, when a reply was lost and the log has been opened anew, which of some units the archive has.
         metrics: counts commits.
-        saw: told what time (Unix ms) Redis has, with each reply.
+        saw: told what time (Unix ms) Redis has, and in which partition, with each reply.
     """
 
     def __init__(
@@ -161,7 +136,7 @@ class Writer:
         reopen: Callable[[int], Awaitable[None]],
         settled: Settled | None = None,
         metrics: Metrics,
-        saw: Callable[[int], None],
+        saw: Callable[[int, int], None],
     ) -> None:
         self._wire = wire
         self._process = process
@@ -204,7 +179,11 @@ class Writer:
 
     def _flush(self) -> None:
         self._flush_is_due = False
-        if batches := [batch for line in self._lines if (batch := line.next_batch())]:
+        lanes: dict[Hashable, list[_Batch]] = {}  # by server: none waits for another's
+        for line in self._lines:
+            if batch := line.next_batch():
+                lanes.setdefault(self._wire.lane(line.keys[0]), []).append(batch)
+        for batches in lanes.values():
             self._begin(self._deliver(batches), "commit")
 
     def _begin(self, work: Any, name: str) -> None:
@@ -213,7 +192,7 @@ class Writer:
         task.add_done_callback(self._tasks.discard)
 
     async def _deliver(self, batches: list[_Batch]) -> None:
-        """Send batches of several partitions in one round trip; one that fails goes on by itself."""
+        """Send batches of several partitions of a server in one round trip; one that fails goes on by itself."""
         try:
             findings = await self._sent(batches)
         except BaseException as error:
@@ -306,7 +285,7 @@ class Writer:
         self._metrics.commit_duration_seconds.observe(time.monotonic() - batch.began_at)
         self._metrics.commit_batch_size.observe(len(batch.submitted))
         now_ms, epoch = int(reply[1]), int(reply[2])
-        self._saw(now_ms)
+        self._saw(now_ms, batch.line.partition)
         written: Counter[str] = Counter()
         for (unit, _, future), row in zip(batch.submitted, reply[3:], strict=True):
             try:

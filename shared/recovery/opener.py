@@ -6,9 +6,12 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from redis.exceptions import ConnectionError as RedisConnectionError
+
 from shared import logs
 from shared.domain import ids
 from shared.eventlog import opening
+from shared.eventlog.cluster import Cluster
 from shared.eventlog.keys import Keys
 from shared.eventlog.opening import Healed
 from shared.faults import Fatal
@@ -79,7 +82,7 @@ async def open_log(
         opener = _Opener(connection, redis, keys, partitions=partitions, lease=lease, chance=chance)
         for _ in range(LOOKS):
             state = await opening.look(redis, keys)
-            if await _is_open(connection, partition, state):
+            if await _is_open(connection, redis, partition, state):
                 return Opening()
             try:
                 done = await opener.open(state)
@@ -101,7 +104,7 @@ async def survey(pool: asyncpg.Pool, redis: Redis, *, prefix: str, partition: in
     async with pool.acquire() as connection:
         for _ in range(LOOKS):
             state = await opening.look(redis, keys)
-            if await _is_open(connection, partition, state):
+            if await _is_open(connection, redis, partition, state):
                 return None
             archived = await archive.checkpoint(connection, partition)
             with suppress(Overtaken):
@@ -218,11 +221,12 @@ async def _alone(connection: archive.Connection, partition: int) -> AsyncIterato
             await connection.execute("select pg_advisory_unlock($1, $2)", OPENING_LOCK, partition)
 
 
-async def _is_open(connection: archive.Connection, partition: int, state: LogState) -> bool:
+async def _is_open(connection: archive.Connection, redis: Redis, partition: int, state: LogState) -> bool:
     """Whether there is nothing to do.
 
     Raises:
         Fatal: this server was opened, but another one after it.
+        RedisConnectionError: the same in a Cluster, whose other nodes will tell who that is.
     """
     if not state.is_open:
         return False
@@ -233,11 +237,14 @@ async def _is_open(connection: archive.Connection, partition: int, state: LogSta
             f"one of DAYBOOK_REDIS_URL and DAYBOOK_DATABASE_URL is another deployment's. {UNCHANGED}"
         )
     if state.epoch < checkpoint.fence:
-        raise Fatal(
+        former = (
             f"Partition {partition} was opened for epoch {checkpoint.fence} on another server; this Redis "
-            f"stands at epoch {state.epoch} and is a former master. Point DAYBOOK_REDIS_URL at the present "
-            f"one. {UNCHANGED}"
+            f"stands at epoch {state.epoch} and is a former master."
         )
+        if isinstance(redis, Cluster):
+            redis.topology.doubt()
+            raise RedisConnectionError(former)
+        raise Fatal(f"{former} Point DAYBOOK_REDIS_URL at the present one. {UNCHANGED}")
     return True
 
 

@@ -26,10 +26,11 @@ from shared.domain.events import TERMINAL, RunStarted
 from shared.domain.job import Job
 from shared.domain.run import Run, Status
 from shared.eventlog import once, snapshot
+from shared.eventlog.cluster import serving
 from shared.eventlog.envelope import UnknownEvent
 from shared.eventlog.position import Position
+from shared.eventlog.script import Script
 from shared.eventlog.snapshot import NewerShape
-from shared.eventlog.writer import Script
 from shared.faults import Fatal
 from shared.readmodel import cuts
 from shared.readmodel.database import sql
@@ -165,7 +166,8 @@ class Rebuilding:
     async def _names(self) -> AsyncIterator[str]:
         """The partition's keys, without their base."""
         base = f"{self._keys.base}:"
-        async for key in self._redis.scan_iter(match=f"{base}*", count=SCANNED):
+        server = await serving(self._redis, base)
+        async for key in server.scan_iter(match=f"{base}*", count=SCANNED):
             name = key.decode().removeprefix(base)
             if not name.startswith(self._kept):
                 yield name

@@ -17,12 +17,13 @@ from shared.domain import ids
 from shared.domain.events import LogOpened
 from shared.domain.schedule import Schedule
 from shared.domain.spec import JobSpec
+from shared.eventlog.cluster import serving
 from shared.eventlog.connection import connect
 from shared.eventlog.decider import Decider
 from shared.eventlog.envelope import Context, encode
 from shared.eventlog.log import EventLog
 from shared.eventlog.position import Position
-from shared.eventlog.writer import Script
+from shared.eventlog.script import Script
 from shared.job_types.catalog import Catalog
 from shared.metrics import Metrics
 
@@ -162,7 +163,7 @@ class Bench:
         if rows:
             tail, before = rows[0][0].decode(), Position.parse(rows[0][0].decode())
             previous = (before.epoch, before.pos, rows[0][1][b"id"].decode())
-        seconds, _ = await self.redis.time()
+        seconds, _ = await (await serving(self.redis, keys.meta)).time()
         epoch = max(before.epoch + 1, seconds * 1000)
         event = LogOpened(
             epoch=epoch,

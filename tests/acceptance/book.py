@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import asyncpg
-from redis.asyncio import Redis
 
+from shared.eventlog.cluster import serving
+from shared.eventlog.connection import connect
 from shared.eventlog.keys import PRIORITIES, Keys
 from shared.eventlog.position import Position
 
@@ -78,7 +79,7 @@ class Book:
 async def read(system):
     """The book as it stands."""
     archive = await asyncpg.connect(system.postgres.endpoint.url)
-    redis = Redis.from_url(system.valkey.endpoint.url)
+    redis = connect(system.valkey.endpoint.url)
     try:
         return Book(**await _archived(archive), **await _written(redis, system))
     finally:
@@ -110,7 +111,8 @@ async def _written(redis, system):
             for entry, fields in await redis.xrange(keys.log)
         ]
         for kind in ("job", "run"):
-            async for name in redis.scan_iter(match=keys.aggregate(f"{kind}:*"), count=1000):
+            server = await serving(redis, keys.meta)
+            async for name in server.scan_iter(match=keys.aggregate(f"{kind}:*"), count=1000):
                 told = await redis.hgetall(name)
                 if told:  # else it has expired since it was seen
                     ref = name.decode().removeprefix(f"{keys.base}:")
@@ -124,7 +126,7 @@ async def _written(redis, system):
 
 async def tails(system):
     """The newest entry of each partition's log."""
-    redis = Redis.from_url(system.valkey.endpoint.url)
+    redis = connect(system.valkey.endpoint.url)
     try:
         newest = {}
         for partition in range(system.partitions):
@@ -137,7 +139,7 @@ async def tails(system):
 
 async def logged(system, job_id, kind):
     """How many events of a type the log holds of a job and its runs, whatever the archive knows."""
-    redis = Redis.from_url(system.valkey.endpoint.url)
+    redis = connect(system.valkey.endpoint.url)
     try:
         count = 0
         for partition in range(system.partitions):
@@ -176,7 +178,7 @@ async def contents(system):
     leases and shares, and how long ago a work stream was looked at.
     """
     archive = await asyncpg.connect(system.postgres.endpoint.url)
-    redis = Redis.from_url(system.valkey.endpoint.url)
+    redis = connect(system.valkey.endpoint.url)
     try:
         names = sorted([name async for name in redis.scan_iter(match=f"{system.prefix}:*", count=1000)])
         kept = [name for name in names if not any(each in name for each in MOVING)]

@@ -117,14 +117,15 @@ class System:
     All API processes share one listening socket, as under `daybook up`: what connects while none is there waits.
     """
 
-    def __init__(self, directory, *, replicas=None, environment=None, postgres=None):
+    def __init__(self, directory, *, replicas=None, environment=None, postgres=None, redis=None):
         self.directory = directory
         counts = dict.fromkeys(ROLES, 1) | (replicas or {})
         self._names = [f"{role}-{n}" for role in ROLES for n in range(1, counts[role] + 1)]
         self._settings = environment or {}
-        self.valkey = Valkey(directory)
+        self.valkey = redis or Valkey(directory)
         self.postgres = Postgres(directory, settings=postgres or {})
         self.prefix = "acceptance"
+        self.ready_s = READY_S
         self.partitions = int(self._settings.get("DAYBOOK_PARTITIONS", 4))
         self._socket = socket.socket()
         self.services = {}
@@ -140,7 +141,7 @@ class System:
             environment = self._environment_of(name)
             self.services[name] = Service(name, environment, self.directory, self._socket.fileno())
             self.services[name].spawn()
-        eventually(self.is_healthy, "the system is healthy")
+        eventually(self.is_healthy, "the system is healthy", self.ready_s)
         return self
 
     @property

@@ -228,7 +228,7 @@ async def test_what_is_settled_before_a_command_is_not_caused_by_its_key(bench, 
     create = CreateJob(job_id=job_id, spec=a_spec(every=1), owner="ann", tenant="t")
     await bench.decider.decide(f"job:{job_id}", create, TESTER)
     late = bench.log.now() + timedelta(seconds=2500)  # two units of a backlog, then the command
-    monkeypatch.setattr(bench.log, "now", lambda: late)
+    monkeypatch.setattr(bench.log, "now", lambda _: late)
     trigger = TriggerJob(run_id=a_job_id(), correlation_id="c", overlap_policy="allow")
     once = (Once(digest="d", fingerprint="f", answer="a"),)
     done = await bench.decider.decide(f"job:{job_id}", trigger, replace(TESTER, cause="key:d:f"), once=once)
@@ -244,7 +244,7 @@ async def test_what_is_settled_before_a_command_is_not_its_answer(bench, monkeyp
     create = CreateJob(job_id=job_id, spec=a_spec(every=1), owner="ann", tenant="t")
     await bench.decider.decide(f"job:{job_id}", create, TESTER)
     late = bench.log.now() + timedelta(seconds=2500)  # two units of a backlog, then the command
-    monkeypatch.setattr(bench.log, "now", lambda: late)
+    monkeypatch.setattr(bench.log, "now", lambda _: late)
     once = Once(digest="d", fingerprint="f", answer="a1")
     trigger = TriggerJob(run_id=a_job_id(), correlation_id="c", overlap_policy="allow")
     done = await bench.decider.decide(f"job:{job_id}", trigger, TESTER, once=(once,))

@@ -10,7 +10,6 @@ from services.executor.heartbeat import Heartbeat
 from services.projector import partition as projecting
 from shared.domain.commands import RetryRun, SucceedRun, TriggerJob, Wake
 from shared.domain.events import LogOpened
-from shared.domain.ids import from_ms
 from shared.domain.refusals import LostLease, Refused
 from shared.embedded import Postgres
 from shared.eventlog import opening
@@ -597,7 +596,8 @@ async def test_the_archive_never_ends_within_a_unit_so_none_is_healed_by_half(of
     run_id = await office.trigger(await office.create())
     await office.start(run_id)
     await office.redis.zadd(office.keys(0).due, {f"run:{run_id}": 5})
-    await wait_until(lambda: office.log.now() > from_ms((office.log._redis_ms or 0) + 2), "a later commit")
+    seen = office.log.now()
+    await wait_until(lambda: office.log.now() > seen + timedelta(milliseconds=2), "a later commit")
     await office.decider.decide(f"run:{run_id}", Wake(), TESTER, woken="5")
     assert (await kinds(office.redis, office.keys(0)))[4:] == ["RunLost", "RunQueued"]
     monkeypatch.setattr(projecting, "BATCH", 5)

@@ -96,7 +96,7 @@ def test_an_entry_of_the_first_version_is_read_as_what_it_means_now(kind):
 @pytest.fixture
 async def written(bench, monkeypatch):
     """A log in which a job was created and triggered at NOON; only Redis's own clock goes on."""
-    monkeypatch.setattr(bench.log, "now", lambda: NOON)
+    monkeypatch.setattr(bench.log, "now", lambda *_: NOON)
     decider = Decider(bench.log, lease=LEASE, chance=lambda: CHANCE)
     create = CreateJob(job_id=JOB_ID, spec=a_spec(every=10), owner="ann", tenant="t")
     await decider.decide(f"job:{JOB_ID}", create, REQUEST, held=snapshot.NOTHING)

@@ -7,7 +7,8 @@ import pytest
 from shared import recovery
 from shared.domain.commands import TriggerJob
 from shared.eventlog import opening
-from shared.eventlog.writer import Script, _flavours
+from shared.eventlog.script import Script
+from shared.eventlog.writer import _flavours
 from shared.testing import TESTER, Bench, a_job_id, wait_until
 from tests.integration.archive_kit import all_of
 from tests.integration.test_commit import a_batch, a_job, a_unit

@@ -417,4 +417,92 @@ GUARDS = (
         instead="self._exporter.export(spans)",
         tests=integration("test_tracing", "test_what_a_span_says_is_masked_as_lines_are"),
     ),
+    Guard(
+        name="cluster-half",
+        protects="no unit is written while a Cluster has moved a part of its partition",
+        file="shared/eventlog/writer.py",
+        text="keys.timer_bell, keys.never]",
+        instead="keys.timer_bell]",
+        tests=integration(
+            "test_cluster",
+            "test_nothing_is_written_by_half_while_a_partition_moves_and_it_is_opened_where_it_goes",
+        ),
+    ),
+    Guard(
+        name="cluster-unknown",
+        protects="a promoted replica knows no script; what other servers have done by then is not done twice or lost",
+        file="shared/eventlog/script.py",
+        text="again = await wire.call(*[commands[at] for at in unknown])",
+        instead="replies = await wire.call(*commands); again = [replies[at] for at in unknown]",
+        tests=integration(
+            "test_cluster",
+            "test_claims_of_one_server_are_not_lost_because_another_is_away_or_knows_no_script",
+        ),
+    ),
+    Guard(
+        name="cluster-some",
+        protects="one server that is away takes nothing from the others' partitions",
+        file="shared/eventlog/script.py",
+        text="if len(errors) == len(replies) or not is_broken(error):",
+        instead="if errors:",
+        tests=integration(
+            "test_cluster",
+            "test_claims_of_one_server_are_not_lost_because_another_is_away_or_knows_no_script",
+        ),
+    ),
+    Guard(
+        name="cluster-beats",
+        protects="a server that is away costs no lease of a run on another",
+        file="services/executor/heartbeat.py",
+        text="                troubles[server] = error\n",
+        instead="                raise\n",
+        tests=integration("test_cluster", "test_leases_of_runs_are_extended_where_they_can_be"),
+    ),
+    Guard(
+        name="cluster-shares",
+        protects="a server that is away costs no partition on another",
+        file="shared/lease.py",
+        text="            self.silent.add(server)",
+        instead="            raise",
+        tests=integration("test_cluster", "test_partitions_of_other_servers_are_kept_while_one_is_away"),
+    ),
+    Guard(
+        name="cluster-beside",
+        protects="the fence is that of the very server which has the partition",
+        file="shared/eventlog/cluster.py",
+        text="return [first if key is None else key for key in keys]",
+        instead='return ["nobody" if key is None else key for key in keys]',
+        tests=integration(
+            "test_cluster", "test_questions_about_a_server_are_answered_by_that_of_the_keys_beside_them"
+        ),
+    ),
+    Guard(
+        name="cluster-address",
+        protects="a node of a Cluster isn't taken for the whole",
+        file="shared/deployment.py",
+        text='if not isinstance(redis, Cluster) and (await redis.info("cluster")).get("cluster_enabled"):',
+        instead="if False:",
+        tests=integration(
+            "test_cluster", "test_an_address_that_is_not_what_it_says_is_refused_with_the_right_one"
+        ),
+    ),
+    Guard(
+        name="cluster-replicas",
+        protects="a replica may be a master soon, so it is checked too",
+        file="shared/deployment.py",
+        text="if server not in written:",
+        instead="if False:",
+        tests=integration(
+            "test_cluster",
+            "test_a_replica_that_could_lose_what_it_is_given_is_refused_before_it_is_a_master",
+        ),
+    ),
+    Guard(
+        name="cluster-moved",
+        protects="who is told that a slot has moved goes there",
+        file="shared/eventlog/cluster_wire.py",
+        text="if isinstance(reply, MovedError):",
+        instead="if False:",
+        tests=integration("test_cluster", "test_a_command_whose_key_has_moved_is_carried_out_once"),
+    ),
 )
