@@ -11,6 +11,11 @@ from tests.containers.engine import EngineError
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "deploy/compose.yaml"
 UP_S, DOWN_S = 900, 300
+REMOVE = {
+    "container": ("container", "rm", "--force"),
+    "volume": ("volume", "rm"),
+    "network": ("network", "rm"),
+}  # in this order: what is used can't be removed
 LABEL = "com.docker.compose"  # podman-compose writes the same labels
 
 
@@ -47,10 +52,11 @@ class Deployment:
     def down(self):
         """End everything and throw its data away; return what is left of it."""
         self._compose("down", "--volumes", timeout_s=DOWN_S)
-        # podman-compose 1.6 leaves networks that it made for services which were not started.
-        for network in self._labelled("network"):
-            self._engine.run("network", "rm", network)
-        return {kind: left for kind in ("container", "volume", "network") if (left := self._labelled(kind))}
+        # podman-compose 1.6 forgets containers that were scaled up, what they hold, and networks of what wasn't started.
+        for kind, command in REMOVE.items():
+            for left in self._labelled(kind):
+                self._engine.run(*command, left)
+        return {kind: left for kind in REMOVE if (left := self._labelled(kind))}
 
     def containers(self, service, *, is_running=False):
         """Ids of the containers of a service."""
