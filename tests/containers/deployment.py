@@ -11,6 +11,11 @@ from tests.containers.engine import EngineError
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "deploy/compose.yaml"
 UP_S, DOWN_S = 900, 300
+REMOVE = {
+    "container": ("container", "rm", "--force"),
+    "volume": ("volume", "rm"),
+    "network": ("network", "rm"),
+}  # in this order: what is used can't be removed
 LABEL = "com.docker.compose"  # podman-compose writes the same labels
 
 
@@ -47,20 +52,15 @@ class Deployment:
     def down(self):
         """End everything and throw its data away; return what is left of it."""
         self._compose("down", "--volumes", timeout_s=DOWN_S)
-        # podman-compose 1.6 leaves networks that it made for services which were not started.
-        for network in self._labelled("network"):
-            self._engine.run("network", "rm", network)
-        return {kind: left for kind in ("container", "volume", "network") if (left := self._labelled(kind))}
+        # podman-compose 1.6 forgets what was scaled up, and networks of services that were not started.
+        for kind, command in REMOVE.items():
+            for left in self._labelled(kind):
+                self._engine.run(*command, left)
+        return {kind: left for kind in REMOVE if (left := self._labelled(kind))}
 
-    def containers(self, service, *, is_running=False):
+    def containers(self, service):
         """Ids of the containers of a service."""
-        labels = [
-            "--filter",
-            f"label={LABEL}.project={self.project}",
-            "--filter",
-            f"label={LABEL}.service={service}",
-        ]
-        return self._engine.run("ps", "--quiet", *([] if is_running else ["--all"]), *labels).split()
+        return self._labelled("container", f"{LABEL}.service={service}")
 
     def inspect(self, container):
         """What the engine knows of a container."""
@@ -103,11 +103,12 @@ class Deployment:
         command = ["--project-name", self.project, "--file", str(FILE), *args]
         return self._engine.compose(*command, environ=self._environ, timeout_s=timeout_s)
 
-    def _labelled(self, kind):
+    def _labelled(self, kind, *more):
+        """Ids of what is this deployment's."""
         listing = ["container", "ls", "--all"] if kind == "container" else [kind, "ls"]
-        return self._engine.run(
-            *listing, "--quiet", "--filter", f"label={LABEL}.project={self.project}"
-        ).split()
+        labels = [f"{LABEL}.project={self.project}", *more]
+        filters = [part for label in labels for part in ("--filter", f"label={label}")]
+        return self._engine.run(*listing, "--quiet", *filters).split()
 
 
 def _free_ports(number):
