@@ -7,8 +7,8 @@ PYTHON ?= $(shell for each in python3 python3.14 python3.13 python3.12 python3.1
 BIN := .venv/bin
 READY := .venv/.ready
 
-# A shell's leftovers must not decide what is imported, or where pip puts it.
-unexport PYTHONPATH PYTHONHOME
+# A shell's leftovers must not decide what is imported, where pip puts it, or that each process compiles it all again.
+unexport PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE
 export PIP_USER := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 

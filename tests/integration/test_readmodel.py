@@ -8,7 +8,7 @@ import pytest
 
 from shared.faults import Fatal
 from shared.readmodel import database
-from tests.integration.archive_kit import a_database
+from tests.integration.databases import a_database
 
 COLUMNS = """
     select table_schema, table_name, column_name, data_type, is_nullable from information_schema.columns

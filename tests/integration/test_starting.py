@@ -1,6 +1,5 @@
 """What a service waits for as it starts, rather than end."""
 
-import asyncpg
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
@@ -10,17 +9,13 @@ from shared.eventlog.log import EventLog
 from shared.loop import Stop
 from shared.metrics import Metrics
 from shared.ops import Health
-from shared.readmodel.database import migrate
+from tests.integration.databases import a_database
 
 
 @pytest.fixture
 async def told(valkey, postgres):
-    admin = await asyncpg.connect(postgres.endpoint.url)
-    await admin.execute("create database starting")
-    await admin.close()
-    url = postgres.endpoint.url.rpartition("/")[0] + "/starting"
-    await migrate(url)
-    return settings.load(redis_url=valkey.endpoint.url, database_url=url, prefix="starting", partitions=1)
+    async with a_database(postgres) as url:
+        yield settings.load(redis_url=valkey.endpoint.url, database_url=url, prefix="starting", partitions=1)
 
 
 async def test_a_service_that_loses_redis_just_before_it_serves_waits_for_it(told, monkeypatch):
