@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from shared.embedded import DataDir, processes
+from tests.seed import sow
 
 DAYBOOK = [sys.executable, str(Path(sys.executable).with_name("daybook"))]
 SERVICES = {"api", "timer", "executor", "projector"}
@@ -86,6 +87,7 @@ def make_daybook(tmp_path):
 
     def make(name="data"):
         made.append(Daybook(tmp_path / name))
+        sow(made[-1].data_dir)
         return made[-1]
 
     yield make
@@ -95,7 +97,7 @@ def make_daybook(tmp_path):
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory):
-    """One system for the tests that leave it as it was."""
+    """One system for the tests that leave it as it was; the one that begins with nothing."""
     daybook = Daybook(tmp_path_factory.mktemp("up") / "data")
     yield daybook.start_up()
     daybook.close()
