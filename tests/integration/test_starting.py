@@ -1,5 +1,9 @@
 """What a service waits for as it starts, rather than end."""
 
+import json
+import subprocess
+import sys
+
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
@@ -33,3 +37,11 @@ async def test_a_service_that_loses_redis_just_before_it_serves_waits_for_it(tol
     async with _frame(told, "timer", Metrics(), Health(), Stop()) as frame:
         assert frame.log.now
     assert len(calls) == 2
+
+
+def test_a_timer_loads_no_web_server_no_process_pool_and_no_models_of_job_types():
+    look = (
+        "import json, sys, services.__main__, services.timer.service; print(json.dumps(sorted(sys.modules)))"
+    )
+    told = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)
+    assert {"quart", "pebble", "duckdb", "shared.job_types"}.isdisjoint(json.loads(told.stdout))
