@@ -7,8 +7,8 @@ PYTHON ?= $(shell for each in python3 python3.14 python3.13 python3.12 python3.1
 BIN := .venv/bin
 READY := .venv/.ready
 
-# A shell's leftovers must not decide what is imported, or where pip puts it.
-unexport PYTHONPATH PYTHONHOME
+# A shell's leftovers must not decide what is imported, where pip puts it, or that each process compiles it all again.
+unexport PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE
 export PIP_USER := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -27,9 +27,9 @@ up: $(READY) ## Start the whole system; settings from the environment (DAYBOOK_P
 
 test: $(READY) ## Run all tests but the long ones, the unit tests first
 	@$(BIN)/python -m pytest -q tests/unit tests/benchmarks tests/test_architecture.py
-	@$(BIN)/python -m pytest -q -n 3 --dist loadgroup tests/integration  # they wait much: three keep two cores busy
-	@$(BIN)/python -m pytest -q -n 2 --dist loadgroup tests/acceptance
-	@$(BIN)/python -m pytest -q tests/faults
+	@$(BIN)/python -m pytest -q -n 4 --dist loadgroup tests/integration  # they wait much: four keep two cores busy
+	@$(BIN)/python -m pytest -q -n 3 --dist loadgroup tests/acceptance
+	@$(BIN)/python -m pytest -q tests/faults  # alone: it breaks what it breaks at moments, and must be calm in time
 
 test-long: $(READY) ## Run the tests that take minutes: installing on each Python, long crash and fault runs
 	@$(BIN)/python -m pytest -q -m long tests

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from pydantic.json_schema import models_json_schema
@@ -204,8 +205,12 @@ _LIST_EVENTS: dict[str, dict[str, Any]] = {
 }
 
 
+@cache
 def document(version: str, known: Known) -> str:
-    """The document as JSON, with the job types that are installed."""
+    """The document as JSON, with the job types that are installed.
+
+    Made once for them: it takes longer than all else that an application needs.
+    """
     paths: dict[str, dict[str, Any]] = {}
     for operation in OPERATIONS:
         paths.setdefault(operation.path, {})[operation.method] = _told(operation)

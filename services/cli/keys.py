@@ -22,7 +22,7 @@ from shared.faults import Fatal
 from shared.metrics import Metrics
 from shared.readmodel import archive
 from shared.readmodel.database import sql
-from shared.recovery import archived_units, open_log
+from shared.recovery import archived_units
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -128,15 +128,7 @@ def _check(wanted: Wanted) -> None:
 @contextlib.asynccontextmanager
 async def _log(stores: Stores, told: Settings, chance: Callable[[], int]) -> AsyncIterator[EventLog]:
     async def reopen(partition: int) -> None:
-        await open_log(
-            stores.pool,
-            stores.redis,
-            prefix=stores.fixed.prefix,
-            partition=partition,
-            partitions=stores.fixed.partitions,
-            lease=timedelta(seconds=told.lease_seconds),
-            chance=chance,
-        )
+        await stores.open_log(partition, lease_s=told.lease_seconds, chance=chance)
 
     log = EventLog(
         stores.redis,

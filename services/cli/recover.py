@@ -5,12 +5,11 @@ A line a partition says what was found, and what was done about it.
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from services.cli.stores import opened
 from shared.faults import Fatal
-from shared.recovery import Behind, Forked, open_log, survey
+from shared.recovery import Behind, Forked, survey
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,29 +38,14 @@ async def recover(
         good = True
         for partition in range(stores.fixed.partitions):
             try:
-                line = await (
-                    _surveyed(stores, partition)
-                    if dry_run
-                    else _recovered(stores, partition, told.lease_seconds, chance)
-                )
+                if dry_run:
+                    line = await _surveyed(stores, partition)
+                else:
+                    line = _done(await stores.open_log(partition, lease_s=told.lease_seconds, chance=chance))
             except Fatal as error:
                 good, line = False, str(error)
             say(f"partition {partition}: {line}")
     return good
-
-
-async def _recovered(stores: Stores, partition: int, lease_s: float, chance: Callable[[], int]) -> str:
-    return _done(
-        await open_log(
-            stores.pool,
-            stores.redis,
-            prefix=stores.fixed.prefix,
-            partition=partition,
-            partitions=stores.fixed.partitions,
-            lease=timedelta(seconds=lease_s),
-            chance=chance,
-        )
-    )
 
 
 def _done(opening: Opening) -> str:

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import asyncpg
 
+from shared import recovery
 from shared.embedded import DataDir
 from shared.eventlog.connection import connect
 from shared.faults import Fatal
 from shared.readmodel import archive, database
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from redis.asyncio import Redis
 
     from shared.readmodel.archive import Deployment
+    from shared.recovery import Opening
     from shared.settings import Settings
 
 ANSWER_S = 10.0
@@ -31,6 +34,18 @@ class Stores:
     redis: Redis
     pool: asyncpg.Pool
     fixed: Deployment
+
+    async def open_log(self, partition: int, *, lease_s: float, chance: Callable[[], int]) -> Opening:
+        """Compare a partition's log with the archive and open it, as a service does at its start."""
+        return await recovery.open_log(
+            self.pool,
+            self.redis,
+            prefix=self.fixed.prefix,
+            partition=partition,
+            partitions=self.fixed.partitions,
+            lease=timedelta(seconds=lease_s),
+            chance=chance,
+        )
 
 
 @contextlib.asynccontextmanager

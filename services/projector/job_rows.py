@@ -13,14 +13,10 @@ from msgspec.structs import replace
 from shared.domain import ids
 from shared.domain import job as jobs
 from shared.domain.events import (
+    OUTCOMES,
     Change,
-    Event,
     JobCreated,
-    RunCancelled,
-    RunExpired,
-    RunFailed,
     RunRequested,
-    RunSucceeded,
 )
 from shared.domain.value import Value
 from shared.eventlog import snapshot
@@ -32,13 +28,6 @@ if TYPE_CHECKING:
 
     from shared.domain.job import Job
     from shared.eventlog.envelope import Recorded
-
-OUTCOMES: dict[type[Event], str] = {
-    RunSucceeded: "succeeded",
-    RunFailed: "failed",
-    RunCancelled: "cancelled",
-    RunExpired: "expired",
-}
 
 
 class LastRun(NamedTuple):

@@ -232,7 +232,13 @@ class RunExpired(Event, frozen=True, kw_only=True):
     start_by: datetime
 
 
-TERMINAL: tuple[type[Event], ...] = (RunSucceeded, RunFailed, RunCancelled, RunExpired)
+OUTCOMES: dict[type[Event], str] = {  # how a run has ended: the state that each terminal event leads to
+    RunSucceeded: "succeeded",
+    RunFailed: "failed",
+    RunCancelled: "cancelled",
+    RunExpired: "expired",
+}
+TERMINAL: tuple[type[Event], ...] = tuple(OUTCOMES)
 
 
 # API keys.

@@ -70,9 +70,9 @@ class BadJobData(ValueError):  # noqa: N818 - an answer to a client, like a refu
         self.faults = faults
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Known:
-    """The job types that can be used here.
+    """The job types that can be used here; each is itself only, so that what is made of one may be kept by it.
 
     Attributes:
         types: by name.

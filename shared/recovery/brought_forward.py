@@ -13,12 +13,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from shared.domain import apikey, ids, job, run
 from shared.domain.apikey import ApiKey
 from shared.domain.events import (
-    RunCancelled,
-    RunExpired,
-    RunFailed,
+    OUTCOMES,
     RunRequested,
     RunStarted,
-    RunSucceeded,
 )
 from shared.domain.job import Job
 from shared.domain.run import Run
@@ -32,7 +29,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from shared.domain.events import Change, Event
+    from shared.domain.events import Change
     from shared.eventlog.envelope import Recorded
     from shared.eventlog.snapshot import Aggregate
     from shared.readmodel.archive import Asked
@@ -42,12 +39,6 @@ _EVOLVE: dict[str, Callable[[Any, Change], Aggregate]] = {
     "job": job.evolve,
     "run": run.evolve,
     "apikey": apikey.evolve,
-}
-_OUTCOMES: dict[type[Event], str] = {
-    RunSucceeded: "succeeded",
-    RunFailed: "failed",
-    RunCancelled: "cancelled",
-    RunExpired: "expired",
 }
 
 
@@ -206,7 +197,7 @@ class Balance:
         known = self._known.get(ref)
         if known is None:
             raise ValueError(f"{recorded.place} {recorded.type} is of {ref}, which nobody created")
-        outcome = _OUTCOMES.get(type(change.event))
+        outcome = OUTCOMES.get(type(change.event))
         if isinstance(change.event, RunRequested):
             known = replace(known, active_runs=known.active_runs + 1)
         elif outcome is not None:

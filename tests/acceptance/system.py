@@ -1,4 +1,4 @@
-"""The real system as processes: two servers, `daybook migrate`, and any number of each service.
+"""The real system as processes: two servers, and any number of each service.
 
 Start it from the main thread: the kernel ties servers and services to the life of the thread that starts them.
 """
@@ -15,6 +15,7 @@ from pathlib import Path
 import httpx
 
 from shared.embedded import Postgres, Valkey
+from tests.seed import sow
 
 ROLES = ("api", "timer", "executor", "projector")
 READY_S = 40.0  # four interpreters on one busy core
@@ -133,10 +134,10 @@ class System:
     def start(self):
         """Return when /health says that all is well."""
         self.valkey.start()
+        sow(self.directory)
         self.postgres.start()
         self._socket.bind(("127.0.0.1", 0))
         self._socket.listen(512)
-        self.command("migrate", check=True)
         for name in self._names:
             environment = self._environment_of(name)
             self.services[name] = Service(name, environment, self.directory, self._socket.fileno())

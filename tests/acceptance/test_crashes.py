@@ -16,7 +16,6 @@ from .load import Clients
 from .system import ROLES, System
 
 JOBS = 300
-KILLS = 5  # of each service
 WRITERS = 4
 APART_S = (0.2, 1.3)  # between two kills; a service takes about that long to come back
 QUIET_S = 60.0
@@ -37,17 +36,21 @@ def system(request, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "system",
-    [pytest.param(ONE, id="one of each"), pytest.param(TWO, id="two of each", marks=pytest.mark.long)],
-    indirect=True,
+    ("system", "kills"),
+    [
+        pytest.param(ONE, 2, id="one of each, twice"),
+        pytest.param(ONE, 5, id="one of each, five times", marks=pytest.mark.long),
+        pytest.param(TWO, 5, id="two of each, five times", marks=pytest.mark.long),
+    ],
+    indirect=["system"],
 )
-async def test_the_books_balance_after_every_service_was_killed_five_times(system):
+async def test_the_books_balance_after_every_service_was_killed(system, kills):
     seed = int(os.environ.get("DAYBOOK_TEST_SEED", time.time_ns() % 1_000_000))
     rng = random.Random(seed)
     async with system.client() as http:
         clients = Clients(http, rng)
         await asyncio.gather(*(_create(clients, JOBS // 10) for _ in range(10)))
-        killed = await _kill_while_writing(system, clients, rng)
+        killed = await _kill_while_writing(system, clients, rng, kills)
         written = await book.tails(system)
         await wait_until(lambda: book.has_archived(system, written), "all jobs are listed", timeout_s=QUIET_S)
         await clients.calm()
@@ -60,7 +63,7 @@ async def test_the_books_balance_after_every_service_was_killed_five_times(syste
     early = f"{later} of them before the archive had them"
     print(f"{len(clients.acks)} requests acknowledged, {early}; {clients.unanswered} not")
     print(balance.told())
-    assert killed == dict.fromkeys(ROLES, KILLS)
+    assert killed == dict.fromkeys(ROLES, kills)
     assert not balance.wrong, f"seed {seed}\n" + "\n".join(balance.wrong)
     status, told = system.audit()
     assert status == 0, f"seed {seed}\n{told}"
@@ -72,12 +75,12 @@ async def _create(clients, count):
         await clients.insist(clients.create)
 
 
-async def _kill_while_writing(system, clients, rng):
-    """Kill each role KILLS times, in a random order, at random moments; a service only once it is up again."""
+async def _kill_while_writing(system, clients, rng, kills):
+    """Kill each role so many times, in a random order, at random moments; a service only once it is up again."""
     stop = asyncio.Event()
     writers = [asyncio.create_task(clients.write_until(stop)) for _ in range(WRITERS)]
     killed = Counter()
-    for role in rng.sample(ROLES * KILLS, len(ROLES) * KILLS):
+    for role in rng.sample(ROLES * kills, len(ROLES) * kills):
         service = rng.choice(system.of(role))
         await wait_until(service.is_up, f"{service.name} is up again", timeout_s=30, every_s=0.05)
         await asyncio.sleep(rng.uniform(*APART_S))  # the moment of a crash is nobody's condition

@@ -17,6 +17,7 @@ from shared.embedded import processes
 ROOT = Path(__file__).parents[2]
 DAYBOOK = Path(sys.executable).with_name("daybook")
 MARK = "=== end of command ==="
+pytestmark = pytest.mark.xdist_group("readme")  # one system for all
 
 
 def tour():
@@ -30,9 +31,10 @@ def pattern(expected):
     return ".*".join(re.escape(part) for part in expected.split("…"))
 
 
-@pytest.fixture
-def system(tmp_path):
+@pytest.fixture(scope="module")
+def system(tmp_path_factory):
     """`daybook up` in a directory of its own; yields its port."""
+    tmp_path = tmp_path_factory.mktemp("readme")
     port = processes.free_port()
     environment = os.environ | {"DAYBOOK_PORT": str(port), "DAYBOOK_DATA_DIR": str(tmp_path / "data")}
     said = (tmp_path / "up.log").open("w")

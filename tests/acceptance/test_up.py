@@ -11,10 +11,12 @@ import httpx
 import pytest
 
 from shared.embedded import DataDir, processes
+from tests.seed import sow
 
 DAYBOOK = [sys.executable, str(Path(sys.executable).with_name("daybook"))]
 SERVICES = {"api", "timer", "executor", "projector"}
 APPLICATION_CACHE = Path("/tmp/application_cache")  # noqa: S108 (the default root of the tour)
+pytestmark = pytest.mark.xdist_group("up")  # one `running` for all
 
 
 class Daybook:
@@ -86,6 +88,7 @@ def make_daybook(tmp_path):
 
     def make(name="data"):
         made.append(Daybook(tmp_path / name))
+        sow(made[-1].data_dir)
         return made[-1]
 
     yield make
@@ -95,9 +98,25 @@ def make_daybook(tmp_path):
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory):
-    """One system for the tests that leave it as it was."""
+    """One system for the tests that leave it as it was; the one that begins with nothing."""
     daybook = Daybook(tmp_path_factory.mktemp("up") / "data")
     yield daybook.start_up()
+    daybook.close()
+
+
+@pytest.fixture(scope="module")
+def beside(tmp_path_factory):
+    """Another, told on its command line what the environment tells otherwise; the port it was told."""
+    folder = tmp_path_factory.mktemp("beside")
+    daybook = Daybook(folder / "given")
+    sow(daybook.data_dir)
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = str(probe.getsockname()[1])
+    daybook.start_up(
+        "--port", port, "--executors", "2", "--data-dir", str(daybook.data_dir),
+        DAYBOOK_DATA_DIR=str(folder / "other"), DAYBOOK_EXECUTORS="1",
+    )  # fmt: skip
+    yield daybook, port
     daybook.close()
 
 
@@ -192,13 +211,18 @@ def test_each_child_is_named_on_its_command_line(running):
         assert processes.command_line(address.pid).strip().endswith(f"daybook {name}")
 
 
-def test_a_second_start_finds_its_data_again(make_daybook):
+def test_a_ctrl_c_lets_work_in_hand_end_first_and_a_second_start_finds_its_data_again(make_daybook):
     daybook = make_daybook().start_up()
     job = daybook.create(**echo(interval_seconds=1))
     daybook.wait_until(lambda: daybook.executions(job), "an execution")
+    nap = daybook.create(name="nap", job_data={"operation": "sleep", "parameters": {"seconds": 2}})
+    daybook.http.post(f"/api/v1/jobs/{nap['id']}/trigger")
+    daybook.wait_until(lambda: daybook.executions(nap, "running"), "the start")
     assert daybook.end() == 0
     assert daybook.endpoints() is None
     daybook.start_up()
+    (run,) = daybook.executions(nap)
+    assert run["attempt"] == 1
     assert daybook.http.get(f"/api/v1/jobs/{job['id']}").json()["name"] == "tick"
     before = len(daybook.executions(job))
     assert before >= 1
@@ -216,17 +240,6 @@ def test_after_a_kill_of_up_itself_the_next_start_works_and_has_everything(make_
         daybook.wait_until(lambda job=job: daybook.executions(job), "an execution")
 
 
-def test_a_ctrl_c_lets_work_in_hand_end_first(make_daybook):
-    daybook = make_daybook().start_up()
-    job = daybook.create(name="nap", job_data={"operation": "sleep", "parameters": {"seconds": 2}})
-    daybook.http.post(f"/api/v1/jobs/{job['id']}/trigger")
-    daybook.wait_until(lambda: daybook.executions(job, "running"), "the start")
-    assert daybook.end() == 0
-    daybook.start_up()
-    (run,) = daybook.executions(job)
-    assert run["attempt"] == 1
-
-
 @pytest.mark.parametrize("name", sorted(SERVICES))
 def test_work_goes_on_after_a_service_was_killed(running, name):
     before = running.pid_of(name)
@@ -237,28 +250,21 @@ def test_work_goes_on_after_a_service_was_killed(running, name):
     running.wait_until(lambda: running.http.get("/health").status_code == 200, "health")
 
 
-def test_work_goes_on_after_both_servers_were_killed(make_daybook):
-    daybook = make_daybook().start_up()
-    job = daybook.create(**echo(interval_seconds=1))
+def test_work_goes_on_after_both_servers_were_killed(running):
+    job = running.create(**echo(interval_seconds=1))
     for server in ("valkey", "postgres"):
-        os.kill(processes.read_pid(daybook.data_dir / server / "server.pid"), signal.SIGKILL)
-    daybook.wait_until(lambda: daybook.http.get("/health").status_code == 200, "health")
-    assert daybook.http.get(f"/api/v1/jobs/{job['id']}").json()["name"] == "tick"
-    known = {each["id"] for each in daybook.executions(job)}
-    daybook.wait_until(lambda: {each["id"] for each in daybook.executions(job)} - known, "an execution")
+        os.kill(processes.read_pid(running.data_dir / server / "server.pid"), signal.SIGKILL)
+    running.wait_until(lambda: running.http.get("/health").status_code == 200, "health")
+    assert running.http.get(f"/api/v1/jobs/{job['id']}").json()["name"] == "tick"
+    known = {each["id"] for each in running.executions(job)}
+    running.wait_until(lambda: {each["id"] for each in running.executions(job)} - known, "an execution")
 
 
-def test_the_command_line_wins_over_the_environment(make_daybook, tmp_path):
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = str(probe.getsockname()[1])
-    daybook = make_daybook("given")
-    daybook.start_up(
-        "--port", port, "--executors", "2", "--data-dir", str(daybook.data_dir),
-        DAYBOOK_DATA_DIR=str(tmp_path / "other"), DAYBOOK_EXECUTORS="1",
-    )  # fmt: skip
+def test_the_command_line_wins_over_the_environment(beside):
+    daybook, port = beside
     assert daybook.endpoints().api == f"http://127.0.0.1:{port}"
     assert set(daybook.endpoints().services) == (SERVICES - {"executor"}) | {"executor-1", "executor-2"}
-    assert not (tmp_path / "other").exists()
+    assert not (daybook.data_dir.parent / "other").exists()
 
 
 def test_a_second_up_and_a_taken_port_are_refused_with_a_sentence(running, make_daybook):
@@ -272,8 +278,8 @@ def test_a_second_up_and_a_taken_port_are_refused_with_a_sentence(running, make_
     assert "DAYBOOK_PORT" in other.said()
 
 
-def test_two_systems_run_side_by_side(running, make_daybook):
-    other = make_daybook("beside").start_up()
+def test_two_systems_run_side_by_side(running, beside):
+    other, _ = beside
     job = other.create(**echo(interval_seconds=1))
     other.wait_until(lambda: other.executions(job), "an execution")
     assert running.http.get(f"/api/v1/jobs/{job['id']}").status_code == 404

@@ -1,9 +1,6 @@
 """What tests of archive and projector begin with: a migrated database, and a log opened against it."""
 
-import secrets
 from contextlib import asynccontextmanager
-
-import asyncpg
 
 from services.projector.service import Projector
 from shared import recovery
@@ -16,24 +13,7 @@ from shared.lease import Share
 from shared.ops import Health
 from shared.readmodel import archive, database
 from shared.testing import LEASE, TESTER, Bench, a_job_id, a_spec, chance
-
-
-@asynccontextmanager
-async def a_database(postgres, *, migrated=True):
-    """The URL of a database of its own."""
-    name = f"t{secrets.token_hex(6)}"
-    server = await asyncpg.connect(postgres.endpoint.url)
-    await server.execute(f"create database {name}")
-    url = postgres.endpoint.url.rsplit("/", 1)[0] + "/" + name
-    if migrated:
-        await database.migrate(url)
-    try:
-        yield url
-    finally:
-        if server.is_closed():  # it was stopped in between
-            server = await asyncpg.connect(postgres.endpoint.url)
-        await server.execute(f"drop database {name} with (force)")
-        await server.close()
+from tests.integration.databases import a_database
 
 
 class Office:

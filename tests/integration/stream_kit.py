@@ -57,7 +57,7 @@ class Client:
             )
 
     async def has(self, count):
-        await wait_until(lambda: len(self.messages) >= count, f"{count} messages", timeout_s=15)
+        await wait_until(lambda: len(self.messages) >= count, f"{count} messages", timeout_s=60)
         return self.messages
 
     async def over(self):

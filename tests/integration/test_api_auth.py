@@ -279,11 +279,15 @@ async def test_nobody_gets_in_without_a_key_or_a_token(stage, headers, reason):
 
 
 async def test_failed_attempts_are_limited_and_the_limit_ends_by_itself(stage):
-    said = [(await stage.ask("GET", "jobs", headers=by(f"dbk_{n}"))).status for n in range(FAILURES.most + 5)]
-    assert said == [401] * FAILURES.most + [429] * 5
-    answer = await stage.ask("GET", "jobs", headers=by("dbk_x"), status=429)
+    async def refused():  # a machine that is slow gets an attempt back in between
+        answer = await stage.ask("GET", "jobs", headers=by("dbk_x"))
+        return answer if answer.status == 429 else None
+
+    said = [(await stage.ask("GET", "jobs", headers=by(f"dbk_{n}"))).status for n in range(FAILURES.most)]
+    assert said == [401] * FAILURES.most
+    answer = await wait_until(refused, "an attempt is refused")
     assert int(answer.headers["Retry-After"]) in {1, 2}
-    assert await metric(stage, "limited") == 6
+    assert await metric(stage, "limited") == 1
     names = [name async for name in stage.redis.scan_iter(match=f"{stage.prefix}:*:limit:attempts:*")]
     assert len(names) == 1
     assert 0 < await stage.redis.pttl(names[0]) <= FAILURES.window_s * 1000

@@ -15,7 +15,6 @@ from tests.integration.test_api_auth import SECRET, by, key_of
 @pytest.fixture
 async def stage(valkey, postgres, tmp_path):
     async with stage_on(valkey, postgres, tmp_path) as made:
-        await made.level()
         yield made
 
 

@@ -5,7 +5,6 @@ import contextlib
 import itertools
 import json
 import re
-import secrets
 import time
 from datetime import UTC, datetime, timedelta
 from urllib.parse import quote, unquote_plus
@@ -21,7 +20,7 @@ from shared.readmodel.database import LISTS, connect_pool, migrate
 from shared.testing import wait_until
 from tests.benchmarks.lists import combinations
 from tests.benchmarks.lists_data import Data
-from tests.integration.archive_kit import a_database
+from tests.integration.databases import a_database
 
 from .api_stage import JOB, stage_on
 
@@ -395,16 +394,13 @@ async def test_rows_get_their_tenant_when_an_older_database_is_migrated(postgres
 @pytest.fixture
 async def lagging(stage, postgres):
     """The stage with its lists read from a database that knows what the test tells it."""
-    name = f"t{secrets.token_hex(6)}"
-    await stage.pool.execute(f"create database {name}")
-    url = f"{postgres.endpoint.url.rpartition('/')[0]}/{name}"
-    await migrate(url)
-    pool = await connect_pool(url, session=LISTS | {"default_transaction_read_only": "off"})
-    stage.replica = pool
-    ledger = stage.deps.ledger
-    ledger._lists, ledger.lags = pool, True
-    yield stage
-    await pool.close()
+    async with a_database(postgres) as url:
+        pool = await connect_pool(url, session=LISTS | {"default_transaction_read_only": "off"})
+        stage.replica = pool
+        ledger = stage.deps.ledger
+        ledger._lists, ledger.lags = pool, True
+        yield stage
+        await pool.close()
 
 
 async def catch_up(stage):

@@ -20,7 +20,6 @@ PATH = "events/stream"
 @pytest.fixture
 async def stage(valkey, postgres, tmp_path):
     async with stage_on(valkey, postgres, tmp_path) as made:
-        await made.level()  # the openings of the logs aren't news any more
         yield made
 
 

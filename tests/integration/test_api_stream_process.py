@@ -23,7 +23,6 @@ MB = 1024 * 1024
 @pytest.fixture
 async def stage(valkey, postgres, tmp_path):
     async with stage_on(valkey, postgres, tmp_path) as made:
-        await made.level()
         yield made
 
 

@@ -11,8 +11,8 @@ from click.testing import CliRunner
 from services.__main__ import main
 from shared.job_types.catalog import Source
 
-from .archive_kit import a_database
 from .backup_kit import SECRET, Desk, a_bucket
+from .databases import a_database
 
 
 @pytest.fixture(scope="module")

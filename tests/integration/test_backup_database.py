@@ -19,8 +19,8 @@ from shared.backup.sealing import BadBackup, Damaged
 from shared.handlers import GiveUp
 from shared.job_types.catalog import Source
 
-from .archive_kit import a_database
 from .backup_kit import METHODS, SECRET, Desk, a_bucket, sealed
+from .databases import a_database
 
 KEY = SECRET.encode()
 SHOP = """

@@ -15,9 +15,10 @@ from shared.readmodel import archive, cuts
 from shared.readmodel.cold import exporting, segments
 from shared.readmodel.cold.manifest import Manifest
 
-from .archive_kit import a_database, all_of, an_office
+from .archive_kit import all_of, an_office
 from .audit_kit import Author, write
 from .backup_kit import Desk
+from .databases import a_database
 from .retention_kit import TABLES, drop, moment, split
 
 OLD = "book.events_part0"

@@ -24,8 +24,8 @@ from shared.backup.names import Name
 from shared.handlers import GiveUp
 from shared.testing import NOON, a_told_run, wait_until
 
-from .archive_kit import a_database
 from .backup_kit import JOB, RUN, Desk, a_bucket
+from .databases import a_database
 
 KEPT = Name(backup_type="files", at=NOON, job_id=JOB, run_id=RUN)
 

@@ -13,8 +13,8 @@ from shared.job_types.catalog import Source
 from shared.job_types.dataset import Dataset
 from shared.job_types.secrets import SecretRef
 from shared.testing import resources
-from tests.integration.archive_kit import a_database
 from tests.integration.data_kit import process, sales
+from tests.integration.databases import a_database
 
 ROWS = sales(200)
 TYPES = """

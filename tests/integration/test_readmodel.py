@@ -10,7 +10,7 @@ import pytest
 from shared.faults import Fatal
 from shared.readmodel import database
 from shared.testing import wait_until
-from tests.integration.archive_kit import a_database
+from tests.integration.databases import a_database
 
 COLUMNS = """
     select table_schema, table_name, column_name, data_type, is_nullable from information_schema.columns

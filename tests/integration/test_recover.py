@@ -9,7 +9,8 @@ import pytest
 
 from shared.embedded import DataDir, Endpoints
 from shared.readmodel import archive
-from tests.integration.archive_kit import a_database, all_of, an_office
+from tests.integration.archive_kit import all_of, an_office
+from tests.integration.databases import a_database
 from tests.integration.heal_kit import wipe, write_side
 from tests.integration.test_heal import forged, rewrite
 from tests.integration.trace_kit import look

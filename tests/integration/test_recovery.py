@@ -17,7 +17,8 @@ from shared.faults import Fatal, is_broken
 from shared.readmodel import archive
 from shared.settings import Settings
 from shared.testing import LEASE, wait_until
-from tests.integration.archive_kit import Office, a_database, all_of, an_office, database
+from tests.integration.archive_kit import Office, all_of, an_office, database
+from tests.integration.databases import a_database
 
 
 @pytest.fixture

@@ -16,7 +16,8 @@ from services.executor.handlers.reports.writers import render
 from shared.domain.commands import CreateJob, PauseJob, ResumeJob
 from shared.job_types.report_generation import Span
 from shared.testing import TESTER, a_job_id, a_spec, wait_until
-from tests.integration.archive_kit import a_database, all_of, an_office
+from tests.integration.archive_kit import all_of, an_office
+from tests.integration.databases import a_database
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 TYPES = ["custom", "email_notification", "łódź"]

@@ -1,7 +1,10 @@
 """What a service waits for as it starts, rather than end."""
 
 import asyncio
+import json
 import secrets
+import subprocess
+import sys
 
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -14,8 +17,7 @@ from shared.metrics import Metrics
 from shared.ops import Health
 from shared.readmodel import database
 from shared.testing import wait_until
-
-from .archive_kit import a_database
+from tests.integration.databases import a_database
 
 
 @pytest.fixture
@@ -82,3 +84,11 @@ async def test_a_service_takes_a_database_that_a_newer_version_has_migrated(told
     await database.migrate(told.database_url, extra={"9999_newer.sql": "create table book.newer (a int)"})
     async with _frame(told, "timer", Metrics(), Health(), Stop()) as frame:
         assert frame.log.now()
+
+
+def test_a_timer_loads_no_web_server_no_process_pool_and_no_models_of_job_types():
+    look = (
+        "import json, sys, services.__main__, services.timer.service; print(json.dumps(sorted(sys.modules)))"
+    )
+    told = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)
+    assert {"quart", "pebble", "duckdb", "shared.job_types"}.isdisjoint(json.loads(told.stdout))

@@ -19,6 +19,7 @@ import pytest
 
 from services.up.restarts import Restarts
 from shared.embedded import DataDir, processes
+from tests.seed import sow
 
 STAND_IN = Path(__file__).with_name("stand_in.py")
 REPOSITORY = Path(__file__).parents[2]
@@ -45,6 +46,7 @@ class System:
         self.process = None
 
     def start(self):
+        sow(self.data_dir)
         ours = {name: value for name, value in os.environ.items() if not name.startswith("DAYBOOK_")}
         self.process = subprocess.Popen(
             [sys.executable, "-c", PROGRAM, str(STAND_IN)],
