@@ -3,7 +3,7 @@ import sys
 
 import asyncpg
 
-from tests.integration.archive_kit import a_database
+from tests.integration.databases import a_database
 from tests.integration.nginx_kit import free_ports
 
 

@@ -10,7 +10,7 @@ import yaml
 from services.__main__ import main
 from services.api.operations import OPERATIONS
 from shared.metrics import Metrics, render
-from tests.integration.archive_kit import a_database
+from tests.integration.databases import a_database
 from tests.runbook import ALERTS, DEPLOY, PARTS, SECTIONS, TEXT, lines, part, words_of
 
 SHELL = (DEPLOY / "runbook.sh").read_text()
