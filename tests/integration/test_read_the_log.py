@@ -32,7 +32,8 @@ RETRY = (
 CREATED = (
     '{"spec":{"name":"a job","description":"","tags":[],"job_type":"custom",'
     '"job_data":{"operation":"echo","parameters":{}},'
-    '"schedule":{"cron_expression":null,"interval_seconds":10,"run_at":null,"timezone":"UTC"},'
+    '"schedule":{"cron_expression":null,"interval_seconds":10,"run_at":null,"timezone":"UTC",'
+    '"dst_policy":null,"start_at":null,"end_at":null,"max_runs":null},'
     f'"timeout_seconds":3600,{RETRY},"priority":5,"queue":"default","misfire_policy":"latest",'
     '"misfire_grace_seconds":60,"overlap_policy":"skip","start_deadline_seconds":null,"max_lost":3},'
     '"owner":"ann","tenant":"t","created_at":"2026-11-23T12:00:00Z","anchor_at":"2026-11-23T12:00:00Z",'
@@ -44,7 +45,7 @@ REQUESTED = (
     '"spec":{"job_name":"a job","job_type":"custom","job_data":{"operation":"echo","parameters":{}},'
     f'"timeout_seconds":3600,{RETRY},"priority":5,"queue":"default","start_deadline_seconds":null,"max_lost":3,'
     '"timezone":"UTC"},"held":false,"follows":true,"correlation_id":"request-1","requested_at":"2026-11-23T12:00:00Z",'
-    '"next_for":null}'
+    '"next_for":null,"clock":[]}'
 )
 COMMON = [
     ("actor", "ann"),
@@ -57,7 +58,7 @@ GOLDEN = [
     [
         ("id", "01a20846-fe00-748d-8567-89abcdef0123"),
         ("type", "JobCreated"),
-        ("v", "2"),
+        ("v", "3"),
         ("subject", "job/01a20846-fe00-8000-8567-89abcdef0123"),
         ("job", ""),
         ("advances", "subject"),
@@ -68,7 +69,7 @@ GOLDEN = [
     [
         ("id", "01a20846-fe00-748d-8567-89abcdef0123"),  # the same: chance stands still here
         ("type", "RunRequested"),
-        ("v", "3"),
+        ("v", "4"),
         ("subject", "run/01a20846-fe00-8000-8567-89abcdef0124"),
         ("job", "01a20846-fe00-8000-8567-89abcdef0123"),
         ("advances", "both"),
@@ -79,18 +80,24 @@ GOLDEN = [
 ]
 
 
-ADDED = {JobCreated: CREATED, RunRequested: REQUESTED}
-IN_VERSION_2 = ',"start_deadline_seconds":null,"max_lost":3'
-IN_VERSION_3 = ',"timezone":"UTC"},"held"'
+LIMITS = ',"start_deadline_seconds":null,"max_lost":3'
+WINDOW = ',"dst_policy":null,"start_at":null,"end_at":null,"max_runs":null'
+# What each version has added, the newest first, and what stood there before.
+ADDED = {
+    JobCreated: (CREATED, ((WINDOW, ""), (LIMITS, ""))),
+    RunRequested: (REQUESTED, ((',"clock":[]', ""), (',"timezone":"UTC"},"held"', '},"held"'), (LIMITS, ""))),
+}
 
 
 @pytest.mark.parametrize("kind", ADDED, ids=lambda kind: kind.__name__)
-def test_an_entry_of_the_first_version_is_read_as_what_it_means_now(kind):
-    now = decode(kind.__name__, kind.VERSION, ADDED[kind])
-    second = ADDED[kind].replace(IN_VERSION_3, '},"held"')
-    assert decode(kind.__name__, 2, second) == now
-    assert decode(kind.__name__, 1, second.replace(IN_VERSION_2, "")) == now
-    assert encode(now) == ADDED[kind]
+def test_an_entry_of_an_earlier_version_is_read_as_what_it_means_now(kind):
+    text, added = ADDED[kind]
+    now = decode(kind.__name__, kind.VERSION, text)
+    assert encode(now) == text
+    for version, (new, old) in zip(range(kind.VERSION - 1, 0, -1), added, strict=True):
+        assert text.count(new) == 1
+        text = text.replace(new, old)
+        assert decode(kind.__name__, version, text) == now
 
 
 @pytest.fixture
