@@ -62,7 +62,6 @@ REQUESTS = {
     "chain of later": _post(422, on_success=[]),
     "limit of later": _post(422, concurrency_key="k"),
     "overlap of later": _post(422, overlap_policy="queue_all"),
-    "misfire of later": _post(422, misfire_policy="all"),
     "Idempotency-Key": _raw("{}", 422, **{"Idempotency-Key": "k k"}),
     "If-Match": _on("PUT", "{id}", 412, json=ECHO, headers={"If-Match": '"999"'}),
     "If-Match without quotes": _on("PUT", "{id}", 422, json=ECHO, headers={"If-Match": "1"}),

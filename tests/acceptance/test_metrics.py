@@ -34,7 +34,7 @@ BUSY_S = 7  # more than the executor's five seconds between two counts of a queu
 PAUSE_MS = 3_000
 PATIENCE_S = 10.0
 LAST_PATIENCE_S = 40.0  # the projector counts its ledgers every 15 s
-pytestmark = [pytest.mark.xdist_group("heavy"), pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.xdist_group("metrics"), pytest.mark.timeout(150)]
 
 
 @pytest.fixture(scope="module")
