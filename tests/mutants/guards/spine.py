@@ -1,6 +1,6 @@
 """The log, its opening and healing, the domain; timer, executor and projector."""
 
-from .guard import Guard, integration
+from .guard import Guard, integration, unit
 
 GUARDS = (
     Guard(
@@ -504,5 +504,51 @@ GUARDS = (
         text="if isinstance(reply, MovedError):",
         instead="if False:",
         tests=integration("test_cluster", "test_a_command_whose_key_has_moved_is_carried_out_once"),
+    ),
+    Guard(
+        name="hash-drawn-once",
+        protects="an H in a cron expression is a number of the job's for ever, and an edit that says the same is none",
+        file="shared/domain/job.py",
+        text="if (spec := spec.pinned(job.id)) != job.spec:",
+        instead="if spec != job.spec:",
+        tests=unit(
+            "test_job", "test_an_h_is_drawn_by_the_job_when_it_is_made_and_an_edit_that_says_the_same_is_none"
+        ),
+    ),
+    Guard(
+        name="catch-up-bound",
+        protects="a job that catches up runs at most a thousand late occurrences in a row",
+        file="shared/domain/job.py",
+        text="CATCH_UP_MAX - self.job.late_runs",
+        instead="CATCH_UP_MAX",
+        tests=unit("test_job", "test_misfire_all_runs_at_most_a_thousand_in_a_row_and_records_the_others"),
+    ),
+    Guard(
+        name="max-runs",
+        protects="a job ends with the last of its runs, however many are due at once",
+        file="shared/domain/job.py",
+        text="is_last = self.job.spec.schedule.is_used_up(self.job.runs + 1)",
+        instead="is_last = False",
+        tests=unit("test_job", "test_a_job_is_completed_by_the_last_of_its_runs_whatever_was_skipped_before"),
+    ),
+    Guard(
+        name="clock-long-span",
+        protects="what a change of the clocks dropped is told also where half a year lies between occurrences",
+        file="shared/domain/schedule.py",
+        text="if last - after < _QUIET and",
+        instead="if",
+        tests=unit("test_schedule", "test_half_a_year_between_occurrences_hides_no_change_of_the_clocks"),
+    ),
+    Guard(
+        name="clock-filter",
+        protects="a job tells of no change of the clocks that lies before its own time",
+        file="shared/domain/walk.py",
+        text="for note in known if after < note.at <= until",
+        instead="for note in known",
+        tests=unit(
+            "test_schedule",
+            "test_what_was_done_is_told_alike_whatever_was_asked_before_and_of_several_occurrences_at_once",
+            "test_a_policy_is_followed_and_what_it_did_is_told",
+        ),
     ),
 )
