@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass
-from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -67,8 +66,8 @@ async def _measure(stand: Stand, hand: Hand, *, sizes: Sizes, load: Load) -> Raw
     origin_ms = round((time.time() + lead_s) * 1000)
     phases_ms = [number * period_s * 1000 // count for number in range(count)]
     say(f"making {count:,} jobs of {period_s} s, the first due in {lead_s:.0f} s")
-    anchors = [ids.from_ms(origin_ms + phase) - timedelta(seconds=period_s) for phase in phases_ms]
-    made = await hand.create([Schedule(interval_seconds=period_s)] * count, anchors=anchors)
+    starts = [ids.from_ms(origin_ms + phase) for phase in phases_ms]
+    made = await hand.create([Schedule(interval_seconds=period_s, start_at=start) for start in starts])
     await _level_before(hand, origin_ms / 1000 - 1)
     begin_ms = _next_period(origin_ms, period_s)
     end_ms = begin_ms + sizes.windows(load.window_s) * period_s * 1000

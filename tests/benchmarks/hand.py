@@ -8,7 +8,7 @@ import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from msgspec.structs import replace
 
@@ -27,8 +27,7 @@ from .plugin import JOB_TYPE
 from .waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-    from datetime import datetime
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 
     import asyncpg
     from redis.asyncio import Redis
@@ -56,23 +55,6 @@ class Level(NamedTuple):
         return self.archived >= self.logged
 
 
-class _At:
-    """The log at an instant of our choosing: what is decided there counts from then.
-
-    A job's interval counts from its creation (`start_at` isn't built yet), so this gives it its phase.
-    """
-
-    def __init__(self, log: EventLog, instant: datetime) -> None:
-        self._log = log
-        self._instant = instant
-
-    def now(self) -> datetime:
-        return self._instant
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._log, name)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hand:
     """Connections to both servers, and a decider: no service of its own, only what one would do."""
@@ -92,7 +74,6 @@ class Hand:
         self,
         schedules: Iterable[Schedule],
         *,
-        anchors: Sequence[datetime] | None = None,
         overlap: Any = "skip",
         job_type: str = JOB_TYPE,
         job_data: dict[str, Any] | None = None,
@@ -101,7 +82,6 @@ class Hand:
 
         Args:
             schedules: of the jobs.
-            anchors: from when each interval counts; None: from its creation.
             overlap: their overlap policy.
             job_type: theirs.
             job_data: theirs.
@@ -109,22 +89,15 @@ class Hand:
         await self.log.sync()
         spec = JobSpec(name="bench", job_type=job_type, job_data=job_data or {}, overlap_policy=overlap)
         works = (
-            self._create(
-                number,
-                replace(spec, name=f"bench {number}", schedule=schedule),
-                None if anchors is None else anchors[number],
-            )
+            self._create(number, replace(spec, name=f"bench {number}", schedule=schedule))
             for number, schedule in enumerate(schedules)
         )
         return await in_flight(works)
 
-    async def _create(self, number: int, spec: JobSpec, anchor: datetime | None) -> Decided:
-        decider = self.decider
-        if anchor is not None:
-            decider = Decider(cast("EventLog", _At(self.log, anchor)), lease=LEASE, chance=chance)
+    async def _create(self, number: int, spec: JobSpec) -> Decided:
         job_id = self.a_job_id(number)
         command = CreateJob(job_id=job_id, spec=spec, owner="anonymous", tenant="default")
-        return await self.decide(f"job:{job_id}", command, held=NOTHING, decider=decider)
+        return await self.decide(f"job:{job_id}", command, held=NOTHING)
 
     async def trigger(self, job: Decided) -> Decided:
         """Ask for a run of a job that allows overlap: it isn't followed by its job, which stays as it was."""
@@ -133,11 +106,9 @@ class Hand:
         command = TriggerJob(run_id=run_id, correlation_id="bench")
         return await self.decide(f"job:{job_id}", command, held=job.after)
 
-    async def decide(
-        self, ref: str, command: Any, *, decider: Decider | None = None, **options: Any
-    ) -> Decided:
+    async def decide(self, ref: str, command: Any, **options: Any) -> Decided:
         """Carry a command out, as the services do."""
-        return await (decider or self.decider).decide(ref, command, CONTEXT, **options)
+        return await self.decider.decide(ref, command, CONTEXT, **options)
 
     async def seconds_to_create(self, count: int, schedule: Schedule) -> float:
         """About how long so many jobs take here, after a trial with a few that never run."""
