@@ -4,7 +4,10 @@ import re
 import shlex
 from pathlib import Path
 
+import click
 import yaml
+
+from services.__main__ import main
 
 DEPLOY = Path(__file__).parents[1] / "deploy"
 RULES = DEPLOY / "prometheus" / "rules" / "daybook.yml"
@@ -30,3 +33,12 @@ def lines(text):
 
 def words_of(line):
     return shlex.split(line, comments=True)
+
+
+def take(words):
+    """Read the words after `daybook` as the command line would, and run nothing."""
+    command, context, rest = main, click.Context(main, info_name="daybook"), list(words)
+    while isinstance(command, click.Group):
+        name, command, rest = command.resolve_command(context, rest)
+        context = click.Context(command, info_name=name, parent=context)
+    command.parse_args(context, rest)

@@ -3,12 +3,10 @@
 import re
 from pathlib import Path
 
-import click
 import pytest
 
 import shared
-from services.__main__ import main
-from tests.runbook import words_of
+from tests.runbook import take, words_of
 
 DEPLOY = Path(shared.__file__).parents[1] / "deploy"
 PAGES = ("runbook.md", "kubernetes/README.md")
@@ -26,12 +24,7 @@ def commands(page):
 
 @pytest.mark.parametrize(("page", "text"), [(page, text) for page in PAGES for text in commands(page)])
 def test_each_daybook_command_takes_what_it_is_given(page, text):
-    command, context = main, click.Context(main, info_name="daybook")
-    rest = words_of(text)
-    while isinstance(command, click.Group):
-        name, command, rest = command.resolve_command(context, rest)
-        context = click.Context(command, info_name=name, parent=context)
-    command.parse_args(context, rest)
+    take(words_of(text))
 
 
 @pytest.mark.parametrize("page", PAGES)

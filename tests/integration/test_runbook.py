@@ -3,15 +3,13 @@
 import re
 
 import asyncpg
-import click
 import pytest
 import yaml
 
-from services.__main__ import main
 from services.api.operations import OPERATIONS
 from shared.metrics import Metrics, render
 from tests.integration.databases import a_database
-from tests.runbook import ALERTS, DEPLOY, PARTS, SECTIONS, TEXT, lines, part, words_of
+from tests.runbook import ALERTS, DEPLOY, PARTS, SECTIONS, TEXT, lines, part, take, words_of
 
 SHELL = (DEPLOY / "runbook.sh").read_text()
 KINDS = re.findall(r"^(up|compose)\)\n(.*?)^ {4};;", SHELL, re.MULTILINE | re.DOTALL)
@@ -64,12 +62,7 @@ def test_what_is_asked_in_containers_are_services_of_the_deployment():
 
 @pytest.mark.parametrize("words", calls_of("daybook"), ids=" ".join)
 def test_each_daybook_command_takes_what_it_is_given(words):
-    command, context = main, click.Context(main, info_name="daybook")
-    rest = list(words)
-    while isinstance(command, click.Group):
-        name, command, rest = command.resolve_command(context, rest)
-        context = click.Context(command, info_name=name, parent=context)
-    command.parse_args(context, rest)
+    take(words)
 
 
 def test_each_metric_that_is_shown_is_exported():
