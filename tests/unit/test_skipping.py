@@ -260,7 +260,7 @@ def test_what_is_to_be_skipped_and_no_occurrence_any_more_can_be_taken_away():
 def test_excluded_dates_are_no_occurrences_to_be_skipped():
     tomorrow = (NOON + timedelta(days=1)).date()
     state = a_job(cron="0 9 * * *", exclude=(Span(from_=tomorrow, to=tomorrow),))
-    with pytest.raises(NoSuchOccurrence, match="2026-11-25T09:00:00.000Z"):
+    with pytest.raises(NoSuchOccurrence, match=r"2026-11-25T09:00:00\.000Z"):
         when(state, skip(21 * 3600), NOON)
 
 
