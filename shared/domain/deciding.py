@@ -11,6 +11,7 @@ from shared.domain.commands import (
     CreateJob,
     DeleteJob,
     Edit,
+    FollowRun,
     JobCommand,
     PauseJob,
     ResumeJob,
@@ -33,7 +34,7 @@ from shared.domain.events import (
     RunRequested,
 )
 from shared.domain.job import Job, Status
-from shared.domain.refusals import IllegalTransition, NeverFires, NoSuchJob, Overlaps, StaleRevision
+from shared.domain.refusals import IllegalTransition, NeverFires, NoSuchJob, Overlaps, Paused, StaleRevision
 from shared.domain.schedule import Schedule, is_occurrence, next_after
 from shared.domain.settling import Settling
 from shared.domain.spec import JobSpec, run_spec
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from shared.domain.spec import OverlapPolicy
 
 # What fell due in a pause is none of their business.
-_LEAVES_PAUSED = (Wake, PauseJob, TriggerJob, RetryRun, SkipOccurrence, UnskipOccurrence)
+_LEAVES_PAUSED = (Wake, PauseJob, TriggerJob, FollowRun, RetryRun, SkipOccurrence, UnskipOccurrence)
 
 
 def decide(job: Job | None, command: JobCommand, now: datetime) -> Decision:
@@ -127,14 +128,14 @@ def _own(job: Job, command: JobCommand, now: datetime) -> list[Change]:
             raise IllegalTransition("the job is completed: it has no occurrence left", current=job.status)
         case ResumeJob(by=by) if job.status is Status.PAUSED:
             return [Change(subject=subject, event=JobResumed(by=by, resumed_at=now))]
-        case SkipOccurrence():
-            return skipping.excluded(job, command, now)
-        case UnskipOccurrence():
-            return skipping.included(job, command, now)
+        case SkipOccurrence() | UnskipOccurrence():
+            return skipping.decide(job, command, now)
         case DeleteJob(by=by):
             return [Change(subject=subject, event=JobDeleted(by=by, deleted_at=now))]
         case TriggerJob():
             return [_triggered(job, command, now)]
+        case FollowRun():
+            return [_follower(job, command, now)]
         case RetryRun():
             return [_retried(job, command, now)]
         case _:
@@ -222,6 +223,27 @@ def _triggered(job: Job, command: TriggerJob, now: datetime) -> Change:
         follows=job.follows,
         correlation_id=command.correlation_id,
         requested_at=now,
+    )
+    return Change(subject=f"run:{command.run_id}", event=event, job=job.id, both=job.follows)
+
+
+def _follower(job: Job, command: FollowRun, now: datetime) -> Change:
+    if job.status is Status.PAUSED:
+        raise Paused(current=job.status)
+    _refuse_overlap(job, None)
+    data = None if command.job_data is None else job.spec.job_data | command.job_data
+    event = RunRequested(
+        job_id=job.id,
+        scheduled_for=now,
+        fires_at=now,
+        trigger="chain",
+        of=command.of,
+        revision=job.revision,
+        spec=run_spec(job.spec, job_data=data),
+        follows=job.follows,
+        correlation_id=command.correlation_id,
+        requested_at=now,
+        depth=command.depth,
     )
     return Change(subject=f"run:{command.run_id}", event=event, job=job.id, both=job.follows)
 
