@@ -70,7 +70,7 @@ def job_of_state(job: Job, known: Seen) -> JobView:
         tenant=job.tenant,
         status=_status(job, known),
         revision=job.revision,
-        next_run_time=job.due_at,
+        next_run_time=job.next_run_at,
         last_run=known.last_run,
         created_at=job.created_at,
         updated_at=job.updated_at,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from msgspec import UNSET
+
 from shared.domain.commands import (
     CreateJob,
     DeleteJob,
@@ -28,14 +30,14 @@ from shared.domain.events import (
     JobUpdated,
     RunRequested,
 )
-from shared.domain.job import Job, Status
+from shared.domain.job import Job, Pause, Status
 from shared.domain.refusals import IllegalTransition, NeverFires, NoSuchJob, Overlaps, StaleRevision
 from shared.domain.schedule import next_after
 from shared.domain.settling import Settling
 from shared.domain.spec import JobSpec, run_spec
 
 if TYPE_CHECKING:
-    from shared.domain.spec import OverlapPolicy
+    from shared.domain.spec import CatchUp, OverlapPolicy
 
 _LEAVES_PAUSED = (Wake, PauseJob, TriggerJob, RetryRun)  # what fell due in a pause is none of their business
 
@@ -56,7 +58,7 @@ def decide(job: Job | None, command: JobCommand, now: datetime) -> Decision:
         _refuse_stale(job, command)
     if isinstance(command, SuspendJob):
         return Decision(changes=tuple(_suspended(job, command, now)))
-    due = Settling(job, now, keep_paused=isinstance(command, _LEAVES_PAUSED))
+    due = Settling(job, now, keep_paused=_leaves_paused(job, command))
     due.settle()
     if not due.settled:
         return Decision(changes=tuple(due.changes), settled=isinstance(command, Wake))
@@ -85,12 +87,13 @@ def _own(job: Job, command: JobCommand, now: datetime) -> list[Change]:
     match command:
         case UpdateJob(spec=spec) if (spec := spec.pinned(job.id)) != job.spec:
             return [Change(subject=subject, event=_updated(job, spec, now))]
-        case PauseJob(by=by, reason=reason) if job.status is Status.PENDING:
-            return [Change(subject=subject, event=JobPaused(by=by, reason=reason, paused_at=now))]
         case PauseJob() if job.status is Status.COMPLETED:
             raise IllegalTransition("the job is completed: it has no occurrence left", current=job.status)
-        case ResumeJob(by=by) if job.status is Status.PAUSED:
-            return [Change(subject=subject, event=JobResumed(by=by, resumed_at=now))]
+        case PauseJob():
+            return [Change(subject=subject, event=event) for event in _paused(job, command, now)]
+        case ResumeJob(by=by) if job.status is Status.PAUSED and _ends(job, command):
+            resumed = JobResumed(by=by, resumed_at=now, catch_up=_catch_up(job, command))
+            return [Change(subject=subject, event=resumed)]
         case DeleteJob(by=by):
             return [Change(subject=subject, event=JobDeleted(by=by, deleted_at=now))]
         case TriggerJob():
@@ -106,8 +109,44 @@ def _refuse_stale(job: Job, command: Edit) -> None:
         raise StaleRevision(current=str(job.revision))
 
 
+def _leaves_paused(job: Job, command: JobCommand) -> bool:
+    """Whether what fell due in the job's pause stays undecided."""
+    if isinstance(command, ResumeJob):
+        return not _ends(job, command) or _catch_up(job, command) != "skip"
+    return isinstance(command, _LEAVES_PAUSED)
+
+
+def _ends(job: Job, command: ResumeJob) -> bool:
+    """Whether the job's pause, if there is one, is meant: a switch lets go on what it has stopped itself."""
+    return command.switch is None or (job.paused is not None and job.paused.switch == command.switch)
+
+
+def _catch_up(job: Job, command: ResumeJob) -> CatchUp:
+    return command.catch_up or ("skip" if job.paused is None else job.paused.catch_up)
+
+
+def _paused(job: Job, command: PauseJob, now: datetime) -> list[JobPaused]:
+    """The pause as it is wished, on from the one that there is if that is of the same switch, or of none as well."""
+    present = job.paused if job.status is Status.PAUSED else None
+    if present is not None and command.switch not in {None, present.switch}:
+        return []
+    goes_on = present if present is not None and present.switch == command.switch else None
+    before = goes_on or Pause(by=command.by, reason="", at=now, switch=command.switch)
+    paused = JobPaused(
+        by=command.by,
+        reason=before.reason if command.reason is UNSET else command.reason,
+        paused_at=now,
+        until=before.until if command.until is UNSET else command.until,
+        catch_up=before.catch_up if command.catch_up is UNSET else command.catch_up,
+        switch=command.switch,
+    )
+    is_same = (paused.reason, paused.until, paused.catch_up) == (before.reason, before.until, before.catch_up)
+    return [] if goes_on is not None and is_same else [paused]
+
+
 def _suspended(job: Job, command: SuspendJob, now: datetime) -> list[Change]:
-    if job.status is not Status.PENDING:
+    has_end = job.paused is not None and job.paused.until is not None
+    if job.status is not Status.PENDING and not (job.status is Status.PAUSED and has_end):
         return []
     paused = JobPaused(by=command.by, reason=command.reason, paused_at=now)
     return [Change(subject=f"job:{job.id}", event=paused)]

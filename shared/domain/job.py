@@ -1,7 +1,7 @@
 """The job: what a user defined, and how far its schedule has been decided.
 
 ```
-            ┌──────────── resume ───────────┐
+            ┌──────── resume, until ────────┐
  create ─▶ pending ──────── pause ───────▶ paused
             │    ▲  ▲                        │
   no occurrence  │  └─ edit with occurrences  │
@@ -35,7 +35,7 @@ from shared.domain.events import (
     RunRequested,
     RunSucceeded,
 )
-from shared.domain.spec import JobSpec  # noqa: TC001 - the snapshot's codec reads the annotation
+from shared.domain.spec import CATCH_UP_MAX, CatchUp, JobSpec
 from shared.domain.value import Value
 
 if TYPE_CHECKING:
@@ -52,11 +52,28 @@ class Status(StrEnum):
 
 
 class Pause(Value, frozen=True, kw_only=True):
-    """Who paused the job, when and why."""
+    """Who paused the job, when and why; fields as in `JobPaused`."""
 
     by: str
     reason: str
     at: datetime
+    until: datetime | None = None
+    catch_up: CatchUp = "skip"
+    switch: str | None = None
+
+
+class CatchingUp(Value, frozen=True, kw_only=True):
+    """What is left to be done of a pause that has ended: what fell due by its end is decided by this alone.
+
+    Attributes:
+        policy: `latest` or `all`.
+        to: when the pause ended.
+        left: how many of those occurrences may still run.
+    """
+
+    policy: CatchUp
+    to: datetime
+    left: int = CATCH_UP_MAX
 
 
 class Job(Value, frozen=True, kw_only=True):
@@ -70,6 +87,7 @@ class Job(Value, frozen=True, kw_only=True):
         runs: how many of its occurrences were run.
         late_runs: how many of its occurrences were run later than the grace, since one was in time.
         failures: how many of its runs have failed since one succeeded; counted while `follows`.
+        catching_up: until what fell due in a pause has been decided.
     """
 
     id: str
@@ -88,6 +106,7 @@ class Job(Value, frozen=True, kw_only=True):
     runs: int = 0
     late_runs: int = 0
     failures: int = 0
+    catching_up: CatchingUp | None = None
 
     @property
     def follows(self) -> bool:
@@ -101,7 +120,14 @@ class Job(Value, frozen=True, kw_only=True):
 
     @property
     def due_at(self) -> datetime | None:
-        """When to wake it, or None."""
+        """When to wake it, or None: for its next occurrence, or at the end of its pause."""
+        if self.status is Status.PAUSED:
+            return None if self.paused is None else self.paused.until
+        return self.next_run_at
+
+    @property
+    def next_run_at(self) -> datetime | None:
+        """When it will run next, as far as anybody knows; None while it is paused."""
         return self.next_for if self.status is Status.PENDING else None
 
     @property
@@ -168,12 +194,29 @@ def _on_updated(job: Job, event: JobUpdated, _: Change) -> Job:
 
 
 def _on_paused(job: Job, event: JobPaused, _: Change) -> Job:
-    pause = Pause(by=event.by, reason=event.reason, at=event.paused_at)
-    return replace(job, status=Status.PAUSED, paused=pause, updated_at=event.paused_at)
+    pause = Pause(
+        by=event.by,
+        reason=event.reason,
+        at=event.paused_at,
+        until=event.until,
+        catch_up=event.catch_up,
+        switch=event.switch,
+    )
+    return replace(job, status=Status.PAUSED, paused=pause, updated_at=event.paused_at, catching_up=None)
 
 
 def _on_resumed(job: Job, event: JobResumed, _: Change) -> Job:
-    return replace(job, status=Status.PENDING, paused=None, updated_at=event.resumed_at, failures=0)
+    resumed = replace(job, status=Status.PENDING, paused=None, updated_at=event.resumed_at, failures=0)
+    if event.catch_up == "skip":
+        return resumed
+    return _caught_up(replace(resumed, catching_up=CatchingUp(policy=event.catch_up, to=event.resumed_at)))
+
+
+def _caught_up(job: Job) -> Job:
+    """The job, which has nothing more to catch up once what is next fell due after its pause."""
+    if job.catching_up is None or (job.next_for is not None and job.next_for <= job.catching_up.to):
+        return job
+    return replace(job, catching_up=None)
 
 
 def _on_deleted(job: Job, event: JobDeleted, _: Change) -> Job:
@@ -185,23 +228,31 @@ def _on_completed(job: Job, _: JobCompleted, __: Change) -> Job:
 
 
 def _on_skipped(job: Job, event: OccurrencesSkipped, _: Change) -> Job:
-    return replace(job, next_for=event.next_for, decided_to=event.to)
+    return _caught_up(replace(job, next_for=event.next_for, decided_to=event.to))
 
 
 def _on_requested(job: Job, event: RunRequested, change: Change) -> Job:
     run_id = change.subject.removeprefix("run:")
-    scheduled = event.trigger == "schedule"
-    return replace(
-        job,
-        next_for=event.next_for if scheduled else job.next_for,
-        decided_to=event.scheduled_for if scheduled else job.decided_to,
-        runs=job.runs + scheduled,
-        late_runs=_late_runs(job, event) if scheduled else job.late_runs,
-        active=(*job.active, run_id) if event.follows else job.active,
+    job = replace(job, active=(*job.active, run_id)) if event.follows else job
+    if event.trigger != "schedule":
+        return job
+    catching = job.catching_up
+    return _caught_up(
+        replace(
+            job,
+            next_for=event.next_for,
+            decided_to=event.scheduled_for,
+            runs=job.runs + 1,
+            late_runs=_late_runs(job, event),
+            catching_up=None if catching is None else replace(catching, left=catching.left - 1),
+        )
     )
 
 
 def _late_runs(job: Job, event: RunRequested) -> int:
+    """Of the misfire policy: what is caught up after a pause is none of it."""
+    if job.catching_up is not None:
+        return job.late_runs
     return job.late_runs + 1 if event.requested_at - event.scheduled_for > job.grace else 0
 
 

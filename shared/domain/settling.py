@@ -5,7 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from shared.domain import ids
-from shared.domain.events import Change, JobCompleted, OccurrencesSkipped, RunRequested, SkipReason
+from shared.domain.events import (
+    Change,
+    JobCompleted,
+    JobResumed,
+    OccurrencesSkipped,
+    RunRequested,
+    SkipReason,
+)
 from shared.domain.job import Status, evolve
 from shared.domain.schedule import clock_notes, next_after
 from shared.domain.spec import CATCH_UP_MAX, run_spec
@@ -13,10 +20,11 @@ from shared.domain.spec import CATCH_UP_MAX, run_spec
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from shared.domain.job import Job
+    from shared.domain.job import CatchingUp, Job, Pause
     from shared.domain.walk import ClockNote
 
 FIRES_A_WAKE = 50  # a unit of this many runs is about 1 ms of script (DESIGN §5.2: 5 ms a batch)
+BY = "timer"  # who ends a pause that has an end
 WALK_A_WAKE = 1_000  # occurrences looked at; a longer backlog is settled in several units
 
 
@@ -35,8 +43,26 @@ class Settling:
     @property
     def settled(self) -> bool:
         """Whether nothing is due any more."""
+        return self._ended_pause is None and not (self._counts and self._is_due)
+
+    @property
+    def _ended_pause(self) -> Pause | None:
+        """The job's pause, if it should have ended by itself."""
+        pause = self.job.paused if self.job.status is Status.PAUSED else None
+        return pause if pause is not None and pause.until is not None and pause.until <= self.now else None
+
+    @property
+    def _by(self) -> datetime:
+        """What fell due by then is decided first: what comes after the end of a pause is another matter."""
+        pause, catching = self._ended_pause, self.job.catching_up
+        if pause is not None and pause.until is not None:
+            return pause.until
+        return self.now if catching is None else catching.to
+
+    @property
+    def _is_due(self) -> bool:
         next_for = self.job.next_for
-        return next_for is None or next_for > self.now or not self._counts
+        return next_for is not None and next_for <= self._by
 
     @property
     def _counts(self) -> bool:
@@ -55,16 +81,28 @@ class Settling:
         """Decide what is due, as much as goes into one unit."""
         if self.settled:
             return
+        pause = self._ended_pause
+        if self._is_due and (pause is None or pause.catch_up == "skip"):
+            self._decide_due()
+        if pause is not None and self._ended_pause is not None:
+            if pause.catch_up == "skip" and self._is_due:
+                return  # the rest of what fell due in it is the next unit's
+            ended = JobResumed(by=BY, resumed_at=self._by, catch_up=pause.catch_up)
+            self.add(Change(subject=f"job:{self.job.id}", event=ended))
+
+    def _decide_due(self) -> None:
         due, following = self._due()
         if self.job.status is Status.PAUSED:
             self._skip(due, following, "paused")
+        elif self.job.catching_up is not None:
+            self._catch_up(self.job.catching_up, due, following)
         else:
             self._misfired_then_fresh(due, following)
         if self.job.next_for is None:
             self.add(Change(subject=f"job:{self.job.id}", event=JobCompleted()))
 
     def _due(self) -> tuple[list[datetime], datetime | None]:
-        """Undecided occurrences up to now, at most WALK_A_WAKE, and the one after them."""
+        """Undecided occurrences that are due, at most WALK_A_WAKE, and the one after them."""
         first = self.job.next_for
         assert first is not None  # noqa: S101 - `settled` has said so
         schedule, anchor = self.job.spec.schedule, self.job.anchor_at
@@ -72,10 +110,24 @@ class Settling:
         # is not computed again here, where newer zone tables might disagree.
         due = [first]
         following = next_after(schedule, first, anchor_at=anchor)
-        while following is not None and following <= self.now and len(due) < WALK_A_WAKE:
+        while following is not None and following <= self._by and len(due) < WALK_A_WAKE:
             due.append(following)
             following = next_after(schedule, following, anchor_at=anchor)
         return due, following
+
+    def _catch_up(self, catching: CatchingUp, due: list[datetime], following: datetime | None) -> None:
+        """What fell due in a pause, however late it is by now: of `latest` the newest, of `all` the oldest run."""
+        afters = [*due, following]
+        if catching.policy == "all":
+            if room := min(catching.left, len(due)):
+                self._fire(due[:room], afters[room])
+            else:
+                self._skip(due, following, "paused")
+            return  # the rest stays due: the next wake has it
+        dropped = len(due) if following is not None and following <= catching.to else len(due) - 1
+        if dropped:
+            self._skip(due[:dropped], afters[dropped], "paused")
+        self._fire(due[dropped:], following)
 
     def _misfired_then_fresh(self, due: list[datetime], following: datetime | None) -> None:
         """What is later than the grace is up to the misfire policy; of `latest`, the newest that is due may run."""
