@@ -104,7 +104,7 @@ def test_a_pause_with_an_end_is_due_then_and_ends_by_itself():
 
 
 def test_what_fell_due_after_the_end_of_a_pause_is_up_to_the_misfire_policy():
-    events, state = woken(paused(until=at(35)), at(200))
+    events, _ = woken(paused(until=at(35)), at(200))
     assert skipped(events) == [(at(10), at(30), 3, "paused"), (at(40), at(130), 10, "misfire")]
     assert ran(events) == [at(second) for second in range(140, 201, 10)]
     assert [each.resumed_at for each in events if isinstance(each, JobResumed)] == [at(35)]
@@ -207,7 +207,7 @@ def test_a_pause_is_caught_up_with_no_more_runs_than_a_job_may_have():
 
 
 def test_the_end_of_a_pause_catches_up_as_it_was_told_to():
-    events, state = woken(paused(until=at(35), catch_up="all"), at(41))
+    events, _ = woken(paused(until=at(35), catch_up="all"), at(41))
     assert events[0] == JobResumed(by="timer", resumed_at=at(35), catch_up="all")
     assert ran(events) == [at(10), at(20), at(30), at(40)]
 
@@ -343,7 +343,7 @@ class _Ledger:
     def _began(self, state):
         self._schedule, self._anchor, self._first = state.spec.schedule, state.anchor_at, state.next_for
 
-    def saw(self, event, before, state):
+    def saw(self, event, state):
         match event:
             case RunRequested(trigger="schedule", scheduled_for=instant):
                 self.decided.append(instant)
@@ -405,8 +405,8 @@ def _carried_out(state, command, now, ledger):
         except Refused:
             return state
         for change in decision.changes:
-            before, state = state, job.evolve(state, change)
-            ledger.saw(change.event, before, state)
+            state = job.evolve(state, change)
+            ledger.saw(change.event, state)
             if isinstance(change.event, JobCompleted):
                 assert state.next_for is None
         is_woken_again = isinstance(command, Wake) and state.due_at is not None and state.due_at <= now
