@@ -30,9 +30,7 @@ def pause_of(
         Problem: 422, the end is past or too far.
     """
     given: dict[str, Any] = {
-        name: getattr(body, name)
-        for name in ("reason", "until", "catch_up")
-        if name in body.model_fields_set
+        name: getattr(body, name) for name in ("reason", "until", "catch_up") if name in body.model_fields_set
     }
     if body.until is not None:
         given["until"] = _end(body.until, now)

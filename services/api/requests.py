@@ -259,7 +259,8 @@ class PauseBody(Body):
 
     reason: str = Field(default="", max_length=500)
     until: Moment = Field(
-        default=None, description="it goes on by itself then, within ten years; null: when somebody resumes it"
+        default=None,
+        description="it goes on by itself then, within ten years; null: when somebody resumes it",
     )
     catch_up: CatchUp = Field(default="skip", description="what a resume that doesn't say is to catch up")
 

@@ -179,14 +179,10 @@ class Switches:
             if self._deps.clock.monotonic() >= until_s:
                 break
         done.cursor = come_to if left or len(rows) > LOOKED_MAX else None
-        self._log.info(
-            "switch thrown", switch=command.switch, changed=done.changed, unchanged=done.unchanged
-        )
+        self._log.info("switch thrown", switch=command.switch, changed=done.changed, unchanged=done.unchanged)
         return done
 
-    async def _one(
-        self, command: PauseJob | ResumeJob, context: Context, job_id: str
-    ) -> Decided | None:
+    async def _one(self, command: PauseJob | ResumeJob, context: Context, job_id: str) -> Decided | None:
         """The command on one job; None if that is gone or completed by now, or its schedule can't be kept any more."""
         try:
             decided = await self._write.decide(f"job:{job_id}", command, context)
@@ -205,5 +201,7 @@ class Switches:
         wait_s = door.wait_s(self._deps.settings.wait_seconds)
         fates = await all_of(self._write.awaited(decided, wait_s) for decided in done.last.values())
         if None in fates:
-            raise unavailable("The log was opened anew meanwhile, without some of it: send the request again.")
+            raise unavailable(
+                "The log was opened anew meanwhile, without some of it: send the request again."
+            )
         return [each for each in fates if each is not None]

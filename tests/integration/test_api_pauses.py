@@ -1,12 +1,13 @@
 """Pauses with an end, what their end catches up, and the stop switch over many jobs; over real Redis and Postgres."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
 from services.api import switches
 from services.api.problems import unavailable
 from services.api.writes import Writes
+from shared.clock import SystemClock
 from shared.domain import ids
 from shared.domain.commands import Wake
 from shared.domain.events import OccurrencesSkipped
@@ -34,7 +35,7 @@ async def guarded(valkey, postgres, tmp_path):
 
 def ahead(**span):
     """A time from now on, as the API shows it."""
-    return rfc3339((datetime.now(UTC) + timedelta(**span)).replace(microsecond=0))
+    return rfc3339((SystemClock().now() + timedelta(**span)).replace(microsecond=0))
 
 
 async def told(stage, job_id):
@@ -115,9 +116,9 @@ async def test_a_resume_says_what_is_caught_up_and_wakes_do_it(stage):
     assert 128 <= len(runs) <= 131
     assert not any(isinstance(each.event, OccurrencesSkipped) for each in changes)
     assert decided.after.state.catching_up is None
-    (error,) = (
-        await stage.ask("POST", f"jobs/{job_id}/resume", json={"catch_up": "some"}, status=422)
-    ).json["errors"]
+    (error,) = (await stage.ask("POST", f"jobs/{job_id}/resume", json={"catch_up": "some"}, status=422)).json[
+        "errors"
+    ]
     assert error["pointer"] == "#/catch_up"
 
 
@@ -162,7 +163,16 @@ async def test_a_switch_pauses_the_jobs_with_a_tag_and_ends_only_what_it_began(s
 
 async def test_all_jobs_are_paused_only_when_that_is_said(stage):
     await stage.create(name="a", **HOURLY)
-    for query in ("", "tag=night&all=true", "all=false", "all=", "tag=", "tag=" + "x" * 51, "tag=a%00b", "x=1"):
+    for query in (
+        "",
+        "tag=night&all=true",
+        "all=false",
+        "all=",
+        "tag=",
+        "tag=" + "x" * 51,
+        "tag=a%00b",
+        "x=1",
+    ):
         await stage.ask("POST", f"jobs:pause?{query}", status=422)
     assert await names_paused(stage) == []
     done = (await stage.ask("POST", "jobs:pause?all=true", status=200)).json

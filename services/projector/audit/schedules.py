@@ -115,7 +115,7 @@ def _check_nothing_is_swallowed(findings: Findings, job: Job, event: Event, plac
     now = _time_of(event)
     findings.expect(
         Invariant.OCCURRENCES,
-        now is not None and job.next_for > now,
+        now is not None and job.fires_next_at is not None and job.fires_next_at > now,
         f"{place} {type(event).__name__}: {job.next_for} of job {job.id} was never decided",
     )
 
