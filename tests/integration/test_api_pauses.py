@@ -1,5 +1,6 @@
 """Pauses with an end, what their end catches up, and the stop switch over many jobs; over real Redis and Postgres."""
 
+import time
 from datetime import datetime, timedelta
 
 import pytest
@@ -261,3 +262,17 @@ async def test_a_switch_is_an_operators_and_ends_at_the_tenants_wall(guarded):
         assert (await switch(guarded, "pause", query, headers=by(operator)))["changed"] <= 1
         assert (await switch(guarded, "resume", query, headers=by(theirs)))["changed"] == 0
         assert (await switch(guarded, "resume", query, headers=by(operator)))["changed"] == 1
+
+
+@pytest.mark.long
+async def test_ten_thousand_jobs_are_one_request(stage):
+    operations = [{"op": "create", "job": JOB | NIGHT}] * 1_000
+    for _ in range(10):
+        await stage.ask("POST", "jobs/bulk", json={"operations": operations})
+    await stage.level()
+    for what in ("pause", "resume"):
+        began_s = time.monotonic()
+        done = (await stage.ask("POST", f"jobs:{what}?tag=night", json={})).json
+        print(f"{what}: {time.monotonic() - began_s:.1f} s")
+        assert (done["changed"], done["unchanged"], done["next_cursor"]) == (10_000, 0, None)
+        await stage.level()

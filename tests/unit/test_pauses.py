@@ -7,6 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from services.projector.audit import schedules
+from services.projector.audit.lines import Findings
 from shared.domain import deciding, job, kinds
 from shared.domain.commands import (
     CreateJob,
@@ -341,10 +343,14 @@ class _Ledger:
             {},
             [],
         )  # what jitter holds back may be an occurrence of the next schedule too
+        self.findings, self._followed = Findings(), schedules.Decided()
         self._began(state)
 
     def _began(self, state):
         self._schedule, self._anchor, self._first = state.spec.schedule, state.anchor_at, state.next_for
+
+    def audits(self, state, change):
+        schedules.check(self.findings, self._followed, state, change, "here")
 
     def saw(self, event, state):
         match event:
@@ -400,6 +406,7 @@ def test_every_occurrence_is_decided_once_whatever_pauses_edits_and_ends_come_be
         command = DeleteJob(by="ann") if said == ("delete",) else _command(said, state, now, step)
         state = _carried_out(state, command, at(now), ledger)
     assert ledger.decided == list(ledger.spans)
+    assert [line.first for line in ledger.findings.lines() if line.violations] == []
     assert all(one < another for one, another in pairwise(ledger.decided))
 
 
@@ -410,6 +417,7 @@ def _carried_out(state, command, now, ledger):
         except Refused:
             return state
         for change in decision.changes:
+            ledger.audits(state, change)
             state = job.evolve(state, change)
             ledger.saw(change.event, state)
             if isinstance(change.event, JobCompleted):
