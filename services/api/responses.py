@@ -100,6 +100,9 @@ class JobSpecView(Answer):
     start_deadline_seconds: int | None
     max_lost: int
     pause_after_failures: int | None
+    on_success: list[str]
+    on_failure: list[str]
+    notify_on_failure: list[str]
 
 
 class JobView(JobSpecView, _Named):

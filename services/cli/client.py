@@ -63,7 +63,9 @@ class Client:
     def post(self, path: str, body: Any = None, **parameters: Any) -> httpx.Response:
         """POST under a key of its own."""
         headers = {"Idempotency-Key": secrets.token_hex(16)}
-        return self._sent("POST", path, resend=True, headers=headers, params=parameters or None, **_json(body))
+        return self._sent(
+            "POST", path, resend=True, headers=headers, params=parameters or None, **_json(body)
+        )
 
     def send(
         self, method: str, path: str, body: Any = None, *, if_match: str | None = None

@@ -5,14 +5,13 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from msgspec import UNSET
-
-from shared.domain import skipping
+from shared.domain import pausing, skipping
 from shared.domain.ahead import Ahead, announced
 from shared.domain.commands import (
     CreateJob,
     DeleteJob,
     Edit,
+    FollowRun,
     JobCommand,
     PauseJob,
     ResumeJob,
@@ -29,23 +28,21 @@ from shared.domain.events import (
     Decision,
     JobCreated,
     JobDeleted,
-    JobPaused,
-    JobResumed,
     JobUpdated,
     RunRequested,
 )
-from shared.domain.job import Job, Pause, Status
-from shared.domain.refusals import IllegalTransition, NeverFires, NoSuchJob, Overlaps, StaleRevision
+from shared.domain.job import Job, Status
+from shared.domain.refusals import IllegalTransition, NeverFires, NoSuchJob, Overlaps, Paused, StaleRevision
 from shared.domain.schedule import Schedule, is_occurrence, next_after
 from shared.domain.settling import Settling
 from shared.domain.spec import JobSpec, run_spec
 
 if TYPE_CHECKING:
     from shared.domain.events import SkipReason
-    from shared.domain.spec import CatchUp, OverlapPolicy
+    from shared.domain.spec import OverlapPolicy
 
 # What fell due in a pause is none of their business.
-_LEAVES_PAUSED = (Wake, PauseJob, TriggerJob, RetryRun, SkipOccurrence, UnskipOccurrence)
+_LEAVES_PAUSED = (Wake, PauseJob, TriggerJob, FollowRun, RetryRun, SkipOccurrence, UnskipOccurrence)
 
 
 def decide(job: Job | None, command: JobCommand, now: datetime) -> Decision:
@@ -63,7 +60,7 @@ def decide(job: Job | None, command: JobCommand, now: datetime) -> Decision:
     if isinstance(command, Edit):
         _refuse_stale(job, command)
     if isinstance(command, SuspendJob):
-        return Decision(changes=tuple(_suspended(job, command, now)))
+        return Decision(changes=tuple(pausing.suspended(job, command, now)))
     due = Settling(job, now, keep_paused=_leaves_paused(job, command))
     due.settle()
     if not due.settled:
@@ -72,6 +69,13 @@ def decide(job: Job | None, command: JobCommand, now: datetime) -> Decision:
         due.drop_begun(reason)
     due.add(*_own(due.job, command, now))
     return Decision(changes=tuple(due.changes))
+
+
+def _leaves_paused(job: Job, command: JobCommand) -> bool:
+    """Whether what fell due in the job's pause stays undecided."""
+    if isinstance(command, ResumeJob):
+        return pausing.leaves_undecided(job, command)
+    return isinstance(command, _LEAVES_PAUSED)
 
 
 def _create(job: Job | None, command: CreateJob, now: datetime) -> tuple[Change, ...]:
@@ -123,13 +127,10 @@ def _own(job: Job, command: JobCommand, now: datetime) -> list[Change]:
     match command:
         case UpdateJob(spec=spec) if (spec := spec.pinned(job.id)) != job.spec:
             return [Change(subject=subject, event=_updated(job, spec, now))]
-        case PauseJob() if job.status is Status.COMPLETED:
-            raise IllegalTransition("the job is completed: it has no occurrence left", current=job.status)
         case PauseJob():
-            return [Change(subject=subject, event=event) for event in _paused(job, command, now)]
-        case ResumeJob(by=by) if job.status is Status.PAUSED and _ends(job, command):
-            resumed = JobResumed(by=by, resumed_at=now, catch_up=_catch_up(job, command))
-            return [Change(subject=subject, event=resumed)]
+            return pausing.paused(job, command, now)
+        case ResumeJob():
+            return pausing.resumed(job, command, now)
         case SkipOccurrence():
             return skipping.excluded(job, command, now)
         case UnskipOccurrence():
@@ -138,6 +139,8 @@ def _own(job: Job, command: JobCommand, now: datetime) -> list[Change]:
             return [Change(subject=subject, event=JobDeleted(by=by, deleted_at=now))]
         case TriggerJob():
             return [_triggered(job, command, now)]
+        case FollowRun():
+            return [_follower(job, command, now)]
         case RetryRun():
             return [_retried(job, command, now)]
         case _:
@@ -147,49 +150,6 @@ def _own(job: Job, command: JobCommand, now: datetime) -> list[Change]:
 def _refuse_stale(job: Job, command: Edit) -> None:
     if command.if_revision is not None and job.revision not in command.if_revision:
         raise StaleRevision(current=str(job.revision))
-
-
-def _leaves_paused(job: Job, command: JobCommand) -> bool:
-    """Whether what fell due in the job's pause stays undecided."""
-    if isinstance(command, ResumeJob):
-        return not _ends(job, command) or _catch_up(job, command) != "skip"
-    return isinstance(command, _LEAVES_PAUSED)
-
-
-def _ends(job: Job, command: ResumeJob) -> bool:
-    """Whether the job's pause, if there is one, is meant: a switch lets go on what it has stopped itself."""
-    return command.switch is None or (job.paused is not None and job.paused.switch == command.switch)
-
-
-def _catch_up(job: Job, command: ResumeJob) -> CatchUp:
-    return command.catch_up or ("skip" if job.paused is None else job.paused.catch_up)
-
-
-def _paused(job: Job, command: PauseJob, now: datetime) -> list[JobPaused]:
-    """The pause as it is wished, on from the one that there is if that is of the same switch, or of none as well."""
-    present = job.paused if job.status is Status.PAUSED else None
-    if present is not None and command.switch not in {None, present.switch}:
-        return []
-    goes_on = present if present is not None and present.switch == command.switch else None
-    before = goes_on or Pause(by=command.by, reason="", at=now, switch=command.switch)
-    paused = JobPaused(
-        by=command.by,
-        reason=before.reason if command.reason is UNSET else command.reason,
-        paused_at=now,
-        until=before.until if command.until is UNSET else command.until,
-        catch_up=before.catch_up if command.catch_up is UNSET else command.catch_up,
-        switch=command.switch,
-    )
-    is_same = (paused.reason, paused.until, paused.catch_up) == (before.reason, before.until, before.catch_up)
-    return [] if goes_on is not None and is_same else [paused]
-
-
-def _suspended(job: Job, command: SuspendJob, now: datetime) -> list[Change]:
-    has_end = job.paused is not None and job.paused.until is not None
-    if job.status is not Status.PENDING and not (job.status is Status.PAUSED and has_end):
-        return []
-    paused = JobPaused(by=command.by, reason=command.reason, paused_at=now)
-    return [Change(subject=f"job:{job.id}", event=paused)]
 
 
 def _updated(job: Job, spec: JobSpec, now: datetime) -> JobUpdated:
@@ -261,6 +221,27 @@ def _triggered(job: Job, command: TriggerJob, now: datetime) -> Change:
         follows=job.follows,
         correlation_id=command.correlation_id,
         requested_at=now,
+    )
+    return Change(subject=f"run:{command.run_id}", event=event, job=job.id, both=job.follows)
+
+
+def _follower(job: Job, command: FollowRun, now: datetime) -> Change:
+    if job.status is Status.PAUSED:
+        raise Paused(current=job.status)
+    _refuse_overlap(job, None)
+    data = None if command.job_data is None else job.spec.job_data | command.job_data
+    event = RunRequested(
+        job_id=job.id,
+        scheduled_for=now,
+        fires_at=now,
+        trigger="chain",
+        of=command.of,
+        revision=job.revision,
+        spec=run_spec(job.spec, job_data=data),
+        follows=job.follows,
+        correlation_id=command.correlation_id,
+        requested_at=now,
+        depth=command.depth,
     )
     return Change(subject=f"run:{command.run_id}", event=event, job=job.id, both=job.follows)
 
