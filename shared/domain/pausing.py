@@ -1,8 +1,8 @@
 """Pauses: who may begin one, say more of it and end it, and what its end leaves to be caught up.
 
-A job has one pause at a time. It is somebody's, or a switch's, which stops many jobs at once: a switch leaves alone what
-was paused by anything else, and lets go on only what it has paused itself. Who pauses or resumes one job means that job,
-whatever has paused it.
+A job has one pause at a time. It is somebody's, or a switch's, which stops many jobs at once: a switch leaves alone
+what was paused by anything else, and lets go on only what it has paused itself. Who pauses or resumes one job means
+that job, whatever has paused it.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def resumed(job: Job, command: ResumeJob, now: datetime) -> list[Change]:
 
 
 def leaves_undecided(job: Job, command: ResumeJob) -> bool:
-    """Whether what fell due in the pause isn't skipped before `command` is carried out: it is caught up, or not meant."""
+    """Whether what fell due in the pause isn't skipped before `command`: it is to be caught up, or isn't meant."""
     return not _means(command, job) or _catch_up(job, command) != "skip"
 
 
