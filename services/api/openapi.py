@@ -140,6 +140,7 @@ _SWITCHED: dict[str, dict[str, Any]] = {
         "type": "string",
         "minLength": 1,
         "maxLength": list_query.TAG_MAX,
+        "examples": ["night"],
         "description": "the jobs with it; this or `all`",
     },
     "all": {"type": "string", "const": "true", "description": "all jobs; this or `tag`"},

@@ -95,6 +95,8 @@ def _create(job: Job | None, command: CreateJob, now: datetime) -> tuple[Change,
 
 def _drops_what_has_begun(job: Job, command: JobCommand, now: datetime) -> SkipReason | None:
     """Why an occurrence whose time has come, and which jitter still holds back, will not run after `command`."""
+    if job.next_for is None or job.next_for > now:
+        return None
     match command:
         case DeleteJob():
             return "deleted"
@@ -131,10 +133,8 @@ def _own(job: Job, command: JobCommand, now: datetime) -> list[Change]:
             return pausing.paused(job, command, now)
         case ResumeJob():
             return pausing.resumed(job, command, now)
-        case SkipOccurrence():
-            return skipping.excluded(job, command, now)
-        case UnskipOccurrence():
-            return skipping.included(job, command, now)
+        case SkipOccurrence() | UnskipOccurrence():
+            return skipping.decide(job, command, now)
         case DeleteJob(by=by):
             return [Change(subject=subject, event=JobDeleted(by=by, deleted_at=now))]
         case TriggerJob():

@@ -230,20 +230,6 @@ async def _a_job_that_was_late(author):
     return job_id
 
 
-async def _chains(author):
-    """Runs whose end another job follows on: of the first it was told, of the second not yet."""
-    follower = await author.create(overlap_policy="allow")
-    job_id = await author.create(overlap_policy="allow", chain=Chain(on_success=(follower,)))
-    runs = [await author.triggers(job_id) for _ in range(2)]
-    for run_id in runs:
-        await author.runs(run_id)
-    command = FollowRun(run_id=a_job_id(0, author.time), correlation_id="c", of=runs[0], depth=1)
-    await author.does(f"job:{follower}", command)
-    links = (ChainLink(job_id=follower, run_id=command.run_id),)
-    await author.does(f"relay:{runs[0]}", TellRelay(links=links))
-    return runs
-
-
 async def _a_job_skipped_by_hand(author):
     """With jitter; one occurrence is skipped, the next one isn't after all, and a later one is to be."""
     job_id = await author.create(every=60, jitter_seconds=20)
@@ -258,6 +244,20 @@ async def _a_job_skipped_by_hand(author):
     (run_id,) = await author.wakes(ref)
     await author.runs(run_id)
     return job_id
+
+
+async def _chains(author):
+    """Runs whose end another job follows on: of the first it was told, of the second not yet."""
+    follower = await author.create(overlap_policy="allow")
+    job_id = await author.create(overlap_policy="allow", chain=Chain(on_success=(follower,)))
+    runs = [await author.triggers(job_id) for _ in range(2)]
+    for run_id in runs:
+        await author.runs(run_id)
+    command = FollowRun(run_id=a_job_id(0, author.time), correlation_id="c", of=runs[0], depth=1)
+    await author.does(f"job:{follower}", command)
+    links = (ChainLink(job_id=follower, run_id=command.run_id),)
+    await author.does(f"relay:{runs[0]}", TellRelay(links=links))
+    return runs
 
 
 async def _keys(author):

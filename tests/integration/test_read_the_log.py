@@ -89,8 +89,8 @@ ZONE = (',"timezone":"UTC"},"held"', '},"held"')
 CHAIN = (',"chain":null', "")
 # What each version has added, the newest first, and what stood there before.
 ADDED = {
-    JobCreated: (CREATED, ([(',"pause_after_failures":null', ""), JITTER, AHEAD, CHAIN], [WINDOW], [LIMITS])),
-    RunRequested: (REQUESTED, ([AHEAD, CHAIN, (',"depth":0', "")], [(',"clock":[]', "")], [ZONE], [LIMITS])),
+    JobCreated: (CREATED, ([(',"pause_after_failures":null', ""), CHAIN, JITTER, AHEAD], [WINDOW], [LIMITS])),
+    RunRequested: (REQUESTED, ([CHAIN, AHEAD, (',"depth":0', "")], [(',"clock":[]', "")], [ZONE], [LIMITS])),
 }
 
 

@@ -63,6 +63,8 @@ def test_what_a_pause_that_should_have_ended_holds_back_is_missed_from_then_on()
     state = after(a_job(every=10), PauseJob(by="ann", until=at(35)), at(1))
     assert [undecided(state, at(second), most=50) for second in (34, 35, 61)] == [0, 3, 6]
     assert undecided(after(state, Wake(), at(36)), at(36), most=50) == 0
+    empty = after(a_job(every=60), PauseJob(by="ann", until=at(35)), at(1))
+    assert undecided(empty, at(40), most=50) == 0, "nothing fell due in it"
 
 
 def fired(state, second):
