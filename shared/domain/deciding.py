@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from shared.domain import skipping
+from shared.domain import pausing, skipping
 from shared.domain.ahead import Ahead, announced
 from shared.domain.commands import (
     CreateJob,
@@ -28,8 +28,6 @@ from shared.domain.events import (
     Decision,
     JobCreated,
     JobDeleted,
-    JobPaused,
-    JobResumed,
     JobUpdated,
     RunRequested,
 )
@@ -62,8 +60,8 @@ def decide(job: Job | None, command: JobCommand, now: datetime) -> Decision:
     if isinstance(command, Edit):
         _refuse_stale(job, command)
     if isinstance(command, SuspendJob):
-        return Decision(changes=tuple(_suspended(job, command, now)))
-    due = Settling(job, now, keep_paused=isinstance(command, _LEAVES_PAUSED))
+        return Decision(changes=tuple(pausing.suspended(job, command, now)))
+    due = Settling(job, now, keep_paused=_leaves_paused(job, command))
     due.settle()
     if not due.settled:
         return Decision(changes=tuple(due.changes), settled=isinstance(command, Wake))
@@ -71,6 +69,13 @@ def decide(job: Job | None, command: JobCommand, now: datetime) -> Decision:
         due.drop_begun(reason)
     due.add(*_own(due.job, command, now))
     return Decision(changes=tuple(due.changes))
+
+
+def _leaves_paused(job: Job, command: JobCommand) -> bool:
+    """Whether what fell due in the job's pause stays undecided."""
+    if isinstance(command, ResumeJob):
+        return pausing.leaves_undecided(job, command)
+    return isinstance(command, _LEAVES_PAUSED)
 
 
 def _create(job: Job | None, command: CreateJob, now: datetime) -> tuple[Change, ...]:
@@ -124,12 +129,10 @@ def _own(job: Job, command: JobCommand, now: datetime) -> list[Change]:
     match command:
         case UpdateJob(spec=spec) if (spec := spec.pinned(job.id)) != job.spec:
             return [Change(subject=subject, event=_updated(job, spec, now))]
-        case PauseJob(by=by, reason=reason) if job.status is Status.PENDING:
-            return [Change(subject=subject, event=JobPaused(by=by, reason=reason, paused_at=now))]
-        case PauseJob() if job.status is Status.COMPLETED:
-            raise IllegalTransition("the job is completed: it has no occurrence left", current=job.status)
-        case ResumeJob(by=by) if job.status is Status.PAUSED:
-            return [Change(subject=subject, event=JobResumed(by=by, resumed_at=now))]
+        case PauseJob():
+            return pausing.paused(job, command, now)
+        case ResumeJob():
+            return pausing.resumed(job, command, now)
         case SkipOccurrence() | UnskipOccurrence():
             return skipping.decide(job, command, now)
         case DeleteJob(by=by):
@@ -147,13 +150,6 @@ def _own(job: Job, command: JobCommand, now: datetime) -> list[Change]:
 def _refuse_stale(job: Job, command: Edit) -> None:
     if command.if_revision is not None and job.revision not in command.if_revision:
         raise StaleRevision(current=str(job.revision))
-
-
-def _suspended(job: Job, command: SuspendJob, now: datetime) -> list[Change]:
-    if job.status is not Status.PENDING:
-        return []
-    paused = JobPaused(by=command.by, reason=command.reason, paused_at=now)
-    return [Change(subject=f"job:{job.id}", event=paused)]
 
 
 def _updated(job: Job, spec: JobSpec, now: datetime) -> JobUpdated:
