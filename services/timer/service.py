@@ -17,9 +17,8 @@ from services.timer.due import DueIndex
 from shared import logs
 from shared.domain import ids
 from shared.domain.commands import SuspendJob, Wake
-from shared.domain.events import JobPaused, RunCancelled, RunExpired, RunFailed, RunLost
+from shared.domain.events import JobPaused, RunLost
 from shared.domain.refusals import Refused
-from shared.domain.run import Run
 from shared.eventlog import story
 from shared.eventlog.cluster_wire import wire_to
 from shared.eventlog.envelope import Context
@@ -191,6 +190,7 @@ class Timer:
         else:
             self._troubles.pop(entry.ref, None)
             self._metrics.count_occurrences(decided.changes, self._log.now())
+            self._metrics.count_ends(decided.ended)
             self._tell(decided)
             if decided.last is None:
                 # Nothing to do under this time; if it has moved, it stands.
@@ -211,15 +211,10 @@ class Timer:
     def _tell(self, decided: Decided) -> None:
         story.tell(self._words, decided.changes, actor=_ACTOR.actor)
         for change in decided.changes:
-            match change.event, decided.after.state:
-                case (
-                    (RunFailed() | RunCancelled() | RunExpired()),
-                    Run() as run,
-                ):  # no executor sees this end
-                    self._metrics.runs_finished_total.labels(run.spec.job_type, run.status.value).inc()
-                case RunLost(), _:
+            match change.event:
+                case RunLost():
                     self._metrics.leases_lost_total.inc()
-                case JobPaused(by=by, reason=reason), _:
+                case JobPaused(by=by, reason=reason):
                     self._words.warning("job paused", ref=change.subject, by=by, reason=reason)
 
     def _clock_trouble(self) -> str | None:

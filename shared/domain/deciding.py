@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from datetime import timedelta
+from typing import TYPE_CHECKING, NamedTuple
 
+from shared.domain import overlaps
 from shared.domain.commands import (
     CreateJob,
     DeleteJob,
@@ -29,12 +30,14 @@ from shared.domain.events import (
     RunRequested,
 )
 from shared.domain.job import Job, Status
-from shared.domain.refusals import IllegalTransition, NeverFires, NoSuchJob, Overlaps, StaleRevision
+from shared.domain.refusals import IllegalTransition, NeverFires, NoSuchJob, StaleRevision
 from shared.domain.schedule import next_after
 from shared.domain.settling import Settling
 from shared.domain.spec import JobSpec, run_spec
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from shared.domain.spec import OverlapPolicy
 
 _LEAVES_PAUSED = (Wake, PauseJob, TriggerJob, RetryRun)  # what fell due in a pause is none of their business
@@ -60,6 +63,10 @@ def decide(job: Job | None, command: JobCommand, now: datetime) -> Decision:
     due.settle()
     if not due.settled:
         return Decision(changes=tuple(due.changes), settled=isinstance(command, Wake))
+    if (sake := _to_end_all(due.job, command)) is not None:
+        due.add(*overlaps.cancelled(due.job, by=sake.by, reason=sake.reason, now=now))
+        if due.job.waiting:  # more than a unit takes
+            return Decision(changes=tuple(due.changes), settled=False)
     due.add(*_own(due.job, command, now))
     return Decision(changes=tuple(due.changes))
 
@@ -94,9 +101,9 @@ def _own(job: Job, command: JobCommand, now: datetime) -> list[Change]:
         case DeleteJob(by=by):
             return [Change(subject=subject, event=JobDeleted(by=by, deleted_at=now))]
         case TriggerJob():
-            return [_triggered(job, command, now)]
+            return [*_stopped(job, command, now), _triggered(job, command, now)]
         case RetryRun():
-            return [_retried(job, command, now)]
+            return [*_stopped(job, command, now), _retried(job, command, now)]
         case _:
             return []
 
@@ -149,7 +156,6 @@ def _first_for(
 
 
 def _triggered(job: Job, command: TriggerJob, now: datetime) -> Change:
-    _refuse_overlap(job, command.overlap_policy)
     event = RunRequested(
         job_id=job.id,
         scheduled_for=now,
@@ -157,6 +163,7 @@ def _triggered(job: Job, command: TriggerJob, now: datetime) -> Change:
         trigger="manual",
         revision=job.revision,
         spec=run_spec(job.spec, job_data=command.job_data, priority=command.priority),
+        held=overlaps.waits(job, _policy(job, command)),
         follows=job.follows,
         correlation_id=command.correlation_id,
         requested_at=now,
@@ -165,7 +172,6 @@ def _triggered(job: Job, command: TriggerJob, now: datetime) -> Change:
 
 
 def _retried(job: Job, command: RetryRun, now: datetime) -> Change:
-    _refuse_overlap(job, command.overlap_policy)
     event = RunRequested(
         job_id=job.id,
         scheduled_for=command.scheduled_for,
@@ -174,6 +180,7 @@ def _retried(job: Job, command: RetryRun, now: datetime) -> Change:
         of=command.of,
         revision=command.revision,
         spec=command.spec,
+        held=overlaps.waits(job, _policy(job, command)),
         follows=job.follows,
         correlation_id=command.correlation_id,
         requested_at=now,
@@ -181,6 +188,40 @@ def _retried(job: Job, command: RetryRun, now: datetime) -> Change:
     return Change(subject=f"run:{command.run_id}", event=event, job=job.id, both=job.follows)
 
 
-def _refuse_overlap(job: Job, policy: OverlapPolicy | None) -> None:
-    if (policy or job.spec.overlap_policy) == "skip" and job.active:
-        raise Overlaps(current="running")
+def _policy(job: Job, command: TriggerJob | RetryRun) -> OverlapPolicy:
+    return command.overlap_policy or job.spec.overlap_policy
+
+
+class _Sake(NamedTuple):
+    """For whose sake, and why, runs are to end."""
+
+    by: str
+    reason: str
+
+
+def _to_end_all(job: Job, command: JobCommand) -> _Sake | None:
+    """Why no run may wait when this command has been carried out; None: it leaves them alone.
+
+    Raises:
+        Refused: a run that the command asks for is neither to start nor to wait.
+    """
+    match command:
+        case DeleteJob(by=by):
+            return _Sake(by, "its job was deleted")
+        case TriggerJob(run_id=run_id) | RetryRun(run_id=run_id):
+            overlaps.refuse(job, command.overlap_policy)
+            return (
+                _Sake(overlaps.BY, overlaps.replaced_by(run_id))
+                if _policy(job, command) == "replace"
+                else None
+            )
+        case _:
+            return None
+
+
+def _stopped(job: Job, command: TriggerJob | RetryRun, now: datetime) -> list[Change]:
+    """The wishes that what is active ends, if that is to be replaced."""
+    if _policy(job, command) != "replace":
+        return []
+    reason = overlaps.replaced_by(command.run_id)
+    return overlaps.stopped(job, by=overlaps.BY, reason=reason, now=now)

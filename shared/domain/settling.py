@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from shared.domain import ids
+from shared.domain import ids, overlaps
 from shared.domain.events import Change, JobCompleted, OccurrencesSkipped, RunRequested, SkipReason
 from shared.domain.job import Status, evolve
 from shared.domain.schedule import clock_notes, next_after
@@ -95,22 +95,41 @@ class Settling:
         self._fire(due, following)
 
     def _fire(self, due: list[datetime], following: datetime | None) -> None:
+        policy = self.job.spec.overlap_policy
+        if policy == "replace":
+            due = self._newest(due, following)
         afters = [*due[1:], following]
-        blocked_from = 0
         for index, at in enumerate(due[:FIRES_A_WAKE]):
-            if self.job.spec.overlap_policy == "skip" and self.job.active:
-                break
+            if (by := overlaps.in_the_way(self.job, policy)) is not None:
+                self._skip(due[index:], following, "overlap", by=by)
+                return
             is_last = self.job.spec.schedule.is_used_up(self.job.runs + 1)
             self.add(self._requested(at, None if is_last else afters[index]))
             if is_last:  # those after it are no occurrences
                 return
-            blocked_from = index + 1
-        if self.job.spec.overlap_policy == "skip" and due[blocked_from:]:
-            self._skip(due[blocked_from:], following, "overlap", by=self.job.active[0])
+
+    def _newest(self, due: list[datetime], following: datetime | None) -> list[datetime]:
+        """The newest occurrence, which replaces the older ones and all that is there; nothing until that is settled."""
+        if following is not None and following <= self.now:
+            self._skip(due, following, "overlap")
+            return []
+        newest = due[-1:]
+        run_id = self._run_id(newest[0])
+        reason = overlaps.replaced_by(run_id)
+        self.add(*overlaps.cancelled(self.job, by=overlaps.BY, reason=reason, now=self.now))
+        if self.job.waiting:  # more than a unit takes
+            return []
+        self.add(*overlaps.stopped(self.job, by=overlaps.BY, reason=reason, now=self.now))
+        self._skip(due[:-1], newest[0], "overlap", by=run_id)
+        return newest
+
+    def _run_id(self, at: datetime) -> str:
+        job = self.job
+        return ids.derived_id(at, ids.partition_of(job.id), job.id, str(ids.to_ms(at)), "schedule")
 
     def _requested(self, at: datetime, following: datetime | None) -> Change:
         job = self.job
-        run_id = ids.derived_id(at, ids.partition_of(job.id), job.id, str(ids.to_ms(at)), "schedule")
+        run_id = self._run_id(at)
         event = RunRequested(
             job_id=job.id,
             scheduled_for=at,
@@ -118,6 +137,7 @@ class Settling:
             trigger="schedule",
             revision=job.revision,
             spec=run_spec(job.spec),
+            held=overlaps.waits(job, job.spec.overlap_policy),
             follows=job.follows,
             correlation_id=run_id,
             requested_at=self.now,

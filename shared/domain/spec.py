@@ -12,7 +12,7 @@ from shared.domain.schedule import Schedule
 from shared.domain.value import Value
 
 MisfirePolicy = Literal["latest", "skip", "all"]
-OverlapPolicy = Literal["skip", "allow"]  # `queue_one`, `queue_all` and `replace` come with issue 7 of 8
+OverlapPolicy = Literal["skip", "queue_one", "queue_all", "replace", "allow"]
 LOST_MAX = 3
 CATCH_UP_MAX = 1_000  # late occurrences in a row that misfire `all` runs
 

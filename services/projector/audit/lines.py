@@ -21,7 +21,7 @@ class Invariant(StrEnum):
     OCCURRENCES = "each occurrence announced is decided once by the schedule"
     ORDER = "scheduled_for rises in each job"
     FIRINGS = "the schedule decides nothing for a job that is paused, completed or deleted"
-    OVERLAPS = "with overlap policy skip, the schedule starts no run beside one that the job follows"
+    OVERLAPS = "but with overlap policy allow, the schedule starts no run beside an active one, and none waits for none"
     # Runs.
     ENDS = "a run begins once and ends at most once, with nothing after"
     ATTEMPTS = "attempts are counted 1, 2, 3"

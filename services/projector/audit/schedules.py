@@ -53,7 +53,6 @@ def check(findings: Findings, decided: Decided, job: Job, change: Change, place:
     match change.event:
         case RunRequested(trigger="schedule", scheduled_for=at):
             _check_decision(findings, decided, job, (at, at), place, skipped=None)
-            _check_overlap(findings, job, place)
         case OccurrencesSkipped(from_=first, to=last, reason=reason):
             _check_decision(findings, decided, job, (first, last), place, skipped=reason)
         case JobUpdated() | JobResumed() | JobDeleted() | JobCompleted() as event:
@@ -92,15 +91,6 @@ def _check_decision(
         Invariant.ORDER, first <= last and rises, f"{place} decides {first} of job {job.id} after {before}"
     )
     decided.last[job.id] = last
-
-
-def _check_overlap(findings: Findings, job: Job, place: str) -> None:
-    if job.spec.overlap_policy == "skip":
-        findings.expect(
-            Invariant.OVERLAPS,
-            not job.active,
-            f"{place} starts a run of job {job.id} beside {', '.join(job.active)}",
-        )
 
 
 def _check_nothing_is_swallowed(findings: Findings, job: Job, event: Event, place: str) -> None:
