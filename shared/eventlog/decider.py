@@ -198,6 +198,9 @@ class Decider:
         if known[other] is NOTHING and other != ref:  # what wished for the run is older than the run
             known[ref] = (await self._log.load(ref))[ref]
         known[other] = newer if newer is not NOTHING else (await self._log.load(other))[other]
+        # Runs that were to be requested may have been meanwhile, and be what the next decision is about.
+        for each in [each for each, held in known.items() if held is NOTHING and each not in {ref, other}]:
+            del known[each]
 
     async def _answered(self, partition: int, once: tuple[Once, ...]) -> Answered | None:
         for each in once:
