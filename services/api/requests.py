@@ -25,12 +25,14 @@ from shared.domain import cron, ids, schedule, walk
 from shared.domain.overlaps import WAITING_MAX
 from shared.domain.roles import SUBJECT, Role
 from shared.domain.spec import CATCH_UP_MAX, LOST_MAX, MisfirePolicy, OverlapPolicy
+from shared.job_types.mailboxes import Address  # noqa: TC001 - pydantic reads the annotation
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 JOB_DATA_MAX = 64 * 1024  # bytes of compact JSON
 EXPRESSIONS_MAX = 20
+FOLLOWERS_MAX = 20
 NOT_YET = "is not available yet"
 WORD = r"^[\w.:/-]{1,200}$"
 FINGERPRINT = r"^[0-9a-f]{12}$"
@@ -110,6 +112,12 @@ def _id(text: str) -> str:
         raise PydanticCustomError("id", "{why}", {"why": str(error)}) from None
 
 
+def _each_once(several: list[str]) -> list[str]:
+    if len(set(several)) < len(several):
+        raise PydanticCustomError("twice", "names one of them twice")
+    return several
+
+
 Id = Annotated[str, AfterValidator(_id)]
 Word = Annotated[str, Field(pattern=WORD)]
 Fingerprint = Annotated[str, Field(pattern=FINGERPRINT)]
@@ -131,6 +139,9 @@ Moment = Annotated[
     BeforeValidator(time_of),
     WithJsonSchema({"anyOf": [{"type": "string", "format": "date-time"}, {"type": "null"}]}),
 ]
+
+
+Followers = Annotated[list[Id], Field(max_length=FOLLOWERS_MAX), AfterValidator(_each_once)]
 
 
 class Body(BaseModel):
@@ -167,7 +178,7 @@ class JobBody(Body):
     LATER = frozenset(
         {
             "jitter_seconds", "exclude", "exclude_calendars",
-            "concurrency_key", "concurrency_limit", "on_success", "on_failure", "notify_on_failure",
+            "concurrency_key", "concurrency_limit",
             "pause_after_failures",
         }
     )  # fmt: skip
@@ -226,6 +237,17 @@ class JobBody(Body):
     )
     max_lost: int = Field(
         default=LOST_MAX, ge=1, le=100, description="a run that loses so many workers fails"
+    )
+
+    on_success: Followers = Field(
+        default_factory=list, description="ids of jobs to run when an execution has succeeded"
+    )
+    on_failure: Followers = Field(
+        default_factory=list,
+        description="ids of jobs to run when an execution has failed for good, or nobody started it in time",
+    )
+    notify_on_failure: Annotated[list[Address], Field(max_length=FOLLOWERS_MAX)] = Field(
+        default_factory=list, description="mail addresses to tell then"
     )
 
 

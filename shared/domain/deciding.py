@@ -10,6 +10,7 @@ from shared.domain.commands import (
     CreateJob,
     DeleteJob,
     Edit,
+    FollowRun,
     JobCommand,
     PauseJob,
     ResumeJob,
@@ -30,7 +31,7 @@ from shared.domain.events import (
     RunRequested,
 )
 from shared.domain.job import Job, Status
-from shared.domain.refusals import IllegalTransition, NeverFires, NoSuchJob, StaleRevision
+from shared.domain.refusals import IllegalTransition, NeverFires, NoSuchJob, Paused, StaleRevision
 from shared.domain.schedule import next_after
 from shared.domain.settling import Settling
 from shared.domain.spec import JobSpec, run_spec
@@ -40,7 +41,13 @@ if TYPE_CHECKING:
 
     from shared.domain.spec import OverlapPolicy
 
-_LEAVES_PAUSED = (Wake, PauseJob, TriggerJob, RetryRun)  # what fell due in a pause is none of their business
+_LEAVES_PAUSED = (
+    Wake,
+    PauseJob,
+    TriggerJob,
+    FollowRun,
+    RetryRun,
+)  # what fell due in a pause is none of their business
 
 
 def decide(job: Job | None, command: JobCommand, now: datetime) -> Decision:
@@ -102,6 +109,8 @@ def _own(job: Job, command: JobCommand, now: datetime) -> list[Change]:
             return [Change(subject=subject, event=JobDeleted(by=by, deleted_at=now))]
         case TriggerJob():
             return [*_stopped(job, command, now), _triggered(job, command, now)]
+        case FollowRun():
+            return [*_stopped(job, command, now), _follower(job, command, now)]
         case RetryRun():
             return [*_stopped(job, command, now), _retried(job, command, now)]
         case _:
@@ -171,6 +180,25 @@ def _triggered(job: Job, command: TriggerJob, now: datetime) -> Change:
     return Change(subject=f"run:{command.run_id}", event=event, job=job.id, both=job.follows)
 
 
+def _follower(job: Job, command: FollowRun, now: datetime) -> Change:
+    data = None if command.job_data is None else job.spec.job_data | command.job_data
+    event = RunRequested(
+        job_id=job.id,
+        scheduled_for=now,
+        fires_at=now,
+        trigger="chain",
+        of=command.of,
+        revision=job.revision,
+        spec=run_spec(job.spec, job_data=data),
+        held=overlaps.waits(job, _policy(job, command)),
+        follows=job.follows,
+        correlation_id=command.correlation_id,
+        requested_at=now,
+        depth=command.depth,
+    )
+    return Change(subject=f"run:{command.run_id}", event=event, job=job.id, both=job.follows)
+
+
 def _retried(job: Job, command: RetryRun, now: datetime) -> Change:
     event = RunRequested(
         job_id=job.id,
@@ -188,8 +216,13 @@ def _retried(job: Job, command: RetryRun, now: datetime) -> Change:
     return Change(subject=f"run:{command.run_id}", event=event, job=job.id, both=job.follows)
 
 
-def _policy(job: Job, command: TriggerJob | RetryRun) -> OverlapPolicy:
-    return command.overlap_policy or job.spec.overlap_policy
+def _policy(job: Job, command: TriggerJob | FollowRun | RetryRun) -> OverlapPolicy:
+    return _asked(command) or job.spec.overlap_policy
+
+
+def _asked(command: TriggerJob | FollowRun | RetryRun) -> OverlapPolicy | None:
+    """What the wish says instead of its job's policy."""
+    return None if isinstance(command, FollowRun) else command.overlap_policy
 
 
 class _Sake(NamedTuple):
@@ -208,18 +241,17 @@ def _to_end_all(job: Job, command: JobCommand) -> _Sake | None:
     match command:
         case DeleteJob(by=by):
             return _Sake(by, "its job was deleted")
-        case TriggerJob(run_id=run_id) | RetryRun(run_id=run_id):
-            overlaps.refuse(job, command.overlap_policy)
-            return (
-                _Sake(overlaps.BY, overlaps.replaced_by(run_id))
-                if _policy(job, command) == "replace"
-                else None
-            )
+        case FollowRun() if job.status is Status.PAUSED:
+            raise Paused(current=job.status)
+        case TriggerJob() | FollowRun() | RetryRun():
+            overlaps.refuse(job, _asked(command))
+            replaces = _policy(job, command) == "replace"
+            return _Sake(overlaps.BY, overlaps.replaced_by(command.run_id)) if replaces else None
         case _:
             return None
 
 
-def _stopped(job: Job, command: TriggerJob | RetryRun, now: datetime) -> list[Change]:
+def _stopped(job: Job, command: TriggerJob | FollowRun | RetryRun, now: datetime) -> list[Change]:
     """The wishes that what is active ends, if that is to be replaced."""
     if _policy(job, command) != "replace":
         return []

@@ -41,6 +41,10 @@ class KeepsNoList(IllegalTransition):
     """The job's overlap_policy is allow, so it doesn't know its active runs: leave yours out, or change the job's."""
 
 
+class Paused(IllegalTransition):
+    """The job is paused: nothing but a person's own trigger runs it."""
+
+
 class StaleRevision(Refused):
     """The job was edited meanwhile: read it again, look at what changed, and send its new ETag in If-Match."""
 

@@ -202,6 +202,10 @@ class Decider:
         for each in [each for each, held in known.items() if held is NOTHING and each not in {ref, other}]:
             del known[each]
 
+    async def has_answered(self, ref: str, once: tuple[Once, ...]) -> bool:
+        """Whether one of `once` has had its answer."""
+        return await self._answered(self._log.partition_of(ref), once) is not None
+
     async def _answered(self, partition: int, once: tuple[Once, ...]) -> Answered | None:
         for each in once:
             if (had := await self._log.answered(partition, each.digest)) is not None:
