@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 
 from shared.domain import overlaps
-from shared.domain.commands import DeleteJob, PauseJob, ResumeJob, RetryRun, UpdateJob, Wake
+from shared.domain.commands import DeleteJob, FollowRun, PauseJob, ResumeJob, RetryRun, UpdateJob, Wake
 from shared.domain.events import (
     JobDeleted,
     JobPaused,
@@ -16,7 +16,7 @@ from shared.domain.events import (
     RunQueued,
     RunRequested,
 )
-from shared.domain.refusals import IllegalTransition, KeepsNoList, Overlaps, WaitingIsFull
+from shared.domain.refusals import IllegalTransition, KeepsNoList, Overlaps, Paused, WaitingIsFull
 from shared.domain.retry import RetryPolicy
 from shared.domain.run import Status
 from shared.testing import a_spec, at
@@ -293,6 +293,31 @@ def test_a_job_that_knows_nothing_of_its_runs_takes_no_other_policy(policy):
     follows.trigger()
     ours = follows.trigger("queue_one")
     assert follows.job.waiting == (ours,)
+
+
+@pytest.mark.parametrize("policy", WAITS)
+def test_a_run_that_follows_another_jobs_waits_as_its_own_job_says(policy):
+    one, first = busy(policy)
+    follow = FollowRun(run_id=first[:-1] + "f", correlation_id="c", of=first, depth=1)
+    told = one.do(follow)
+    assert told[-1].held
+    assert one.job.waiting == (follow.run_id,)
+    assert (one.run(first).cancel is not None) is (policy == "replace")
+    if policy == "queue_one":
+        with pytest.raises(WaitingIsFull):
+            one.do(FollowRun(run_id=first[:-1] + "e", correlation_id="c", of=first, depth=1))
+    one.check()
+
+
+def test_a_paused_job_that_is_followed_loses_none_that_waits():
+    one = OneJob(every=1, overlap_policy="queue_all", misfire_grace_seconds=86_400)
+    one.wake(450)
+    one.do(UpdateJob(spec=a_spec(every=1, overlap_policy="replace", misfire_grace_seconds=86_400)))
+    one.do(PauseJob(by="ann"))
+    first = one.job.active[0]
+    with pytest.raises(Paused):
+        one.do(FollowRun(run_id=first[:-1] + "f", correlation_id="c", of=first, depth=1))
+    assert len(one.job.waiting) == 449
 
 
 # What becomes of those that wait.
