@@ -150,6 +150,15 @@ def test_what_waits_is_replaced_too_and_the_active_one_is_asked_once():
     one.check()
 
 
+def test_who_wished_first_for_its_end_is_named():
+    one, first = busy("replace")
+    one.cancel(first)
+    one.wake(20)
+    assert len([c for c in one.changes if isinstance(c.event, RunCancelRequested)]) == 2
+    one.wake_run(first)
+    assert one.run(first).cancel.by == "ann"
+
+
 def test_a_success_that_is_faster_than_the_cancel_stands():
     one, first = busy("replace")
     one.wake(20)
