@@ -18,7 +18,7 @@ from services.timer.relays import Relays
 from shared import logs
 from shared.domain import ids
 from shared.domain.commands import SuspendJob, Wake
-from shared.domain.events import JobPaused, RunLost
+from shared.domain.events import JobPaused, JobResumed, RunLost
 from shared.domain.refusals import Refused
 from shared.domain.relay import Relay
 from shared.eventlog import story
@@ -225,6 +225,8 @@ class Timer:
             match change.event:
                 case RunLost():
                     self._metrics.leases_lost_total.inc()
+                case JobResumed(catch_up=catch_up):
+                    self._words.info("job resumed", ref=change.subject, catch_up=catch_up)
                 case JobPaused(by=by, reason=reason):
                     self._words.warning("job paused", ref=change.subject, by=by, reason=reason)
 

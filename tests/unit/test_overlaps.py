@@ -5,7 +5,16 @@ from itertools import pairwise
 import pytest
 
 from shared.domain import overlaps
-from shared.domain.commands import DeleteJob, FollowRun, PauseJob, ResumeJob, RetryRun, UpdateJob, Wake
+from shared.domain.commands import (
+    DeleteJob,
+    FollowRun,
+    PauseJob,
+    ResumeJob,
+    RetryRun,
+    SkipOccurrence,
+    UpdateJob,
+    Wake,
+)
 from shared.domain.events import (
     JobDeleted,
     JobPaused,
@@ -204,9 +213,24 @@ def test_of_several_due_at_once_the_newest_replaces_the_others():
 def test_a_backlog_longer_than_a_unit_is_replaced_by_its_newest():
     one = OneJob(every=1, overlap_policy="replace", misfire_grace_seconds=86_400)
     told = one.wake(2_500)
-    assert names(told) == ["OccurrencesSkipped"] * 3 + ["RunRequested"]
-    assert [by for *_, by in skipped(told)] == [None, None, one.job.active[0]]
-    assert told[-1].scheduled_for == at(2_500)
+    assert sum(event.count for event in told if isinstance(event, OccurrencesSkipped)) == 2_497
+    (last,) = one.job.waiting
+    assert one.run(last).scheduled_for == at(2_500)
+    assert one.due_runs() == list(one.job.active)
+    one.wake_run(one.job.active[0])
+    assert one.job.active == (last,)
+    assert [one.run(run_id).attempt for run_id in one.runs()] == [0, 0, 0]
+    one.check()
+
+
+def test_what_somebody_skipped_by_hand_replaces_nothing():
+    one, first = busy("replace")
+    one.do(SkipOccurrence(scheduled_for=at(30), by="ann"))
+    told = one.wake(35)
+    assert names(told) == ["RunCancelRequested", "RunRequested", "OccurrencesSkipped"]
+    (second,) = one.job.waiting
+    assert one.run(second).scheduled_for == at(20)
+    assert one.run(first).cancel.reason == f"replaced by {second}"
 
 
 def test_an_occurrence_and_a_trigger_that_replaces_it_go_into_one_unit():
