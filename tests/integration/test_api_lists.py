@@ -525,7 +525,7 @@ STRANGE = {
 UNKNOWN = (
     "tags=a", "tenant=acme", "where=1", "created_at=2026-01-01T00:00:00Z", "created_at[]=1", "created_at[eq]=1",
     "created_at[gte=1", "created_at[GTE]=1", "[gte]=1", "=1", "created_at%00[gte]=1", "order=name", "offset=1",
-    "as_of=1", "Status=failed", "status[]=failed", "name[gte]=a", "per-page=5", "%F0%9F%92%A5=1", "'=1", "sort[gte]=1",
+    "Status=failed", "status[]=failed", "name[gte]=a", "per-page=5", "%F0%9F%92%A5=1", "'=1", "sort[gte]=1",
 )  # fmt: skip
 
 
