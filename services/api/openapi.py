@@ -15,6 +15,7 @@ from services.api.bulk_contract import OPERATION_MODELS, BulkView
 from services.api.cursors import LENGTH_MAX
 from services.api.dead_letters import GROUPS, GROUPS_MAX
 from services.api.list_query import SHAPES
+from services.api.moments import AS_OF
 from services.api.openapi_examples import ETAG, EXAMPLES, POSITION
 from services.api.openapi_links import links
 from services.api.operations import OPERATIONS, REF, Operation, ref
@@ -122,6 +123,13 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
         **_PLACES,
         "description": "<partition>:<epoch>-<pos>: the answer is no older than this Daybook-Position",
     },
+    AS_OF: {
+        "type": "string",
+        "pattern": r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ]|^[0-9]{1,4}:[0-9]{1,16}-[0-9]{1,16}",
+        "examples": ["2026-11-27T03:00:00Z", "0:1763900000000-17,1:1763900000000-4"],
+        "description": "what there was at a time, or after the events at these positions (Daybook-Position); "
+        "a list then goes by id, in slices, and is filtered by owner, job_type and created_at alone",
+    },
     "execution_id": _ID,
     "type": {
         "type": "array",
@@ -183,7 +191,8 @@ _TOLD: dict[str, dict[str, Any]] = {
     "Daybook-Position": {
         "type": "string",
         "examples": [POSITION],
-        "description": "where what was written stands in the log; left out if there was nothing to write",
+        "description": "where what was written stands in the log; left out if there was nothing to write. Of as_of: "
+        "after which events it was so",
     },
     "Idempotency-Replayed": {"const": "true", "description": "it is the first answer, again"},
     "Retry-After": {"type": "integer", "minimum": 1, "description": "seconds"},
@@ -382,7 +391,7 @@ def _answer(operation: Operation, status: int, schema: Any) -> dict[str, Any]:
 def _said(operation: Operation, status: int, schema: Any) -> Iterator[str]:
     """Names of the headers of an answer, beside the one that all have."""
     writes = operation.method != "get" and operation.tag != "system"
-    if writes:
+    if writes or AS_OF in operation.parameters:
         yield "Daybook-Position"
     if status in {201, 202} and schema is not None:
         yield "Location"
