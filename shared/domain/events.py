@@ -4,7 +4,7 @@ A class is a type of event; its fields are the event's `data`, written as JSON w
 off (`from_` is `from`). Times that matter stand in the data (`evolve` never sees the commit time); they are
 aware UTC. `VERSION` grows when a shape changes, together with an upcaster in `shared.eventlog.upcast`.
 
-Facts about backfills, chains, held runs, calendars and webhooks come with the issues that make them happen.
+Facts about backfills, chains, calendars and webhooks come with the issues that make them happen.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from shared.domain.walk import ClockNote  # noqa: TC001 - likewise
 
 Trigger = Literal["schedule", "manual", "backfill", "retry", "chain"]
 SkipReason = Literal["misfire", "overlap", "paused", "deleted", "edited"]
+HoldReason = Literal["concurrency", "rate"]
 QueueReason = Literal["retry", "lost", "interrupted", "released"]
 
 
@@ -161,6 +162,22 @@ class RunQueued(Event, frozen=True, kw_only=True):
     reason: QueueReason
 
 
+class RunHeld(Event, frozen=True, kw_only=True):
+    """A run that was to start waits for a limit, and stands in no work stream meanwhile.
+
+    Attributes:
+        reason: `concurrency`: enough runs of its key are at work; `rate`: enough of its job type have just started.
+        key: the concurrency key, or the job type.
+        until: when it is queued again if nobody has done so before; of a rate, its turn.
+        since: when it was first held, of this attempt: its place among those that wait.
+    """
+
+    reason: HoldReason
+    key: str
+    until: datetime
+    since: datetime
+
+
 class RunStarted(Event, frozen=True, kw_only=True):
     """A worker began attempt number `attempt`. The position of this event is the fence of that start."""
 
@@ -298,7 +315,7 @@ class LogOpened(Event, frozen=True, kw_only=True):
 
 ALL: tuple[type[Event], ...] = (
     JobCreated, JobUpdated, JobPaused, JobResumed, JobDeleted, JobCompleted, OccurrencesSkipped,
-    RunRequested, RunQueued, RunStarted, RunSucceeded, RunRetryPlanned, RunLost, RunInterrupted, RunFailed,
+    RunRequested, RunQueued, RunHeld, RunStarted, RunSucceeded, RunRetryPlanned, RunLost, RunInterrupted, RunFailed,
     RunOutput, RunCancelRequested, RunCancelled, RunExpired, ApiKeyIssued, ApiKeyRevoked, LogOpened,
 )  # fmt: skip
 

@@ -8,6 +8,8 @@
   (its release │                   │ └─ RunCancelRequested, then the end of its handler
    comes with  └──── retrying ◀────┘
    overlaps)        a cancel ends held, queued and retrying at once; queued past its start deadline: expired
+
+ queued ──RunHeld: a limit refuses its start──▶ held ──RunQueued: somebody makes room, or `until` has come──▶ queued
 ```
 What an executor reports is guarded by the fence: the position of the RunStarted it answers. A cancel moves the
 version, not the fence: a result of the same start still stands (DESIGN §6.2).
@@ -24,7 +26,9 @@ from msgspec.structs import replace
 from shared.domain.commands import (
     CancelRun,
     FailRun,
+    HoldRun,
     InterruptRun,
+    ReleaseRun,
     Report,
     RunCommand,
     StartRun,
@@ -37,10 +41,12 @@ from shared.domain.events import (
     Decision,
     Event,
     Failure,
+    HoldReason,
     RunCancelled,
     RunCancelRequested,
     RunExpired,
     RunFailed,
+    RunHeld,
     RunInterrupted,
     RunLost,
     RunOutput,
@@ -84,6 +90,15 @@ class Cancel(Value, frozen=True, kw_only=True):
     at: datetime
 
 
+class Hold(Value, frozen=True, kw_only=True):
+    """The limit that a run waits for; see RunHeld."""
+
+    reason: HoldReason
+    key: str
+    until: datetime
+    since: datetime
+
+
 class Run(Value, frozen=True, kw_only=True):
     """The fold of a run's events.
 
@@ -94,6 +109,7 @@ class Run(Value, frozen=True, kw_only=True):
         wake_at: when the next attempt is due (retrying only).
         start_by: when it expires, unless it has started once by then.
         cancel: the cancel that its handler has still to heed, or that ended it.
+        hold: the limit that holds it, or did before it was queued; None once it has started, or if none did.
         follows: whether its job advances with its end.
     """
 
@@ -113,6 +129,7 @@ class Run(Value, frozen=True, kw_only=True):
     wake_at: datetime | None = None
     start_by: datetime | None = None
     cancel: Cancel | None = None
+    hold: Hold | None = None
 
     @property
     def ended(self) -> bool:
@@ -134,6 +151,9 @@ def due_at(run: Run, *, now: datetime, lease: timedelta) -> datetime | None:
             return run.start_by
         case Status.RETRYING:
             return run.wake_at
+        case Status.HELD if run.hold is not None:
+            deadline = run.start_by if run.attempt == 0 else None
+            return run.hold.until if deadline is None else min(run.hold.until, deadline)
         case _:
             return None
 
@@ -151,12 +171,17 @@ def decide(run: Run | None, command: RunCommand, now: datetime, *, fence: str) -
         raise NoSuchRun
     tell = _Teller(run)
     match command:
-        case StartRun() if run.status is not Status.QUEUED:
+        case (StartRun() | HoldRun()) if run.status is not Status.QUEUED:
             raise IllegalTransition(f"run {run.id} is {run.status}, not queued", current=run.status)
-        case StartRun() if _is_overdue(run, now):
+        case (StartRun() | HoldRun()) if _is_overdue(run, now):
             return tell(_expired(run))
         case StartRun(worker=worker):
             return tell(RunStarted(attempt=run.attempt + 1, worker=worker))
+        case HoldRun(reason=reason, key=key, until=until):
+            since = now if run.hold is None else run.hold.since
+            return tell(RunHeld(reason=reason, key=key, until=until, since=since))
+        case ReleaseRun():
+            return tell(*_released(run, now))
         case CancelRun():
             return tell(*_cancelled(run, command, now))
         case Wake():
@@ -185,8 +210,16 @@ def _woken(run: Run, now: datetime) -> tuple[Event, ...]:
             return (_queued(run, "retry"),)
         case Status.QUEUED if _is_overdue(run, now):
             return (_expired(run),)
+        case Status.HELD if run.hold is not None and (run.hold.until <= now or _is_overdue(run, now)):
+            return _released(run, now)
         case _:
             return ()
+
+
+def _released(run: Run, now: datetime) -> tuple[Event, ...]:
+    if run.status is not Status.HELD or run.hold is None:  # what an overlap holds is its job's to release
+        return ()
+    return (_expired(run) if _is_overdue(run, now) else _queued(run, "released"),)
 
 
 def _after_loss(run: Run) -> Event:
@@ -320,8 +353,13 @@ def _on_queued(run: Run, _: RunQueued) -> Run:
     return replace(run, status=Status.QUEUED, wake_at=None, worker="")
 
 
+def _on_held(run: Run, event: RunHeld) -> Run:
+    hold = Hold(reason=event.reason, key=event.key, until=event.until, since=event.since)
+    return replace(run, status=Status.HELD, hold=hold)
+
+
 def _on_started(run: Run, event: RunStarted) -> Run:
-    return replace(run, status=Status.RUNNING, attempt=event.attempt, worker=event.worker)
+    return replace(run, status=Status.RUNNING, attempt=event.attempt, worker=event.worker, hold=None)
 
 
 def _on_succeeded(run: Run, _: RunSucceeded) -> Run:
@@ -355,6 +393,7 @@ def _on_expired(run: Run, _: RunExpired) -> Run:
 
 _STEPS: dict[type[Event], Callable[..., Run]] = {
     RunQueued: _on_queued,
+    RunHeld: _on_held,
     RunStarted: _on_started,
     RunSucceeded: _on_succeeded,
     RunFailed: _on_failed,

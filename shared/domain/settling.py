@@ -117,7 +117,7 @@ class Settling:
             fires_at=at,
             trigger="schedule",
             revision=job.revision,
-            spec=run_spec(job.spec),
+            spec=run_spec(job.spec, tenant=job.tenant),
             follows=job.follows,
             correlation_id=run_id,
             requested_at=self.now,

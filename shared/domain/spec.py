@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any, Literal, Self
 
 from msgspec import field
@@ -14,6 +15,7 @@ from shared.domain.value import Value
 MisfirePolicy = Literal["latest", "skip", "all"]
 OverlapPolicy = Literal["skip", "allow"]  # `queue_one`, `queue_all` and `replace` come with issue 7 of 8
 LOST_MAX = 3
+LIMIT_MAX = 10_000  # runs of a concurrency key at once
 CATCH_UP_MAX = 1_000  # late occurrences in a row that misfire `all` runs
 
 
@@ -22,6 +24,7 @@ class JobSpec(Value, frozen=True, kw_only=True):
 
     Attributes:
         pause_after_failures: so many runs that failed in a row pause the job; None: it goes on.
+        concurrency_key: jobs of the tenant that share it have at most `concurrency_limit` runs at work; None: no limit.
     """
 
     name: str
@@ -40,11 +43,27 @@ class JobSpec(Value, frozen=True, kw_only=True):
     start_deadline_seconds: int | None = None
     max_lost: int = LOST_MAX
     pause_after_failures: int | None = None
+    concurrency_key: str | None = None
+    concurrency_limit: int | None = None
 
     def pinned(self, job_id: str) -> Self:
         """As it is kept for a job: what is drawn once for each job, is drawn."""
         schedule = self.schedule.expanded(job_id)
         return self if schedule is self.schedule else replace(self, schedule=schedule)
+
+
+class Concurrency(Value, frozen=True, kw_only=True):
+    """A limit that jobs share, whatever their partition: a run starts while fewer than `limit` of its key are at work.
+
+    Attributes:
+        key: as clients call it.
+        limit: of the run's own job; where jobs of one key differ in it, each start goes by its own.
+        pool: names the key and its tenant in Redis: 32 hexadecimal digits.
+    """
+
+    key: str
+    limit: int
+    pool: str
 
 
 class RunSpec(Value, frozen=True, kw_only=True):
@@ -54,6 +73,7 @@ class RunSpec(Value, frozen=True, kw_only=True):
         start_deadline_seconds: a run that hasn't started so long after its time expires; None = it waits for ever.
         max_lost: a run that has lost so many workers is poison: it is failed, not handed to another.
         timezone: IANA name of the job's zone: what a day or a month is, to its handler.
+        concurrency: the limit that it shares with others; None: it has none.
     """
 
     job_name: str
@@ -66,9 +86,12 @@ class RunSpec(Value, frozen=True, kw_only=True):
     start_deadline_seconds: int | None = None
     max_lost: int = LOST_MAX
     timezone: str = "UTC"
+    concurrency: Concurrency | None = None
 
 
-def run_spec(job: JobSpec, *, job_data: dict[str, Any] | None = None, priority: int | None = None) -> RunSpec:
+def run_spec(
+    job: JobSpec, *, tenant: str, job_data: dict[str, Any] | None = None, priority: int | None = None
+) -> RunSpec:
     """The run's part of a job's specification; a trigger may bring its own data (already merged) and priority."""
     return RunSpec(
         job_name=job.name,
@@ -81,4 +104,13 @@ def run_spec(job: JobSpec, *, job_data: dict[str, Any] | None = None, priority: 
         start_deadline_seconds=job.start_deadline_seconds,
         max_lost=job.max_lost,
         timezone=job.schedule.timezone,
+        concurrency=_concurrency(job, tenant),
     )
+
+
+def _concurrency(job: JobSpec, tenant: str) -> Concurrency | None:
+    if job.concurrency_key is None:
+        return None
+    # NUL stands in neither: no two pairs of tenant and key make the same text.
+    pool = hashlib.sha256(f"{tenant}\0{job.concurrency_key}".encode()).hexdigest()[:32]
+    return Concurrency(key=job.concurrency_key, limit=job.concurrency_limit or 1, pool=pool)

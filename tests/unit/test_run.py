@@ -23,7 +23,7 @@ def a_run(follows=True, held=False, max_lost=LOST_MAX, start_deadline_seconds=No
     )
     requested = RunRequested(
         job_id=JOB, scheduled_for=NOON, fires_at=NOON, trigger="schedule", revision=1, held=held,
-        spec=run_spec(spec), follows=follows, correlation_id=RUN, requested_at=NOON,
+        spec=run_spec(spec, tenant="t"), follows=follows, correlation_id=RUN, requested_at=NOON,
     )  # fmt: skip
     return run.evolve(None, Change(subject=f"run:{RUN}", event=requested, job=JOB, both=follows))
 
