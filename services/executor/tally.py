@@ -6,7 +6,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from shared import logs
-from shared.domain.commands import FailRun, InterruptRun, SucceedRun
+from shared.domain.commands import FailRun, HoldRun, InterruptRun, SucceedRun
 from shared.domain.run import ENDED, Status
 
 if TYPE_CHECKING:
@@ -61,6 +61,18 @@ class Tally:
         error = command.error if isinstance(command, FailRun) else None
         said = {} if error is None else {"error": f"{error.class_}: {error.message[:300]}"}
         self._log.info(f"attempt {outcome}", status=run.status.value, took_s=round(took_s, 4), **said)
+
+    def held(self, run: Run, hold: HoldRun) -> None:
+        """The run was to start, and waits for a limit."""
+        self._metrics.starts_held_total.labels(hold.reason).inc()
+        self._log.info(
+            "run held",
+            job_id=run.job_id,
+            run_id=run.id,
+            reason=hold.reason,
+            key=hold.key,
+            until=hold.until.isoformat(),
+        )
 
     def expired(self, run: Run) -> None:
         """The run was claimed after its start deadline."""

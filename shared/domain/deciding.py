@@ -156,9 +156,7 @@ def _triggered(job: Job, command: TriggerJob, now: datetime) -> Change:
         fires_at=now,
         trigger="manual",
         revision=job.revision,
-        spec=run_spec(
-            job.spec, tenant=job.tenant, job_data=command.job_data, priority=command.priority
-        ),
+        spec=run_spec(job.spec, tenant=job.tenant, job_data=command.job_data, priority=command.priority),
         follows=job.follows,
         correlation_id=command.correlation_id,
         requested_at=now,

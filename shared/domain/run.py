@@ -171,9 +171,9 @@ def decide(run: Run | None, command: RunCommand, now: datetime, *, fence: str) -
         raise NoSuchRun
     tell = _Teller(run)
     match command:
-        case (StartRun() | HoldRun()) if run.status is not Status.QUEUED:
+        case StartRun() | HoldRun() if run.status is not Status.QUEUED:
             raise IllegalTransition(f"run {run.id} is {run.status}, not queued", current=run.status)
-        case (StartRun() | HoldRun()) if _is_overdue(run, now):
+        case StartRun() | HoldRun() if _is_overdue(run, now):
             return tell(_expired(run))
         case StartRun(worker=worker):
             return tell(RunStarted(attempt=run.attempt + 1, worker=worker))
