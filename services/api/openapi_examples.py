@@ -45,6 +45,8 @@ _SPEC: dict[str, Any] = {
     "overlap_policy": "skip",
     "start_deadline_seconds": None,
     "max_lost": 3,
+    "concurrency_key": None,
+    "concurrency_limit": None,
 }
 _JOB: dict[str, Any] = {
     "id": JOB_ID,
@@ -84,6 +86,7 @@ _RUN: dict[str, Any] = {
     "worker": "w7",
     "progress": None,
     "cancel": None,
+    "held": None,
     "correlation_id": EVENT_ID,
     "attempts": [
         {

@@ -23,7 +23,7 @@ from services.api.json_body import pointer
 from services.api.problems import Fault, invalid
 from shared.domain import cron, ids, schedule, walk
 from shared.domain.roles import SUBJECT, Role
-from shared.domain.spec import CATCH_UP_MAX, LOST_MAX, MisfirePolicy
+from shared.domain.spec import CATCH_UP_MAX, LIMIT_MAX, LOST_MAX, MisfirePolicy
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -129,6 +129,7 @@ Tag = Annotated[str, Field(min_length=1, max_length=50)]
 Priority = Annotated[int, Field(ge=1, le=10)]
 Queue = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 ErrorName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.]{0,199}$")]
+ConcurrencyKey = Annotated[str, Field(min_length=1, max_length=200)]
 JobData = Annotated[dict[str, Any], AfterValidator(small)]
 _Expression = Annotated[str, Field(min_length=1, max_length=cron.LENGTH_MAX)]
 _Expressions = Annotated[list[_Expression], Field(min_length=1, max_length=EXPRESSIONS_MAX)]
@@ -179,7 +180,7 @@ class JobBody(Body):
     LATER = frozenset(
         {
             "jitter_seconds", "exclude", "exclude_calendars",
-            "concurrency_key", "concurrency_limit", "on_success", "on_failure", "notify_on_failure",
+            "on_success", "on_failure", "notify_on_failure",
             "pause_after_failures",
         }
     )  # fmt: skip
@@ -232,6 +233,16 @@ class JobBody(Body):
     )
     max_lost: int = Field(
         default=LOST_MAX, ge=1, le=100, description="a run that loses so many workers fails"
+    )
+    concurrency_key: ConcurrencyKey | None = Field(
+        default=None,
+        description="jobs that share it have at most concurrency_limit runs at work, all together",
+    )
+    concurrency_limit: int | None = Field(
+        default=None,
+        ge=1,
+        le=LIMIT_MAX,
+        description="1 with a concurrency_key; where jobs of one key differ, each start goes by its own job's",
     )
 
 

@@ -93,6 +93,8 @@ class JobSpecView(Answer):
     overlap_policy: str
     start_deadline_seconds: int | None
     max_lost: int
+    concurrency_key: str | None
+    concurrency_limit: int | None
 
 
 class JobView(JobSpecView, _Named):
@@ -160,6 +162,17 @@ class CancelView(Answer):
     by: str
     at: Time
     reason: str
+
+
+class HeldView(Answer):
+    """The limit that an execution waits for; it asks again `until` then, if not before.
+
+    `key` is the concurrency key (reason `concurrency`) or the job type (`rate`).
+    """
+
+    reason: str
+    key: str
+    until: Time
 
 
 class AttemptView(Answer):
@@ -342,5 +355,6 @@ class ExecutionView(Answer):
     worker: str | None
     progress: ProgressView | None
     cancel: CancelView | None
+    held: HeldView | None
     correlation_id: str
     attempts: list[AttemptView]

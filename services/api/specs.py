@@ -45,6 +45,8 @@ def spec_of(body: JobBody, *, known: Known, catalog: Catalog) -> JobSpec:
         schedule.check(plan)
     except BadSchedule as refusal:
         faults.append(Fault(pointer=pointer(refusal.field), detail=str(refusal)))
+    if body.concurrency_limit is not None and body.concurrency_key is None:
+        faults.append(Fault(pointer="#/concurrency_limit", detail="goes with a concurrency_key"))
     data = _checked(body.job_type, body.job_data, known, catalog, faults)
     if faults:
         raise invalid(*faults)
@@ -121,7 +123,13 @@ def _spec(body: JobBody, plan: Schedule, data: dict[str, Any]) -> JobSpec:
         overlap_policy=body.overlap_policy,
         start_deadline_seconds=body.start_deadline_seconds,
         max_lost=body.max_lost,
+        concurrency_key=body.concurrency_key,
+        concurrency_limit=_limit(body),
     )
+
+
+def _limit(body: JobBody) -> int | None:
+    return None if body.concurrency_key is None else body.concurrency_limit or 1
 
 
 def _policy(asked: Dst) -> DstPolicy | None:

@@ -10,6 +10,7 @@ from services.api.responses import (
     CancelView,
     DstView,
     ExecutionView,
+    HeldView,
     JobSpecView,
     JobStatus,
     JobView,
@@ -124,6 +125,7 @@ def execution_of_row(row: asyncpg.Record, progress: ProgressView | None = None) 
             "error": _json(row["error"]),
             "attempts": _json(row["attempts"]),
             "cancel": _json(row["cancel"]),
+            "held": _json(row["held"]),
             "progress": progress,
         }
     )
@@ -165,6 +167,7 @@ def execution_of_state(
         worker=None,
         progress=None,
         cancel=None,
+        held=_held(run),
         correlation_id=run.correlation_id,
         attempts=[],
     )
@@ -178,10 +181,17 @@ def execution_of_run(run: Run, row: asyncpg.Record | None) -> ExecutionView:
         update={
             "status": run.status.value,
             "cancel": wished,
+            "held": _held(run),
             "attempt": run.attempt,
             "worker": run.worker or None,
         }
     )
+
+
+def _held(run: Run) -> HeldView | None:
+    if run.hold is None or run.status is not runs.Status.HELD:
+        return None
+    return HeldView(reason=run.hold.reason, key=run.hold.key, until=run.hold.until)
 
 
 def progress(text: str | None) -> ProgressView | None:
@@ -240,6 +250,8 @@ def _specified(spec: JobSpec) -> dict[str, Any]:
         "overlap_policy": spec.overlap_policy,
         "start_deadline_seconds": spec.start_deadline_seconds,
         "max_lost": spec.max_lost,
+        "concurrency_key": spec.concurrency_key,
+        "concurrency_limit": spec.concurrency_limit,
     }
 
 

@@ -70,6 +70,8 @@ _FIELDS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("--priority", "priority", {"type": int, "help": "1 to 10, 10 first."}),
     ("--timeout", "timeout_seconds", {"type": Every(), "help": "For one attempt."}),
     ("--retries", "max_retries", {"type": int, "help": "After the first attempt."}),
+    ("--concurrency-key", "concurrency_key", {"help": "Jobs that share it limit each other."}),
+    ("--concurrency-limit", "concurrency_limit", {"type": int, "help": "Runs of that key at once; 1."}),
     ("--overlap", "overlap_policy", {"help": "skip or allow."}),
 )
 

@@ -133,5 +133,5 @@ class Admission:
             if isinstance(after, Run) and after.ended:
                 self._tally.expired(after)
             return None
-        self._tally.held(after, hold)
+        self._tally.held(decided, hold.reason)
         return after

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from shared import logs
-from shared.domain.commands import FailRun, HoldRun, InterruptRun, SucceedRun
+from shared.domain.commands import FailRun, InterruptRun, SucceedRun
+from shared.domain.events import HoldReason
 from shared.domain.run import ENDED, Status
+from shared.eventlog import story
 
 if TYPE_CHECKING:
     from collections.abc import Collection
     from datetime import datetime
 
     from shared.domain.run import Run
+    from shared.eventlog.decider import Decided
     from shared.metrics import Metrics
 
 ATTEMPTS = ("succeeded", "failed", "interrupted", "cancelled", "lost")  # how they end
@@ -41,6 +44,8 @@ class Tally:
                 self._attempts(job_type, outcome)
             for status in ENDED:
                 self._finished(job_type, status.value)
+        for reason in get_args(HoldReason):
+            metrics.starts_held_total.labels(reason)
         self._log = logs.get("daybook.executor").bind()
 
     def started(self, run: Run, at: datetime) -> None:
@@ -62,17 +67,10 @@ class Tally:
         said = {} if error is None else {"error": f"{error.class_}: {error.message[:300]}"}
         self._log.info(f"attempt {outcome}", status=run.status.value, took_s=round(took_s, 4), **said)
 
-    def held(self, run: Run, hold: HoldRun) -> None:
-        """The run was to start, and waits for a limit."""
-        self._metrics.starts_held_total.labels(hold.reason).inc()
-        self._log.info(
-            "run held",
-            job_id=run.job_id,
-            run_id=run.id,
-            reason=hold.reason,
-            key=hold.key,
-            until=hold.until.isoformat(),
-        )
+    def held(self, decided: Decided, reason: HoldReason) -> None:
+        """A run was to start, and waits for a limit."""
+        self._metrics.starts_held_total.labels(reason).inc()
+        story.tell(self._log, decided.changes, actor="executor")
 
     def expired(self, run: Run) -> None:
         """The run was claimed after its start deadline."""

@@ -86,6 +86,7 @@ class Handover:
             return
         if isinstance(run, Run) and run.status is Status.QUEUED and held.version == unseen.entry:
             # It was to start, and whoever wanted that may be about to: only the log can tell them that they are late.
+            # It isn't put in line: nobody has adopted its entry, so nobody may serve its queue. It asks again later.
             hold = HoldRun(reason="concurrency", key=of.key, until=until)
             context = Context(actor=ACTOR, corr=run.correlation_id)
             try:
@@ -95,8 +96,6 @@ class Handover:
             run = decided.after.state
         over = not isinstance(run, Run) or run.ended
         await self.free(unseen.run, of, unseen.entry, over=over)
-        if isinstance(run, Run) and run.status is Status.HELD and run.hold is not None:
-            await self.call(of, await self._permits.wait(run, of))
 
     async def _comes(self, run_id: str) -> bool:
         """Queue a run that a limit holds; returns whether it will ask for its permit."""

@@ -60,7 +60,7 @@ REQUESTS = {
     # What later versions will take.
     "window of later": _post(422, jitter_seconds=3),
     "chain of later": _post(422, on_success=[]),
-    "limit of later": _post(422, concurrency_key="k"),
+    "limit without its key": _post(422, concurrency_limit=2),
     "overlap of later": _post(422, overlap_policy="queue_all"),
     "Idempotency-Key": _raw("{}", 422, **{"Idempotency-Key": "k k"}),
     "If-Match": _on("PUT", "{id}", 412, json=ECHO, headers={"If-Match": '"999"'}),

@@ -124,7 +124,7 @@ def _check_run(findings: Findings, fold: Fold, standing: Standing, seen: Seen, n
             findings.expect(
                 Invariant.STANDING, seen.score is not None, f"{seen.ref} is running, and has no lease"
             )
-        case Status.HELD:
+        case Status.HELD if state.hold is None:
             _check_held(findings, fold, state, seen)
         case _:
             due = run.due_at(state, now=ids.from_ms(0), lease=_NO_LEASE)
