@@ -74,6 +74,14 @@ async def something_of_everything(office):
     await office.start(made["cancelling"])
     cancel = CancelRun(by="ann", reason="enough")
     await office.decider.decide(f"run:{made['cancelling']}", cancel, TESTER)
+    made["held"] = await office.trigger(
+        await office.create(concurrency_key="the crane", start_deadline_seconds=3600)
+    )
+    hold = HoldRun(
+        reason="concurrency", key="the crane", until=office.log.now() + timedelta(minutes=1)
+    )
+    entry = await entry_of(office, made["held"])
+    await office.decider.decide(f"run:{made['held']}", hold, TESTER, done=entry)
     made["deadline"] = await office.trigger(await office.create(start_deadline_seconds=3600))
     cancelled = await office.trigger(loose)
     await office.decider.decide(f"run:{cancelled}", cancel, TESTER, done=await entry_of(office, cancelled))
