@@ -45,6 +45,9 @@ _SPEC: dict[str, Any] = {
     "overlap_policy": "skip",
     "start_deadline_seconds": None,
     "max_lost": 3,
+    "on_success": [],
+    "on_failure": [],
+    "notify_on_failure": [],
     "concurrency_key": None,
     "concurrency_limit": None,
 }

@@ -24,12 +24,14 @@ from services.api.problems import Fault, invalid
 from shared.domain import cron, ids, schedule, walk
 from shared.domain.roles import SUBJECT, Role
 from shared.domain.spec import CATCH_UP_MAX, LIMIT_MAX, LOST_MAX, MisfirePolicy
+from shared.job_types.mailboxes import Address  # noqa: TC001 - pydantic reads the annotation
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 JOB_DATA_MAX = 64 * 1024  # bytes of compact JSON
 EXPRESSIONS_MAX = 20
+FOLLOWERS_MAX = 20
 NOT_YET = "is not available yet"
 WORD = r"^[\w.:/-]{1,200}$"
 FINGERPRINT = r"^[0-9a-f]{12}$"
@@ -121,6 +123,12 @@ def _id(text: str) -> str:
         raise PydanticCustomError("id", "{why}", {"why": str(error)}) from None
 
 
+def _each_once(several: list[str]) -> list[str]:
+    if len(set(several)) < len(several):
+        raise PydanticCustomError("twice", "names one of them twice")
+    return several
+
+
 Id = Annotated[str, AfterValidator(_id)]
 Word = Annotated[str, Field(pattern=WORD)]
 Fingerprint = Annotated[str, Field(pattern=FINGERPRINT)]
@@ -144,6 +152,9 @@ Moment = Annotated[
     WithJsonSchema({"anyOf": [{"type": "string", "format": "date-time"}, {"type": "null"}]}),
 ]
 Overlap = Annotated[Literal["skip", "allow"], _not_yet("queue_one", "queue_all", "replace")]
+
+
+Followers = Annotated[list[Id], Field(max_length=FOLLOWERS_MAX), AfterValidator(_each_once)]
 
 
 class Body(BaseModel):
@@ -180,7 +191,6 @@ class JobBody(Body):
     LATER = frozenset(
         {
             "jitter_seconds", "exclude", "exclude_calendars",
-            "on_success", "on_failure", "notify_on_failure",
             "pause_after_failures",
         }
     )  # fmt: skip
@@ -243,6 +253,17 @@ class JobBody(Body):
         ge=1,
         le=LIMIT_MAX,
         description="1 with a concurrency_key; where jobs of one key differ, each start goes by its own job's",
+    )
+
+    on_success: Followers = Field(
+        default_factory=list, description="ids of jobs to run when an execution has succeeded"
+    )
+    on_failure: Followers = Field(
+        default_factory=list,
+        description="ids of jobs to run when an execution has failed for good, or nobody started it in time",
+    )
+    notify_on_failure: Annotated[list[Address], Field(max_length=FOLLOWERS_MAX)] = Field(
+        default_factory=list, description="mail addresses to tell then"
     )
 
 

@@ -14,8 +14,9 @@ from shared import job_types
 from shared.domain import schedule
 from shared.domain.retry import RetryPolicy
 from shared.domain.schedule import BadSchedule, Schedule
-from shared.domain.spec import JobSpec
+from shared.domain.spec import Chain, JobSpec
 from shared.domain.walk import DstPolicy
+from shared.job_types.email_notification import NO_SERVER
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,6 +46,8 @@ def spec_of(body: JobBody, *, known: Known, catalog: Catalog) -> JobSpec:
         schedule.check(plan)
     except BadSchedule as refusal:
         faults.append(Fault(pointer=pointer(refusal.field), detail=str(refusal)))
+    if body.notify_on_failure and not catalog.senders:
+        faults.append(Fault(pointer="#/notify_on_failure", detail=NO_SERVER))
     if body.concurrency_limit is not None and body.concurrency_key is None:
         faults.append(Fault(pointer="#/concurrency_limit", detail="goes with a concurrency_key"))
     data = _checked(body.job_type, body.job_data, known, catalog, faults)
@@ -123,6 +126,7 @@ def _spec(body: JobBody, plan: Schedule, data: dict[str, Any]) -> JobSpec:
         overlap_policy=body.overlap_policy,
         start_deadline_seconds=body.start_deadline_seconds,
         max_lost=body.max_lost,
+        chain=_chain(body),
         concurrency_key=body.concurrency_key,
         concurrency_limit=_limit(body),
     )
@@ -130,6 +134,16 @@ def _spec(body: JobBody, plan: Schedule, data: dict[str, Any]) -> JobSpec:
 
 def _limit(body: JobBody) -> int | None:
     return None if body.concurrency_key is None else body.concurrency_limit or 1
+
+
+def _chain(body: JobBody) -> Chain | None:
+    """None: nothing follows, which is what jobs have that were made before there was a choice."""
+    chain = Chain(
+        on_success=tuple(body.on_success),
+        on_failure=tuple(body.on_failure),
+        mail_on_failure=tuple(body.notify_on_failure),
+    )
+    return None if chain == Chain() else chain
 
 
 def _policy(asked: Dst) -> DstPolicy | None:

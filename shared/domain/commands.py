@@ -9,7 +9,7 @@ from shared.domain.value import Value
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from shared.domain.events import Failure, HoldReason
+    from shared.domain.events import ChainLink, Failure, HoldReason
     from shared.domain.roles import Role
     from shared.domain.spec import JobSpec, OverlapPolicy, RunSpec
 
@@ -78,6 +78,22 @@ class TriggerJob(Edit, frozen=True, kw_only=True):
     job_data: dict[str, Any] | None = None
     priority: int | None = None
     overlap_policy: OverlapPolicy | None = None
+
+
+class FollowRun(Value, frozen=True, kw_only=True):
+    """Run the job, as run `run_id`, because the run `of` of another job has ended.
+
+    Attributes:
+        run_id: follows from `of` and the job.
+        depth: how many runs of other jobs led to it.
+        job_data: laid over the job's; None leaves that as it is.
+    """
+
+    run_id: str
+    correlation_id: str
+    of: str
+    depth: int
+    job_data: dict[str, Any] | None = None
 
 
 class RetryRun(Value, frozen=True, kw_only=True):
@@ -170,6 +186,12 @@ class InterruptRun(Value, frozen=True, kw_only=True):
     output: Output | None = None
 
 
+class TellRelay(Value, frozen=True, kw_only=True):
+    """Everybody was asked: `links` is what came of it."""
+
+    links: tuple[ChainLink, ...]
+
+
 class IssueApiKey(Value, frozen=True, kw_only=True):
     """Let whoever holds the key of this `hash` use the API; fields as in `shared.domain.apikey.ApiKey`."""
 
@@ -192,8 +214,18 @@ class RevokeApiKey(Value, frozen=True, kw_only=True):
 
 Report = SucceedRun | FailRun | InterruptRun
 JobCommand = (
-    CreateJob | UpdateJob | PauseJob | SuspendJob | ResumeJob | DeleteJob | TriggerJob | RetryRun | Wake
+    CreateJob
+    | UpdateJob
+    | PauseJob
+    | SuspendJob
+    | ResumeJob
+    | DeleteJob
+    | TriggerJob
+    | FollowRun
+    | RetryRun
+    | Wake
 )
 RunCommand = StartRun | HoldRun | ReleaseRun | CancelRun | Report | Wake
 ApiKeyCommand = IssueApiKey | RevokeApiKey
-Command = JobCommand | RunCommand | ApiKeyCommand
+RelayCommand = TellRelay | Wake
+Command = JobCommand | RunCommand | RelayCommand | ApiKeyCommand

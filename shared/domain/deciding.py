@@ -9,6 +9,7 @@ from shared.domain.commands import (
     CreateJob,
     DeleteJob,
     Edit,
+    FollowRun,
     JobCommand,
     PauseJob,
     ResumeJob,
@@ -29,7 +30,7 @@ from shared.domain.events import (
     RunRequested,
 )
 from shared.domain.job import Job, Status
-from shared.domain.refusals import IllegalTransition, NeverFires, NoSuchJob, Overlaps, StaleRevision
+from shared.domain.refusals import IllegalTransition, NeverFires, NoSuchJob, Overlaps, Paused, StaleRevision
 from shared.domain.schedule import next_after
 from shared.domain.settling import Settling
 from shared.domain.spec import JobSpec, run_spec
@@ -37,7 +38,13 @@ from shared.domain.spec import JobSpec, run_spec
 if TYPE_CHECKING:
     from shared.domain.spec import OverlapPolicy
 
-_LEAVES_PAUSED = (Wake, PauseJob, TriggerJob, RetryRun)  # what fell due in a pause is none of their business
+_LEAVES_PAUSED = (
+    Wake,
+    PauseJob,
+    TriggerJob,
+    FollowRun,
+    RetryRun,
+)  # what fell due in a pause is none of their business
 
 
 def decide(job: Job | None, command: JobCommand, now: datetime) -> Decision:
@@ -95,6 +102,8 @@ def _own(job: Job, command: JobCommand, now: datetime) -> list[Change]:
             return [Change(subject=subject, event=JobDeleted(by=by, deleted_at=now))]
         case TriggerJob():
             return [_triggered(job, command, now)]
+        case FollowRun():
+            return [_follower(job, command, now)]
         case RetryRun():
             return [_retried(job, command, now)]
         case _:
@@ -160,6 +169,27 @@ def _triggered(job: Job, command: TriggerJob, now: datetime) -> Change:
         follows=job.follows,
         correlation_id=command.correlation_id,
         requested_at=now,
+    )
+    return Change(subject=f"run:{command.run_id}", event=event, job=job.id, both=job.follows)
+
+
+def _follower(job: Job, command: FollowRun, now: datetime) -> Change:
+    if job.status is Status.PAUSED:
+        raise Paused(current=job.status)
+    _refuse_overlap(job, None)
+    data = None if command.job_data is None else job.spec.job_data | command.job_data
+    event = RunRequested(
+        job_id=job.id,
+        scheduled_for=now,
+        fires_at=now,
+        trigger="chain",
+        of=command.of,
+        revision=job.revision,
+        spec=run_spec(job.spec, tenant=job.tenant, job_data=data),
+        follows=job.follows,
+        correlation_id=command.correlation_id,
+        requested_at=now,
+        depth=command.depth,
     )
     return Change(subject=f"run:{command.run_id}", event=event, job=job.id, both=job.follows)
 

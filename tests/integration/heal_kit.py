@@ -1,8 +1,9 @@
 """What tests of healing share: a log with something of everything in it, and its write side as it stands."""
 
 import json
+from datetime import timedelta
 
-from shared.domain.commands import CancelRun, DeleteJob, InterruptRun, PauseJob, TriggerJob, Wake
+from shared.domain.commands import CancelRun, DeleteJob, HoldRun, InterruptRun, PauseJob, TriggerJob, Wake
 from shared.domain.run import ENDED
 from shared.eventlog.keys import PRIORITIES
 from shared.eventlog.unit import Done
@@ -77,9 +78,7 @@ async def something_of_everything(office):
     made["held"] = await office.trigger(
         await office.create(concurrency_key="the crane", start_deadline_seconds=3600)
     )
-    hold = HoldRun(
-        reason="concurrency", key="the crane", until=office.log.now() + timedelta(minutes=1)
-    )
+    hold = HoldRun(reason="concurrency", key="the crane", until=office.log.now() + timedelta(minutes=1))
     entry = await entry_of(office, made["held"])
     await office.decider.decide(f"run:{made['held']}", hold, TESTER, done=entry)
     made["deadline"] = await office.trigger(await office.create(start_deadline_seconds=3600))

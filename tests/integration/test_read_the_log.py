@@ -36,7 +36,7 @@ CREATED = (
     '"dst_policy":null,"start_at":null,"end_at":null,"max_runs":null},'
     f'"timeout_seconds":3600,{RETRY},"priority":5,"queue":"default","misfire_policy":"latest",'
     '"misfire_grace_seconds":60,"overlap_policy":"skip","start_deadline_seconds":null,"max_lost":3,'
-    '"pause_after_failures":null,"concurrency_key":null,"concurrency_limit":null},'
+    '"pause_after_failures":null,"chain":null,"concurrency_key":null,"concurrency_limit":null},'
     '"owner":"ann","tenant":"t","created_at":"2026-11-23T12:00:00Z","anchor_at":"2026-11-23T12:00:00Z",'
     '"next_for":"2026-11-23T12:00:10Z"}'
 )
@@ -45,8 +45,8 @@ REQUESTED = (
     '"fires_at":"2026-11-23T12:00:00Z","trigger":"manual","of":null,"revision":1,'
     '"spec":{"job_name":"a job","job_type":"custom","job_data":{"operation":"echo","parameters":{}},'
     f'"timeout_seconds":3600,{RETRY},"priority":5,"queue":"default","start_deadline_seconds":null,"max_lost":3,'
-    '"timezone":"UTC","concurrency":null},"held":false,"follows":true,"correlation_id":"request-1",'
-    '"requested_at":"2026-11-23T12:00:00Z","next_for":null,"clock":[]}'
+    '"timezone":"UTC","chain":null,"concurrency":null},"held":false,"follows":true,"correlation_id":"request-1",'
+    '"requested_at":"2026-11-23T12:00:00Z","next_for":null,"clock":[],"depth":0}'
 )
 COMMON = [
     ("actor", "ann"),
@@ -84,11 +84,16 @@ GOLDEN = [
 LIMITS = (',"start_deadline_seconds":null,"max_lost":3', "")
 WINDOW = (',"dst_policy":null,"start_at":null,"end_at":null,"max_runs":null', "")
 ZONE = (',"timezone":"UTC"},"held"', '},"held"')
-POLICIES = (',"pause_after_failures":null,"concurrency_key":null,"concurrency_limit":null', "")
+CHAIN = (',"chain":null', "")
+KEY = (',"concurrency_key":null,"concurrency_limit":null', "")
+KEY_OF_RUN = (',"concurrency":null', "")
 # What each version has added, the newest first, and what stood there before.
 ADDED = {
-    JobCreated: (CREATED, ([POLICIES], [WINDOW], [LIMITS])),
-    RunRequested: (REQUESTED, ([(',"concurrency":null', "")], [(',"clock":[]', "")], [ZONE], [LIMITS])),
+    JobCreated: (CREATED, ([(',"pause_after_failures":null', ""), CHAIN, KEY], [WINDOW], [LIMITS])),
+    RunRequested: (
+        REQUESTED,
+        ([CHAIN, KEY_OF_RUN, (',"depth":0', "")], [(',"clock":[]', "")], [ZONE], [LIMITS]),
+    ),
 }
 
 
