@@ -160,29 +160,34 @@ class Heartbeat:
                     found.cancelled.extend(some.cancelled)
             except (RedisError, OSError) as error:
                 troubles[server] = error
-        if extend and self._permits:
-            self._show_permits(set(found.moved), troubles)
-        if troubles:
+        trouble = self._show_permits(set(found.moved), set(troubles)) if extend and self._permits else None
+        if troubles or trouble:
             self._beaten.doubt()
-        return found, next(iter(troubles.values()), None)
+        return found, next(iter(troubles.values()), trouble)
 
-    def _show_permits(self, moved: set[Held], troubles: dict[Redis, Exception]) -> None:
+    def _show_permits(self, moved: set[Held], silent: set[Redis]) -> Exception | None:
         """Have the permits of runs that are still ours stand; without that, who wants one asks the log first."""
         by_pool: dict[str, list[str]] = {}
         for held, (pool, entry) in self._permits.copy().items():
             if held not in moved:
                 by_pool.setdefault(pool, []).extend((held[0], entry))
+        trouble: Exception | None = None
         for pool, shown in by_pool.items():
             names = permits.keys_of(self._log.keys(permits.partition_of(pool, self._log.partitions)), pool)
-            server = self._beaten.of(names[0])
-            if server in troubles:
+            try:
+                server = self._beaten.of(names[0])
+            except RedisError as error:  # nobody knows who has it: what was found is to be told all the same
+                return error
+            if server in silent:
                 continue
             try:
                 for start in range(0, len(shown), 2 * RUNS_MAX):
                     some = shown[start : start + 2 * RUNS_MAX]
                     self._script(server, permits.source())(keys=names, args=["keep", *self._times, *some])
             except (RedisError, OSError) as error:
-                troubles[server] = error
+                trouble = error
+                silent.add(server)
+        return trouble
 
     def _script(self, server: Redis, source: str) -> Script:
         if (server, source) not in self._scripts:

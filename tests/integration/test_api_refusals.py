@@ -153,7 +153,7 @@ REQUESTS = [
     ("PATCH", "/api/v1/jobs/{id}", {"json": {"name": None}}, 422, "invalid", "#/name"),
     ("PATCH", "/api/v1/jobs/{id}", {"json": {"colour": None}}, 422, "invalid", "#/colour"),
     ("PATCH", "/api/v1/jobs/{id}", {"json": {"revision": 2}}, 422, "invalid", "#/revision"),
-    ("PATCH", "/api/v1/jobs/{id}", {"json": {"concurrency_key": "k"}}, 422, "not-available-yet", "#/concurrency_key"),
+    ("PATCH", "/api/v1/jobs/{id}", {"json": {"concurrency_limit": 2}}, 422, "invalid", "#/concurrency_limit"),
     ("PATCH", "/api/v1/jobs/{id}", {"json": {"job_type": "cleanup_task"}}, 422, "invalid", "#/job_data/cleanup_type"),
     ("PATCH", "/api/v1/jobs/{id}", {"data": b"name: x"}, 415, "unsupported-media-type", None),
     (

@@ -337,3 +337,27 @@ async def test_a_held_run_stands_in_the_due_index_and_no_work_stream(hall):
     assert await hall.streams() == (0, 0)
     decided = await hall.bench.decider.decide(f"run:{run}", Wake(), TESTER)
     assert decided.changes == ()
+
+
+async def test_heartbeats_put_back_the_permits_that_a_server_has_lost(hall):
+    works = Works()
+    works.gate = asyncio.Event()
+    (first,) = await some_runs(hall, works, 1, limit=1)
+    hall.start(lease=1.0)
+    await hall.running_now(first)
+    of = (await hall.state(first)).spec.concurrency
+    keys = hall.bench.log.keys(permits.partition_of(of.pool, PARTITIONS))
+    redis = hall.bench.redis
+    await redis.hset(keys.meta, "granting_ms", "9" * 13)  # as just after an opening
+    await redis.delete(keys.permits(of.pool), keys.holders(of.pool))
+
+    async def back():
+        return await redis.zcard(keys.permits(of.pool))
+
+    await wait_until(back, "its permit is back")
+    (other,) = await some_runs(hall, works, 1, limit=1)
+    state = await held(hall, other)
+    assert ids.to_ms(state.hold.until) > 9e12, "it asks again when permits are granted"
+    works.gate.set()
+    await all_end(hall, [first])
+    assert await a_pool(hall, first) == (0, 1)

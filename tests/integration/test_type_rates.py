@@ -86,8 +86,8 @@ async def test_runs_of_a_type_start_as_often_as_its_rate_says_and_all_do(hall):
     starts = await starts_of(hall, runs)
     assert len(starts) == RUNS
     assert starts[-1] - starts[0] >= (RUNS - 1) / RATE_A_SECOND - 0.1, "they are as far apart as that"
-    for first in starts:  # one more: a start follows the time it was granted by a moment
-        assert sum(1 for at in starts if first <= at < first + 0.5) <= RATE_A_SECOND / 2 + 1
+    for first in starts:  # some more: a start follows the time it was granted by a moment
+        assert sum(1 for at in starts if first <= at < first + 0.5) <= RATE_A_SECOND / 2 + 3
     held = sum(value(each.metrics, "starts_held_total", reason="rate") for each in executors)
     assert 0 < held < 2 * RUNS, "each waits for its turn, and asks again at it"
 
