@@ -8,9 +8,8 @@ the key, or by those that wait, whose time in the due index comes within a minut
 from __future__ import annotations
 
 from collections import deque
+from logging import ERROR, WARNING
 from typing import TYPE_CHECKING
-
-from redis.exceptions import RedisError
 
 from shared import logs
 from shared.domain.commands import HoldRun, ReleaseRun
@@ -59,10 +58,9 @@ class Handover:
                 try:
                     # Up to what it was then: what has queued it since is for the next start to take.
                     await self.free(run.id, of, held.version or KEPT, over=run.ended)
-                except Exception as error:
-                    if not (is_broken(error) or isinstance(error, RedisError)):
-                        raise
-                    self._words.warning("permit not handed on", run_id=run.id, error=repr(error))
+                except Exception as error:  # noqa: BLE001 - what was committed stands, whatever becomes of its permit
+                    level = WARNING if is_broken(error) else ERROR
+                    self._words.log(level, "permit not handed on", run_id=run.id, error=repr(error))
 
     async def free(self, run_id: str, of: Concurrency, upto: str, *, over: bool) -> None:
         """See Permits.free; who has waited is queued."""
@@ -84,7 +82,12 @@ class Handover:
         if isinstance(run, Run) and run.status is Status.RUNNING:
             await self._permits.keep(of, unseen)
             return
-        if isinstance(run, Run) and run.status is Status.QUEUED and held.version == unseen.entry:
+        # A wish to cancel moves the version, and leaves the entry.
+        if (
+            isinstance(run, Run)
+            and run.status is Status.QUEUED
+            and (held.version == unseen.entry or run.cancel is not None)
+        ):
             # It was to start, and whoever wanted that may be about to: only the log can tell them that they are late.
             # It isn't put in line: nobody has adopted its entry, so nobody may serve its queue. It asks again later.
             hold = HoldRun(reason="concurrency", key=of.key, until=until)
@@ -104,6 +107,8 @@ class Handover:
         run = held.state
         if not isinstance(run, Run):
             return False
+        if run.status is not Status.HELD:
+            return run.status in _AT_WORK
         try:
             decided = await self._decide(
                 ref, ReleaseRun(), Context(actor=ACTOR, corr=run.correlation_id), held=held
