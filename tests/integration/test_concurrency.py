@@ -84,11 +84,16 @@ async def a_pool(hall, run):
 
 
 async def held(hall, run):
+    """The run, once it is held and stands in line."""
+
     async def look():
         state = await hall.state(run)
-        return state if state.status == "held" else None
+        of = state.spec.concurrency
+        line = hall.bench.log.keys(permits.partition_of(of.pool, PARTITIONS)).waiting(of.pool)
+        in_line = await hall.bench.redis.zscore(line, f"{run} {of.limit}") is not None
+        return state if state.status == "held" and in_line else None
 
-    return await wait_until(look, f"run {run} is held")
+    return await wait_until(look, f"run {run} is held, and stands in line")
 
 
 async def test_runs_of_one_key_never_are_more_at_work_than_it_allows_and_all_come_to_their_turn(hall):
