@@ -17,6 +17,7 @@ from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
 from shared.domain.events import Change, OccurrencesSkipped, RunRequested
+from shared.domain.run import Run
 
 PREFIX = "daybook_"
 DELAYS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
@@ -108,6 +109,11 @@ class Metrics:
                     self.fire_delay_seconds.observe((now - fires_at).total_seconds())
                 case OccurrencesSkipped(count=count, reason=reason):
                     self._decided(f"skip_{reason}").inc(count)
+
+    def count_ends(self, runs: Iterable[Run]) -> None:
+        """Count runs that have ended without an executor's seeing it: cancelled, expired, lost too often."""
+        for run in runs:
+            self.runs_finished_total.labels(run.spec.job_type, run.status.value).inc()
 
     def _declare_http(self) -> None:
         self.http_requests_total = self._counter(

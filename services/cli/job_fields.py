@@ -96,7 +96,7 @@ _FIELDS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("--pause-after-failures", "pause_after_failures", {"type": int, "help": "So many in a row pause it."}),
     ("--concurrency-key", "concurrency_key", {"help": "Jobs that share it limit each other."}),
     ("--concurrency-limit", "concurrency_limit", {"type": int, "help": "Runs of that key at once; 1."}),
-    ("--overlap", "overlap_policy", {"help": "skip or allow."}),
+    ("--overlap", "overlap_policy", {"help": "skip, queue_one, queue_all, replace or allow."}),
 )
 
 

@@ -62,8 +62,8 @@ class Admission:
     async def admits(self, claim: Claim, held: Snapshot) -> bool:
         """Whether the run may start now; else it was held, or is somebody else's, and the claim is taken care of."""
         run = held.state
-        if not isinstance(run, Run) or run.status is not Status.QUEUED:
-            return True  # its start will be refused
+        if not isinstance(run, Run) or not run.offered:
+            return True  # its start will be refused, or be its end
         of, rate = run.spec.concurrency, self._rates.get(run.spec.job_type)
         if of is not None and not await self._is_permitted(claim, held, run, of):
             return False
@@ -129,9 +129,11 @@ class Admission:
             await self.refused(claim, held)
             return None
         after = decided.after.state
-        if not isinstance(after, Run) or after.status is not Status.HELD:  # its start deadline had passed
+        if (
+            not isinstance(after, Run) or after.status is not Status.HELD
+        ):  # its deadline had passed, or it was to end
             if isinstance(after, Run) and after.ended:
-                self._tally.expired(after)
+                self._tally.not_started(after)
             return None
         self._tally.held(decided, hold.reason)
         return after

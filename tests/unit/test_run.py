@@ -16,7 +16,7 @@ from shared.domain.commands import (
     SucceedRun,
     Wake,
 )
-from shared.domain.events import Change, Failure, RunOutput, RunRequested
+from shared.domain.events import Change, Failure, RunCancelRequested, RunOutput, RunRequested
 from shared.domain.refusals import IllegalTransition, LostLease, NoSuchRun
 from shared.domain.retry import RetryPolicy
 from shared.domain.spec import LOST_MAX, run_spec
@@ -332,3 +332,14 @@ def test_a_key_is_its_tenants_alone():
         == run_spec(a_spec(concurrency_key="k", concurrency_limit=7), tenant="ours").concurrency.pool
     )
     assert run_spec(a_spec(), tenant="ours").concurrency is None
+
+
+def test_a_run_that_is_to_end_is_not_held_and_one_that_is_held_ends():
+    cancel = Change(
+        subject=f"run:{RUN}", event=RunCancelRequested(by="daybook", reason="r", requested_at=at(5))
+    )
+    state = run.evolve(a_run(), cancel)
+    assert when(state, HoldRun(reason="rate", key="t", until=at(9)))[0] == ["RunCancelled"]
+    state = run.evolve(held_by_a_limit(), cancel)
+    assert run.due_at(state, now=at(5), lease=LEASE) == at(5)
+    assert when(state, ReleaseRun(), at(5))[0] == when(state, Wake(), at(5))[0] == ["RunCancelled"]
