@@ -11,15 +11,18 @@ import asyncio
 import contextlib
 from collections import Counter
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 from services.timer.due import DueIndex
+from services.timer.replanning import Replanning
 from shared import logs
 from shared.domain import ids
 from shared.domain.commands import SuspendJob, Wake
 from shared.domain.events import JobPaused, RunCancelled, RunExpired, RunFailed, RunLost
 from shared.domain.refusals import Refused
 from shared.domain.run import Run
+from shared.domain.zones import tables_version
 from shared.eventlog import story
 from shared.eventlog.cluster_wire import wire_to
 from shared.eventlog.envelope import Context
@@ -86,6 +89,9 @@ class Timer:
         self._overdue: dict[int, int] = {}
         self._troubles: Counter[str] = Counter()
         self._skew = timedelta()
+        self._replanning = Replanning(
+            log, decider, share, clock=clock, metrics=metrics, tables=tables_version()
+        )
         self._words = logs.get("daybook.timer")
         health.check("clock", self._clock_trouble)
 
@@ -97,6 +103,10 @@ class Timer:
                 tasks.create_task(self._listen(partition, stop), name=f"timer bell {partition}")
             tasks.create_task(
                 repeat(self.run_once, stop=stop, name="timer", health=self._health), name="timer wakes"
+            )
+            tasks.create_task(
+                repeat(partial(self._replanning.run_once, stop), stop=stop, name="timer zones"),
+                name="timer zones",
             )
             await stop.wait()
             self._rung.set()

@@ -53,6 +53,18 @@ class SuspendJob(Value, frozen=True, kw_only=True):
     reason: str
 
 
+class ReplanJob(Value, frozen=True, kw_only=True):
+    """Announce anew what newer zone tables have moved; nothing moved is no change.
+
+    Attributes:
+        tables: version of the tables that it is planned by from now on.
+        before: of those that it was planned by; None if nobody has noted that.
+    """
+
+    tables: str
+    before: str | None
+
+
 class ResumeJob(Edit, frozen=True, kw_only=True):
     """Let the schedule go on; not paused is no change."""
 
@@ -180,7 +192,16 @@ class RevokeApiKey(Value, frozen=True, kw_only=True):
 
 Report = SucceedRun | FailRun | InterruptRun
 JobCommand = (
-    CreateJob | UpdateJob | PauseJob | SuspendJob | ResumeJob | DeleteJob | TriggerJob | RetryRun | Wake
+    CreateJob
+    | UpdateJob
+    | PauseJob
+    | SuspendJob
+    | ReplanJob
+    | ResumeJob
+    | DeleteJob
+    | TriggerJob
+    | RetryRun
+    | Wake
 )
 RunCommand = StartRun | CancelRun | Report | Wake
 ApiKeyCommand = IssueApiKey | RevokeApiKey

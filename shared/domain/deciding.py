@@ -11,6 +11,7 @@ from shared.domain.commands import (
     Edit,
     JobCommand,
     PauseJob,
+    ReplanJob,
     ResumeJob,
     RetryRun,
     SuspendJob,
@@ -30,6 +31,7 @@ from shared.domain.events import (
 )
 from shared.domain.job import Job, Status
 from shared.domain.refusals import IllegalTransition, NeverFires, NoSuchJob, Overlaps, StaleRevision
+from shared.domain.replanning import replanned
 from shared.domain.schedule import next_after
 from shared.domain.settling import Settling
 from shared.domain.spec import JobSpec, run_spec
@@ -37,7 +39,13 @@ from shared.domain.spec import JobSpec, run_spec
 if TYPE_CHECKING:
     from shared.domain.spec import OverlapPolicy
 
-_LEAVES_PAUSED = (Wake, PauseJob, TriggerJob, RetryRun)  # what fell due in a pause is none of their business
+_LEAVES_PAUSED = (
+    Wake,
+    PauseJob,
+    ReplanJob,
+    TriggerJob,
+    RetryRun,
+)  # what fell due in a pause is none of their business
 
 
 def decide(job: Job | None, command: JobCommand, now: datetime) -> Decision:
@@ -89,6 +97,8 @@ def _own(job: Job, command: JobCommand, now: datetime) -> list[Change]:
             return [Change(subject=subject, event=JobPaused(by=by, reason=reason, paused_at=now))]
         case PauseJob() if job.status is Status.COMPLETED:
             raise IllegalTransition("the job is completed: it has no occurrence left", current=job.status)
+        case ReplanJob():
+            return replanned(job, command, now)
         case ResumeJob(by=by) if job.status is Status.PAUSED:
             return [Change(subject=subject, event=JobResumed(by=by, resumed_at=now))]
         case DeleteJob(by=by):

@@ -115,6 +115,28 @@ class OccurrencesSkipped(Event, frozen=True, kw_only=True):
     clock: tuple[ClockNote, ...] = ()
 
 
+class ScheduleReplanned(Event, frozen=True, kw_only=True):
+    """What was announced last is taken back, as the rule that it followed has changed: other zone tables came.
+
+    The only exception to "what was announced stays announced".
+
+    Attributes:
+        reason: what has changed.
+        from_: version of the zone tables that it was announced by, or None if nobody has noted that.
+        to: of those that it is announced by now.
+        was_for: the occurrence that was announced.
+        next_for: the one that is announced instead, which may be past; None: none is left.
+        replanned_at: when it was decided.
+    """
+
+    reason: Literal["tzdata"] = "tzdata"
+    from_: str | None
+    to: str
+    was_for: datetime
+    next_for: datetime | None
+    replanned_at: datetime
+
+
 # Runs.
 
 
@@ -298,6 +320,7 @@ class LogOpened(Event, frozen=True, kw_only=True):
 
 ALL: tuple[type[Event], ...] = (
     JobCreated, JobUpdated, JobPaused, JobResumed, JobDeleted, JobCompleted, OccurrencesSkipped,
+    ScheduleReplanned,
     RunRequested, RunQueued, RunStarted, RunSucceeded, RunRetryPlanned, RunLost, RunInterrupted, RunFailed,
     RunOutput, RunCancelRequested, RunCancelled, RunExpired, ApiKeyIssued, ApiKeyRevoked, LogOpened,
 )  # fmt: skip

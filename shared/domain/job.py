@@ -34,6 +34,7 @@ from shared.domain.events import (
     RunFailed,
     RunRequested,
     RunSucceeded,
+    ScheduleReplanned,
 )
 from shared.domain.spec import JobSpec  # noqa: TC001 - the snapshot's codec reads the annotation
 from shared.domain.value import Value
@@ -188,6 +189,10 @@ def _on_skipped(job: Job, event: OccurrencesSkipped, _: Change) -> Job:
     return replace(job, next_for=event.next_for, decided_to=event.to)
 
 
+def _on_replanned(job: Job, event: ScheduleReplanned, _: Change) -> Job:
+    return replace(job, next_for=event.next_for)
+
+
 def _on_requested(job: Job, event: RunRequested, change: Change) -> Job:
     run_id = change.subject.removeprefix("run:")
     scheduled = event.trigger == "schedule"
@@ -212,5 +217,6 @@ _STEPS: dict[type[Event], Callable[..., Job]] = {
     JobDeleted: _on_deleted,
     JobCompleted: _on_completed,
     OccurrencesSkipped: _on_skipped,
+    ScheduleReplanned: _on_replanned,
     RunRequested: _on_requested,
 }
