@@ -25,6 +25,7 @@ from shared.domain.run import Run
 from shared.domain.zones import tables_version
 from shared.eventlog import story
 from shared.eventlog.cluster_wire import wire_to
+from shared.eventlog.decider import Unseen
 from shared.eventlog.envelope import Context
 from shared.eventlog.snapshot import NewerShape
 from shared.eventlog.writer import LogFull
@@ -190,6 +191,9 @@ class Timer:
             decided = await self._decider.decide(entry.ref, _WAKE, _ACTOR, held=held, woken=entry.score)
         except LogFull as error:
             self._words.warning("wake refused", ref=entry.ref, reason=str(error))
+            await self._index.postpone(entry, by_ms=1_000)
+        except Unseen as error:  # the rest is not to wait for what stands on another server
+            self._words.warning("wake waits", ref=entry.ref, reason=str(error))
             await self._index.postpone(entry, by_ms=1_000)
         except (NewerShape, Refused) as error:  # a newer replica's to decide; or gone from Redis
             self._words.warning("wake left alone", ref=entry.ref, reason=str(error))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from shared.domain.calendars import NONE, refuse_unknown
 from shared.domain.commands import (
     CreateJob,
     DeleteJob,
@@ -37,6 +38,9 @@ from shared.domain.settling import Settling
 from shared.domain.spec import JobSpec, run_spec
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from shared.domain.calendars import Seen
     from shared.domain.spec import OverlapPolicy
 
 _LEAVES_PAUSED = (
@@ -48,13 +52,22 @@ _LEAVES_PAUSED = (
 )  # what fell due in a pause is none of their business
 
 
-def decide(job: Job | None, command: JobCommand, now: datetime) -> Decision:
+def decide(
+    job: Job | None, command: JobCommand, now: datetime, *, calendars: Mapping[str, Seen] = NONE
+) -> Decision:
     """The events that `command` leads to at `now`, those of what is due first.
+
+    Args:
+        job: as it stands.
+        command: the wish.
+        now: when.
+        calendars: those that `calendars.named` names, by name.
 
     Raises:
         Refused: the command doesn't fit; nothing is to be written.
     """
     if isinstance(command, CreateJob):
+        refuse_unknown(command.spec.schedule, calendars)
         return Decision(changes=_create(job, command, now))
     if job is None or job.status is Status.DELETED:
         if isinstance(command, Wake):
@@ -64,7 +77,9 @@ def decide(job: Job | None, command: JobCommand, now: datetime) -> Decision:
         _refuse_stale(job, command)
     if isinstance(command, SuspendJob):
         return Decision(changes=tuple(_suspended(job, command, now)))
-    due = Settling(job, now, keep_paused=isinstance(command, _LEAVES_PAUSED))
+    if isinstance(command, UpdateJob):
+        refuse_unknown(command.spec.schedule, calendars, job.spec.schedule)
+    due = Settling(job, now, keep_paused=isinstance(command, _LEAVES_PAUSED), calendars=calendars)
     due.settle()
     if not due.settled:
         return Decision(changes=tuple(due.changes), settled=isinstance(command, Wake))

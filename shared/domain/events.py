@@ -12,9 +12,11 @@ from __future__ import annotations
 from datetime import datetime  # noqa: TC003 - the codec reads these annotations
 from typing import Any, ClassVar, Literal
 
+from shared.domain.exclude import Span  # noqa: TC001 - likewise
 from shared.domain.roles import Role  # noqa: TC001 - likewise
 from shared.domain.spec import JobSpec, RunSpec  # noqa: TC001 - likewise
 from shared.domain.value import Value
+from shared.domain.weekdays import Weekday  # noqa: TC001 - likewise
 from shared.domain.walk import ClockNote  # noqa: TC001 - likewise
 
 Trigger = Literal["schedule", "manual", "backfill", "retry", "chain"]
@@ -299,6 +301,42 @@ class ApiKeyRevoked(Event, frozen=True, kw_only=True):
     revoked_at: datetime
 
 
+# Calendars.
+
+
+class CalendarChanged(Event, frozen=True, kw_only=True):
+    """Somebody made a calendar or replaced it: this is all of it (shared.domain.calendar).
+
+    Attributes:
+        revision: 1 for the first of the name, more for each change and deletion.
+        dates: excluded dates.
+        weekdays: excluded every week.
+        timezone: that dates and weekdays are of; None: each job's.
+    """
+
+    name: str
+    tenant: str
+    revision: int
+    description: str
+    dates: tuple[Span, ...]
+    weekdays: tuple[Weekday, ...]
+    timezone: str | None
+    by: str
+    created_at: datetime
+    changed_at: datetime
+
+
+class CalendarDeleted(Event, frozen=True, kw_only=True):
+    """Somebody deleted a calendar: it excludes nothing any more. Its revision counts on."""
+
+    name: str
+    tenant: str
+    revision: int
+    by: str
+    created_at: datetime
+    deleted_at: datetime
+
+
 # The log itself.
 
 
@@ -322,7 +360,8 @@ ALL: tuple[type[Event], ...] = (
     JobCreated, JobUpdated, JobPaused, JobResumed, JobDeleted, JobCompleted, OccurrencesSkipped,
     ScheduleReplanned,
     RunRequested, RunQueued, RunStarted, RunSucceeded, RunRetryPlanned, RunLost, RunInterrupted, RunFailed,
-    RunOutput, RunCancelRequested, RunCancelled, RunExpired, ApiKeyIssued, ApiKeyRevoked, LogOpened,
+    RunOutput, RunCancelRequested, RunCancelled, RunExpired, ApiKeyIssued, ApiKeyRevoked, CalendarChanged,
+    CalendarDeleted, LogOpened,
 )  # fmt: skip
 
 
