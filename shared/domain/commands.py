@@ -73,6 +73,21 @@ class ResumeJob(Edit, frozen=True, kw_only=True):
     by: str
 
 
+class SkipOccurrence(Edit, frozen=True, kw_only=True):
+    """Don't run what is scheduled for this time; already so is no change."""
+
+    scheduled_for: datetime
+    by: str
+    reason: str = ""
+
+
+class UnskipOccurrence(Edit, frozen=True, kw_only=True):
+    """Run it after all; already so is no change."""
+
+    scheduled_for: datetime
+    by: str
+
+
 class DeleteJob(Edit, frozen=True, kw_only=True):
     """End all decisions for the job."""
 
@@ -234,6 +249,8 @@ JobCommand = (
     | SuspendJob
     | ReplanJob
     | ResumeJob
+    | SkipOccurrence
+    | UnskipOccurrence
     | DeleteJob
     | TriggerJob
     | RetryRun

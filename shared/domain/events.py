@@ -2,7 +2,9 @@
 
 A class is a type of event; its fields are the event's `data`, written as JSON with a trailing underscore taken
 off (`from_` is `from`). Times that matter stand in the data (`evolve` never sees the commit time); they are
-aware UTC. `VERSION` grows when a shape changes, together with an upcaster in `shared.eventlog.upcast`.
+aware UTC. Whatever announces an occurrence (`next_for`) says beside it when that fires (`next_fires_at`; None: at its
+time), and if somebody wants it skipped, when the first one fires that isn't (`next_run_at`; None: there is none).
+`VERSION` grows when a shape changes, together with an upcaster in `shared.eventlog.upcast`.
 
 Facts about backfills, chains, held runs, calendars and webhooks come with the issues that make them happen.
 """
@@ -16,11 +18,11 @@ from shared.domain.exclude import Span  # noqa: TC001 - likewise
 from shared.domain.roles import Role  # noqa: TC001 - likewise
 from shared.domain.spec import JobSpec, RunSpec  # noqa: TC001 - likewise
 from shared.domain.value import Value
-from shared.domain.weekdays import Weekday  # noqa: TC001 - likewise
 from shared.domain.walk import ClockNote  # noqa: TC001 - likewise
+from shared.domain.weekdays import Weekday  # noqa: TC001 - likewise
 
 Trigger = Literal["schedule", "manual", "backfill", "retry", "chain"]
-SkipReason = Literal["misfire", "overlap", "paused", "deleted", "edited"]
+SkipReason = Literal["misfire", "overlap", "paused", "deleted", "edited", "excluded", "calendar"]
 QueueReason = Literal["retry", "lost", "interrupted", "released"]
 
 
@@ -50,6 +52,8 @@ class JobCreated(Event, frozen=True, kw_only=True):
     created_at: datetime
     anchor_at: datetime
     next_for: datetime | None
+    next_fires_at: datetime | None = None
+    next_run_at: datetime | None = None
 
 
 class JobUpdated(Event, frozen=True, kw_only=True):
@@ -61,6 +65,8 @@ class JobUpdated(Event, frozen=True, kw_only=True):
     updated_at: datetime
     anchor_at: datetime
     next_for: datetime | None
+    next_fires_at: datetime | None = None
+    next_run_at: datetime | None = None
 
 
 class JobPaused(Event, frozen=True, kw_only=True):
@@ -101,7 +107,8 @@ class OccurrencesSkipped(Event, frozen=True, kw_only=True):
         to: nominal time of the last.
         count: how many occurrences of the schedule lie in the range, both ends included.
         reason: why.
-        by: the run that stood in the way (reason `overlap`), else None.
+        by: the run that stood in the way (reason `overlap`), who skipped them (`excluded`), or the calendar that
+            excludes them (`calendar`: `<name>@<position>` of its last event); else None.
         next_for: the next undecided occurrence of the job, or None.
         clock: what was done where clocks changed, from the occurrence before up to `to`.
     """
@@ -115,6 +122,27 @@ class OccurrencesSkipped(Event, frozen=True, kw_only=True):
     by: str | None = None
     next_for: datetime | None
     clock: tuple[ClockNote, ...] = ()
+    next_fires_at: datetime | None = None
+    next_run_at: datetime | None = None
+
+
+class OccurrenceExcluded(Event, frozen=True, kw_only=True):
+    """Somebody wants an occurrence skipped when its time comes."""
+
+    scheduled_for: datetime
+    by: str
+    reason: str
+    excluded_at: datetime
+    next_run_at: datetime | None = None
+
+
+class OccurrenceIncluded(Event, frozen=True, kw_only=True):
+    """An occurrence that was to be skipped is to run after all."""
+
+    scheduled_for: datetime
+    by: str
+    included_at: datetime
+    next_run_at: datetime | None = None
 
 
 class ScheduleReplanned(Event, frozen=True, kw_only=True):
@@ -127,7 +155,8 @@ class ScheduleReplanned(Event, frozen=True, kw_only=True):
         from_: version of the zone tables that it was announced by, or None if nobody has noted that.
         to: of those that it is announced by now.
         was_for: the occurrence that was announced.
-        next_for: the one that is announced instead, which may be past; None: none is left.
+        next_for: the one that is announced instead, which may be past; None: none is left. If somebody wanted the old
+            one skipped, it is this one that is.
         replanned_at: when it was decided.
     """
 
@@ -136,6 +165,8 @@ class ScheduleReplanned(Event, frozen=True, kw_only=True):
     to: str
     was_for: datetime
     next_for: datetime | None
+    next_fires_at: datetime | None = None
+    next_run_at: datetime | None = None
     replanned_at: datetime
 
 
@@ -158,6 +189,7 @@ class RunRequested(Event, frozen=True, kw_only=True):
         requested_at: when it was decided.
         next_for: the job's next occurrence after this one (trigger `schedule` only).
         clock: what was done where clocks changed, from the occurrence before up to this one (likewise).
+        calendars: those that didn't exclude it, `<name>@<position>` of their last event; `<name>@none`: there was none.
     """
 
     VERSION: ClassVar[int] = 5
@@ -175,6 +207,9 @@ class RunRequested(Event, frozen=True, kw_only=True):
     requested_at: datetime
     next_for: datetime | None = None
     clock: tuple[ClockNote, ...] = ()
+    next_fires_at: datetime | None = None
+    next_run_at: datetime | None = None
+    calendars: tuple[str, ...] = ()
 
 
 class RunQueued(Event, frozen=True, kw_only=True):
@@ -358,7 +393,7 @@ class LogOpened(Event, frozen=True, kw_only=True):
 
 ALL: tuple[type[Event], ...] = (
     JobCreated, JobUpdated, JobPaused, JobResumed, JobDeleted, JobCompleted, OccurrencesSkipped,
-    ScheduleReplanned,
+    OccurrenceExcluded, OccurrenceIncluded, ScheduleReplanned,
     RunRequested, RunQueued, RunStarted, RunSucceeded, RunRetryPlanned, RunLost, RunInterrupted, RunFailed,
     RunOutput, RunCancelRequested, RunCancelled, RunExpired, ApiKeyIssued, ApiKeyRevoked, CalendarChanged,
     CalendarDeleted, LogOpened,

@@ -8,26 +8,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from shared.domain.ahead import announced
 from shared.domain.events import Change, JobCompleted, ScheduleReplanned
-from shared.domain.job import Status
+from shared.domain.job import Status, moved_with
 from shared.domain.schedule import next_after
 
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from shared.domain.ahead import Ahead
     from shared.domain.commands import ReplanJob
     from shared.domain.job import Job
 
 
 def has_moved(job: Job, now: datetime) -> bool:
     """Whether the zone tables of this process announce something else than the job has announced."""
-    return (
-        job.next_for is not None
-        and job.next_for > now
-        and job.status in {Status.PENDING, Status.PAUSED}
-        and _goes_by_a_zone(job)
-        and _next_for(job) != job.next_for
-    )
+    if job.next_for is None or job.next_for <= now or job.status not in {Status.PENDING, Status.PAUSED}:
+        return False
+    return _goes_by_a_zone(job) and _ahead(job)["next_for"] != job.next_for
 
 
 def replanned(job: Job, command: ReplanJob, now: datetime) -> list[Change]:
@@ -35,24 +33,30 @@ def replanned(job: Job, command: ReplanJob, now: datetime) -> list[Change]:
     if not has_moved(job, now):
         return []
     assert job.next_for is not None  # noqa: S101 - it has moved from there
-    subject, following = f"job:{job.id}", _next_for(job)
+    subject, ahead = f"job:{job.id}", _ahead(job)
     event = ScheduleReplanned(
-        from_=command.before,
-        to=command.tables,
-        was_for=job.next_for,
-        next_for=following,
-        replanned_at=now,
+        from_=command.before, to=command.tables, was_for=job.next_for, replanned_at=now, **ahead
     )
-    completed = [Change(subject=subject, event=JobCompleted())] if following is None else []
+    completed = [Change(subject=subject, event=JobCompleted())] if ahead["next_for"] is None else []
     return [Change(subject=subject, event=event), *completed]
 
 
 def _goes_by_a_zone(job: Job) -> bool:
     schedule = job.spec.schedule
-    return schedule.timezone != "UTC" and bool(schedule.expressions)
+    return schedule.timezone != "UTC" and bool(schedule.expressions or schedule.exclude)
 
 
-def _next_for(job: Job) -> datetime | None:
-    """The first occurrence after all that were decided. It may be past by the new tables: then it is a misfire."""
+def _ahead(job: Job) -> Ahead:
+    """What these tables announce after all that was decided. It may be past: then it is a misfire."""
     since = job.anchor_at if job.decided_to is None else max(job.anchor_at, job.decided_to)
-    return next_after(job.spec.schedule, since, anchor_at=job.anchor_at)
+    schedule = job.spec.schedule
+    if schedule.interval_seconds is not None:  # an edit may have kept the anchor, and let other days count
+        since = max(since, job.updated_at)
+    following = next_after(schedule, since, anchor_at=job.anchor_at)
+    return announced(
+        following,
+        schedule=schedule,
+        job_id=job.id,
+        anchor_at=job.anchor_at,
+        skipped=() if job.next_for is None else moved_with(job.skipped, job.next_for, following),
+    )

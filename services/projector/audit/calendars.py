@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from services.projector.audit.lines import Findings
 
 COLUMNS = (
-    "tenant", "name", "partition", "revision", "description", "dates", "weekdays", "timezone", "created_at", "updated_at",
-    "updated_by", "deleted", "epoch", "pos",
+    "tenant", "name", "partition", "revision", "description", "dates", "weekdays", "timezone", "created_at",
+    "updated_at", "updated_by", "deleted", "epoch", "pos",
 )  # fmt: skip
 
 
