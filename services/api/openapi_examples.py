@@ -250,6 +250,27 @@ EXAMPLES: dict[str, list[Any]] = {
             ]
         }
     ],
+    "CalendarBody": [
+        {
+            "description": "public holidays",
+            "dates": ["2026-12-25", {"from": "2026-12-31", "to": "2027-01-01"}],
+            "weekdays": ["sun"],
+        }
+    ],
+    "CalendarView": [
+        {
+            "name": "holidays",
+            "tenant": "default",
+            "description": "public holidays",
+            "dates": ["2026-12-25", {"from": "2026-12-31", "to": "2027-01-01"}],
+            "weekdays": ["sun"],
+            "timezone": None,
+            "revision": 2,
+            "created_at": "2026-11-24T10:15:00.484Z",
+            "updated_at": "2026-11-25T08:00:00.120Z",
+            "updated_by": "bob",
+        }
+    ],
     "ApiKeyView": [_KEY],
     "ApiKeyMadeView": [{**_KEY, "key": "dbk_fBwcPzlB…, shown this once"}],
     "TokenView": [{"access_token": "eyJhbGciOi…", "token_type": "Bearer", "expires_in": 900}],

@@ -23,7 +23,7 @@ from shared.domain.weekdays import Weekday  # noqa: TC001 - likewise
 if TYPE_CHECKING:
     from shared.domain.commands import CalendarContent
 
-NAME = r"[A-Za-z0-9_.-]{1,100}"
+NAME = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}"  # in paths: neither . nor ..
 DATES_MAX = 1_000  # and ranges: with a tenant's name, some 50 KB of an event
 STALE = (
     "The calendar was made, changed or deleted meanwhile: read it again, look at what changed, and send its new ETag "

@@ -117,11 +117,8 @@ class Decider:
         partition = self._log.partition_of(ref)
         known = {**beside, ref: await self._held(ref, held, context.tenant)}
         while True:
-            kind, latest = kinds.of_ref(ref), known[ref]
-            seen = await self._seen(partition, latest, kind.reads(latest.state, command))
-            now = self._log.now(partition)
             try:
-                decision = kind.decide(latest.state, command, now, seen)
+                decision, now = await self._decision(ref, command, known[ref])
             except Refused:
                 # What was done by the first of two may be what stands in the way of the second.
                 if (had := await self._answered(partition, once)) is None:
@@ -153,6 +150,21 @@ class Decider:
                     return _nothing(ref, partition, known)
                 case Answered() as answered:
                     return _nothing(ref, partition, known, answered=answered)
+
+    async def rehearse(self, ref: str, command: Command, held: Snapshot) -> Decision:
+        """What `command` would lead to now on an aggregate that stands as `held`; nothing is written.
+
+        Raises:
+            Refused: the domain says no.
+        """
+        return (await self._decision(ref, command, held))[0]
+
+    async def _decision(self, ref: str, command: Command, latest: Snapshot) -> tuple[Decision, datetime]:
+        """What the domain says, and when."""
+        kind, partition = kinds.of_ref(ref), self._log.partition_of(ref)
+        seen = await self._seen(partition, latest, kind.reads(latest.state, command))
+        now = self._log.now(partition)
+        return kind.decide(latest.state, command, now, seen), now
 
     async def _seen(self, partition: int, latest: Snapshot, refs: tuple[str, ...]) -> Seen:
         """What a decision looks at beside the state.
