@@ -24,7 +24,7 @@ def tables(instead: dict[str, str]) -> Iterator[None]:
         folder, *instead.get("/".join(parts), "/".join(parts)).split("/") if parts else ()
     )
     try:
-        with mock.patch.object(zones.importlib.resources, "files", lambda _: changed):
+        with mock.patch.object(zones.importlib.resources, "files", return_value=changed):
             _forget()
             yield
     finally:

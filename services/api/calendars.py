@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, cast
 
-from services.api import answers, door, lists, preconditions, reads
-from services.api.date_spans import shown
+from services.api import answers, door, lists, preconditions, reads, views
 from services.api.principal import present
 from services.api.problems import Fault, Problem, invalid
 from services.api.requests import CalendarBody
@@ -18,6 +17,7 @@ from shared.domain import calendar as calendars
 from shared.domain.calendar import Calendar
 from shared.domain.commands import ChangeCalendar, DeleteCalendar
 from shared.domain.exclude import Span
+from shared.domain.weekdays import Weekday
 from shared.eventlog.envelope import decoder
 from shared.eventlog.position import Position
 
@@ -198,7 +198,7 @@ def _calendar_of(row: asyncpg.Record) -> Calendar:
         revision=row["revision"],
         description=row["description"],
         dates=_DATES(row["dates"]),
-        weekdays=decoder(tuple[calendars.Weekday, ...])(row["weekdays"]),
+        weekdays=decoder(tuple[Weekday, ...])(row["weekdays"]),
         timezone=row["timezone"],
         created_at=row["created_at"],
         updated_at=row["updated_at"],
@@ -211,7 +211,7 @@ def _view(state: Calendar) -> CalendarView:
         name=state.name,
         tenant=state.tenant,
         description=state.description,
-        dates=[shown(span) for span in state.dates],
+        dates=[views.excluded(span) for span in state.dates],
         weekdays=list(state.weekdays),
         timezone=state.timezone,
         revision=state.revision,

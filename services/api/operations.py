@@ -21,8 +21,10 @@ from services.api.requests import (
     ResumeBody,
     RetryBody,
     RevertBody,
+    SkipBody,
     TokenBody,
     TriggerBody,
+    UnskipBody,
 )
 from services.api.responses import (
     ApiKeyMadeView,
@@ -228,6 +230,16 @@ OPERATIONS = (
         conditional=True,
     ),
     Operation(
+        method="post", path=f"{BASE}/jobs/{{job_id}}/skip", name="skip_occurrence", role="operator",
+        summary="Skip one occurrence of a job when its time comes; the schedule stays as it is",
+        answers={200: JOB, 202: JOB}, body=SkipBody, refusals=_CHANGING, keyed=True, conditional=True,
+    ),
+    Operation(
+        method="post", path=f"{BASE}/jobs/{{job_id}}/unskip", name="unskip_occurrence", role="operator",
+        summary="Run after all what was to be skipped",
+        answers={200: JOB, 202: JOB}, body=UnskipBody, refusals=_CHANGING, keyed=True, conditional=True,
+    ),
+    Operation(
         method="post", path=f"{BASE}/jobs/{{job_id}}/trigger", name="trigger_job", role="operator",
         summary="Run a job now",
         answers={201: EXECUTION, 202: EXECUTION}, body=TriggerBody, optional=True, refusals=_CHANGING,
@@ -341,7 +353,7 @@ OPERATIONS = (
     ),
     Operation(
         method="put", path=f"{BASE}/calendars/{{name}}", name="put_calendar", tag="calendars", role="editor",
-        summary="Make a calendar, or replace it: what is left out takes its default. Jobs go by it from their next wake",
+        summary="Make a calendar, or replace it: what is left out takes its default; jobs go by it at their next wake",
         answers={200: CALENDAR, 201: CALENDAR, 202: CALENDAR}, body=CalendarBody,
         refusals=(400, 413, 415, 422), conditional=True, edits=True,
     ),

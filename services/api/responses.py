@@ -52,6 +52,22 @@ class PausedView(Answer):
     until: Time | None
 
 
+class SkipView(Answer):
+    """An occurrence that somebody wants skipped: who, when and why."""
+
+    scheduled_for: Time
+    by: str
+    at: Time
+    reason: str
+
+
+class RangeView(Answer):
+    """Consecutive dates, both included."""
+
+    from_: str = Field(alias="from")
+    to: str
+
+
 class _Named(Answer):
     """What has an id; the first field of what is made of it."""
 
@@ -79,6 +95,9 @@ class JobSpecView(Answer):
     start_at: Time | None
     end_at: Time | None
     max_runs: int | None
+    jitter_seconds: int
+    exclude: list[str | RangeView]
+    exclude_calendars: list[str]
     timezone: str
     dst_policy: DstView
     timeout_seconds: int
@@ -107,6 +126,22 @@ class JobView(JobSpecView, _Named):
     created_at: Time
     updated_at: Time
     paused: PausedView | None
+    skipped: list[SkipView]
+
+
+class CalendarView(Answer):
+    """A calendar; `timezone` is null where its days are those of each job's zone."""
+
+    name: str
+    tenant: str
+    description: str
+    dates: list[str | RangeView]
+    weekdays: list[str]
+    timezone: str | None
+    revision: int
+    created_at: Time
+    updated_at: Time
+    updated_by: str
 
 
 class RevisionView(Answer):

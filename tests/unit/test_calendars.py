@@ -188,8 +188,8 @@ def test_a_job_may_not_begin_to_name_what_is_not_there():
 def test_a_decision_looks_at_what_the_job_names_and_is_to_name_and_at_nothing_else():
     state = a_job("a", "b")
     create = CreateJob(job_id=JOB, spec=a_spec(exclude_calendars=("x",)), owner="ann", tenant="u")
-    refs = {
-        command: kinds.JOB.reads(before, command)
+    refs = [
+        kinds.JOB.reads(before, command)
         for before, command in (
             (state, Wake()),
             (state, ResumeJob(by="ann")),
@@ -199,8 +199,8 @@ def test_a_decision_looks_at_what_the_job_names_and_is_to_name_and_at_nothing_el
             (None, create),
             (None, PauseJob(by="ann")),
         )
-    }
-    assert list(refs.values()) == [
+    ]
+    assert refs == [
         ("calendar:t:a", "calendar:t:b"),
         ("calendar:t:a", "calendar:t:b"),
         ("calendar:t:a", "calendar:t:b", "calendar:t:c"),
@@ -215,7 +215,7 @@ _dates = st.dates(date(2026, 11, 20), date(2026, 12, 20))
 _spans = st.builds(lambda one, two: days(min(one, two), max(one, two)), _dates, _dates)
 _calendars = st.builds(
     lambda dates, weekdays, timezone: a_calendar(*dates, weekdays=tuple(weekdays), timezone=timezone),
-    st.lists(_spans, max_size=3),
+    st.lists(_spans, max_size=2),
     st.sets(st.sampled_from(WEEKDAYS), max_size=2),
     st.sampled_from([None, "UTC", "Asia/Kolkata", "Pacific/Apia"]),
 )
@@ -226,7 +226,7 @@ _calendars = st.builds(
     timezone=st.sampled_from(["UTC", "Europe/Berlin", "America/New_York"]),
     every_h=st.integers(1, 30),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_what_runs_is_what_the_schedule_has_without_what_calendars_exclude(held, timezone, every_h):
     named = {f"c{number}": each for number, each in enumerate(held)}
     state = a_job(*named, cron=None, every=every_h * 3600, timezone=timezone, misfire_grace_seconds=86_400)
@@ -255,10 +255,8 @@ def _excludes(held, at, timezone):
     return by_date or day.strftime("%a").lower() in held.weekdays
 
 
-@given(
-    held=_calendars, at=st.datetimes(datetime(2026, 11, 19), datetime(2026, 12, 22), timezones=st.just(UTC))
-)
-@settings(max_examples=100, deadline=None)
+@given(held=_calendars, at=st.integers(-4 * 1440, 29 * 1440).map(lambda m: MONDAY + timedelta(minutes=m)))
+@settings(max_examples=60, deadline=None)
 def test_until_is_where_a_calendar_excludes_no_more(held, at):
     end = calendars.until(held, at, "Europe/Berlin")
     assert (end is not None) == _excludes(held, at, "Europe/Berlin")
