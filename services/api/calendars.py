@@ -47,9 +47,9 @@ class Calendars:
         """Add the routes."""
         base = f"{answers.BASE}/calendars"
         app.add_url_rule(base, "list_calendars", self.list, methods=["GET"])
-        app.add_url_rule(f"{base}/<string:name>", "get_calendar", self.get, methods=["GET"])
-        app.add_url_rule(f"{base}/<string:name>", "put_calendar", self.put, methods=["PUT"])
-        app.add_url_rule(f"{base}/<string:name>", "delete_calendar", self.delete, methods=["DELETE"])
+        app.add_url_rule(f"{base}/<name>", "get_calendar", self.get, methods=["GET"])
+        app.add_url_rule(f"{base}/<name>", "put_calendar", self.put, methods=["PUT"])
+        app.add_url_rule(f"{base}/<name>", "delete_calendar", self.delete, methods=["DELETE"])
 
     async def list(self) -> Response:
         """GET /calendars, by name."""

@@ -9,7 +9,7 @@ from shared.domain.value import Value
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from shared.domain.events import Failure
+    from shared.domain.events import ChainLink, Failure
     from shared.domain.exclude import Span
     from shared.domain.roles import Role
     from shared.domain.spec import JobSpec, OverlapPolicy, RunSpec
@@ -109,6 +109,22 @@ class TriggerJob(Edit, frozen=True, kw_only=True):
     overlap_policy: OverlapPolicy | None = None
 
 
+class FollowRun(Value, frozen=True, kw_only=True):
+    """Run the job, as run `run_id`, because the run `of` of another job has ended.
+
+    Attributes:
+        run_id: follows from `of` and the job.
+        depth: how many runs of other jobs led to it.
+        job_data: laid over the job's; None leaves that as it is.
+    """
+
+    run_id: str
+    correlation_id: str
+    of: str
+    depth: int
+    job_data: dict[str, Any] | None = None
+
+
 class RetryRun(Value, frozen=True, kw_only=True):
     """Do an ended run of the job again, as run `run_id`; None leaves the overlap policy to the job.
 
@@ -187,6 +203,12 @@ class InterruptRun(Value, frozen=True, kw_only=True):
     output: Output | None = None
 
 
+class TellRelay(Value, frozen=True, kw_only=True):
+    """Everybody was asked: `links` is what came of it."""
+
+    links: tuple[ChainLink, ...]
+
+
 class IssueApiKey(Value, frozen=True, kw_only=True):
     """Let whoever holds the key of this `hash` use the API; fields as in `shared.domain.apikey.ApiKey`."""
 
@@ -253,10 +275,12 @@ JobCommand = (
     | UnskipOccurrence
     | DeleteJob
     | TriggerJob
+    | FollowRun
     | RetryRun
     | Wake
 )
 RunCommand = StartRun | CancelRun | Report | Wake
 ApiKeyCommand = IssueApiKey | RevokeApiKey
+RelayCommand = TellRelay | Wake
 CalendarCommand = ChangeCalendar | DeleteCalendar
-Command = JobCommand | RunCommand | ApiKeyCommand | CalendarCommand
+Command = JobCommand | RunCommand | RelayCommand | ApiKeyCommand | CalendarCommand

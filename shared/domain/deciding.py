@@ -12,6 +12,7 @@ from shared.domain.commands import (
     CreateJob,
     DeleteJob,
     Edit,
+    FollowRun,
     JobCommand,
     PauseJob,
     ReplanJob,
@@ -35,7 +36,7 @@ from shared.domain.events import (
     RunRequested,
 )
 from shared.domain.job import Job, Status
-from shared.domain.refusals import IllegalTransition, NeverFires, NoSuchJob, Overlaps, StaleRevision
+from shared.domain.refusals import IllegalTransition, NeverFires, NoSuchJob, Overlaps, Paused, StaleRevision
 from shared.domain.replanning import replanned
 from shared.domain.schedule import Schedule, is_occurrence, next_after
 from shared.domain.settling import Settling
@@ -49,7 +50,16 @@ if TYPE_CHECKING:
     from shared.domain.spec import OverlapPolicy
 
 # What fell due in a pause is none of their business.
-_LEAVES_PAUSED = (Wake, PauseJob, ReplanJob, TriggerJob, RetryRun, SkipOccurrence, UnskipOccurrence)
+_LEAVES_PAUSED = (
+    Wake,
+    PauseJob,
+    ReplanJob,
+    TriggerJob,
+    FollowRun,
+    RetryRun,
+    SkipOccurrence,
+    UnskipOccurrence,
+)
 
 
 def decide(
@@ -150,6 +160,8 @@ def _own(job: Job, command: JobCommand, now: datetime) -> list[Change]:
             return [Change(subject=subject, event=JobDeleted(by=by, deleted_at=now))]
         case TriggerJob():
             return [_triggered(job, command, now)]
+        case FollowRun():
+            return [_follower(job, command, now)]
         case RetryRun():
             return [_retried(job, command, now)]
         case _:
@@ -249,6 +261,27 @@ def _triggered(job: Job, command: TriggerJob, now: datetime) -> Change:
         follows=job.follows,
         correlation_id=command.correlation_id,
         requested_at=now,
+    )
+    return Change(subject=f"run:{command.run_id}", event=event, job=job.id, both=job.follows)
+
+
+def _follower(job: Job, command: FollowRun, now: datetime) -> Change:
+    if job.status is Status.PAUSED:
+        raise Paused(current=job.status)
+    _refuse_overlap(job, None)
+    data = None if command.job_data is None else job.spec.job_data | command.job_data
+    event = RunRequested(
+        job_id=job.id,
+        scheduled_for=now,
+        fires_at=now,
+        trigger="chain",
+        of=command.of,
+        revision=job.revision,
+        spec=run_spec(job.spec, job_data=data),
+        follows=job.follows,
+        correlation_id=command.correlation_id,
+        requested_at=now,
+        depth=command.depth,
     )
     return Change(subject=f"run:{command.run_id}", event=event, job=job.id, both=job.follows)
 

@@ -23,6 +23,7 @@ from shared.domain.weekdays import Weekday  # noqa: TC001 - likewise
 
 Trigger = Literal["schedule", "manual", "backfill", "retry", "chain"]
 SkipReason = Literal["misfire", "overlap", "paused", "deleted", "edited", "excluded", "calendar"]
+Outcome = Literal["succeeded", "failed", "expired"]  # of a run that others may follow on
 QueueReason = Literal["retry", "lost", "interrupted", "released"]
 
 
@@ -181,7 +182,7 @@ class RunRequested(Event, frozen=True, kw_only=True):
         scheduled_for: nominal time; of a trigger, the time it was asked for.
         fires_at: `scheduled_for` with jitter.
         trigger: who asked.
-        of: the run or occurrence it repeats, or None.
+        of: the run or occurrence it repeats, or follows on; or None.
         revision: of the job, when it was asked for.
         spec: what to do; the run is pinned to it.
         follows: whether the job keeps track of its runs, so that their ends advance it too.
@@ -190,6 +191,7 @@ class RunRequested(Event, frozen=True, kw_only=True):
         next_for: the job's next occurrence after this one (trigger `schedule` only).
         clock: what was done where clocks changed, from the occurrence before up to this one (likewise).
         calendars: those that didn't exclude it, `<name>@<position>` of their last event; `<name>@none`: there was none.
+        depth: how many runs of other jobs led to it (trigger `chain`).
     """
 
     VERSION: ClassVar[int] = 5
@@ -210,6 +212,7 @@ class RunRequested(Event, frozen=True, kw_only=True):
     next_fires_at: datetime | None = None
     next_run_at: datetime | None = None
     calendars: tuple[str, ...] = ()
+    depth: int = 0
 
 
 class RunQueued(Event, frozen=True, kw_only=True):
@@ -304,6 +307,50 @@ OUTCOMES: dict[type[Event], str] = {  # how a run has ended: the state that each
 TERMINAL: tuple[type[Event], ...] = tuple(OUTCOMES)
 
 
+# Chains.
+
+
+class ChainLink(Value, frozen=True, kw_only=True):
+    """What came of one follower.
+
+    Attributes:
+        job_id: the follower.
+        run_id: the run that was asked of it; None if none was.
+        refused: why not: `no-such-job`, `paused`, `overlap`, `too-deep`; None if it was asked.
+    """
+
+    job_id: str
+    run_id: str | None = None
+    refused: str | None = None
+
+
+class ChainRequested(Event, frozen=True, kw_only=True):
+    """A run has ended in a way that others follow on; written with its end.
+
+    Attributes:
+        outcome: how it has ended.
+        error: what it has failed of, else None.
+        followers: ids of the jobs to be triggered.
+        mail_to: addresses to be told that it failed.
+        depth: how many runs of other jobs led to the run.
+        correlation_id: of the run; its followers' runs get it, too.
+    """
+
+    outcome: Outcome
+    error: Failure | None
+    followers: tuple[str, ...]
+    mail_to: tuple[str, ...]
+    depth: int
+    correlation_id: str
+    requested_at: datetime
+
+
+class ChainTriggered(Event, frozen=True, kw_only=True):
+    """Everybody who follows on the run was asked, or refused; `links` in the order of the followers, mail last."""
+
+    links: tuple[ChainLink, ...]
+
+
 # API keys.
 
 
@@ -395,8 +442,8 @@ ALL: tuple[type[Event], ...] = (
     JobCreated, JobUpdated, JobPaused, JobResumed, JobDeleted, JobCompleted, OccurrencesSkipped,
     OccurrenceExcluded, OccurrenceIncluded, ScheduleReplanned,
     RunRequested, RunQueued, RunStarted, RunSucceeded, RunRetryPlanned, RunLost, RunInterrupted, RunFailed,
-    RunOutput, RunCancelRequested, RunCancelled, RunExpired, ApiKeyIssued, ApiKeyRevoked, CalendarChanged,
-    CalendarDeleted, LogOpened,
+    RunOutput, RunCancelRequested, RunCancelled, RunExpired, ChainRequested, ChainTriggered,
+    ApiKeyIssued, ApiKeyRevoked, CalendarChanged, CalendarDeleted, LogOpened,
 )  # fmt: skip
 
 

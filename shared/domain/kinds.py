@@ -6,12 +6,20 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from shared.domain import apikey, calendar, calendars, deciding, ids, job, run
+from shared.domain import apikey, calendar, calendars, deciding, ids, job, relay, run
 from shared.domain.apikey import ApiKey
 from shared.domain.calendar import Calendar
-from shared.domain.events import ApiKeyIssued, ApiKeyRevoked, CalendarChanged, CalendarDeleted
+from shared.domain.events import (
+    ApiKeyIssued,
+    ApiKeyRevoked,
+    CalendarChanged,
+    CalendarDeleted,
+    ChainRequested,
+    ChainTriggered,
+)
 from shared.domain.job import Job
 from shared.domain.refusals import NoSuchApiKey, NoSuchCalendar, NoSuchJob, NoSuchRun
+from shared.domain.relay import Relay
 from shared.domain.run import Run
 
 if TYPE_CHECKING:
@@ -24,7 +32,7 @@ if TYPE_CHECKING:
 _DAY_MS = 24 * 3600 * 1000
 
 
-Aggregate = Job | Run | ApiKey | Calendar  # each tells by `over` that its snapshot may leave Redis
+Aggregate = Job | Run | ApiKey | Calendar | Relay  # each tells by `over` that its snapshot may leave Redis
 
 
 def _of_its_id(identifier: str, partitions: int) -> int:
@@ -135,7 +143,19 @@ CALENDAR = Kind(
     events=(CalendarChanged, CalendarDeleted),
 )
 
-ALL = (JOB, RUN, API_KEY, CALENDAR)
+RELAY = Kind(
+    name="relay",
+    state=Relay,
+    shape=1,
+    decide=lambda state, command, *_: relay.decide(state, command),
+    evolve=relay.evolve,
+    due_at=lambda state: state.due_at,
+    kept_ms=60_000,
+    unknown=NoSuchRun,
+    events=(ChainRequested, ChainTriggered),
+)
+
+ALL = (JOB, RUN, API_KEY, CALENDAR, RELAY)
 BESIDE = tuple(kind for kind in ALL if kind.events)  # neither jobs nor runs
 _BY_NAME = {kind.name: kind for kind in ALL}
 _BY_STATE = {kind.state: kind for kind in ALL}
