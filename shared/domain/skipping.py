@@ -114,4 +114,4 @@ def _nearest(job: Job, first: datetime, at: datetime) -> str:
 
 
 def _said(at: datetime) -> str:
-    return at.isoformat().replace("+00:00", "Z")
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
