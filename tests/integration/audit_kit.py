@@ -27,6 +27,7 @@ from shared.domain.commands import (
     IssueApiKey,
     Output,
     PauseJob,
+    ReplanJob,
     ResumeJob,
     RetryRun,
     RevokeApiKey,
@@ -45,6 +46,7 @@ from shared.domain.refusals import Refused
 from shared.domain.retry import RetryPolicy
 from shared.domain.run import Status
 from shared.domain.spec import Chain
+from shared.domain.zones import zone_named
 from shared.eventlog import snapshot
 from shared.eventlog.envelope import Context, from_entry
 from shared.eventlog.keys import Keys
@@ -56,6 +58,7 @@ from shared.recovery import recorded
 from shared.testing import TESTER, a_job_id, a_spec
 from tests.integration.archive_kit import all_of, an_office
 from tests.integration.trace_kit import a_timer
+from tests.zone_tables import tables
 
 QUICK = RetryPolicy(max_retries=2, initial_seconds=1.0, jitter=0.0)
 NO_RETRY = RetryPolicy(max_retries=0)
@@ -120,6 +123,7 @@ async def write(office):
     told["late"] = await _a_job_that_was_late(author)
     told["skipped"] = await _a_job_skipped_by_hand(author)
     told["key"], told["revoked"] = await _keys(author)
+    told["moved"] = await _a_job_planned_anew(author)
     told["calendar"], told["calendar_gone"] = await _calendars(author)
     told["handed_on"], told["to_hand_on"] = await _chains(author)
     await _reopen(office)
@@ -263,6 +267,20 @@ async def _chains(author):
     links = (ChainLink(job_id=follower, run_id=command.run_id),)
     await author.does(f"relay:{runs[0]}", TellRelay(links=links))
     return runs
+
+
+async def _a_job_planned_anew(author):
+    """Announced for an hour and a minute from then; Berlin puts its clocks forward, so that it is a minute."""
+    at = (author.time + timedelta(minutes=61)).astimezone(zone_named("Europe/Berlin"))
+    east_h = at.utcoffset() // timedelta(hours=1) + 1
+    job_id = await author.create(cron=f"{at.minute} {at.hour} * * *", timezone="Europe/Berlin")
+    ref = f"job:{job_id}"
+    with tables({"Europe/Berlin": f"Etc/GMT-{east_h}"}):
+        await author.does(ref, ReplanJob(tables="2026.7", before="2026.6"), Context(actor="timer"))
+        author.passes(61)
+        (run_id,) = await author.wakes(ref)
+    await author.runs(run_id)
+    return job_id
 
 
 async def _calendars(author):

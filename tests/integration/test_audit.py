@@ -471,6 +471,8 @@ async def a_key_is_revoked_that_nobody_issued(copy):
 
 PLANTED = [
     (_edited("RunRequested", where={"trigger": "schedule"}, next_for=_later(seconds=1)), {"occurrences"}),
+    (_edited("ScheduleReplanned", next_for=_later(seconds=1)), {"occurrences"}),
+    (_edited("ScheduleReplanned", replanned_at=_later(hours=2)), {"occurrences"}),
     (an_occurrence_is_skipped_in_silence, {"occurrences"}),
     (an_occurrence_is_swallowed_by_a_change, {"occurrences"}),
     (an_occurrence_is_decided_again_after_a_change, {"occurrences"}),
