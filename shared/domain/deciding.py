@@ -116,6 +116,8 @@ def _create(job: Job | None, command: CreateJob, now: datetime) -> tuple[Change,
 
 def _drops_what_has_begun(job: Job, command: JobCommand, now: datetime) -> SkipReason | None:
     """Why an occurrence whose time has come, and which jitter still holds back, will not run after `command`."""
+    if job.next_for is None or job.next_for > now:
+        return None
     match command:
         case DeleteJob():
             return "deleted"

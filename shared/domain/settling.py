@@ -118,15 +118,16 @@ class Settling:
     def _decide(self, due: list[datetime], following: datetime | None) -> None:
         """Run or skip, in order: consecutive ones that are skipped for one reason are one event."""
         afters = [*due[1:], following]
-        drops = self._drops(due, afters)
-        for drop, several in groupby(zip(drops, due, afters, strict=False), key=lambda each: each[0]):
-            _, times, nexts = zip(*several, strict=True)
-            if times[0] != self.job.next_for:  # a unit's worth is fired, or max_runs is reached
+        begin = 0
+        for drop, alike in groupby(self._drops(due, afters)):
+            end = begin + len(list(alike))
+            if due[begin] != self.job.next_for:  # a unit's worth is fired, or max_runs is reached
                 return
             if drop is None:
-                self._fire(list(times), nexts[-1])
+                self._fire(due[begin:end], afters[end - 1])
             else:
-                self._skip(list(times), nexts[-1], drop.reason, drop.by)
+                self._skip(due[begin:end], afters[end - 1], drop.reason, drop.by)
+            begin = end
 
     def _drops(self, due: list[datetime], afters: list[datetime | None]) -> list[Drop | None]:
         """What becomes of each of `due`: dropped, or None, run if nothing overlaps. Left out at the end: stays due.
@@ -136,6 +137,8 @@ class Settling:
         """
         drops = [self._excluded(at) for at in due]
         limit = self.now - self.job.grace
+        if self._fires_at(due[0], afters[0]) >= limit:
+            return drops  # nothing is late, as nearly always
         wanted = [index for index, drop in enumerate(drops) if drop is None]
         late = [index for index in wanted if self._fires_at(due[index], afters[index]) < limit]
         match self.job.spec.misfire_policy:

@@ -21,6 +21,7 @@ from shared.domain.events import (
     ScheduleReplanned,
 )
 from shared.domain.job import Status
+from shared.domain.schedule import is_occurrence
 from shared.domain.value import Value
 
 if TYPE_CHECKING:
@@ -122,12 +123,23 @@ def _check_excluded(
 ) -> None:
     """What somebody wanted skipped; a pause, an edit or a deletion may come before that."""
     first, last = span
-    wished = any(first <= skip.scheduled_for <= last for skip in job.skipped)
+    ends = {job.skips(first), job.skips(last)}
     findings.expect(
         Invariant.EXCLUDED,
-        wished == (skipped == "excluded") or (wished and skipped in _OF_PAUSED),
+        ends == {True}
+        if skipped == "excluded"
+        else skipped in _OF_PAUSED or (ends == {False} and not _wished_between(job, first, last)),
         f"{place} {'fires' if skipped is None else f'skips as {skipped}'} {first} of job {job.id}, "
-        f"which somebody {'wanted' if wished else 'had not wanted'} skipped",
+        f"which somebody {'wanted' if True in ends else 'had not wanted'} skipped",
+    )
+
+
+def _wished_between(job: Job, first: datetime, last: datetime) -> bool:
+    """Whether somebody wanted an occurrence between these skipped: what isn't one any more stays on that list."""
+    return any(
+        first < skip.scheduled_for < last
+        and is_occurrence(job.spec.schedule, skip.scheduled_for, anchor_at=job.anchor_at)
+        for skip in job.skipped
     )
 
 
