@@ -63,7 +63,7 @@ async def test_a_calendar_is_put_from_options_and_from_a_file_shown_named_and_de
     assert job["id"] in refused.stderr
     await daybook("calendars", "delete", "others", given="n\n", status=1)
     await daybook("calendars", "delete", "others", "-y")
-    await daybook("calendars", "get", "others", status=1)
+    await daybook("calendars", "get", "others", status=4)
     await daybook("calendars", "put", "empty", status=2)
 
 
