@@ -24,7 +24,7 @@ from services.api.json_body import pointer
 from services.api.problems import Fault, invalid
 from shared.domain import calendar, calendars, cron, exclude, ids, jitter, schedule, walk
 from shared.domain.roles import SUBJECT, Role
-from shared.domain.spec import CATCH_UP_MAX, LOST_MAX, MisfirePolicy
+from shared.domain.spec import CATCH_UP_MAX, LOST_MAX, CatchUp, MisfirePolicy
 from shared.domain.weekdays import Weekday  # noqa: TC001 - pydantic reads these annotations
 from shared.job_types.mailboxes import Address  # noqa: TC001 - pydantic reads the annotation
 
@@ -245,7 +245,6 @@ class JobBody(Body):
     LATER = frozenset(
         {
             "concurrency_key", "concurrency_limit",
-            "pause_after_failures",
         }
     )  # fmt: skip
     READ_ONLY = _READ_ONLY
@@ -316,6 +315,12 @@ class JobBody(Body):
     max_lost: int = Field(
         default=LOST_MAX, ge=1, le=100, description="a run that loses so many workers fails"
     )
+    pause_after_failures: int | None = Field(
+        default=None,
+        ge=1,
+        le=1_000,
+        description="so many runs that failed, none having succeeded since, pause the job; null: it goes on",
+    )
 
     on_success: Followers = Field(
         default_factory=list, description="ids of jobs to run when an execution has succeeded"
@@ -355,11 +360,17 @@ class JobPatch(BaseModel):
 
 
 class PauseBody(Body):
-    """Why a job is paused."""
+    """Why a job is paused, and until when.
 
-    LATER = frozenset({"until"})
+    Of a job that is paused already, what is left out stays as it is.
+    """
 
     reason: str = Field(default="", max_length=500)
+    until: Moment = Field(
+        default=None,
+        description="it goes on by itself then, within ten years; null: when somebody resumes it",
+    )
+    catch_up: CatchUp = Field(default="skip", description="what a resume that doesn't say is to catch up")
 
 
 class SkipBody(Body):
@@ -378,9 +389,27 @@ class UnskipBody(Body):
 
 
 class ResumeBody(Body):
-    """Nothing yet."""
+    """What becomes of the occurrences that fell due in the pause."""
 
-    LATER = frozenset({"catch_up"})
+    catch_up: CatchUp | None = Field(
+        default=None,
+        description=(
+            "none of them runs; the newest does; or all, the oldest first, "
+            f"at most {CATCH_UP_MAX:,}. What doesn't run is recorded. null: what the pause says"
+        ),
+    )
+
+
+class PauseManyBody(PauseBody):
+    """Why jobs are paused together, and until when."""
+
+    dry_run: bool = Field(default=False, description="only say how many would be paused")
+
+
+class ResumeManyBody(ResumeBody):
+    """What becomes of the occurrences that fell due while jobs were paused together."""
+
+    dry_run: bool = Field(default=False, description="only say how many would be resumed")
 
 
 class RevertBody(Body):

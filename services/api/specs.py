@@ -166,6 +166,7 @@ def _spec(body: JobBody, plan: Schedule, data: dict[str, Any]) -> JobSpec:
         overlap_policy=body.overlap_policy,
         start_deadline_seconds=body.start_deadline_seconds,
         max_lost=body.max_lost,
+        pause_after_failures=body.pause_after_failures,
         chain=_chain(body),
     )
 

@@ -256,6 +256,7 @@ def _specified(spec: JobSpec) -> dict[str, Any]:
         "overlap_policy": spec.overlap_policy,
         "start_deadline_seconds": spec.start_deadline_seconds,
         "max_lost": spec.max_lost,
+        "pause_after_failures": spec.pause_after_failures,
         "on_success": list(chain.on_success),
         "on_failure": list(chain.on_failure),
         "notify_on_failure": list(chain.mail_on_failure),
@@ -288,7 +289,15 @@ def _status(job: Job, known: Seen) -> JobStatus:
 def _paused(job: Job) -> PausedView | None:
     if job.paused is None or job.status is not jobs.Status.PAUSED:
         return None
-    return PausedView(by=job.paused.by, at=job.paused.at, reason=job.paused.reason, until=None)
+    paused = job.paused
+    return PausedView(
+        by=paused.by,
+        at=paused.at,
+        reason=paused.reason,
+        until=paused.until,
+        catch_up=paused.catch_up,
+        switch=paused.switch,
+    )
 
 
 def _seconds(ms: int | None) -> float | None:

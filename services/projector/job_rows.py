@@ -176,7 +176,15 @@ def _paused(job: Job) -> str | None:
     if job.paused is None or job.status is not jobs.Status.PAUSED:
         return None
     paused = job.paused
-    return json_text({"by": paused.by, "at": rfc3339(paused.at), "reason": paused.reason, "until": None})
+    told = {
+        "by": paused.by,
+        "at": rfc3339(paused.at),
+        "reason": paused.reason,
+        "until": None if paused.until is None else rfc3339(paused.until),
+        "catch_up": paused.catch_up,
+        "switch": paused.switch,
+    }
+    return json_text(told)
 
 
 def _skipped(job: Job) -> str:

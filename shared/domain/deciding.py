@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from shared.domain import skipping
+from shared.domain import pausing, skipping
 from shared.domain.ahead import Ahead, announced
 from shared.domain.calendars import NONE, refuse_unknown
 from shared.domain.commands import (
@@ -30,8 +30,6 @@ from shared.domain.events import (
     Decision,
     JobCreated,
     JobDeleted,
-    JobPaused,
-    JobResumed,
     JobUpdated,
     RunRequested,
 )
@@ -86,10 +84,10 @@ def decide(
     if isinstance(command, Edit):
         _refuse_stale(job, command)
     if isinstance(command, SuspendJob):
-        return Decision(changes=tuple(_suspended(job, command, now)))
+        return Decision(changes=tuple(pausing.suspended(job, command, now)))
     if isinstance(command, UpdateJob):
         refuse_unknown(command.spec.schedule, calendars, job.spec.schedule)
-    due = Settling(job, now, keep_paused=isinstance(command, _LEAVES_PAUSED), calendars=calendars)
+    due = Settling(job, now, keep_paused=_leaves_paused(job, command), calendars=calendars)
     due.settle()
     if not due.settled:
         return Decision(changes=tuple(due.changes), settled=isinstance(command, Wake))
@@ -97,6 +95,13 @@ def decide(
         due.drop_begun(reason)
     due.add(*_own(due.job, command, now))
     return Decision(changes=tuple(due.changes))
+
+
+def _leaves_paused(job: Job, command: JobCommand) -> bool:
+    """Whether what fell due in the job's pause stays undecided."""
+    if isinstance(command, ResumeJob):
+        return pausing.leaves_undecided(job, command)
+    return isinstance(command, _LEAVES_PAUSED)
 
 
 def _create(job: Job | None, command: CreateJob, now: datetime) -> tuple[Change, ...]:
@@ -150,14 +155,14 @@ def _own(job: Job, command: JobCommand, now: datetime) -> list[Change]:
     match command:
         case UpdateJob(spec=spec) if (spec := spec.pinned(job.id)) != job.spec:
             return [Change(subject=subject, event=_updated(job, spec, now))]
-        case PauseJob(by=by, reason=reason) if job.status is Status.PENDING:
-            return [Change(subject=subject, event=JobPaused(by=by, reason=reason, paused_at=now))]
-        case PauseJob() if job.status is Status.COMPLETED:
-            raise IllegalTransition("the job is completed: it has no occurrence left", current=job.status)
-        case ResumeJob(by=by) if job.status is Status.PAUSED:
-            return [Change(subject=subject, event=JobResumed(by=by, resumed_at=now))]
-        case SkipOccurrence() | UnskipOccurrence() | ReplanJob():
-            return _of_what_is_ahead(job, command, now)
+        case PauseJob():
+            return pausing.paused(job, command, now)
+        case ResumeJob():
+            return pausing.resumed(job, command, now)
+        case SkipOccurrence() | UnskipOccurrence():
+            return skipping.decide(job, command, now)
+        case ReplanJob():
+            return replanned(job, command, now)
         case DeleteJob(by=by):
             return [Change(subject=subject, event=JobDeleted(by=by, deleted_at=now))]
         case TriggerJob():
@@ -170,24 +175,9 @@ def _own(job: Job, command: JobCommand, now: datetime) -> list[Change]:
             return []
 
 
-def _of_what_is_ahead(
-    job: Job, command: SkipOccurrence | UnskipOccurrence | ReplanJob, now: datetime
-) -> list[Change]:
-    return (
-        replanned(job, command, now) if isinstance(command, ReplanJob) else skipping.decide(job, command, now)
-    )
-
-
 def _refuse_stale(job: Job, command: Edit) -> None:
     if command.if_revision is not None and job.revision not in command.if_revision:
         raise StaleRevision(current=str(job.revision))
-
-
-def _suspended(job: Job, command: SuspendJob, now: datetime) -> list[Change]:
-    if job.status is not Status.PENDING:
-        return []
-    paused = JobPaused(by=command.by, reason=command.reason, paused_at=now)
-    return [Change(subject=f"job:{job.id}", event=paused)]
 
 
 def _updated(job: Job, spec: JobSpec, now: datetime) -> JobUpdated:

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Literal
 
 from shared.domain.exclude import Span  # noqa: TC001 - likewise
 from shared.domain.roles import Role  # noqa: TC001 - likewise
-from shared.domain.spec import JobSpec, RunSpec  # noqa: TC001 - likewise
+from shared.domain.spec import CatchUp, JobSpec, RunSpec  # noqa: TC001 - likewise
 from shared.domain.value import Value
 from shared.domain.walk import ClockNote  # noqa: TC001 - likewise
 from shared.domain.weekdays import Weekday  # noqa: TC001 - likewise
@@ -71,22 +71,38 @@ class JobUpdated(Event, frozen=True, kw_only=True):
 
 
 class JobPaused(Event, frozen=True, kw_only=True):
-    """Somebody stopped the schedule. Triggers still work."""
+    """Somebody stopped the schedule, or said of a stopped one why or until when. Triggers still work.
+
+    Attributes:
+        until: when the pause ends by itself; None: when somebody ends it.
+        catch_up: what its end makes of what fell due meanwhile, unless who ends it says otherwise.
+        switch: what was thrown to pause this job with others (`tag:<tag>`, `all`); None: it was paused singly.
+    """
 
     VERSION: ClassVar[int] = 2
 
     by: str
     reason: str
     paused_at: datetime
+    until: datetime | None = None
+    catch_up: CatchUp = "skip"
+    switch: str | None = None
 
 
 class JobResumed(Event, frozen=True, kw_only=True):
-    """A user let the schedule go on; what fell due meanwhile was skipped by the events before this one."""
+    """The schedule goes on: somebody said so, or (`by` timer) the pause had its end.
+
+    Attributes:
+        resumed_at: until when occurrences fell due in the pause; of one that ended by itself, its `until`.
+        catch_up: what becomes of those. `skip`: the events before this one have skipped them; else the events after it
+            decide them, before any that fell due later.
+    """
 
     VERSION: ClassVar[int] = 2
 
     by: str
     resumed_at: datetime
+    catch_up: CatchUp = "skip"
 
 
 class JobDeleted(Event, frozen=True, kw_only=True):

@@ -1,7 +1,7 @@
 """The job: what a user defined, and how far its schedule has been decided.
 
 ```
-            ┌──────────── resume ───────────┐
+            ┌──────── resume, until ────────┐
  create ─▶ pending ──────── pause ───────▶ paused
             │    ▲  ▲                        │
   no occurrence  │  └─ edit with occurrences  │
@@ -39,7 +39,7 @@ from shared.domain.events import (
     RunSucceeded,
     ScheduleReplanned,
 )
-from shared.domain.spec import JobSpec  # noqa: TC001 - the snapshot's codec reads the annotation
+from shared.domain.spec import CATCH_UP_MAX, CatchUp, JobSpec
 from shared.domain.value import Value
 
 if TYPE_CHECKING:
@@ -56,11 +56,28 @@ class Status(StrEnum):
 
 
 class Pause(Value, frozen=True, kw_only=True):
-    """Who paused the job, when and why."""
+    """Who paused the job, when and why; fields as in `JobPaused`."""
 
     by: str
     reason: str
     at: datetime
+    until: datetime | None = None
+    catch_up: CatchUp = "skip"
+    switch: str | None = None
+
+
+class CatchingUp(Value, frozen=True, kw_only=True):
+    """What is left to be done of a pause that has ended: what fell due by its end is decided by this alone.
+
+    Attributes:
+        policy: `latest` or `all`.
+        to: when the pause ended.
+        left: how many of those occurrences may still run.
+    """
+
+    policy: CatchUp
+    to: datetime
+    left: int = CATCH_UP_MAX
 
 
 class Skip(Value, frozen=True, kw_only=True):
@@ -87,6 +104,7 @@ class Job(Value, frozen=True, kw_only=True):
         runs: how many of its occurrences were run.
         late_runs: how many of its occurrences were run later than the grace, since one was in time.
         failures: how many of its runs have failed since one succeeded; counted while `follows`.
+        catching_up: until what fell due in a pause has been decided.
     """
 
     id: str
@@ -105,6 +123,7 @@ class Job(Value, frozen=True, kw_only=True):
     runs: int = 0
     late_runs: int = 0
     failures: int = 0
+    catching_up: CatchingUp | None = None
     next_fires_at: datetime | None = None
     next_run_at: datetime | None = None
     skipped: tuple[Skip, ...] = ()
@@ -126,7 +145,9 @@ class Job(Value, frozen=True, kw_only=True):
 
     @property
     def due_at(self) -> datetime | None:
-        """When to wake it, or None."""
+        """When to wake it, or None: for its next occurrence, or at the end of its pause."""
+        if self.status is Status.PAUSED:
+            return None if self.paused is None else self.paused.until
         return self.fires_next_at if self.status is Status.PENDING else None
 
     @property
@@ -208,12 +229,28 @@ def _on_updated(job: Job, event: JobUpdated, _: Change) -> Job:
 
 
 def _on_paused(job: Job, event: JobPaused, _: Change) -> Job:
-    pause = Pause(by=event.by, reason=event.reason, at=event.paused_at)
-    return replace(job, status=Status.PAUSED, paused=pause, updated_at=event.paused_at)
+    pause = Pause(
+        by=event.by,
+        reason=event.reason,
+        at=event.paused_at,
+        until=event.until,
+        catch_up=event.catch_up,
+        switch=event.switch,
+    )
+    return replace(job, status=Status.PAUSED, paused=pause, updated_at=event.paused_at, catching_up=None)
 
 
 def _on_resumed(job: Job, event: JobResumed, _: Change) -> Job:
-    return replace(job, status=Status.PENDING, paused=None, updated_at=event.resumed_at, failures=0)
+    resumed = replace(job, status=Status.PENDING, paused=None, updated_at=event.resumed_at, failures=0)
+    if event.catch_up == "skip":
+        return resumed
+    return _caught_up(resumed, CatchingUp(policy=event.catch_up, to=event.resumed_at))
+
+
+def _caught_up(job: Job, catching: CatchingUp) -> Job:
+    """The job, which has nothing more to catch up once what is next fires after its pause."""
+    fires = job.fires_next_at
+    return replace(job, catching_up=catching if fires is not None and fires <= catching.to else None)
 
 
 def _on_deleted(job: Job, event: JobDeleted, _: Change) -> Job:
@@ -234,7 +271,7 @@ def _on_skipped(job: Job, event: OccurrencesSkipped, _: Change) -> Job:
 
 def _decided(job: Job, event: OccurrencesSkipped | RunRequested, to: datetime) -> Job:
     """Nothing up to `to` is ahead any more; the event says what is."""
-    return replace(
+    decided = replace(
         job,
         next_for=event.next_for,
         next_fires_at=event.next_fires_at,
@@ -242,6 +279,7 @@ def _decided(job: Job, event: OccurrencesSkipped | RunRequested, to: datetime) -
         decided_to=to,
         skipped=tuple(skip for skip in job.skipped if skip.scheduled_for > to) if job.skipped else (),
     )
+    return decided if job.catching_up is None else _caught_up(decided, job.catching_up)
 
 
 def _on_excluded(job: Job, event: OccurrenceExcluded, _: Change) -> Job:
@@ -282,17 +320,23 @@ def moved_with(skipped: tuple[Skip, ...], was_for: datetime, next_for: datetime 
 def _on_requested(job: Job, event: RunRequested, change: Change) -> Job:
     run_id = change.subject.removeprefix("run:")
     scheduled = event.trigger == "schedule"
+    late_runs = _late_runs(job, event) if scheduled else job.late_runs
     if scheduled:
+        if job.catching_up is not None:
+            job = replace(job, catching_up=replace(job.catching_up, left=job.catching_up.left - 1))
         job = _decided(job, event, event.scheduled_for)
     return replace(
         job,
         runs=job.runs + scheduled,
-        late_runs=_late_runs(job, event) if scheduled else job.late_runs,
+        late_runs=late_runs,
         active=(*job.active, run_id) if event.follows else job.active,
     )
 
 
 def _late_runs(job: Job, event: RunRequested) -> int:
+    """Of the misfire policy: what is caught up after a pause is none of it."""
+    if job.catching_up is not None:
+        return job.late_runs
     return job.late_runs + 1 if event.requested_at - event.fires_at > job.grace else 0
 
 

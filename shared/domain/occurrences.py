@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 def undecided(job: Job, by: datetime, *, most: int) -> int:
     """How many occurrences had fired by then that the schedule has not decided; counted up to `most`."""
-    count, at, fires = 0, job.next_for, job.due_at
+    count, at, fires = 0, job.next_for, job.fires_next_at
+    if job.due_at is None or job.due_at > by:
+        return 0
     while at is not None and fires is not None and fires <= by and count < most:
         count += 1
         at = _following(job, at)

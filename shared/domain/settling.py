@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from shared.domain import ids
 from shared.domain.ahead import Ahead, announced
 from shared.domain.calendars import NONE, Excluding
-from shared.domain.events import Change, JobCompleted, OccurrencesSkipped, RunRequested, SkipReason
+from shared.domain.events import (
+    Change,
+    JobCompleted,
+    JobResumed,
+    OccurrencesSkipped,
+    RunRequested,
+    SkipReason,
+)
 from shared.domain.jitter import fires_at
 from shared.domain.job import Status, evolve
 from shared.domain.schedule import clock_notes, next_after
@@ -19,10 +26,11 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from shared.domain.calendars import Seen
-    from shared.domain.job import Job
+    from shared.domain.job import Job, Pause
     from shared.domain.walk import ClockNote
 
 FIRES_A_WAKE = 50  # a unit of this many runs is about 1 ms of script (DESIGN §5.2: 5 ms a batch)
+BY = "timer"  # who ends a pause that has an end
 WALK_A_WAKE = 1_000  # occurrences looked at; a longer backlog is settled in several units
 
 
@@ -53,8 +61,26 @@ class Settling:
     @property
     def settled(self) -> bool:
         """Whether nothing is due any more."""
+        return self._ended_pause is None and not (self._counts and self._has_due)
+
+    @property
+    def _ended_pause(self) -> Pause | None:
+        """The job's pause, if it should have ended by itself."""
+        pause = self.job.paused if self.job.status is Status.PAUSED else None
+        return pause if pause is not None and pause.until is not None and pause.until <= self.now else None
+
+    @property
+    def _by(self) -> datetime:
+        """What is due by then is decided first: what comes after the end of a pause is another matter."""
+        pause, catching = self._ended_pause, self.job.catching_up
+        if pause is not None and pause.until is not None:
+            return pause.until
+        return self.now if catching is None else catching.to
+
+    @property
+    def _has_due(self) -> bool:
         fires = self.job.fires_next_at
-        return fires is None or fires > self.now or not self._counts
+        return fires is not None and fires <= self._by
 
     @property
     def _counts(self) -> bool:
@@ -73,6 +99,16 @@ class Settling:
         """Decide what is due, as much as goes into one unit."""
         if self.settled:
             return
+        pause = self._ended_pause
+        if self._has_due and (pause is None or pause.catch_up == "skip"):
+            self._decide_due()
+        if pause is not None and self._ended_pause is not None:
+            if pause.catch_up == "skip" and self._has_due:
+                return  # the rest of what fell due in it is the next unit's
+            ended = JobResumed(by=BY, resumed_at=self._by, catch_up=pause.catch_up)
+            self.add(Change(subject=f"job:{self.job.id}", event=ended))
+
+    def _decide_due(self) -> None:
         due, following = self._due()
         if self.job.status is Status.PAUSED:
             self._skip(due, following, "paused")
@@ -87,10 +123,10 @@ class Settling:
         if begun is not None and begun <= self.now:
             job = self.job
             following = next_after(job.spec.schedule, begun, anchor_at=job.anchor_at)
-            self._skip([begun], following, reason)
+            self._skip([begun], following, "paused" if job.status is Status.PAUSED else reason)
 
     def _due(self) -> tuple[list[datetime], datetime | None]:
-        """Undecided occurrences up to now, at most WALK_A_WAKE, and the one after them."""
+        """Undecided occurrences that are due, at most WALK_A_WAKE, and the one after them."""
         first = self.job.next_for
         assert first is not None  # noqa: S101 - `settled` has said so
         schedule, anchor = self.job.spec.schedule, self.job.anchor_at
@@ -106,14 +142,14 @@ class Settling:
 
     def _is_due(self, at: datetime | None) -> bool:
         """Of an occurrence after the one that was announced."""
-        if at is None or at > self.now:
+        if at is None or at > self._by:
             return False
         job = self.job
         schedule = job.spec.schedule
         if not schedule.jitter_seconds:
             return True
         following = next_after(schedule, at, anchor_at=job.anchor_at)
-        return fires_at(schedule, job.id, at, following) <= self.now
+        return fires_at(schedule, job.id, at, following) <= self._by
 
     def _decide(self, due: list[datetime], following: datetime | None) -> None:
         """Run or skip, in order: consecutive ones that are skipped for one reason are one event."""
@@ -133,21 +169,27 @@ class Settling:
         """What becomes of each of `due`: dropped, or None, run if nothing overlaps. Left out at the end: stays due.
 
         What is excluded was never to run, so it is neither late nor the newest. Of the others, what is later than the
-        grace is up to the misfire policy: of `latest`, the newest that is due may run.
+        grace is up to the misfire policy, and what fell due in a pause to what its end said, however late that is: of
+        `latest`, the newest that is due may run.
         """
         drops = [self._excluded(at) for at in due]
-        limit = self.now - self.job.grace
-        if self._fires_at(due[0], afters[0]) >= limit:
+        limit, catching = self.now - self.job.grace, self.job.catching_up
+        if catching is None and self._fires_at(due[0], afters[0]) >= limit:
             return drops  # nothing is late, as nearly always
         wanted = [index for index, drop in enumerate(drops) if drop is None]
-        late = [index for index in wanted if self._fires_at(due[index], afters[index]) < limit]
-        match self.job.spec.misfire_policy:
+        reason: SkipReason = "misfire" if catching is None else "paused"
+        if catching is None:
+            policy, left = self.job.spec.misfire_policy, CATCH_UP_MAX - self.job.late_runs
+            late = [index for index in wanted if self._fires_at(due[index], afters[index]) < limit]
+        else:
+            policy, left, late = catching.policy, catching.left, wanted
+        match policy:
             case "latest" if len(late) == len(wanted) and not self._is_due(afters[-1]):
                 late = late[:-1]
-            case "all" if late and (room := CATCH_UP_MAX - self.job.late_runs) > 0:
-                return drops[: late[:room][-1] + 1]  # the rest stays due: the next wake has it
+            case "all" if late and left > 0:
+                return drops[: late[:left][-1] + 1]  # the rest stays due: the next wake has it
         for index in late:
-            drops[index] = Drop("misfire")
+            drops[index] = Drop(reason)
         return drops
 
     def _excluded(self, at: datetime) -> Drop | None:

@@ -155,10 +155,13 @@ def _check_overlap(findings: Findings, job: Job, place: str) -> None:
 def _check_nothing_is_swallowed(findings: Findings, job: Job, event: Event, place: str) -> None:
     """What was announced and due when somebody changed the job must have been decided before that.
 
-    So must be what jitter still held back, where a change did away with it.
+    So must be what jitter still held back, where a change did away with it. What a resume catches up is decided after
+    it: until that is done, the job's next change can't come.
     """
     due = job.fires_next_at if _keeps(job, event) else job.next_for
     if due is None or job.status not in {Status.PENDING, Status.PAUSED}:
+        return
+    if isinstance(event, JobResumed) and event.catch_up != "skip":
         return
     now = _time_of(event)
     findings.expect(

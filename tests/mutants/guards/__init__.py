@@ -1,6 +1,6 @@
 """The guards that `make mutants` takes out of the code, one at a time, and the tests that must miss each."""
 
-from . import api, calendars, chains, cli, deployment, job_types, spine, upkeep, windows
+from . import api, calendars, chains, cli, deployment, job_types, pauses, spine, upkeep, windows
 from .guard import Guard
 
 GUARDS = (
@@ -13,6 +13,7 @@ GUARDS = (
     *calendars.GUARDS,
     *chains.GUARDS,
     *windows.GUARDS,
+    *pauses.GUARDS,
 )
 
 __all__ = ["GUARDS", "Guard"]
