@@ -16,6 +16,7 @@ from shared.domain.calendar import Calendar, ref_of
 from shared.domain.commands import CreateJob, SuspendJob, UpdateJob
 from shared.domain.exclude import Span, excluded_until
 from shared.domain.refusals import UnknownCalendars
+from shared.domain.schedule import Schedule
 from shared.domain.weekdays import WEEKDAYS
 from shared.domain.zones import zone_named
 
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
     from shared.domain.commands import JobCommand
     from shared.domain.job import Job
-    from shared.domain.schedule import Schedule
 
 NAMES_MAX = 10  # of one job: each is read whenever something is decided about it
 
@@ -48,16 +48,15 @@ NONE: Mapping[str, Seen] = MappingProxyType({})
 
 def named(job: Job | None, command: JobCommand) -> tuple[str, ...]:
     """Refs of the calendars that a decision about a job looks at: those it names, and those that it is to name."""
-    names: dict[str, None] = {}
-    tenant = ""
+    names: tuple[str, ...] = ()
     if job is not None and not isinstance(command, SuspendJob):
-        tenant = job.tenant
-        names |= dict.fromkeys(job.spec.schedule.exclude_calendars)
-    if isinstance(command, CreateJob):
-        tenant = command.tenant
+        names = job.spec.schedule.exclude_calendars
     if isinstance(command, CreateJob | UpdateJob):
-        names |= dict.fromkeys(command.spec.schedule.exclude_calendars)
-    return tuple(ref_of(tenant, name) for name in names)
+        names += command.spec.schedule.exclude_calendars
+    whose = command if isinstance(command, CreateJob) else job
+    if not names or whose is None:
+        return ()
+    return tuple(ref_of(whose.tenant, name) for name in dict.fromkeys(names))
 
 
 def seen(others: Mapping[str, Calendar | None], places: Mapping[str, str]) -> Mapping[str, Seen]:
@@ -88,7 +87,10 @@ def refuse_unknown(schedule: Schedule, calendars: Mapping[str, Seen], before: Sc
 
 
 class Excluding:
-    """What the calendars of one schedule exclude, each date asked for once.
+    """What the calendars of one schedule exclude, each date asked for once; `excluding` makes it.
+
+    Attributes:
+        passed: those that are looked at, as `by` tells them; of one that isn't there `<name>@none`.
 
     Args:
         schedule: that names them, and has the zone of those that have none.
@@ -101,6 +103,9 @@ class Excluding:
             (name, calendars.get(name, Seen(None, ""))) for name in dict.fromkeys(schedule.exclude_calendars)
         ]
         self._asked: dict[tuple[str, date], bool] = {}
+        self.passed = tuple(
+            f"{name}@{held.place if _there(held) is not None else 'none'}" for name, held in self._named
+        )
 
     def by(self, at: datetime) -> str | None:
         """The first calendar that excludes the instant, `<name>@<place>`; None: none does."""
@@ -115,11 +120,13 @@ class Excluding:
                 return f"{name}@{held.place}"
         return None
 
-    def passed(self) -> tuple[str, ...]:
-        """Those that were looked at, as `by` tells them; of one that isn't there `<name>@none`."""
-        return tuple(
-            f"{name}@{held.place if _there(held) is not None else 'none'}" for name, held in self._named
-        )
+
+_NOTHING = Excluding(Schedule(), NONE)
+
+
+def excluding(schedule: Schedule, calendars: Mapping[str, Seen]) -> Excluding:
+    """What is excluded from a schedule; nearly all name no calendar, and share one answer."""
+    return Excluding(schedule, calendars) if schedule.exclude_calendars else _NOTHING
 
 
 def until(calendar: Calendar, at: datetime, timezone: str) -> datetime | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from shared.domain import ids
 from shared.domain.ahead import Ahead, announced
-from shared.domain.calendars import NONE, Excluding
+from shared.domain.calendars import NONE, excluding
 from shared.domain.events import (
     Change,
     JobCompleted,
@@ -55,7 +55,7 @@ class Settling:
         self.now = now
         self.changes: list[Change] = []
         self._keep_paused = keep_paused
-        self._calendars = Excluding(job.spec.schedule, calendars)
+        self._calendars = excluding(job.spec.schedule, calendars)
         self._skipped_by = {skip.scheduled_for: skip.by for skip in job.skipped}
 
     @property
@@ -234,7 +234,7 @@ class Settling:
             correlation_id=run_id,
             requested_at=self.now,
             clock=self._clock([at]),
-            calendars=self._calendars.passed(),
+            calendars=self._calendars.passed,
             **self._announced(following),
         )
         return Change(subject=f"run:{run_id}", event=event, job=job.id, both=True)
