@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from datetime import timedelta
+from typing import TYPE_CHECKING, NamedTuple
 
-from shared.domain import pausing, skipping
+from shared.domain import overlaps, pausing, skipping
 from shared.domain.ahead import Ahead, announced
 from shared.domain.calendars import NONE, refuse_unknown
 from shared.domain.commands import (
@@ -34,7 +34,7 @@ from shared.domain.events import (
     RunRequested,
 )
 from shared.domain.job import Job, Status
-from shared.domain.refusals import IllegalTransition, NeverFires, NoSuchJob, Overlaps, Paused, StaleRevision
+from shared.domain.refusals import IllegalTransition, NeverFires, NoSuchJob, Paused, StaleRevision
 from shared.domain.replanning import replanned
 from shared.domain.schedule import Schedule, is_occurrence, next_after
 from shared.domain.settling import Settling
@@ -42,6 +42,7 @@ from shared.domain.spec import JobSpec, run_spec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
 
     from shared.domain.calendars import Seen
     from shared.domain.events import SkipReason
@@ -83,16 +84,19 @@ def decide(
         raise NoSuchJob
     if isinstance(command, Edit):
         _refuse_stale(job, command)
+        _refuse_unknown(job, command, calendars)
     if isinstance(command, SuspendJob):
         return Decision(changes=tuple(pausing.suspended(job, command, now)))
-    if isinstance(command, UpdateJob):
-        refuse_unknown(command.spec.schedule, calendars, job.spec.schedule)
     due = Settling(job, now, keep_paused=_leaves_paused(job, command), calendars=calendars)
     due.settle()
     if not due.settled:
         return Decision(changes=tuple(due.changes), settled=isinstance(command, Wake))
     if reason := _drops_what_has_begun(due.job, command, now):
         due.drop_begun(reason)
+    if (sake := _to_end_all(due.job, command)) is not None:
+        due.add(*overlaps.cancelled(due.job, by=sake.by, reason=sake.reason, now=now))
+        if due.job.waiting:  # more than a unit takes
+            return Decision(changes=tuple(due.changes), settled=False)
     due.add(*_own(due.job, command, now))
     return Decision(changes=tuple(due.changes))
 
@@ -166,13 +170,18 @@ def _own(job: Job, command: JobCommand, now: datetime) -> list[Change]:
         case DeleteJob(by=by):
             return [Change(subject=subject, event=JobDeleted(by=by, deleted_at=now))]
         case TriggerJob():
-            return [_triggered(job, command, now)]
+            return [*_stopped(job, command, now), _triggered(job, command, now)]
         case FollowRun():
-            return [_follower(job, command, now)]
+            return [*_stopped(job, command, now), _follower(job, command, now)]
         case RetryRun():
-            return [_retried(job, command, now)]
+            return [*_stopped(job, command, now), _retried(job, command, now)]
         case _:
             return []
+
+
+def _refuse_unknown(job: Job, command: Edit, calendars: Mapping[str, Seen]) -> None:
+    if isinstance(command, UpdateJob):
+        refuse_unknown(command.spec.schedule, calendars, job.spec.schedule)
 
 
 def _refuse_stale(job: Job, command: Edit) -> None:
@@ -238,7 +247,6 @@ def _first_for(
 
 
 def _triggered(job: Job, command: TriggerJob, now: datetime) -> Change:
-    _refuse_overlap(job, command.overlap_policy)
     event = RunRequested(
         job_id=job.id,
         scheduled_for=now,
@@ -246,6 +254,7 @@ def _triggered(job: Job, command: TriggerJob, now: datetime) -> Change:
         trigger="manual",
         revision=job.revision,
         spec=run_spec(job.spec, job_data=command.job_data, priority=command.priority),
+        held=overlaps.waits(job, _policy(job, command)),
         follows=job.follows,
         correlation_id=command.correlation_id,
         requested_at=now,
@@ -254,9 +263,6 @@ def _triggered(job: Job, command: TriggerJob, now: datetime) -> Change:
 
 
 def _follower(job: Job, command: FollowRun, now: datetime) -> Change:
-    if job.status is Status.PAUSED:
-        raise Paused(current=job.status)
-    _refuse_overlap(job, None)
     data = None if command.job_data is None else job.spec.job_data | command.job_data
     event = RunRequested(
         job_id=job.id,
@@ -266,6 +272,7 @@ def _follower(job: Job, command: FollowRun, now: datetime) -> Change:
         of=command.of,
         revision=job.revision,
         spec=run_spec(job.spec, job_data=data),
+        held=overlaps.waits(job, _policy(job, command)),
         follows=job.follows,
         correlation_id=command.correlation_id,
         requested_at=now,
@@ -275,7 +282,6 @@ def _follower(job: Job, command: FollowRun, now: datetime) -> Change:
 
 
 def _retried(job: Job, command: RetryRun, now: datetime) -> Change:
-    _refuse_overlap(job, command.overlap_policy)
     event = RunRequested(
         job_id=job.id,
         scheduled_for=command.scheduled_for,
@@ -284,6 +290,7 @@ def _retried(job: Job, command: RetryRun, now: datetime) -> Change:
         of=command.of,
         revision=command.revision,
         spec=command.spec,
+        held=overlaps.waits(job, _policy(job, command)),
         follows=job.follows,
         correlation_id=command.correlation_id,
         requested_at=now,
@@ -291,6 +298,44 @@ def _retried(job: Job, command: RetryRun, now: datetime) -> Change:
     return Change(subject=f"run:{command.run_id}", event=event, job=job.id, both=job.follows)
 
 
-def _refuse_overlap(job: Job, policy: OverlapPolicy | None) -> None:
-    if (policy or job.spec.overlap_policy) == "skip" and job.active:
-        raise Overlaps(current="running")
+def _policy(job: Job, command: TriggerJob | FollowRun | RetryRun) -> OverlapPolicy:
+    return _asked(command) or job.spec.overlap_policy
+
+
+def _asked(command: TriggerJob | FollowRun | RetryRun) -> OverlapPolicy | None:
+    """What the wish says instead of its job's policy."""
+    return None if isinstance(command, FollowRun) else command.overlap_policy
+
+
+class _Sake(NamedTuple):
+    """For whose sake, and why, runs are to end."""
+
+    by: str
+    reason: str
+
+
+def _to_end_all(job: Job, command: JobCommand) -> _Sake | None:
+    """Why no run may wait when this command has been carried out; None: it leaves them alone.
+
+    Raises:
+        Refused: a run that the command asks for is neither to start nor to wait.
+    """
+    match command:
+        case DeleteJob(by=by):
+            return _Sake(by, "its job was deleted")
+        case FollowRun() if job.status is Status.PAUSED:
+            raise Paused(current=job.status)
+        case TriggerJob() | FollowRun() | RetryRun():
+            overlaps.refuse(job, _asked(command))
+            replaces = _policy(job, command) == "replace"
+            return _Sake(overlaps.BY, overlaps.replaced_by(command.run_id)) if replaces else None
+        case _:
+            return None
+
+
+def _stopped(job: Job, command: TriggerJob | FollowRun | RetryRun, now: datetime) -> list[Change]:
+    """The wishes that what is active ends, if that is to be replaced."""
+    if _policy(job, command) != "replace":
+        return []
+    reason = overlaps.replaced_by(command.run_id)
+    return overlaps.stopped(job, by=overlaps.BY, reason=reason, now=now)

@@ -44,7 +44,6 @@ from shared.domain.events import ChainLink, Failure
 from shared.domain.exclude import Span
 from shared.domain.refusals import Refused
 from shared.domain.retry import RetryPolicy
-from shared.domain.run import Status
 from shared.domain.spec import Chain
 from shared.domain.zones import zone_named
 from shared.eventlog import snapshot
@@ -121,6 +120,7 @@ async def write(office):
     told |= await _runs_in_all_states(author)
     told["deleted"] = await _a_job_deleted_while_running(author)
     told["late"] = await _a_job_that_was_late(author)
+    told |= await _runs_that_wait(author)
     told["skipped"] = await _a_job_skipped_by_hand(author)
     told["key"], told["revoked"] = await _keys(author)
     told["moved"] = await _a_job_planned_anew(author)
@@ -237,6 +237,18 @@ async def _a_job_that_was_late(author):
     for run_id in await author.wakes(f"job:{job_id}"):
         await author.runs(run_id)
     return job_id
+
+
+async def _runs_that_wait(author):
+    """A run at work that has waited, one that waits for its end, and one that was replaced before it started."""
+    job_id = await author.create(overlap_policy="queue_all", start_deadline_seconds=86_400)
+    first = await author.triggers(job_id)
+    second = await author.triggers(job_id)
+    await author.runs(first)
+    await author.starts(second)
+    told = {"released": second, "held": await author.triggers(job_id)}
+    job_id = await author.create(overlap_policy="replace")
+    return told | {"dropped": await author.triggers(job_id), "replacing": await author.triggers(job_id)}
 
 
 async def _a_job_skipped_by_hand(author):
@@ -488,7 +500,7 @@ class Copy:
             if state.ended:
                 return
             due = run.due_at(state, now=ids.time_of(state.id), lease=timedelta(seconds=15))
-            if state.status is Status.QUEUED:
+            if state.offered:
                 pairs = {"run": state.id} | ({"job": state.job_id} if state.follows else {})
                 pipe.xadd(self.keys.work(state.spec.queue, state.spec.priority), pairs, id=version)
         else:
