@@ -22,10 +22,11 @@ from pydantic_core import PydanticCustomError
 
 from services.api.json_body import pointer
 from services.api.problems import Fault, invalid
-from shared.domain import cron, exclude, ids, jitter, schedule, walk
+from shared.domain import calendar, calendars, cron, exclude, ids, jitter, schedule, walk
 from shared.domain.overlaps import WAITING_MAX
 from shared.domain.roles import SUBJECT, Role
 from shared.domain.spec import CATCH_UP_MAX, LOST_MAX, CatchUp, MisfirePolicy, OverlapPolicy
+from shared.domain.weekdays import Weekday  # noqa: TC001 - pydantic reads these annotations
 from shared.job_types.mailboxes import Address  # noqa: TC001 - pydantic reads the annotation
 
 if TYPE_CHECKING:
@@ -161,6 +162,7 @@ Tag = Annotated[str, Field(min_length=1, max_length=50)]
 Priority = Annotated[int, Field(ge=1, le=10)]
 Queue = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 ErrorName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.]{0,199}$")]
+CalendarName = Annotated[str, Field(pattern=f"^{calendar.NAME}$")]
 JobData = Annotated[dict[str, Any], AfterValidator(small)]
 _Expression = Annotated[str, Field(min_length=1, max_length=cron.LENGTH_MAX)]
 _Expressions = Annotated[list[_Expression], Field(min_length=1, max_length=EXPRESSIONS_MAX)]
@@ -230,7 +232,6 @@ class JobBody(Body):
 
     LATER = frozenset(
         {
-            "exclude_calendars",
             "concurrency_key", "concurrency_limit",
         }
     )  # fmt: skip
@@ -269,6 +270,11 @@ class JobBody(Body):
         default_factory=list,
         max_length=exclude.SPANS_MAX,
         description="no occurrence on these dates, in the job's zone",
+    )
+    exclude_calendars: list[CalendarName] = Field(
+        default_factory=list,
+        max_length=calendars.NAMES_MAX,
+        description="what these calendars exclude when its time has come is skipped",
     )
     timezone: str = Field(default="UTC", min_length=1, max_length=100, description="IANA name")
     dst_policy: Dst = Field(default=Dst(), description="of cron expressions, where clocks change")
@@ -319,6 +325,20 @@ class JobBody(Body):
     )
     notify_on_failure: Annotated[list[Address], Field(max_length=FOLLOWERS_MAX)] = Field(
         default_factory=list, description="mail addresses to tell then"
+    )
+
+
+class CalendarBody(Body):
+    """Days on which the jobs that name a calendar don't run; what is left out takes its default."""
+
+    description: str = Field(default="", max_length=2_000)
+    dates: list[Excluded] = Field(default_factory=list, max_length=calendar.DATES_MAX)
+    weekdays: list[Weekday] = Field(default_factory=list, max_length=6, description="excluded every week")
+    timezone: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=100,
+        description="IANA name of the zone that these days are of; each job's, if left out",
     )
 
 

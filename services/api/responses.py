@@ -103,6 +103,7 @@ class JobSpecView(Answer):
     max_runs: int | None
     jitter_seconds: int
     exclude: list[str | RangeView]
+    exclude_calendars: list[str]
     timezone: str
     dst_policy: DstView
     timeout_seconds: int
@@ -136,6 +137,21 @@ class JobView(JobSpecView, _Named):
     updated_at: Time
     paused: PausedView | None
     skipped: list[SkipView]
+
+
+class CalendarView(Answer):
+    """A calendar; `timezone` is null where its days are those of each job's zone."""
+
+    name: str
+    tenant: str
+    description: str
+    dates: list[str | RangeView]
+    weekdays: list[str]
+    timezone: str | None
+    revision: int
+    created_at: Time
+    updated_at: Time
+    updated_by: str
 
 
 class RevisionView(Answer):

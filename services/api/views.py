@@ -238,7 +238,8 @@ def _specified(spec: JobSpec) -> dict[str, Any]:
         "end_at": plan.end_at,
         "max_runs": plan.max_runs,
         "jitter_seconds": plan.jitter_seconds,
-        "exclude": [_excluded(span) for span in plan.exclude],
+        "exclude": [excluded(span) for span in plan.exclude],
+        "exclude_calendars": list(plan.exclude_calendars),
         "timezone": plan.timezone,
         "dst_policy": _dst(plan.dst_policy or DstPolicy()),
         "timeout_seconds": spec.timeout_seconds,
@@ -265,7 +266,8 @@ def _specified(spec: JobSpec) -> dict[str, Any]:
     }
 
 
-def _excluded(span: Span) -> str | RangeView:
+def excluded(span: Span) -> str | RangeView:
+    """Excluded dates as bodies have them."""
     if span.from_ == span.to:
         return span.to.isoformat()
     return RangeView.model_validate({"from": span.from_.isoformat(), "to": span.to.isoformat()})
