@@ -26,11 +26,13 @@ from services.api.jobs import Jobs
 from services.api.large_bodies import LargeBodies
 from services.api.limits import EXEMPT, Limits
 from services.api.ops import Ops
+from services.api.previews import Previews
 from services.api.principal import ANONYMOUS
 from services.api.principals import Principals
 from services.api.problems import Problem
 from services.api.revisions import Revisions
 from services.api.runs import Runs
+from services.api.slices import Slices
 from services.api.streams import Streams
 from shared import logs
 from shared.domain import ids
@@ -58,12 +60,13 @@ def create_app(deps: Deps) -> Quart:
     app.url_map.strict_slashes = False
     app.url_map.converters["default"] = _Segment
     app.url_map.merge_slashes = False  # an encoded one would be answered with a redirect
-    auth = Auth(deps)
+    auth, slices = Auth(deps), Slices(deps.clock)
     for noun in (
         Jobs(deps),
         Bulk(deps),
         Apply(deps),
         Revisions(deps),
+        Previews(deps, slices),
         Runs(deps),
         Cancels(deps),
         DeadLetters(deps),

@@ -18,8 +18,9 @@ from services.api.list_query import SHAPES
 from services.api.openapi_examples import ETAG, EXAMPLES, POSITION
 from services.api.openapi_links import links
 from services.api.operations import OPERATIONS, REF, Operation, ref
+from services.api.previews import COUNT
 from services.api.principals import LISTED, LISTED_MAX
-from services.api.requests import WORD
+from services.api.requests import PREVIEWED_MAX, WORD
 from services.api.responses import (
     ApiKeyMadeView,
     ApiKeyView,
@@ -28,7 +29,9 @@ from services.api.responses import (
     ExecutionView,
     JobTypesView,
     JobView,
+    NextView,
     OutputView,
+    PreviewView,
     PrincipalsView,
     RedriveView,
     RevisionJobView,
@@ -48,7 +51,7 @@ if TYPE_CHECKING:
 _BODIES = (*dict.fromkeys(each.body for each in OPERATIONS if each.body is not None), *OPERATION_MODELS)
 _VIEWS: tuple[type[BaseModel], ...] = (
     JobView, ExecutionView, OutputView, RedriveView, ErrorsView, ApiKeyView, ApiKeyMadeView, TokenView,
-    RevisionView, RevisionJobView, DiffView, PrincipalsView, BulkView, ApplyView, JobTypesView,
+    RevisionView, RevisionJobView, DiffView, PrincipalsView, BulkView, ApplyView, JobTypesView, PreviewView, NextView,
 )  # fmt: skip
 _PROBLEM = {
     "type": "object",
@@ -139,6 +142,10 @@ _SPAN: dict[str, dict[str, Any]] = {
     "to": {"type": "string", "format": "date-time", "description": "default: now"},
     "limit": {"type": "integer", "minimum": 1, "maximum": LISTED_MAX, "default": LISTED},
 }
+_NEXT: dict[str, dict[str, Any]] = {
+    "from": {"type": "string", "format": "date-time", "description": "only those after this time"},
+    "count": {"type": "integer", "minimum": 1, "maximum": PREVIEWED_MAX, "default": COUNT},
+}
 _HEADERS: dict[str, dict[str, Any]] = {
     door.KEY_HEADER: {
         "type": "string",
@@ -203,6 +210,8 @@ _LIST_EVENTS: dict[str, dict[str, Any]] = {
     "limit": {"type": "integer", "minimum": 1, "maximum": lists.SIZE_MAX},
     "cursor": {**_PLACES, "description": "next_cursor of the answer before"},
 }
+_OWN = {"list_events": _LIST_EVENTS, "list_principals": _SPAN, "list_next_occurrences": _NEXT}
+"""Parameters that are something else elsewhere, by operation."""
 
 
 @cache
@@ -336,10 +345,8 @@ def _parameters(operation: Operation) -> Iterator[dict[str, Any]]:
 def _schema(operation: Operation, name: str) -> dict[str, Any]:
     if operation.name == "diff_job_revisions" and name in {"from", "to"}:
         return _REVISION
-    if operation.name == "list_events" and name in _LIST_EVENTS:
-        return _LIST_EVENTS[name]
-    if operation.name == "list_principals" and name in _SPAN:
-        return _SPAN[name]
+    if name in (told := _OWN.get(operation.name, {})):
+        return told[name]
     if operation.name == "list_errors" and name == "limit":
         return {"type": "integer", "minimum": 1, "maximum": GROUPS_MAX, "default": GROUPS}
     if operation.name in SHAPES and name not in _PARAMETERS.keys() - SHAPES[operation.name].filters:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
 from shared.domain.roles import Role  # noqa: TC001 - pydantic reads these annotations
+from shared.domain.walk import ClockRule  # noqa: TC001
 from shared.eventlog.envelope import rfc3339
 
 Time = Annotated[
@@ -50,6 +51,54 @@ class PausedView(Answer):
     at: Time
     reason: str
     until: Time | None
+
+
+class OccurrenceView(Answer):
+    """An occurrence that is to come."""
+
+    scheduled_for: Time
+    local_time: str = Field(description="what the clock on the wall reads then, with its offset from UTC")
+    fires_at: Time = Field(description="when it is started")
+    rule: ClockRule | None = Field(
+        description=(
+            "what dst_policy did: gap_next_valid: the clock leaves its time of day out, and this is the next there is; "
+            "overlap_first, overlap_last: the clock shows its time of day twice, and this is the one that counts"
+        )
+    )
+
+
+class DroppedView(Answer):
+    """What would have been an occurrence."""
+
+    at: Time = Field(description="when; of a time of day that there is not, when the clock is put forward")
+    local_time: str = Field(
+        description="as of an occurrence; without offset where there is no such time of day"
+    )
+    reason: ClockRule = Field(
+        description=(
+            "gap_skip: the clock leaves it out, as it may others in the same gap; "
+            "overlap_first, overlap_last: the clock shows it twice, and the other one counts"
+        )
+    )
+
+
+class PreviewView(Answer):
+    """What a schedule comes to, in the order of time."""
+
+    cron_expression: str | list[str] | None = Field(description="with what H stands for")
+    timezone: str
+    occurrences: list[OccurrenceView] = Field(description="fewer than asked for if there are no more")
+    dropped: list[DroppedView] = Field(description="what rules left out between these")
+
+
+class NextView(Answer):
+    """What is to come of a job, if each of its occurrences is run; of a paused one, if it was resumed now."""
+
+    job_id: str
+    timezone: str
+    paused: PausedView | None
+    occurrences: list[OccurrenceView] = Field(description="fewer than asked for if there are no more")
+    dropped: list[DroppedView] = Field(description="what rules left out between these")
 
 
 class _Named(Answer):

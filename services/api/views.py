@@ -74,8 +74,15 @@ def job_of_state(job: Job, known: Seen) -> JobView:
         last_run=known.last_run,
         created_at=job.created_at,
         updated_at=job.updated_at,
-        paused=_paused(job),
+        paused=paused_of_state(job),
     )
+
+
+def paused_of_state(job: Job) -> PausedView | None:
+    """Its pause, if it is paused."""
+    if job.paused is None or job.status is not jobs.Status.PAUSED:
+        return None
+    return PausedView(by=job.paused.by, at=job.paused.at, reason=job.paused.reason, until=None)
 
 
 def job_of_spec(spec: JobSpec) -> JobSpecView:
@@ -257,12 +264,6 @@ def _status(job: Job, known: Seen) -> JobStatus:
         return "pending"
     failed = known.last_run is not None and known.last_run.status == "failed"
     return "failed" if failed else "completed"
-
-
-def _paused(job: Job) -> PausedView | None:
-    if job.paused is None or job.status is not jobs.Status.PAUSED:
-        return None
-    return PausedView(by=job.paused.by, at=job.paused.at, reason=job.paused.reason, until=None)
 
 
 def _seconds(ms: int | None) -> float | None:

@@ -5,19 +5,29 @@ Only for people who look ahead: what is run is decided in `job.py`, from the sam
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import timedelta
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
+from shared.domain.job import Status
 from shared.domain.schedule import clock_notes, next_after
-from shared.domain.walk import ClockRule
 from shared.domain.zones import change_around, instant_at, zone_named
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import datetime
 
+    from shared.domain.job import Job
     from shared.domain.schedule import Schedule
+    from shared.domain.walk import ClockRule
+
+PASSED_MAX = 20_000  # occurrences counted, a second of work
 
 _TICK = timedelta(milliseconds=1)
+
+
+class TooFar(Exception):  # noqa: N818 - an answer to a client, like a refusal
+    """Each occurrence of a job with max_runs has to be counted, and there are too many before that time."""
 
 
 class Dropped(NamedTuple):
@@ -74,6 +84,36 @@ def planned(
             dropped=tuple(_dropped(schedule, after, at, rule)),
         )
         after, at = at, next_after(schedule, at, anchor_at=anchor_at)
+
+
+def upcoming(job: Job, *, now: datetime, since: datetime | None = None) -> Iterator[Planned | None]:
+    """Occurrences of a job that nobody has decided, if each is run; of a paused one, if it went on at `now`.
+
+    None stands for one that is passed over on the way to `since`.
+
+    Raises:
+        TooFar: more than PASSED_MAX of them.
+        BadCron, UnknownZone: the expression or zone isn't known (any more).
+    """
+    schedule, anchor = job.spec.schedule, job.anchor_at
+    before = max(anchor, job.decided_to or anchor)
+    at = job.next_for
+    if job.status is Status.PAUSED and at is not None and at <= now:  # what falls due in the pause is not run
+        before, at = now, next_after(schedule, now, anchor_at=anchor)
+    left = None if schedule.max_runs is None else schedule.max_runs - job.runs
+    if since is not None and at is not None and since >= at and left is None:
+        before, at = since, next_after(schedule, since, anchor_at=anchor)
+    passed = 0
+    while since is not None and at is not None and at <= since and left:
+        if passed == PASSED_MAX:
+            raise TooFar
+        yield None
+        before, at = at, next_after(schedule, at, anchor_at=anchor)
+        passed, left = passed + 1, left - 1
+    if at is None:
+        return
+    before = before if since is None else max(before, since)
+    yield from islice(planned(schedule, before, anchor_at=anchor, announced=at), left)
 
 
 def fires_at(scheduled_for: datetime) -> datetime:

@@ -1,0 +1,154 @@
+"""What is to come: of a schedule that no job has yet, and of a job."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from services.api import answers, door, reads, views
+from services.api.problems import Fault, invalid, of_refusal
+from services.api.requests import PREVIEWED_MAX, PreviewBody
+from services.api.responses import DroppedView, NextView, OccurrenceView, PreviewView
+from services.api.specs import schedule_of
+from services.api.writes import Writes
+from shared.domain.job import Job, Status
+from shared.domain.preview import PASSED_MAX, Planned, TooFar, planned, upcoming
+from shared.domain.refusals import NeverFires
+from shared.domain.schedule import BadSchedule, check_moment
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from quart import Quart, Response
+
+    from services.api.deps import Deps
+    from services.api.slices import Slices
+    from shared.domain.schedule import Schedule
+
+COUNT = 10
+
+
+class Previews:
+    """The routes that tell occurrences before they are decided."""
+
+    def __init__(self, deps: Deps, slices: Slices) -> None:
+        self._deps = deps
+        self._slices = slices
+        self._write = Writes(decider=deps.decider, archive=deps.archive)
+
+    def mount(self, app: Quart) -> None:
+        """Add the routes."""
+        base = answers.BASE
+        app.add_url_rule(f"{base}/schedules/preview", "preview_schedule", self.preview, methods=["POST"])
+        app.add_url_rule(f"{base}/jobs/<job_id>/next", "list_next_occurrences", self.next, methods=["GET"])
+
+    async def preview(self) -> Response:
+        """POST /schedules/preview: as of a job that is made at `from`."""
+        body = door.body(PreviewBody)
+        schedule = _schedule(body)
+        since = self._deps.log.now() if body.from_ is None else bounded(body.from_, "#/from")
+        most = min(body.count, schedule.max_runs or body.count)
+        found = await self._slices(islice(planned(schedule, since, anchor_at=since), most))
+        if not found and body.from_ is None:
+            raise of_refusal(NeverFires())
+        expressions = schedule.cron_expression
+        view = PreviewView(
+            cron_expression=list(expressions) if isinstance(expressions, tuple) else expressions,
+            timezone=schedule.timezone,
+            occurrences=_occurrences(found),
+            dropped=_dropped(found),
+        )
+        return answers.answer(view)
+
+    async def next(self, job_id: str) -> Response:
+        """GET /jobs/{id}/next: by the write model, which is never older than what the client has seen."""
+        job_id = door.job_id(job_id, partitions=self._deps.log.partitions)
+        given = await reads.query(self._deps, "from", "count")
+        since = door.moment(given, "from")
+        since = since and bounded(since, "?from")
+        most = door.whole(given, "count", COUNT, most=PREVIEWED_MAX, beyond="ask again from the last one on")
+        job = await self._job(job_id)
+        try:
+            steps = upcoming(job, now=self._deps.log.now(), since=since)
+            found = await self._slices(_first(steps, most))
+        except TooFar:
+            detail = f"lies more than {PASSED_MAX:,} occurrences ahead, which max_runs has counted one by one"
+            raise invalid(Fault(pointer="?from", detail=detail)) from None
+        view = NextView(
+            job_id=job_id,
+            timezone=job.spec.schedule.timezone,
+            paused=views.paused_of_state(job),
+            occurrences=_occurrences(found),
+            dropped=_dropped(found),
+        )
+        return answers.answer(view)
+
+    async def _job(self, job_id: str) -> Job:
+        """The job as the write model has it.
+
+        Raises:
+            Problem: 404.
+        """
+        ref = f"job:{job_id}"
+        held = (await self._deps.log.load(ref))[ref]
+        await self._write.refuse_foreign(held)
+        if not isinstance(held.state, Job) or held.state.status is Status.DELETED:
+            raise door.no_such("job")
+        return held.state
+
+
+def _schedule(body: PreviewBody) -> Schedule:
+    """The schedule to be looked at, its `H` drawn.
+
+    Raises:
+        Problem: 422.
+    """
+    faults: list[Fault] = []
+    schedule = schedule_of(body, faults)
+    if faults:
+        raise invalid(*faults)
+    if schedule.kind == "none":
+        raise invalid(Fault(pointer="#", detail="give one of cron_expression, interval_seconds and run_at"))
+    return schedule.expanded(body.job_id or "")
+
+
+def bounded(at: datetime, pointer: str) -> datetime:
+    """A time to look ahead from, in UTC and whole milliseconds.
+
+    Raises:
+        Problem: 422, there are no occurrences in that year.
+    """
+    try:
+        check_moment(at, "it")
+    except BadSchedule as refusal:
+        raise invalid(Fault(pointer=pointer, detail=str(refusal).removeprefix("it "))) from None
+    at = at.astimezone(UTC)
+    return at.replace(microsecond=at.microsecond // 1000 * 1000)
+
+
+def _first(steps: Iterable[Planned | None], most: int) -> Iterator[Planned | None]:
+    """The steps up to the occurrence number `most`."""
+    for step in steps:
+        yield step
+        most -= step is not None
+        if not most:
+            return
+
+
+def _occurrences(found: Iterable[Planned]) -> list[OccurrenceView]:
+    return [
+        OccurrenceView(
+            scheduled_for=each.at, local_time=each.local_time, fires_at=each.fires_at, rule=each.rule
+        )
+        for each in found
+    ]
+
+
+def _dropped(found: Iterable[Planned]) -> list[DroppedView]:
+    """What was left out, each once: the second of two times that read alike is seen from both sides."""
+    dropped = {(each.at, each.local_time): each for one in found for each in one.dropped}
+    return [
+        DroppedView(at=each.at, local_time=each.local_time, reason=each.rule)
+        for _, each in sorted(dropped.items())
+    ]
