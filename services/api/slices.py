@@ -29,7 +29,7 @@ class Slices:
             async with self._turn:
                 if self._slice(steps, found):
                     return found
-            await asyncio.sleep(0)
+                await asyncio.sleep(0)  # still in turn: the next one begins in another round
 
     def _slice(self, steps: Iterator[T | None], found: list[T]) -> bool:
         """Go on for SLICE_S; whether that was the end."""

@@ -246,7 +246,9 @@ class Fuzzer:
     def _twice(self) -> Wrong | None:
         operation = self._chance.choice(self._asked)
         named = {each["name"] for each in self._told[operation.name]["parameters"] if each["in"] == "query"}
-        once = sorted(named & {"page", "per_page", "limit", "cursor", "q", "sort", "from", "min_position"})
+        once = sorted(
+            named & {"page", "per_page", "limit", "cursor", "q", "sort", "from", "count", "min_position"}
+        )
         if not once:
             return None
         name = self._chance.choice(once)
