@@ -22,6 +22,7 @@ from services.api.cancels import Cancels
 from services.api.dead_letters import DeadLetters
 from services.api.dev_mail import DevMail
 from services.api.events import Events
+from services.api.forecasts import Forecasts
 from services.api.jobs import Jobs
 from services.api.large_bodies import LargeBodies
 from services.api.limits import EXEMPT, Limits
@@ -67,6 +68,7 @@ def create_app(deps: Deps) -> Quart:
         Apply(deps),
         Revisions(deps),
         Previews(deps, slices),
+        Forecasts(deps, slices),
         Runs(deps),
         Cancels(deps),
         DeadLetters(deps),

@@ -14,6 +14,7 @@ from services.api.apply_contract import ApplyView
 from services.api.bulk_contract import OPERATION_MODELS, BulkView
 from services.api.cursors import LENGTH_MAX
 from services.api.dead_letters import GROUPS, GROUPS_MAX
+from services.api.forecasts import BUCKET, BUCKET_PATTERN, BUCKETS_MAX
 from services.api.list_query import SHAPES
 from services.api.openapi_examples import ETAG, EXAMPLES, POSITION
 from services.api.openapi_links import links
@@ -27,6 +28,7 @@ from services.api.responses import (
     DiffView,
     ErrorsView,
     ExecutionView,
+    ForecastView,
     JobTypesView,
     JobView,
     NextView,
@@ -51,7 +53,8 @@ if TYPE_CHECKING:
 _BODIES = (*dict.fromkeys(each.body for each in OPERATIONS if each.body is not None), *OPERATION_MODELS)
 _VIEWS: tuple[type[BaseModel], ...] = (
     JobView, ExecutionView, OutputView, RedriveView, ErrorsView, ApiKeyView, ApiKeyMadeView, TokenView,
-    RevisionView, RevisionJobView, DiffView, PrincipalsView, BulkView, ApplyView, JobTypesView, PreviewView, NextView,
+    RevisionView, RevisionJobView, DiffView, PrincipalsView, BulkView, ApplyView, JobTypesView, PreviewView,
+    NextView, ForecastView,
 )  # fmt: skip
 _PROBLEM = {
     "type": "object",
@@ -146,6 +149,20 @@ _NEXT: dict[str, dict[str, Any]] = {
     "from": {"type": "string", "format": "date-time", "description": "only those after this time"},
     "count": {"type": "integer", "minimum": 1, "maximum": PREVIEWED_MAX, "default": COUNT},
 }
+_FORECAST: dict[str, dict[str, Any]] = {
+    "from": {
+        "type": "string",
+        "format": "date-time",
+        "description": "default: the beginning of the bucket that is now, counted from 1970",
+    },
+    "to": {"type": "string", "format": "date-time", "description": "default: a day after `from`"},
+    "bucket": {
+        "type": "string",
+        "pattern": BUCKET_PATTERN,
+        "default": BUCKET,
+        "description": f"90, 90s, 5m, 1h or 1d; at most {BUCKETS_MAX:,} of them",
+    },
+}
 _HEADERS: dict[str, dict[str, Any]] = {
     door.KEY_HEADER: {
         "type": "string",
@@ -210,7 +227,12 @@ _LIST_EVENTS: dict[str, dict[str, Any]] = {
     "limit": {"type": "integer", "minimum": 1, "maximum": lists.SIZE_MAX},
     "cursor": {**_PLACES, "description": "next_cursor of the answer before"},
 }
-_OWN = {"list_events": _LIST_EVENTS, "list_principals": _SPAN, "list_next_occurrences": _NEXT}
+_OWN = {
+    "list_events": _LIST_EVENTS,
+    "list_principals": _SPAN,
+    "list_next_occurrences": _NEXT,
+    "forecast": _FORECAST,
+}
 """Parameters that are something else elsewhere, by operation."""
 
 

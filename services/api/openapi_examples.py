@@ -209,6 +209,24 @@ EXAMPLES: dict[str, list[Any]] = {
             "dropped": [],
         }
     ],
+    "ForecastView": [
+        {
+            "from": "2026-11-28T01:00:00.000Z",
+            "to": "2026-11-28T02:00:00.000Z",
+            "bucket_seconds": 3600,
+            "jobs": 1200,
+            "durations": "job",
+            "unmeasured_jobs": 3,
+            "buckets": [
+                {
+                    "from": "2026-11-28T01:00:00.000Z",
+                    "occurrences": 1200,
+                    "work_seconds": 5400.0,
+                    "concurrency": 1.5,
+                }
+            ],
+        }
+    ],
     "ApiKeyBody": [{"name": "deploy pipeline", "role": "viewer", "owner": "bob"}],
     "TokenBody": [{}],
     "PrincipalsView": [

@@ -30,6 +30,7 @@ from services.api.responses import (
     DiffView,
     ErrorsView,
     ExecutionView,
+    ForecastView,
     JobTypesView,
     JobView,
     NextView,
@@ -243,6 +244,11 @@ OPERATIONS = (
         method="post", path=f"{BASE}/schedules/preview", name="preview_schedule", tag="schedules", role="viewer",
         summary="When a job of this schedule would run, and what its rules leave out; nothing is made",
         answers={200: ref(PreviewView)}, body=PreviewBody, refusals=(400, 413, 415, 422),
+    ),
+    Operation(
+        method="get", path=f"{BASE}/forecast", name="forecast", tag="schedules", role="viewer",
+        summary="How much is to run, and when, of all jobs that aren't paused",
+        answers={200: ref(ForecastView)}, parameters=("from", "to", "bucket"), refusals=(409, 422),
     ),
     Operation(
         method="get", path=f"{BASE}/jobs/{{job_id}}/revisions", name="list_job_revisions", role="viewer",

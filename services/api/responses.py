@@ -101,6 +101,36 @@ class NextView(Answer):
     dropped: list[DroppedView] = Field(description="what rules left out between these")
 
 
+class BucketView(Answer):
+    """What is to run in one bucket of a forecast."""
+
+    since: Time = Field(serialization_alias="from")
+    occurrences: int
+    work_seconds: float = Field(description="how long runs of these take, if they take as long as before")
+    concurrency: float = Field(
+        description="how many of them run at a time: the seconds of work in each second"
+    )
+
+
+class ForecastView(Answer):
+    """What is to run, of all jobs that aren't paused, if each occurrence is run."""
+
+    since: Time = Field(serialization_alias="from")
+    until: Time = Field(serialization_alias="to")
+    bucket_seconds: int
+    jobs: int = Field(description="that have an occurrence before `to`, or are overdue")
+    durations: Literal["job", "job_type"] = Field(
+        description=(
+            "how long a run takes: the mean of its job's last 5, or of the last 100 of its job's type if the job has "
+            "none, or there are so many jobs that this is told of all"
+        )
+    )
+    unmeasured_jobs: int = Field(
+        description="no run of these or of their types has ended: they count as no work"
+    )
+    buckets: list[BucketView] = Field(description="in the order of time; the last ends at `to`")
+
+
 class _Named(Answer):
     """What has an id; the first field of what is made of it."""
 
