@@ -87,14 +87,15 @@ def _bucket(given: Mapping[str, str]) -> timedelta:
 
 
 def _span(given: Mapping[str, str], bucket: timedelta, now: datetime) -> tuple[datetime, datetime]:
-    """From when to before when; unless it is said, it begins with the bucket that `now` is in.
+    """From when to before when, in whole seconds; unless it is said, it begins with the bucket that `now` is in.
 
     Raises:
         Problem: 422.
     """
     begin, end = door.moment(given, "from"), door.moment(given, "to")
     begin = now - (now - _EPOCH) % bucket if begin is None else bounded(begin, "?from")
-    end = begin + max(SPAN, bucket) if end is None else bounded(end, "?to")
+    begin = begin.replace(microsecond=0)
+    end = begin + max(SPAN, bucket) if end is None else bounded(end, "?to").replace(microsecond=0)
     if not begin < end <= begin + SPAN_MAX:
         raise invalid(Fault(pointer="?to", detail=f"is after ?from, by at most {SPAN_MAX.days} days"))
     if -(-(end - begin) // bucket) > BUCKETS_MAX:

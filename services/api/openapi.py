@@ -153,7 +153,7 @@ _FORECAST: dict[str, dict[str, Any]] = {
     "from": {
         "type": "string",
         "format": "date-time",
-        "description": "default: the beginning of the bucket that is now, counted from 1970",
+        "description": "default: the beginning of the bucket that is now, counted from 1970; whole seconds",
     },
     "to": {"type": "string", "format": "date-time", "description": "default: a day after `from`"},
     "bucket": {

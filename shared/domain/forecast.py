@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
     from shared.domain.schedule import Schedule
 
-COST_MAX = 100_000  # occurrences searched for, some 50 µs each
+COST_MAX = 60_000  # occurrences searched for, some 50 µs each
 _SCHEDULE_COST = 5  # to read one
-_COUNTS_A_COST = 100  # of ticks or buckets of an interval, which are only added up
+_COUNTS_A_COST = 50  # of ticks or buckets of an interval, which are only added up
 _TICK = timedelta(milliseconds=1)
 
 

@@ -8,7 +8,12 @@ with pending as (
         tenant,
         job_type,
         spec -> 'schedule' as schedule,
-        next_run_time,
+        -- Buckets begin with whole seconds: what an interval has beyond these makes no difference, but at its end.
+        case
+            when spec -> 'schedule' -> 'interval_seconds' <> 'null' and spec -> 'schedule' -> 'end_at' = 'null'
+                then date_trunc('second', next_run_time)
+            else next_run_time
+        end as next_run_time,
         case
             when spec -> 'schedule' -> 'max_runs' <> 'null' then
                 greatest(
@@ -22,7 +27,7 @@ with pending as (
     where state = 'pending' and next_run_time < $1 and ($4::text is null or tenant = $4)
 ),
 
-by_type as (
+by_type as materialized (
     select types.tenant, types.job_type, latest.mean_ms
     from (select distinct tenant, job_type from pending) as types
     cross join lateral (
