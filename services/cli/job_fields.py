@@ -52,10 +52,7 @@ class Data(click.ParamType[dict[str, Any]]):
         return found
 
 
-_FIELDS: tuple[tuple[str, str, dict[str, Any]], ...] = (
-    ("--name", "name", {"help": "What people call it."}),
-    ("--type", "job_type", {"help": "One of GET /job-types."}),
-    ("--data", "job_data", {"type": Data(), "help": "What the type needs."}),
+_SCHEDULE: tuple[tuple[str, str, dict[str, Any]], ...] = (
     (
         "--cron",
         "cron_expression",
@@ -64,6 +61,15 @@ _FIELDS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("--every", "interval_seconds", {"type": Every(), "help": "90, 90s, 5m, 2h, 1d."}),
     ("--at", "run_at", {"help": "Once, at a time with its offset: 2027-01-31T09:00:00+01:00."}),
     ("--timezone", "timezone", {"help": "Of the cron expression, such as Europe/Vienna."}),
+    ("--start-at", "start_at", {"help": "No occurrence before it; an interval's first."}),
+    ("--end-at", "end_at", {"help": "No occurrence after it."}),
+    ("--max-runs", "max_runs", {"type": int, "help": "So many runs, ever."}),
+)
+_FIELDS: tuple[tuple[str, str, dict[str, Any]], ...] = (
+    ("--name", "name", {"help": "What people call it."}),
+    ("--type", "job_type", {"help": "One of GET /job-types."}),
+    ("--data", "job_data", {"type": Data(), "help": "What the type needs."}),
+    *_SCHEDULE,
     ("--description", "description", {}),
     ("--tag", "tags", {"multiple": True, "help": "Several times for several."}),
     ("--queue", "queue", {}),
@@ -76,7 +82,18 @@ _FIELDS: tuple[tuple[str, str, dict[str, Any]], ...] = (
 
 def job_options(command: Callable[..., None]) -> Callable[..., None]:
     """Options for the fields of a job."""
-    for option, field, told in reversed(_FIELDS):
+    return _with(_FIELDS, command)
+
+
+def schedule_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Options for those of them that are its schedule."""
+    return _with(_SCHEDULE, command)
+
+
+def _with(
+    fields: Sequence[tuple[str, str, dict[str, Any]]], command: Callable[..., None]
+) -> Callable[..., None]:
+    for option, field, told in reversed(fields):
         command = click.option(option, field, **told)(command)
     return command
 
