@@ -4,10 +4,15 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 
 import pytest
+from msgspec.structs import replace
 
-from shared.domain.preview import planned
+from shared.domain.commands import CreateJob
+from shared.domain.deciding import decide
+from shared.domain.job import Status, evolve
+from shared.domain.preview import TooFar, planned, upcoming
 from shared.domain.schedule import Schedule
 from shared.domain.walk import DstPolicy
+from shared.testing import a_job_id, a_spec
 
 MARCH, OCTOBER = datetime(2026, 3, 28, 12, tzinfo=UTC), datetime(2026, 10, 24, 12, tzinfo=UTC)
 
@@ -71,3 +76,60 @@ def test_what_was_announced_comes_first_even_if_it_would_not_be_found_again():
     announced = datetime(2026, 3, 28, 13, 37, tzinfo=UTC)
     first, second = islice(planned(berlin("30 4 * * *"), MARCH, anchor_at=MARCH, announced=announced), 2)
     assert (first.at, second.local_time) == (announced, "2026-03-29T04:30:00+02:00")
+
+
+# Of a job.
+
+NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
+
+
+def a_job(made_at=NOW, /, **fields):
+    """A job as it stands after its creation."""
+    command = CreateJob(job_id=a_job_id(), spec=a_spec(**fields), owner="o", tenant="t")
+    (created,) = decide(None, command, made_at).changes
+    return evolve(None, created)
+
+
+def coming(job, count=3, **asked):
+    found = (each for each in upcoming(job, **{"now": NOW} | asked) if each is not None)
+    return [(each.at - NOW).total_seconds() for each in islice(found, count)]
+
+
+def test_a_jobs_undecided_occurrence_comes_first_even_if_it_is_overdue():
+    job = a_job(NOW - timedelta(seconds=100), every=40)
+    assert coming(job) == [-60, -20, 20]
+    assert coming(job, since=NOW) == [20, 60, 100]
+    assert coming(job, since=NOW - timedelta(seconds=60)) == [-20, 20, 60]
+
+
+def test_of_a_paused_job_only_what_falls_due_after_its_pause_would_run():
+    job = replace(a_job(NOW - timedelta(seconds=100), every=40), status=Status.PAUSED)
+    assert coming(job) == [20, 60, 100]
+    assert coming(job, since=NOW + timedelta(seconds=20)) == [60, 100, 140]
+    early = replace(a_job(every=40), status=Status.PAUSED)
+    assert coming(early) == [40, 80, 120]
+
+
+def test_what_max_runs_leaves_is_counted_from_the_next_occurrence_wherever_one_looks():
+    job = replace(a_job(every=40, max_runs=5), runs=2)
+    assert coming(job, 9) == [40, 80, 120]
+    assert coming(job, 9, since=NOW + timedelta(seconds=80)) == [120]
+    assert coming(job, 9, since=NOW + timedelta(seconds=120)) == []
+    with pytest.raises(TooFar):
+        coming(a_job(every=1, max_runs=10**6), since=NOW + timedelta(days=1))
+
+
+def test_a_job_without_an_occurrence_has_none_to_come():
+    assert coming(a_job()) == []
+    assert coming(replace(a_job(every=40), status=Status.COMPLETED, next_for=None)) == []
+
+
+def test_what_is_left_out_before_the_next_occurrence_is_told_from_what_was_decided_on():
+    made_at = datetime(2026, 10, 24, 12, tzinfo=UTC)
+    job = a_job(made_at, cron="30 2 * * *", timezone="Europe/Berlin")
+    first, second = (datetime(2026, 10, day, hour, 30, tzinfo=UTC) for day, hour in ((25, 0), (26, 1)))
+    decided = replace(job, decided_to=first, next_for=second)
+    (told,) = islice(upcoming(decided, now=first), 1)
+    assert [(each.local_time, each.rule) for each in told.dropped] == [
+        ("2026-10-25T02:30:00+01:00", "overlap_first")
+    ]
