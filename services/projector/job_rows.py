@@ -114,7 +114,7 @@ def stored(entry: JobEntry, partition: int) -> tuple[Any, ...]:
         status_of(job, entry.active_runs, last),
         job.status.value,
         entry.active_runs,
-        job.due_at,
+        job.next_run_time,
         *(last or (None, None, None)),
         _paused(job),
         job.created_at,

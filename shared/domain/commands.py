@@ -59,6 +59,21 @@ class ResumeJob(Edit, frozen=True, kw_only=True):
     by: str
 
 
+class SkipOccurrence(Edit, frozen=True, kw_only=True):
+    """Don't run what is scheduled for this time; already so is no change."""
+
+    scheduled_for: datetime
+    by: str
+    reason: str = ""
+
+
+class UnskipOccurrence(Edit, frozen=True, kw_only=True):
+    """Run it after all; already so is no change."""
+
+    scheduled_for: datetime
+    by: str
+
+
 class DeleteJob(Edit, frozen=True, kw_only=True):
     """End all decisions for the job."""
 
@@ -180,7 +195,17 @@ class RevokeApiKey(Value, frozen=True, kw_only=True):
 
 Report = SucceedRun | FailRun | InterruptRun
 JobCommand = (
-    CreateJob | UpdateJob | PauseJob | SuspendJob | ResumeJob | DeleteJob | TriggerJob | RetryRun | Wake
+    CreateJob
+    | UpdateJob
+    | PauseJob
+    | SuspendJob
+    | ResumeJob
+    | SkipOccurrence
+    | UnskipOccurrence
+    | DeleteJob
+    | TriggerJob
+    | RetryRun
+    | Wake
 )
 RunCommand = StartRun | CancelRun | Report | Wake
 ApiKeyCommand = IssueApiKey | RevokeApiKey

@@ -2,7 +2,9 @@
 
 A class is a type of event; its fields are the event's `data`, written as JSON with a trailing underscore taken
 off (`from_` is `from`). Times that matter stand in the data (`evolve` never sees the commit time); they are
-aware UTC. `VERSION` grows when a shape changes, together with an upcaster in `shared.eventlog.upcast`.
+aware UTC. Whatever announces an occurrence (`next_for`) says beside it when that fires (`next_fires_at`; None: at its
+time), and if somebody wants it skipped, when the first one fires that isn't (`next_run_at`; None: there is none).
+`VERSION` grows when a shape changes, together with an upcaster in `shared.eventlog.upcast`.
 
 Facts about backfills, chains, held runs, calendars and webhooks come with the issues that make them happen.
 """
@@ -18,7 +20,7 @@ from shared.domain.value import Value
 from shared.domain.walk import ClockNote  # noqa: TC001 - likewise
 
 Trigger = Literal["schedule", "manual", "backfill", "retry", "chain"]
-SkipReason = Literal["misfire", "overlap", "paused", "deleted", "edited"]
+SkipReason = Literal["misfire", "overlap", "paused", "deleted", "edited", "excluded", "calendar"]
 QueueReason = Literal["retry", "lost", "interrupted", "released"]
 
 
@@ -48,6 +50,8 @@ class JobCreated(Event, frozen=True, kw_only=True):
     created_at: datetime
     anchor_at: datetime
     next_for: datetime | None
+    next_fires_at: datetime | None = None
+    next_run_at: datetime | None = None
 
 
 class JobUpdated(Event, frozen=True, kw_only=True):
@@ -59,6 +63,8 @@ class JobUpdated(Event, frozen=True, kw_only=True):
     updated_at: datetime
     anchor_at: datetime
     next_for: datetime | None
+    next_fires_at: datetime | None = None
+    next_run_at: datetime | None = None
 
 
 class JobPaused(Event, frozen=True, kw_only=True):
@@ -99,7 +105,7 @@ class OccurrencesSkipped(Event, frozen=True, kw_only=True):
         to: nominal time of the last.
         count: how many occurrences of the schedule lie in the range, both ends included.
         reason: why.
-        by: the run that stood in the way (reason `overlap`), else None.
+        by: the run that stood in the way (reason `overlap`), or who skipped them (`excluded`), else None.
         next_for: the next undecided occurrence of the job, or None.
         clock: what was done where clocks changed, from the occurrence before up to `to`.
     """
@@ -113,6 +119,27 @@ class OccurrencesSkipped(Event, frozen=True, kw_only=True):
     by: str | None = None
     next_for: datetime | None
     clock: tuple[ClockNote, ...] = ()
+    next_fires_at: datetime | None = None
+    next_run_at: datetime | None = None
+
+
+class OccurrenceExcluded(Event, frozen=True, kw_only=True):
+    """Somebody wants an occurrence skipped when its time comes."""
+
+    scheduled_for: datetime
+    by: str
+    reason: str
+    excluded_at: datetime
+    next_run_at: datetime | None = None
+
+
+class OccurrenceIncluded(Event, frozen=True, kw_only=True):
+    """An occurrence that was to be skipped is to run after all."""
+
+    scheduled_for: datetime
+    by: str
+    included_at: datetime
+    next_run_at: datetime | None = None
 
 
 # Runs.
@@ -151,6 +178,8 @@ class RunRequested(Event, frozen=True, kw_only=True):
     requested_at: datetime
     next_for: datetime | None = None
     clock: tuple[ClockNote, ...] = ()
+    next_fires_at: datetime | None = None
+    next_run_at: datetime | None = None
 
 
 class RunQueued(Event, frozen=True, kw_only=True):
@@ -298,6 +327,7 @@ class LogOpened(Event, frozen=True, kw_only=True):
 
 ALL: tuple[type[Event], ...] = (
     JobCreated, JobUpdated, JobPaused, JobResumed, JobDeleted, JobCompleted, OccurrencesSkipped,
+    OccurrenceExcluded, OccurrenceIncluded,
     RunRequested, RunQueued, RunStarted, RunSucceeded, RunRetryPlanned, RunLost, RunInterrupted, RunFailed,
     RunOutput, RunCancelRequested, RunCancelled, RunExpired, ApiKeyIssued, ApiKeyRevoked, LogOpened,
 )  # fmt: skip

@@ -92,6 +92,7 @@ class Run(Value, frozen=True, kw_only=True):
         failures: how many of them failed; the retry policy counts these.
         lost: how many of them lost their worker.
         wake_at: when the next attempt is due (retrying only).
+        fires_at: when it was to start, where that isn't `scheduled_for`: jitter is no delay, nor is a retry's past.
         start_by: when it expires, unless it has started once by then.
         cancel: the cancel that its handler has still to heed, or that ended it.
         follows: whether its job advances with its end.
@@ -113,6 +114,12 @@ class Run(Value, frozen=True, kw_only=True):
     wake_at: datetime | None = None
     start_by: datetime | None = None
     cancel: Cancel | None = None
+    fires_at: datetime | None = None
+
+    @property
+    def wanted_at(self) -> datetime:
+        """When it was to start: what is later is a delay."""
+        return self.fires_at or self.scheduled_for
 
     @property
     def ended(self) -> bool:
@@ -308,6 +315,7 @@ def _requested(run_id: str, event: RunRequested) -> Run:
         follows=event.follows,
         correlation_id=event.correlation_id,
         start_by=_start_by(event),
+        fires_at=None if event.fires_at == event.scheduled_for else event.fires_at,
     )
 
 
