@@ -14,7 +14,16 @@ from services.api.list_query import LIST_JOBS
 from services.api.lists import Lists
 from services.api.principal import present
 from services.api.problems import Problem, of_refusal
-from services.api.requests import JobBody, PauseBody, ResumeBody, RevertBody, TriggerBody, read
+from services.api.requests import (
+    JobBody,
+    PauseBody,
+    ResumeBody,
+    RevertBody,
+    SkipBody,
+    TriggerBody,
+    UnskipBody,
+    read,
+)
 from services.api.turns import Turns
 from services.api.writes import Writes
 from shared import logs
@@ -25,7 +34,9 @@ from shared.domain.commands import (
     JobCommand,
     PauseJob,
     ResumeJob,
+    SkipOccurrence,
     TriggerJob,
+    UnskipOccurrence,
     UpdateJob,
 )
 from shared.domain.job import Job, Status
@@ -70,6 +81,8 @@ class Jobs:
         app.add_url_rule(f"{base}/<job_id>", "delete_job", self.delete, methods=["DELETE"])
         app.add_url_rule(f"{base}/<job_id>/pause", "pause_job", self.pause, methods=["POST"])
         app.add_url_rule(f"{base}/<job_id>/resume", "resume_job", self.resume, methods=["POST"])
+        app.add_url_rule(f"{base}/<job_id>/skip", "skip_occurrence", self.skip, methods=["POST"])
+        app.add_url_rule(f"{base}/<job_id>/unskip", "unskip_occurrence", self.unskip, methods=["POST"])
         app.add_url_rule(f"{base}/<job_id>/trigger", "trigger_job", self.trigger, methods=["POST"])
         app.add_url_rule(f"{base}/<job_id>/revert", "revert_job", self.revert, methods=["POST"])
 
@@ -167,6 +180,27 @@ class Jobs:
         body = door.body(ResumeBody, optional=True, heeds=door.CONDITIONS)
         command = ResumeJob(by=present().id, if_revision=self._wanted())
         return await self._changed(job_id, command, "job resumed", key=key_of_request(body))
+
+    async def skip(self, job_id: str) -> Response:
+        """POST /jobs/{id}/skip."""
+        job_id = self._id(job_id)
+        body = door.body(SkipBody, heeds=door.CONDITIONS)
+        command = SkipOccurrence(
+            scheduled_for=body.scheduled_for,
+            by=present().id,
+            reason=body.reason,
+            if_revision=self._wanted(),
+        )
+        return await self._changed(job_id, command, "occurrence skipped", key=key_of_request(body))
+
+    async def unskip(self, job_id: str) -> Response:
+        """POST /jobs/{id}/unskip."""
+        job_id = self._id(job_id)
+        body = door.body(UnskipBody, heeds=door.CONDITIONS)
+        command = UnskipOccurrence(
+            scheduled_for=body.scheduled_for, by=present().id, if_revision=self._wanted()
+        )
+        return await self._changed(job_id, command, "occurrence unskipped", key=key_of_request(body))
 
     async def delete(self, job_id: str) -> Response:
         """DELETE /jobs/{id}."""

@@ -21,8 +21,10 @@ from services.api.requests import (
     ResumeBody,
     RetryBody,
     RevertBody,
+    SkipBody,
     TokenBody,
     TriggerBody,
+    UnskipBody,
 )
 from services.api.responses import (
     ApiKeyMadeView,
@@ -228,6 +230,16 @@ OPERATIONS = (
         summary="Let it go on",
         answers={200: JOB, 202: JOB}, body=ResumeBody, optional=True, refusals=_CHANGING, keyed=True,
         conditional=True,
+    ),
+    Operation(
+        method="post", path=f"{BASE}/jobs/{{job_id}}/skip", name="skip_occurrence", role="operator",
+        summary="Skip one occurrence of a job when its time comes; the schedule stays as it is",
+        answers={200: JOB, 202: JOB}, body=SkipBody, refusals=_CHANGING, keyed=True, conditional=True,
+    ),
+    Operation(
+        method="post", path=f"{BASE}/jobs/{{job_id}}/unskip", name="unskip_occurrence", role="operator",
+        summary="Run after all what was to be skipped",
+        answers={200: JOB, 202: JOB}, body=UnskipBody, refusals=_CHANGING, keyed=True, conditional=True,
     ),
     Operation(
         method="post", path=f"{BASE}/jobs/{{job_id}}/trigger", name="trigger_job", role="operator",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import UTC, datetime
+from contextlib import suppress
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar, cast
 
 from pydantic import (
@@ -21,7 +22,7 @@ from pydantic_core import PydanticCustomError
 
 from services.api.json_body import pointer
 from services.api.problems import Fault, invalid
-from shared.domain import cron, ids, schedule, walk
+from shared.domain import cron, exclude, ids, jitter, schedule, walk
 from shared.domain.roles import SUBJECT, Role
 from shared.domain.spec import CATCH_UP_MAX, LOST_MAX, MisfirePolicy
 
@@ -35,6 +36,7 @@ NOT_YET = "is not available yet"
 WORD = r"^[\w.:/-]{1,200}$"
 FINGERPRINT = r"^[0-9a-f]{12}$"
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
+_DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _LATER = "not_yet"  # pydantic's type of such an error
 _READ_ONLY = frozenset(
     {
@@ -48,6 +50,7 @@ _READ_ONLY = frozenset(
         "created_at",
         "updated_at",
         "paused",
+        "skipped",
     }
 )
 Model = TypeVar("Model", bound="Body")
@@ -101,6 +104,38 @@ def time_of(text: object) -> datetime | None:
     return at
 
 
+def required_time_of(text: object) -> datetime:
+    """As `time_of`, in UTC and whole milliseconds; None is none."""
+    at = time_of("" if text is None else text)
+    assert at is not None  # noqa: S101 - only None is None
+    at = at.astimezone(UTC)
+    return at.replace(microsecond=at.microsecond // 1000 * 1000)
+
+
+def date_of(text: object) -> date:
+    """The date that `text` is.
+
+    Raises:
+        PydanticCustomError: it is none.
+    """
+    if isinstance(text, str) and _DATE.fullmatch(text):
+        with suppress(ValueError):
+            return date.fromisoformat(text)
+    raise PydanticCustomError("date", "write a date, such as 2026-12-25")
+
+
+def range_of(value: object) -> object:
+    """A date as the range of one day; what may be an object of a Range, as it is.
+
+    Raises:
+        PydanticCustomError: it is neither.
+    """
+    if isinstance(value, dict):
+        return value
+    day = date_of(value).isoformat()
+    return {"from": day, "to": day}
+
+
 def small(data: dict[str, Any]) -> dict[str, Any]:
     """`data`, if it is at most JOB_DATA_MAX bytes.
 
@@ -143,6 +178,10 @@ Moment = Annotated[
     BeforeValidator(time_of),
     WithJsonSchema({"anyOf": [{"type": "string", "format": "date-time"}, {"type": "null"}]}),
 ]
+RequiredMoment = Annotated[
+    datetime, BeforeValidator(required_time_of), WithJsonSchema({"type": "string", "format": "date-time"})
+]
+Date = Annotated[date, BeforeValidator(date_of), WithJsonSchema({"type": "string", "format": "date"})]
 Overlap = Annotated[Literal["skip", "allow"], _not_yet("queue_one", "queue_all", "replace")]
 
 
@@ -163,6 +202,20 @@ class Backoff(Body):
     jitter: float = Field(default=0.1, ge=0, le=1, description="a fraction of the delay")
 
 
+class Range(Body):
+    """Consecutive dates, both included."""
+
+    from_: Date = Field(alias="from")
+    to: Date
+
+
+Excluded = Annotated[
+    Range,
+    BeforeValidator(range_of),
+    WithJsonSchema({"anyOf": [{"type": "string", "format": "date"}, Range.model_json_schema()]}),
+]
+
+
 class Dst(Body):
     """What to do where clocks are put forward (gap) or back (overlap).
 
@@ -177,7 +230,7 @@ class Dst(Body):
 class ScheduleBody(Body):
     """When a job runs: at most one of cron_expression, interval_seconds and run_at."""
 
-    LATER = frozenset({"jitter_seconds", "exclude", "exclude_calendars"})
+    LATER = frozenset({"exclude_calendars"})
 
     cron_expression: Cron = Field(
         default=None,
@@ -192,6 +245,19 @@ class ScheduleBody(Body):
     end_at: Moment = Field(default=None, description="no occurrence after it")
     max_runs: int | None = Field(
         default=None, ge=1, le=1_000_000_000, description="no occurrence once so many have run, ever"
+    )
+    jitter_seconds: int = Field(
+        default=0,
+        ge=0,
+        le=jitter.JITTER_MAX_S,
+        description=(
+            "an occurrence fires up to so much later, before the next one's time; the same for the same job and time"
+        ),
+    )
+    exclude: list[Excluded] = Field(
+        default_factory=list,
+        max_length=exclude.SPANS_MAX,
+        description="no occurrence on these dates, in the job's zone",
     )
     timezone: str = Field(default="UTC", min_length=1, max_length=100, description="IANA name")
     dst_policy: Dst = Field(default=Dst(), description="of cron expressions, where clocks change")
@@ -273,6 +339,21 @@ class PauseBody(Body):
     LATER = frozenset({"until"})
 
     reason: str = Field(default="", max_length=500)
+
+
+class SkipBody(Body):
+    """Which occurrence is to be skipped, or not to be after all."""
+
+    scheduled_for: RequiredMoment = Field(
+        description="its time, as GET /jobs/{id}/next shows it, before jitter"
+    )
+    reason: str = Field(default="", max_length=200)
+
+
+class UnskipBody(Body):
+    """Which occurrence is not to be skipped after all."""
+
+    scheduled_for: RequiredMoment
 
 
 class ResumeBody(Body):

@@ -131,6 +131,22 @@ class ForecastView(Answer):
     buckets: list[BucketView] = Field(description="in the order of time; the last ends at `to`")
 
 
+class SkipView(Answer):
+    """An occurrence that somebody wants skipped: who, when and why."""
+
+    scheduled_for: Time
+    by: str
+    at: Time
+    reason: str
+
+
+class RangeView(Answer):
+    """Consecutive dates, both included."""
+
+    from_: str = Field(alias="from")
+    to: str
+
+
 class _Named(Answer):
     """What has an id; the first field of what is made of it."""
 
@@ -158,6 +174,8 @@ class JobSpecView(Answer):
     start_at: Time | None
     end_at: Time | None
     max_runs: int | None
+    jitter_seconds: int
+    exclude: list[str | RangeView]
     timezone: str
     dst_policy: DstView
     timeout_seconds: int
@@ -186,6 +204,7 @@ class JobView(JobSpecView, _Named):
     created_at: Time
     updated_at: Time
     paused: PausedView | None
+    skipped: list[SkipView]
 
 
 class RevisionView(Answer):

@@ -12,6 +12,7 @@ from services.api.problems import Fault, invalid
 from services.api.requests import small
 from shared import job_types
 from shared.domain import schedule
+from shared.domain.exclude import Span
 from shared.domain.retry import RetryPolicy
 from shared.domain.schedule import BadSchedule, Schedule
 from shared.domain.spec import JobSpec
@@ -47,6 +48,8 @@ def schedule_of(body: ScheduleBody, faults: list[Fault]) -> Schedule:
         start_at=_utc_ms(body.start_at),
         end_at=_utc_ms(body.end_at),
         max_runs=body.max_runs,
+        jitter_seconds=body.jitter_seconds,
+        exclude=tuple(Span(from_=each.from_, to=each.to) for each in body.exclude),
         timezone=body.timezone,
         dst_policy=_policy(body.dst_policy),
     )

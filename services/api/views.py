@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
+from pydantic import TypeAdapter
+
 from services.api.responses import (
     BackoffView,
     CancelView,
@@ -17,6 +19,8 @@ from services.api.responses import (
     OutputView,
     PausedView,
     ProgressView,
+    RangeView,
+    SkipView,
 )
 from shared.domain import job as jobs
 from shared.domain import run as runs
@@ -32,8 +36,12 @@ if TYPE_CHECKING:
     import asyncpg
 
     from shared.domain.events import Change, RunRequested
+    from shared.domain.exclude import Span
     from shared.domain.job import Job
     from shared.domain.run import Run
+
+
+_SKIPS = TypeAdapter(list[SkipView])
 
 
 class Seen(NamedTuple):
@@ -58,6 +66,7 @@ def job_of_row(row: asyncpg.Record) -> JobView:
         created_at=row["created_at"],
         updated_at=row["updated_at"],
         paused=paused,
+        skipped=_SKIPS.validate_json(row["skipped"]),
     )
 
 
@@ -75,6 +84,10 @@ def job_of_state(job: Job, known: Seen) -> JobView:
         created_at=job.created_at,
         updated_at=job.updated_at,
         paused=paused_of_state(job),
+        skipped=[
+            SkipView(scheduled_for=each.scheduled_for, by=each.by, at=each.at, reason=each.reason)
+            for each in job.skipped
+        ],
     )
 
 
@@ -228,6 +241,8 @@ def _specified(spec: JobSpec) -> dict[str, Any]:
         "start_at": plan.start_at,
         "end_at": plan.end_at,
         "max_runs": plan.max_runs,
+        "jitter_seconds": plan.jitter_seconds,
+        "exclude": [_excluded(span) for span in plan.exclude],
         "timezone": plan.timezone,
         "dst_policy": _dst(plan.dst_policy or DstPolicy()),
         "timeout_seconds": spec.timeout_seconds,
@@ -248,6 +263,12 @@ def _specified(spec: JobSpec) -> dict[str, Any]:
         "start_deadline_seconds": spec.start_deadline_seconds,
         "max_lost": spec.max_lost,
     }
+
+
+def _excluded(span: Span) -> str | RangeView:
+    if span.from_ == span.to:
+        return span.to.isoformat()
+    return RangeView.model_validate({"from": span.from_.isoformat(), "to": span.to.isoformat()})
 
 
 def _dst(policy: DstPolicy) -> DstView:

@@ -52,6 +52,19 @@ class Data(click.ParamType[dict[str, Any]]):
         return found
 
 
+class Dates(click.ParamType[Any]):
+    """A date, or a range of two."""
+
+    name = "date|date..date"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ARG002
+        """As click asks for it; whether they are dates the API says."""
+        if not isinstance(value, str) or ".." not in value:
+            return value
+        begin, _, end = value.partition("..")
+        return {"from": begin, "to": end}
+
+
 _SCHEDULE: tuple[tuple[str, str, dict[str, Any]], ...] = (
     (
         "--cron",
@@ -60,6 +73,16 @@ _SCHEDULE: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ),
     ("--every", "interval_seconds", {"type": Every(), "help": "90, 90s, 5m, 2h, 1d."}),
     ("--at", "run_at", {"help": "Once, at a time with its offset: 2027-01-31T09:00:00+01:00."}),
+    ("--jitter", "jitter_seconds", {"type": Every(), "help": "Fire up to so much later: 30s, 5m."}),
+    (
+        "--exclude",
+        "exclude",
+        {
+            "multiple": True,
+            "type": Dates(),
+            "help": "A date, or two: 2026-12-24..2027-01-01; several times for several.",
+        },
+    ),
     ("--timezone", "timezone", {"help": "Of the cron expression, such as Europe/Vienna."}),
     ("--start-at", "start_at", {"help": "No occurrence before it; an interval's first."}),
     ("--end-at", "end_at", {"help": "No occurrence after it."}),
@@ -101,8 +124,8 @@ def _with(
 def fields_of(options: dict[str, Any]) -> dict[str, Any]:
     """Those that were given."""
     given = {name: value for name, value in options.items() if value is not None and value != ()}
-    if "tags" in given:
-        given["tags"] = list(given["tags"])
+    for name in {"tags", "exclude"} & given.keys():
+        given[name] = list(given[name])
     if "cron_expression" in given:
         one, *more = given["cron_expression"]
         given["cron_expression"] = [one, *more] if more else one

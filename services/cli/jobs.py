@@ -138,6 +138,27 @@ def resume(session: Session, *, job_id: str) -> None:
 
 @jobs.command(epilog=STATUSES)
 @click.argument("job_id", metavar="ID")
+@click.argument("scheduled_for", metavar="TIME")
+@click.option("--reason", default="", help="Why; it is shown with the job.")
+@talks
+def skip(session: Session, *, job_id: str, scheduled_for: str, reason: str) -> None:
+    """Don't run the job ID at TIME, at which it is scheduled: 2027-01-31T09:00:00+01:00, before jitter."""
+    body = {"scheduled_for": scheduled_for} | ({"reason": reason} if reason else {})
+    single(session.client.post(path_of("jobs", job_id, "/skip"), body).json(), session.output)
+
+
+@jobs.command(epilog=STATUSES)
+@click.argument("job_id", metavar="ID")
+@click.argument("scheduled_for", metavar="TIME")
+@talks
+def unskip(session: Session, *, job_id: str, scheduled_for: str) -> None:
+    """Run the job ID at TIME after all."""
+    body = {"scheduled_for": scheduled_for}
+    single(session.client.post(path_of("jobs", job_id, "/unskip"), body).json(), session.output)
+
+
+@jobs.command(epilog=STATUSES)
+@click.argument("job_id", metavar="ID")
 @click.option("--data", "job_data", type=Data(), help="Laid over the job's, key by key.")
 @click.option("--priority", type=int)
 @click.option("--overlap", "overlap_policy", help="allow: also while it is running.")

@@ -117,6 +117,7 @@ def stored(entry: JobEntry, partition: int) -> tuple[Any, ...]:
         job.next_run_time,
         *(last or (None, None, None)),
         _paused(job),
+        _skipped(job),
         job.created_at,
         job.updated_at,
         *entry.position,
@@ -176,3 +177,17 @@ def _paused(job: Job) -> str | None:
         return None
     paused = job.paused
     return json_text({"by": paused.by, "at": rfc3339(paused.at), "reason": paused.reason, "until": None})
+
+
+def _skipped(job: Job) -> str:
+    return json_text(
+        [
+            {
+                "scheduled_for": rfc3339(skip.scheduled_for),
+                "by": skip.by,
+                "at": rfc3339(skip.at),
+                "reason": skip.reason,
+            }
+            for skip in job.skipped
+        ]
+    )

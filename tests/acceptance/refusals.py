@@ -58,7 +58,7 @@ REQUESTS = {
     "bad zone": _post(422, timezone="Mars/Base"),
     "priority of 11": _post(422, priority=11),
     # What later versions will take.
-    "window of later": _post(422, jitter_seconds=3),
+    "jitter of none": _post(422, jitter_seconds=3),
     "chain of later": _post(422, on_success=[]),
     "limit of later": _post(422, concurrency_key="k"),
     "overlap of later": _post(422, overlap_policy="queue_all"),

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from shared.domain.job import Job
 
 
+_OF_PAUSED = frozenset({"paused", "edited", "deleted"})  # why occurrences of a paused job are skipped
+
+
 class Decided(Value, frozen=True, kw_only=True):
     """How far the schedules of a partition's jobs were decided.
 
@@ -51,11 +54,14 @@ def check(findings: Findings, decided: Decided, job: Job, change: Change, place:
         place: where it stands.
     """
     match change.event:
-        case RunRequested(trigger="schedule", scheduled_for=at):
+        case RunRequested(trigger="schedule", scheduled_for=at) as event:
             _check_decision(findings, decided, job, (at, at), place, skipped=None)
+            _check_jitter(findings, job, event, place)
+            _check_excluded(findings, job, (at, at), place, skipped=None)
             _check_overlap(findings, job, place)
         case OccurrencesSkipped(from_=first, to=last, reason=reason):
             _check_decision(findings, decided, job, (first, last), place, skipped=reason)
+            _check_excluded(findings, job, (first, last), place, skipped=reason)
         case JobUpdated() | JobResumed() | JobDeleted() | JobCompleted() as event:
             _check_nothing_is_swallowed(findings, job, event, place)
         case _:
@@ -74,7 +80,7 @@ def _check_decision(
     """A firing, or a range of occurrences skipped for a reason."""
     first, last = span
     findings.checked(Invariant.FIRINGS)
-    is_ours = job.status is Status.PENDING or (job.status is Status.PAUSED and skipped == "paused")
+    is_ours = job.status is Status.PENDING or (job.status is Status.PAUSED and skipped in _OF_PAUSED)
     if not is_ours:
         what = "fires" if skipped is None else "skips"
         findings.wrong(Invariant.FIRINGS, f"{place} {what} {first} of job {job.id}, which is {job.status}")
@@ -94,6 +100,35 @@ def _check_decision(
     decided.last[job.id] = last
 
 
+def _check_jitter(findings: Findings, job: Job, event: RunRequested, place: str) -> None:
+    """It fires when that was announced, is decided no earlier, and what comes next comes later."""
+    at, fires, following = event.scheduled_for, event.fires_at, event.next_for
+    findings.expect(
+        Invariant.JITTER,
+        (fires == job.fires_next_at or at != job.next_for)
+        and at <= fires <= event.requested_at
+        and (following is None or fires < following),
+        f"{place} fires {at} of job {job.id} at {fires}, which had announced {job.fires_next_at}; "
+        f"it was decided at {event.requested_at}, and {following} comes next",
+    )
+
+
+def _check_excluded(
+    findings: Findings, job: Job, span: tuple[datetime, datetime], place: str, *, skipped: str | None
+) -> None:
+    """What somebody wanted skipped; a pause, an edit or a deletion may come before that."""
+    first, last = span
+    wished = any(first <= skip.scheduled_for <= last for skip in job.skipped)
+    if not wished and skipped != "excluded":
+        return
+    findings.expect(
+        Invariant.EXCLUDED,
+        wished and (skipped == "excluded" or skipped in _OF_PAUSED),
+        f"{place} {'fires' if skipped is None else f'skips as {skipped}'} {first} of job {job.id}, "
+        f"which somebody {'wanted' if wished else 'had not wanted'} skipped",
+    )
+
+
 def _check_overlap(findings: Findings, job: Job, place: str) -> None:
     if job.spec.overlap_policy == "skip":
         findings.expect(
@@ -104,15 +139,30 @@ def _check_overlap(findings: Findings, job: Job, place: str) -> None:
 
 
 def _check_nothing_is_swallowed(findings: Findings, job: Job, event: Event, place: str) -> None:
-    """What was announced and due when somebody changed the job must have been decided before that."""
-    if job.next_for is None or job.status not in {Status.PENDING, Status.PAUSED}:
+    """What was announced and due when somebody changed the job must have been decided before that.
+
+    So must be what jitter still held back, where a change did away with it.
+    """
+    due = job.fires_next_at if _keeps(job, event) else job.next_for
+    if due is None or job.status not in {Status.PENDING, Status.PAUSED}:
         return
     now = _time_of(event)
     findings.expect(
         Invariant.OCCURRENCES,
-        now is not None and job.next_for > now,
+        now is not None and due > now,
         f"{place} {type(event).__name__}: {job.next_for} of job {job.id} was never decided",
     )
+
+
+def _keeps(job: Job, event: Event) -> bool:
+    """Whether the occurrence that was announced is still ahead after the change."""
+    match event:
+        case JobUpdated(next_for=at):
+            return at == job.next_for
+        case JobResumed():
+            return True
+        case _:
+            return False
 
 
 def _time_of(event: Event) -> datetime | None:
