@@ -113,7 +113,7 @@ def _steps(made: Forecast, rows: Iterable[asyncpg.Record]) -> Iterator[None]:
         groups.append(
             Alike(
                 schedule=decode(row["schedule"]),
-                next_for=row["next_run_time"],
+                next_for=row["next_for"],
                 left=row["runs_left"],
                 jobs=row["jobs"],
                 work_s=row["work_ms"] / 1000,

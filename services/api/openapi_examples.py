@@ -143,6 +143,7 @@ _SECOND: dict[str, Any] = {
     "at": "2026-10-25T01:30:00.000Z",
     "local_time": "2026-10-25T02:30:00+01:00",
     "reason": "overlap_first",
+    "by": None,
 }
 
 EXAMPLES: dict[str, list[Any]] = {

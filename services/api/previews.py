@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from itertools import islice
 from typing import TYPE_CHECKING
 
 from services.api import answers, door, reads, views
@@ -13,7 +12,7 @@ from services.api.responses import DroppedView, NextView, OccurrenceView, Previe
 from services.api.specs import schedule_of
 from services.api.writes import Writes
 from shared.domain.job import Job, Status
-from shared.domain.preview import PASSED_MAX, Planned, TooFar, planned, upcoming
+from shared.domain.preview import PASSED_MAX, Dropped, Planned, TooFar, planned, upcoming
 from shared.domain.refusals import NeverFires
 from shared.domain.schedule import BadSchedule, check_moment
 
@@ -49,8 +48,9 @@ class Previews:
         schedule = _schedule(body)
         since = self._deps.log.now() if body.from_ is None else bounded(body.from_, "#/from")
         most = min(body.count, schedule.max_runs or body.count)
-        found = await self._slices(islice(planned(schedule, since, anchor_at=since), most))
-        if not found and body.from_ is None:
+        steps = planned(schedule, since, anchor_at=since, job_id=body.job_id or "")
+        found: list[Planned | Dropped] = await self._slices(_first(steps, most))
+        if body.from_ is None and not _occurrences(found):
             raise of_refusal(NeverFires())
         expressions = schedule.cron_expression
         view = PreviewView(
@@ -71,7 +71,7 @@ class Previews:
         job = await self._job(job_id)
         try:
             steps = upcoming(job, now=self._deps.log.now(), since=since)
-            found = await self._slices(_first(steps, most))
+            found: list[Planned | Dropped] = await self._slices(_first(steps, most))
         except TooFar:
             detail = f"lies more than {PASSED_MAX:,} occurrences ahead, which max_runs has counted one by one"
             raise invalid(Fault(pointer="?from", detail=detail)) from None
@@ -127,28 +127,29 @@ def bounded(at: datetime, pointer: str) -> datetime:
     return at.replace(microsecond=at.microsecond // 1000 * 1000)
 
 
-def _first(steps: Iterable[Planned | None], most: int) -> Iterator[Planned | None]:
+def _first(steps: Iterable[Planned | Dropped | None], most: int) -> Iterator[Planned | Dropped | None]:
     """The steps up to the occurrence number `most`."""
     for step in steps:
         yield step
-        most -= step is not None
+        most -= isinstance(step, Planned)
         if not most:
             return
 
 
-def _occurrences(found: Iterable[Planned]) -> list[OccurrenceView]:
+def _occurrences(found: Iterable[Planned | Dropped]) -> list[OccurrenceView]:
     return [
         OccurrenceView(
             scheduled_for=each.at, local_time=each.local_time, fires_at=each.fires_at, rule=each.rule
         )
         for each in found
+        if isinstance(each, Planned)
     ]
 
 
-def _dropped(found: Iterable[Planned]) -> list[DroppedView]:
+def _dropped(found: Iterable[Planned | Dropped]) -> list[DroppedView]:
     """What was left out, each once: the second of two times that read alike is seen from both sides."""
-    dropped = {(each.at, each.local_time): each for one in found for each in one.dropped}
+    dropped = {(each.at, each.local_time): each for each in found if isinstance(each, Dropped)}
     return [
-        DroppedView(at=each.at, local_time=each.local_time, reason=each.rule)
+        DroppedView(at=each.at, local_time=each.local_time, reason=each.reason, by=each.by)
         for _, each in sorted(dropped.items())
     ]

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
+from shared.domain.preview import EXCLUDED_SHOWN, DropReason
 from shared.domain.roles import Role  # noqa: TC001 - pydantic reads these annotations
 from shared.domain.walk import ClockRule  # noqa: TC001
 from shared.eventlog.envelope import rfc3339
@@ -74,12 +75,15 @@ class DroppedView(Answer):
     local_time: str = Field(
         description="as of an occurrence; without offset where there is no such time of day"
     )
-    reason: ClockRule = Field(
+    reason: DropReason = Field(
         description=(
             "gap_skip: the clock leaves it out, as it may others in the same gap; "
-            "overlap_first, overlap_last: the clock shows it twice, and the other one counts"
+            "overlap_first, overlap_last: the clock shows it twice, and the other one counts; "
+            f"exclude: its date is excluded, of which the first {EXCLUDED_SHOWN} in a row are told; "
+            "skipped: by hand"
         )
     )
+    by: str | None = Field(description="whoever wants it skipped")
 
 
 class PreviewView(Answer):

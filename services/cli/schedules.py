@@ -33,6 +33,7 @@ _RULES = {
     "gap_skip": "the clock is put forward and leaves it out",
     "overlap_first": "the clock is put back, and the first of the two counts",
     "overlap_last": "the clock is put back, and the last of the two counts",
+    "exclude": "its date is excluded",
 }
 
 
@@ -53,7 +54,8 @@ def occurrences(told: dict[str, Any], output: str) -> None:
         return
     listed(told["occurrences"], output, OCCURRENCES)
     for each in told["dropped"]:
-        say(f"Not at {each['local_time']}: {_RULES.get(each['reason'], each['reason'])}.")
+        why = _RULES.get(each["reason"], each["reason"])
+        say(f"Not at {each['local_time']}: {why}{' by ' + each['by'] if each['by'] else ''}.")
 
 
 @click.group(epilog=STATUSES)

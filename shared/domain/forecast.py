@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 COST_MAX = 60_000  # occurrences searched for, some 50 µs each
 _SCHEDULE_COST = 5  # to read one
+_TICK_COST = 0.1  # the next of an interval
 _COUNTS_A_COST = 50  # of ticks or buckets of an interval, which are only added up
 _TICK = timedelta(milliseconds=1)
 
@@ -72,26 +73,28 @@ class Forecast:
         """
         walked: dict[Schedule, list[Alike]] = defaultdict(list)
         for group in groups:
-            if group.schedule.interval_seconds is not None:
-                self._tick(group)
-                yield
-            else:
+            if (seconds := group.schedule.interval_seconds) is None:
                 walked[group.schedule].append(group)
+            elif group.schedule.exclude:  # its phase is its own
+                anchor_at = group.next_for - timedelta(seconds=seconds)
+                yield from self._walk(group.schedule, [group], anchor_at)
+            else:
+                self._tick(group, seconds)
+                yield
         for schedule, alike in walked.items():
             self._spend(_SCHEDULE_COST)
-            yield from self._walk(schedule, alike)
+            yield from self._walk(schedule, alike, alike[0].next_for)
 
-    def _walk(self, schedule: Schedule, alike: Iterable[Alike]) -> Iterator[None]:
+    def _walk(self, schedule: Schedule, alike: Iterable[Alike], anchor_at: datetime) -> Iterator[None]:
         """One walk over the occurrences of a schedule, for all jobs that have it."""
         # What max_runs leaves is counted from the next occurrence on, wherever the forecast begins.
         begins = [max(each.next_for, self._from(each)) for each in alike]
         found: list[datetime] = []
-        earliest = min(begins)
-        at = next_after(schedule, earliest - _TICK, anchor_at=earliest)
+        at = next_after(schedule, min(begins) - _TICK, anchor_at=anchor_at)
         while at is not None and at < self._until:
-            self._spend(1)
+            self._spend(1 if schedule.expressions else _TICK_COST)
             found.append(at)
-            at = next_after(schedule, at, anchor_at=at)
+            at = next_after(schedule, at, anchor_at=anchor_at)
             yield
         for begin, each in zip(begins, alike, strict=True):
             first = bisect_left(found, begin)
@@ -104,10 +107,9 @@ class Forecast:
     def _from(self, group: Alike) -> datetime:
         return group.next_for if group.left is not None else ids.from_ms(self._begin)
 
-    def _tick(self, group: Alike) -> None:
+    def _tick(self, group: Alike, seconds: int) -> None:
         """The occurrences of an interval: as many as fit, without looking for each."""
-        assert group.schedule.interval_seconds is not None  # noqa: S101 - the caller has looked
-        step, first, end = group.schedule.interval_seconds * 1000, ids.to_ms(group.next_for), self._end
+        step, first, end = seconds * 1000, ids.to_ms(group.next_for), self._end
         if group.schedule.end_at is not None:
             end = min(end, ids.to_ms(group.schedule.end_at) + 1)
         most = (1 << 62) if group.left is None else group.left

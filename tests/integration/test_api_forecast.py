@@ -97,6 +97,16 @@ async def test_what_max_runs_leaves_is_all_that_is_foretold(stage):
     assert sum(counts(await foretold(stage))) == 3
 
 
+async def test_jitter_moves_no_occurrence_into_another_bucket_and_shifts_no_interval(stage):
+    for number in range(8):
+        await stage.create(
+            interval_seconds=3_600, start_at=f"2090-01-01T0{number % 4}:59:59Z", jitter_seconds=3_000
+        )
+        await stage.create(cron_expression="59 23 1 1 *", timezone="UTC", jitter_seconds=3_000)
+    assert counts(await foretold(stage, bucket="1h"))[:4] == [2, 4, 6, 8]
+    assert counts(await foretold(stage, bucket="1h"))[23] == 16
+
+
 async def test_by_itself_it_begins_with_the_present_bucket_and_lasts_a_day(stage):
     await stage.create(interval_seconds=3_600)
     await stage.level()

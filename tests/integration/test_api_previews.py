@@ -42,6 +42,7 @@ async def test_both_changes_of_the_clocks_are_shown_as_they_will_be(stage):
     )
     assert times(skipped) == ["2026-03-30T00:30:00.000Z"]
     dropped = {"at": "2026-03-29T01:00:00.000Z", "local_time": "2026-03-29T02:30:00", "reason": "gap_skip"}
+    dropped["by"] = None
     assert skipped["dropped"] == [dropped]
     autumn = await previewed(stage, **BERLIN, **{"from": "2026-10-24T12:00:00Z"}, count=2)
     assert [each["rule"] for each in autumn["occurrences"]] == ["overlap_first", None]
@@ -105,6 +106,34 @@ async def test_a_job_shows_what_it_will_decide_from_its_next_occurrence_on(stage
     assert times(one) == times(told)[:1]
     end = (await stage.ask("GET", path, query_string={"from": times(told)[2]}, status=200)).json
     assert times(end) == []
+
+
+async def test_what_somebody_skipped_is_shown_as_left_out_and_by_whom(stage):
+    job = await stage.create(**BERLIN, jitter_seconds=600, exclude=["2090-01-01"])
+    path = f"jobs/{job['id']}"
+    first, second, third = (await stage.ask("GET", f"{path}/next?count=3", status=200)).json["occurrences"]
+    await stage.ask("POST", f"{path}/skip", json={"scheduled_for": second["scheduled_for"]}, status=200)
+    told = (await stage.ask("GET", f"{path}/next?count=2", status=200)).json
+    assert told["occurrences"] == [first, third]
+    assert told["dropped"] == [
+        {
+            "at": second["scheduled_for"],
+            "local_time": second["local_time"],
+            "reason": "skipped",
+            "by": "anonymous",
+        }
+    ]
+    assert job["next_run_time"] == first["fires_at"] > first["scheduled_for"]
+
+
+async def test_excluded_dates_and_jitter_are_part_of_a_preview(stage):
+    begin = {"from": "2026-12-23T12:00:00Z"}
+    told = await previewed(stage, **BERLIN, **begin, exclude=["2026-12-24"], jitter_seconds=60, count=1)
+    assert times(told) == ["2026-12-25T01:30:00.000Z"]
+    assert [(each["local_time"], each["reason"]) for each in told["dropped"]] == [
+        ("2026-12-24T02:30:00+01:00", "exclude")
+    ]
+    assert told["occurrences"][0]["fires_at"] > told["occurrences"][0]["scheduled_for"]
 
 
 async def test_an_interval_keeps_its_phase_however_far_one_looks(stage):

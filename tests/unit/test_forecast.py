@@ -1,16 +1,18 @@
 """How much is to run: what the forecast counts is what each job by itself would come to."""
 
 import random
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
 from shared.domain import forecast
+from shared.domain.exclude import Span
 from shared.domain.forecast import Alike, Forecast, TooMuch
 from shared.domain.schedule import Schedule, next_after, searches
 
 BEGIN = datetime(2026, 10, 24, 20, tzinfo=UTC)  # the night in which Berlin's clocks are put back
 HOUR = timedelta(hours=1)
+SUNDAY = Span(from_=date(2026, 10, 25), to=date(2026, 10, 25))
 
 
 def counted(groups, end, bucket, begin=BEGIN):
@@ -49,6 +51,8 @@ def test_jobs_of_all_kinds_are_counted_as_if_each_was_walked_by_itself():
         Schedule(interval_seconds=3_600),
         Schedule(interval_seconds=7_201, end_at=BEGIN + 20 * HOUR),
         Schedule(run_at=BEGIN + 5 * HOUR),
+        Schedule(interval_seconds=1_800, exclude=(SUNDAY,), timezone="Europe/Berlin"),
+        Schedule(cron_expression="5 * * * *", exclude=(SUNDAY,), jitter_seconds=900),
     ]
     groups = [
         group_of(

@@ -1,15 +1,17 @@
 """What a schedule comes to, as it is shown to people: each row is a promise about one change of the clocks."""
 
-from datetime import UTC, datetime, timedelta
-from itertools import islice
+from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
 
 import pytest
 from msgspec.structs import replace
 
 from shared.domain.commands import CreateJob
 from shared.domain.deciding import decide
-from shared.domain.job import Status, evolve
-from shared.domain.preview import TooFar, planned, upcoming
+from shared.domain.exclude import Span
+from shared.domain.jitter import fires_at
+from shared.domain.job import Skip, Status, evolve
+from shared.domain.preview import EXCLUDED_SHOWN, Dropped, First, TooFar, planned, upcoming
 from shared.domain.schedule import Schedule
 from shared.domain.walk import DstPolicy
 from shared.testing import a_job_id, a_spec
@@ -25,13 +27,25 @@ def berlin(*expressions, **policy):
     )
 
 
+def seen(steps, count):
+    """The first so many occurrences, and what is left out on the way, each once and in order."""
+    found, dropped = [], {}
+    for each in steps:
+        if isinstance(each, Dropped):
+            dropped[each.at] = each
+        elif each is not None:
+            found.append(each)
+        if len(found) == count:
+            break
+    return found, [dropped[at] for at in sorted(dropped)]
+
+
 def shown(schedule, after, count=2):
-    """Occurrences as `local time rule`, and what was dropped as `local time rule`, each once."""
-    found = list(islice(planned(schedule, after, anchor_at=after), count))
-    dropped = {each.at: each for one in found for each in one.dropped}
+    """Occurrences as `local time rule`, and what was dropped as `local time reason`."""
+    found, dropped = seen(planned(schedule, after, anchor_at=after), count)
     return (
         [f"{one.local_time[5:]} {one.rule or ''}".strip() for one in found],
-        [f"{dropped[at].local_time[5:]} {dropped[at].rule}" for at in sorted(dropped)],
+        [f"{one.local_time[5:]} {one.reason}" for one in dropped],
     )
 
 
@@ -73,9 +87,34 @@ def test_what_lies_outside_the_window_is_not_shown_as_dropped():
 
 
 def test_what_was_announced_comes_first_even_if_it_would_not_be_found_again():
-    announced = datetime(2026, 3, 28, 13, 37, tzinfo=UTC)
-    first, second = islice(planned(berlin("30 4 * * *"), MARCH, anchor_at=MARCH, announced=announced), 2)
-    assert (first.at, second.local_time) == (announced, "2026-03-29T04:30:00+02:00")
+    announced = First(datetime(2026, 3, 28, 13, 37, tzinfo=UTC), None)
+    steps = planned(berlin("30 4 * * *"), MARCH, anchor_at=MARCH, first=announced)
+    (first, second), _ = seen(steps, 2)
+    assert (first.at, second.local_time) == (announced.at, "2026-03-29T04:30:00+02:00")
+
+
+def test_jitter_is_drawn_for_the_job_that_is_named_and_never_leads_past_the_next_occurrence():
+    schedule = Schedule(cron_expression="*/5 * * * *", jitter_seconds=3_600)
+    for job_id in ("", a_job_id()):
+        found, _ = seen(planned(schedule, MARCH, anchor_at=MARCH, job_id=job_id), 50)
+        for one, another in pairwise(found):
+            assert one.fires_at == fires_at(schedule, job_id, one.at, another.at)
+            assert one.at <= one.fires_at < another.at
+        assert any(one.fires_at > one.at for one in found)
+
+
+def test_excluded_dates_are_shown_where_they_leave_something_out_but_not_without_end():
+    christmas = Span(from_=date(2026, 12, 24), to=date(2026, 12, 26))
+    daily = Schedule(cron_expression="0 9 * * *", timezone="Europe/Berlin", exclude=(christmas,))
+    begin = datetime(2026, 12, 23, 12, tzinfo=UTC)
+    assert shown(daily, begin, 1) == (
+        ["12-27T09:00:00+01:00"],
+        [f"12-{day}T09:00:00+01:00 exclude" for day in (24, 25, 26)],
+    )
+    ends = replace(daily, end_at=datetime(2026, 12, 25, 12, tzinfo=UTC))
+    assert shown(ends, begin) == ([], [f"12-{day}T09:00:00+01:00 exclude" for day in (24, 25)])
+    each_second = Schedule(interval_seconds=1, exclude=(christmas,))
+    assert len(shown(each_second, begin + timedelta(hours=11), 3601 + 3600)[1]) == EXCLUDED_SHOWN
 
 
 # Of a job.
@@ -91,8 +130,8 @@ def a_job(made_at=NOW, /, **fields):
 
 
 def coming(job, count=3, **asked):
-    found = (each for each in upcoming(job, **{"now": NOW} | asked) if each is not None)
-    return [(each.at - NOW).total_seconds() for each in islice(found, count)]
+    found, _ = seen(upcoming(job, **{"now": NOW} | asked), count)
+    return [(each.at - NOW).total_seconds() for each in found]
 
 
 def test_a_jobs_undecided_occurrence_comes_first_even_if_it_is_overdue():
@@ -129,7 +168,23 @@ def test_what_is_left_out_before_the_next_occurrence_is_told_from_what_was_decid
     job = a_job(made_at, cron="30 2 * * *", timezone="Europe/Berlin")
     first, second = (datetime(2026, 10, day, hour, 30, tzinfo=UTC) for day, hour in ((25, 0), (26, 1)))
     decided = replace(job, decided_to=first, next_for=second)
-    (told,) = islice(upcoming(decided, now=first), 1)
-    assert [(each.local_time, each.rule) for each in told.dropped] == [
+    _, dropped = seen(upcoming(decided, now=first), 1)
+    assert [(each.local_time, each.reason) for each in dropped] == [
         ("2026-10-25T02:30:00+01:00", "overlap_first")
     ]
+
+
+def test_what_somebody_wants_skipped_is_left_out_and_is_none_of_max_runs():
+    job = a_job(every=40, max_runs=3)
+    second = Skip(scheduled_for=NOW + timedelta(seconds=80), by="ann", reason="", at=NOW)
+    skipping = replace(job, skipped=(second,))
+    found, dropped = seen(upcoming(skipping, now=NOW), 9)
+    assert [(each.at - NOW).total_seconds() for each in found] == [40, 120, 160]
+    assert [(each.at, each.reason, each.by) for each in dropped] == [(second.scheduled_for, "skipped", "ann")]
+    assert coming(skipping, 9, since=NOW + timedelta(seconds=100)) == [120, 160]
+
+
+def test_of_an_occurrence_that_was_announced_it_is_told_when_that_fires():
+    job = replace(a_job(every=40), next_fires_at=NOW + timedelta(seconds=47))
+    found, _ = seen(upcoming(job, now=NOW), 2)
+    assert [(each.fires_at - NOW).total_seconds() for each in found] == [47, 80]

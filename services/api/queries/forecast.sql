@@ -2,29 +2,43 @@
 -- runs max_runs leaves (null: any number), how many jobs, and how long one run of each of them takes together: the mean of a
 -- job's last 5 runs that have ended, or if it has none, or there are more than $2 jobs, of the last 100 of its type in its
 -- tenant; of `unmeasured` jobs there is neither. $3 limit, $4 tenant (null: any).
-with pending as (
+with due as (
     select
         id,
         tenant,
         job_type,
         spec -> 'schedule' as schedule,
-        -- Buckets begin with whole seconds: what an interval has beyond these makes no difference, but at its end.
+        next_run_time,
         case
-            when spec -> 'schedule' -> 'interval_seconds' <> 'null' and spec -> 'schedule' -> 'end_at' = 'null'
-                then date_trunc('second', next_run_time)
-            else next_run_time
-        end as next_run_time,
-        case
-            when spec -> 'schedule' -> 'max_runs' <> 'null' then
-                greatest(
-                    0,
-                    (spec -> 'schedule' ->> 'max_runs')::bigint - coalesce(
-                        (select (state::jsonb ->> 'runs')::bigint from book.snapshots where ref = 'job:' || jobs.id), 0
-                    )
-                )
-        end as runs_left
+            -- What jitter makes of a time says neither when the time is nor in what phase an interval is; what is left
+            -- of max_runs no column tells.
+            when coalesce(spec -> 'schedule' -> 'jitter_seconds', '0') <> '0'
+                or coalesce(spec -> 'schedule' -> 'max_runs', 'null') <> 'null'
+                then (select state::jsonb from book.snapshots where ref = 'job:' || jobs.id)
+        end as state
     from ledger.jobs
     where state = 'pending' and next_run_time < $1 and ($4::text is null or tenant = $4)
+),
+
+pending as (
+    select
+        id,
+        tenant,
+        job_type,
+        schedule,
+        -- Buckets begin with whole seconds: what an interval has beyond these makes no difference, but at its end.
+        date_trunc(
+            case
+                when schedule -> 'interval_seconds' <> 'null' and schedule -> 'end_at' = 'null' then 'second'
+                else 'milliseconds'
+            end,
+            coalesce((state ->> 'next_for')::timestamptz, next_run_time)
+        ) as next_for,
+        case
+            when schedule ->> 'max_runs' is not null
+                then greatest(0, (schedule ->> 'max_runs')::bigint - coalesce((state ->> 'runs')::bigint, 0))
+        end as runs_left
+    from due
 ),
 
 by_type as materialized (
@@ -44,7 +58,7 @@ by_type as materialized (
 
 select
     pending.schedule::text as schedule,
-    pending.next_run_time,
+    pending.next_for,
     pending.runs_left,
     count(*) as jobs,
     count(*) filter (where coalesce(by_job.mean_ms, by_type.mean_ms) is null) as unmeasured,
@@ -63,5 +77,5 @@ left join lateral (
         limit 5
     ) as taken
 ) as by_job on true
-group by pending.schedule, pending.next_run_time, pending.runs_left
+group by pending.schedule, pending.next_for, pending.runs_left
 limit $3
