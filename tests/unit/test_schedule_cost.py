@@ -10,16 +10,18 @@ from shared.domain.deciding import decide
 from shared.domain.events import RunRequested
 from shared.domain.job import evolve
 from shared.domain.schedule import searches
+from shared.domain.walk import walk_of
 from shared.testing import a_job_id, a_spec
 
 JOBS = 100_000
-NOON = datetime(2033, 5, 5, 12, tzinfo=UTC)  # nothing else in these tests looks there
+NOON = datetime(2033, 5, 5, 12, tzinfo=UTC)
 MIDNIGHT = datetime(2033, 5, 6, tzinfo=UTC)
 
 
 @pytest.fixture
 def job():
-    """A job on `0 0 * * *`, made at noon."""
+    """A job on `0 0 * * *`, made at noon; what other tests have searched for is forgotten."""
+    walk_of.cache_clear()
     command = CreateJob(job_id=a_job_id(), spec=a_spec(cron="0 0 * * *"), owner="o", tenant="t")
     (created,) = decide(None, command, NOON).changes
     return evolve(None, created)
