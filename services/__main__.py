@@ -21,11 +21,12 @@ from services import traced
 from services.cli.apply import apply
 from services.cli.audit import audit
 from services.cli.backup import backup
+from services.cli.calendars import calendars
 from services.cli.completion import completion
 from services.cli.events import events
 from services.cli.jobs import jobs
 from services.cli.migrate import migrate
-from services.cli.operating import bits_for_ids, config, keys, probe, recover, settings_of
+from services.cli.operating import bits_for_ids, config, keys, probe, recover, replan, settings_of
 from services.cli.runs import runs
 from services.cli.schedules import forecast, schedules
 from services.cli.secrets import make_secrets
@@ -99,6 +100,7 @@ for _command in (
     audit,
     backup,
     recover,
+    replan,
     keys,
     config,
     probe,
@@ -107,6 +109,7 @@ for _command in (
     schedules,
     forecast,
     events,
+    calendars,
     apply,
     migrate,
     make_secrets,

@@ -18,6 +18,7 @@ from services.api.auth import Auth
 from services.api.body_sizes import SizedRequest, body_max
 from services.api.browsers import Cors, Guarded
 from services.api.bulk import Bulk
+from services.api.calendars import Calendars
 from services.api.cancels import Cancels
 from services.api.dead_letters import DeadLetters
 from services.api.dev_mail import DevMail
@@ -75,6 +76,7 @@ def create_app(deps: Deps) -> Quart:
         Events(deps),
         Streams(deps, auth),
         ApiKeys(deps, auth.tokens),
+        Calendars(deps),
         Principals(deps),
         Ops(deps),
         DevMail(deps),

@@ -25,6 +25,7 @@ from services.api.requests import PREVIEWED_MAX, WORD
 from services.api.responses import (
     ApiKeyMadeView,
     ApiKeyView,
+    CalendarView,
     DiffView,
     ErrorsView,
     ExecutionView,
@@ -41,6 +42,7 @@ from services.api.responses import (
     TokenView,
 )
 from services.api.revisions import REVISION_MAX
+from shared.domain import calendar
 from shared.mail_folder import NAME
 
 if TYPE_CHECKING:
@@ -54,7 +56,7 @@ _BODIES = (*dict.fromkeys(each.body for each in OPERATIONS if each.body is not N
 _VIEWS: tuple[type[BaseModel], ...] = (
     JobView, ExecutionView, OutputView, RedriveView, ErrorsView, ApiKeyView, ApiKeyMadeView, TokenView,
     RevisionView, RevisionJobView, DiffView, PrincipalsView, BulkView, ApplyView, JobTypesView, PreviewView,
-    NextView, ForecastView,
+    NextView, ForecastView, CalendarView,
 )  # fmt: skip
 _PROBLEM = {
     "type": "object",
@@ -173,7 +175,7 @@ _HEADERS: dict[str, dict[str, Any]] = {
     "If-Match": {
         "type": "string",
         "pattern": _TAGS,
-        "description": "the ETag of the job, or *: its revision must still be this",
+        "description": "the ETag of it, or *: its revision must still be this",
     },
     "Last-Event-ID": {
         **_PLACES,
@@ -339,12 +341,13 @@ def _parameters(operation: Operation) -> Iterator[dict[str, Any]]:
             "required": True,
             "schema": _REVISION,
         }
+    is_calendar = operation.tag == "calendars"
     if "{name}" in operation.path:
         yield {
             "name": "name",
             "in": "path",
             "required": True,
-            "schema": {"type": "string", "pattern": f"^{NAME}$"},
+            "schema": {"type": "string", "pattern": f"^{calendar.NAME if is_calendar else NAME}$"},
         }
     reads = operation.method == "get" and operation.tag != "system"
     for name in (*operation.parameters, *((door.POSITION_PARAMETER,) if reads else ())):
@@ -354,7 +357,8 @@ def _parameters(operation: Operation) -> Iterator[dict[str, Any]]:
     for name, is_taken in (
         (door.KEY_HEADER, operation.keyed),
         ("If-Match", operation.conditional),
-        ("If-None-Match", 304 in operation.answers),  # noqa: PLR2004 - HTTP's number,
+        ("If-None-Match", 304 in operation.answers),  # noqa: PLR2004 - HTTP's number
+        ("If-None-Match", operation.name == "put_calendar"),
         ("Last-Event-ID", operation.media == event_filter.STREAMED),
     ):
         if is_taken:
@@ -401,7 +405,7 @@ def _said(operation: Operation, status: int, schema: Any) -> Iterator[str]:
         yield "Daybook-Position"
     if status in {201, 202} and schema is not None:
         yield "Location"
-    if status == 304 or schema == ref("JobView"):  # noqa: PLR2004 - HTTP's number
+    if status == 304 or schema in _TAGGED:  # noqa: PLR2004 - HTTP's number
         yield "ETag"
     if operation.keyed:
         yield "Idempotency-Replayed"
@@ -427,4 +431,5 @@ def _headers(*names: str) -> dict[str, Any]:
     return told
 
 
+_TAGGED = (ref("JobView"), ref("CalendarView"))
 _IN_PATHS = {each.name: _NAMES.findall(each.path) for each in OPERATIONS}

@@ -35,6 +35,7 @@ _SPEC: dict[str, Any] = {
     "max_runs": None,
     "jitter_seconds": 300,
     "exclude": ["2026-12-25", {"from": "2026-12-31", "to": "2027-01-01"}],
+    "exclude_calendars": ["holidays"],
     "timezone": "Europe/Berlin",
     "dst_policy": {"gap": "auto", "overlap": "auto"},
     "timeout_seconds": 3600,
@@ -49,6 +50,9 @@ _SPEC: dict[str, Any] = {
     "overlap_policy": "skip",
     "start_deadline_seconds": None,
     "max_lost": 3,
+    "on_success": [],
+    "on_failure": [],
+    "notify_on_failure": [],
 }
 _JOB: dict[str, Any] = {
     "id": JOB_ID,
@@ -324,6 +328,27 @@ EXAMPLES: dict[str, list[Any]] = {
                     "given_up": "nothing by itself; name exceptions in give_up_on",
                 }
             ]
+        }
+    ],
+    "CalendarBody": [
+        {
+            "description": "public holidays",
+            "dates": ["2026-12-25", {"from": "2026-12-31", "to": "2027-01-01"}],
+            "weekdays": ["sun"],
+        }
+    ],
+    "CalendarView": [
+        {
+            "name": "holidays",
+            "tenant": "default",
+            "description": "public holidays",
+            "dates": ["2026-12-25", {"from": "2026-12-31", "to": "2027-01-01"}],
+            "weekdays": ["sun"],
+            "timezone": None,
+            "revision": 2,
+            "created_at": "2026-11-24T10:15:00.484Z",
+            "updated_at": "2026-11-25T08:00:00.120Z",
+            "updated_by": "bob",
         }
     ],
     "ApiKeyView": [_KEY],

@@ -22,9 +22,11 @@ from pydantic_core import PydanticCustomError
 
 from services.api.json_body import pointer
 from services.api.problems import Fault, invalid
-from shared.domain import cron, exclude, ids, jitter, schedule, walk
+from shared.domain import calendar, calendars, cron, exclude, ids, jitter, schedule, walk
 from shared.domain.roles import SUBJECT, Role
 from shared.domain.spec import CATCH_UP_MAX, LOST_MAX, MisfirePolicy
+from shared.domain.weekdays import Weekday  # noqa: TC001 - pydantic reads these annotations
+from shared.job_types.mailboxes import Address  # noqa: TC001 - pydantic reads the annotation
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 JOB_DATA_MAX = 64 * 1024  # bytes of compact JSON
 EXPRESSIONS_MAX = 20
 PREVIEWED_MAX = 1_000
+FOLLOWERS_MAX = 20
 NOT_YET = "is not available yet"
 WORD = r"^[\w.:/-]{1,200}$"
 FINGERPRINT = r"^[0-9a-f]{12}$"
@@ -157,6 +160,12 @@ def _id(text: str) -> str:
         raise PydanticCustomError("id", "{why}", {"why": str(error)}) from None
 
 
+def _each_once(several: list[str]) -> list[str]:
+    if len(set(several)) < len(several):
+        raise PydanticCustomError("twice", "names one of them twice")
+    return several
+
+
 Id = Annotated[str, AfterValidator(_id)]
 Word = Annotated[str, Field(pattern=WORD)]
 Fingerprint = Annotated[str, Field(pattern=FINGERPRINT)]
@@ -165,6 +174,7 @@ Tag = Annotated[str, Field(min_length=1, max_length=50)]
 Priority = Annotated[int, Field(ge=1, le=10)]
 Queue = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 ErrorName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.]{0,199}$")]
+CalendarName = Annotated[str, Field(pattern=f"^{calendar.NAME}$")]
 JobData = Annotated[dict[str, Any], AfterValidator(small)]
 _Expression = Annotated[str, Field(min_length=1, max_length=cron.LENGTH_MAX)]
 _Expressions = Annotated[list[_Expression], Field(min_length=1, max_length=EXPRESSIONS_MAX)]
@@ -183,6 +193,9 @@ RequiredMoment = Annotated[
 ]
 Date = Annotated[date, BeforeValidator(date_of), WithJsonSchema({"type": "string", "format": "date"})]
 Overlap = Annotated[Literal["skip", "allow"], _not_yet("queue_one", "queue_all", "replace")]
+
+
+Followers = Annotated[list[Id], Field(max_length=FOLLOWERS_MAX), AfterValidator(_each_once)]
 
 
 class Body(BaseModel):
@@ -230,8 +243,6 @@ class Dst(Body):
 class ScheduleBody(Body):
     """When a job runs: at most one of cron_expression, interval_seconds and run_at."""
 
-    LATER = frozenset({"exclude_calendars"})
-
     cron_expression: Cron = Field(
         default=None,
         description=(
@@ -259,6 +270,11 @@ class ScheduleBody(Body):
         max_length=exclude.SPANS_MAX,
         description="no occurrence on these dates, in the job's zone",
     )
+    exclude_calendars: list[CalendarName] = Field(
+        default_factory=list,
+        max_length=calendars.NAMES_MAX,
+        description="what these calendars exclude when its time has come is skipped",
+    )
     timezone: str = Field(default="UTC", min_length=1, max_length=100, description="IANA name")
     dst_policy: Dst = Field(default=Dst(), description="of cron expressions, where clocks change")
 
@@ -266,9 +282,9 @@ class ScheduleBody(Body):
 class JobBody(ScheduleBody):
     """A job as a client writes it, in POST and PUT: what is left out takes its default."""
 
-    LATER = ScheduleBody.LATER | frozenset(
+    LATER = frozenset(
         {
-            "concurrency_key", "concurrency_limit", "on_success", "on_failure", "notify_on_failure",
+            "concurrency_key", "concurrency_limit",
             "pause_after_failures",
         }
     )  # fmt: skip
@@ -305,6 +321,31 @@ class JobBody(ScheduleBody):
     )
     max_lost: int = Field(
         default=LOST_MAX, ge=1, le=100, description="a run that loses so many workers fails"
+    )
+
+    on_success: Followers = Field(
+        default_factory=list, description="ids of jobs to run when an execution has succeeded"
+    )
+    on_failure: Followers = Field(
+        default_factory=list,
+        description="ids of jobs to run when an execution has failed for good, or nobody started it in time",
+    )
+    notify_on_failure: Annotated[list[Address], Field(max_length=FOLLOWERS_MAX)] = Field(
+        default_factory=list, description="mail addresses to tell then"
+    )
+
+
+class CalendarBody(Body):
+    """Days on which the jobs that name a calendar don't run; what is left out takes its default."""
+
+    description: str = Field(default="", max_length=2_000)
+    dates: list[Excluded] = Field(default_factory=list, max_length=calendar.DATES_MAX)
+    weekdays: list[Weekday] = Field(default_factory=list, max_length=6, description="excluded every week")
+    timezone: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=100,
+        description="IANA name of the zone that these days are of; each job's, if left out",
     )
 
 

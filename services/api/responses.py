@@ -180,6 +180,7 @@ class JobSpecView(Answer):
     max_runs: int | None
     jitter_seconds: int
     exclude: list[str | RangeView]
+    exclude_calendars: list[str]
     timezone: str
     dst_policy: DstView
     timeout_seconds: int
@@ -194,6 +195,9 @@ class JobSpecView(Answer):
     overlap_policy: str
     start_deadline_seconds: int | None
     max_lost: int
+    on_success: list[str]
+    on_failure: list[str]
+    notify_on_failure: list[str]
 
 
 class JobView(JobSpecView, _Named):
@@ -209,6 +213,21 @@ class JobView(JobSpecView, _Named):
     updated_at: Time
     paused: PausedView | None
     skipped: list[SkipView]
+
+
+class CalendarView(Answer):
+    """A calendar; `timezone` is null where its days are those of each job's zone."""
+
+    name: str
+    tenant: str
+    description: str
+    dates: list[str | RangeView]
+    weekdays: list[str]
+    timezone: str | None
+    revision: int
+    created_at: Time
+    updated_at: Time
+    updated_by: str
 
 
 class RevisionView(Answer):

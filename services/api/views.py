@@ -24,7 +24,7 @@ from services.api.responses import (
 )
 from shared.domain import job as jobs
 from shared.domain import run as runs
-from shared.domain.spec import JobSpec
+from shared.domain.spec import Chain, JobSpec
 from shared.domain.walk import DstPolicy
 from shared.eventlog.envelope import decoder
 from shared.eventlog.position import Position
@@ -228,7 +228,7 @@ def output_of_rows(rows: Sequence[asyncpg.Record], attempt: int | None) -> Outpu
 
 def _specified(spec: JobSpec) -> dict[str, Any]:
     """The fields of a job that a client sets."""
-    plan, retry = spec.schedule, spec.retry
+    plan, retry, chain = spec.schedule, spec.retry, spec.chain or Chain()
     return {
         "name": spec.name,
         "description": spec.description,
@@ -242,7 +242,8 @@ def _specified(spec: JobSpec) -> dict[str, Any]:
         "end_at": plan.end_at,
         "max_runs": plan.max_runs,
         "jitter_seconds": plan.jitter_seconds,
-        "exclude": [_excluded(span) for span in plan.exclude],
+        "exclude": [excluded(span) for span in plan.exclude],
+        "exclude_calendars": list(plan.exclude_calendars),
         "timezone": plan.timezone,
         "dst_policy": _dst(plan.dst_policy or DstPolicy()),
         "timeout_seconds": spec.timeout_seconds,
@@ -262,10 +263,14 @@ def _specified(spec: JobSpec) -> dict[str, Any]:
         "overlap_policy": spec.overlap_policy,
         "start_deadline_seconds": spec.start_deadline_seconds,
         "max_lost": spec.max_lost,
+        "on_success": list(chain.on_success),
+        "on_failure": list(chain.on_failure),
+        "notify_on_failure": list(chain.mail_on_failure),
     }
 
 
-def _excluded(span: Span) -> str | RangeView:
+def excluded(span: Span) -> str | RangeView:
+    """Excluded dates as bodies have them."""
     if span.from_ == span.to:
         return span.to.isoformat()
     return RangeView.model_validate({"from": span.from_.isoformat(), "to": span.to.isoformat()})

@@ -83,6 +83,7 @@ _SCHEDULE: tuple[tuple[str, str, dict[str, Any]], ...] = (
             "help": "A date, or two: 2026-12-24..2027-01-01; several times for several.",
         },
     ),
+    ("--exclude-calendar", "exclude_calendars", {"multiple": True, "help": "See `daybook calendars`."}),
     ("--timezone", "timezone", {"help": "Of the cron expression, such as Europe/Vienna."}),
     ("--start-at", "start_at", {"help": "No occurrence before it; an interval's first."}),
     ("--end-at", "end_at", {"help": "No occurrence after it."}),
@@ -124,7 +125,7 @@ def _with(
 def fields_of(options: dict[str, Any]) -> dict[str, Any]:
     """Those that were given."""
     given = {name: value for name, value in options.items() if value is not None and value != ()}
-    for name in {"tags", "exclude"} & given.keys():
+    for name in {"tags", "exclude", "exclude_calendars"} & given.keys():
         given[name] = list(given[name])
     if "cron_expression" in given:
         one, *more = given["cron_expression"]

@@ -11,17 +11,23 @@ import asyncio
 import contextlib
 from collections import Counter
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 from services.timer.due import DueIndex
+from services.timer.relays import Relays
+from services.timer.replanning import Replanning
 from shared import logs
 from shared.domain import ids
 from shared.domain.commands import SuspendJob, Wake
 from shared.domain.events import JobPaused, RunCancelled, RunExpired, RunFailed, RunLost
 from shared.domain.refusals import Refused
+from shared.domain.relay import Relay
 from shared.domain.run import Run
+from shared.domain.zones import tables_version
 from shared.eventlog import story
 from shared.eventlog.cluster_wire import wire_to
+from shared.eventlog.decider import Unseen
 from shared.eventlog.envelope import Context
 from shared.eventlog.snapshot import NewerShape
 from shared.eventlog.writer import LogFull
@@ -76,6 +82,7 @@ class Timer:
         self._log = log
         self._index = DueIndex(log)
         self._decider = decider
+        self._relays = Relays(log, decider, count=self._count)
         self._bells = [wire_to(bells, blocking=True) for _ in range(log.partitions)]
         self._share = share
         self._clock = clock
@@ -86,6 +93,9 @@ class Timer:
         self._overdue: dict[int, int] = {}
         self._troubles: Counter[str] = Counter()
         self._skew = timedelta()
+        self._replanning = Replanning(
+            log, decider, share, clock=clock, metrics=metrics, tables=tables_version()
+        )
         self._words = logs.get("daybook.timer")
         health.check("clock", self._clock_trouble)
 
@@ -97,6 +107,10 @@ class Timer:
                 tasks.create_task(self._listen(partition, stop), name=f"timer bell {partition}")
             tasks.create_task(
                 repeat(self.run_once, stop=stop, name="timer", health=self._health), name="timer wakes"
+            )
+            tasks.create_task(
+                repeat(partial(self._replanning.run_once, stop), stop=stop, name="timer zones"),
+                name="timer zones",
             )
             await stop.wait()
             self._rung.set()
@@ -176,10 +190,12 @@ class Timer:
 
     async def _wake(self, entry: Due) -> None:
         try:
-            held = entry.snapshot()
-            decided = await self._decider.decide(entry.ref, _WAKE, _ACTOR, held=held, woken=entry.score)
+            decided = await self._decided(entry)
         except LogFull as error:
             self._words.warning("wake refused", ref=entry.ref, reason=str(error))
+            await self._index.postpone(entry, by_ms=1_000)
+        except Unseen as error:  # the rest is not to wait for what stands on another server
+            self._words.warning("wake waits", ref=entry.ref, reason=str(error))
             await self._index.postpone(entry, by_ms=1_000)
         except (NewerShape, Refused) as error:  # a newer replica's to decide; or gone from Redis
             self._words.warning("wake left alone", ref=entry.ref, reason=str(error))
@@ -190,11 +206,20 @@ class Timer:
             await self._set_aside(entry, error)
         else:
             self._troubles.pop(entry.ref, None)
-            self._metrics.count_occurrences(decided.changes, self._log.now())
+            self._count(decided)
             self._tell(decided)
             if decided.last is None:
                 # Nothing to do under this time; if it has moved, it stands.
                 await self._index.postpone(entry, by_ms=POSTPONE_MS)
+
+    async def _decided(self, entry: Due) -> Decided:
+        held = entry.snapshot()
+        if held is not None and isinstance(held.state, Relay) and not held.state.told:
+            return await self._relays.tell(held.state, entry.score)
+        return await self._decider.decide(entry.ref, _WAKE, _ACTOR, held=held, woken=entry.score)
+
+    def _count(self, decided: Decided) -> None:
+        self._metrics.count_occurrences(decided.changes, self._log.now())
 
     async def _set_aside(self, entry: Due, error: Exception) -> None:
         """One aggregate that can't be decided must not stop the rest: it comes again in a minute, alone."""

@@ -9,9 +9,11 @@ from shared.domain.value import Value
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from shared.domain.events import Failure
+    from shared.domain.events import ChainLink, Failure
+    from shared.domain.exclude import Span
     from shared.domain.roles import Role
     from shared.domain.spec import JobSpec, OverlapPolicy, RunSpec
+    from shared.domain.weekdays import Weekday
 
 
 class Edit(Value, frozen=True, kw_only=True):
@@ -51,6 +53,18 @@ class SuspendJob(Value, frozen=True, kw_only=True):
 
     by: str
     reason: str
+
+
+class ReplanJob(Value, frozen=True, kw_only=True):
+    """Announce anew what newer zone tables have moved; nothing moved is no change.
+
+    Attributes:
+        tables: version of the tables that it is planned by from now on.
+        before: of those that it was planned by; None if nobody has noted that.
+    """
+
+    tables: str
+    before: str | None
 
 
 class ResumeJob(Edit, frozen=True, kw_only=True):
@@ -93,6 +107,22 @@ class TriggerJob(Edit, frozen=True, kw_only=True):
     job_data: dict[str, Any] | None = None
     priority: int | None = None
     overlap_policy: OverlapPolicy | None = None
+
+
+class FollowRun(Value, frozen=True, kw_only=True):
+    """Run the job, as run `run_id`, because the run `of` of another job has ended.
+
+    Attributes:
+        run_id: follows from `of` and the job.
+        depth: how many runs of other jobs led to it.
+        job_data: laid over the job's; None leaves that as it is.
+    """
+
+    run_id: str
+    correlation_id: str
+    of: str
+    depth: int
+    job_data: dict[str, Any] | None = None
 
 
 class RetryRun(Value, frozen=True, kw_only=True):
@@ -173,6 +203,12 @@ class InterruptRun(Value, frozen=True, kw_only=True):
     output: Output | None = None
 
 
+class TellRelay(Value, frozen=True, kw_only=True):
+    """Everybody was asked: `links` is what came of it."""
+
+    links: tuple[ChainLink, ...]
+
+
 class IssueApiKey(Value, frozen=True, kw_only=True):
     """Let whoever holds the key of this `hash` use the API; fields as in `shared.domain.apikey.ApiKey`."""
 
@@ -193,20 +229,58 @@ class RevokeApiKey(Value, frozen=True, kw_only=True):
     by: str
 
 
+class CalendarContent(Value, frozen=True, kw_only=True):
+    """What a user sets of a calendar; fields as in `shared.domain.calendar.Calendar`."""
+
+    description: str
+    dates: tuple[Span, ...]
+    weekdays: tuple[Weekday, ...]
+    timezone: str | None
+
+
+class EditCalendar(Value, frozen=True, kw_only=True):
+    """A wish about a calendar that may have been made up from an older revision of it.
+
+    Attributes:
+        if_revision: the revisions that it may be carried out on; None for any.
+        if_there: whether it must be there; None: it may or may not.
+    """
+
+    by: str
+    if_revision: tuple[int, ...] | None = None
+    if_there: bool | None = None
+
+
+class ChangeCalendar(EditCalendar, frozen=True, kw_only=True):
+    """Make the calendar, or replace all of it; what is so already is no change."""
+
+    name: str
+    tenant: str
+    content: CalendarContent
+
+
+class DeleteCalendar(EditCalendar, frozen=True, kw_only=True):
+    """Have it exclude nothing any more."""
+
+
 Report = SucceedRun | FailRun | InterruptRun
 JobCommand = (
     CreateJob
     | UpdateJob
     | PauseJob
     | SuspendJob
+    | ReplanJob
     | ResumeJob
     | SkipOccurrence
     | UnskipOccurrence
     | DeleteJob
     | TriggerJob
+    | FollowRun
     | RetryRun
     | Wake
 )
 RunCommand = StartRun | CancelRun | Report | Wake
 ApiKeyCommand = IssueApiKey | RevokeApiKey
-Command = JobCommand | RunCommand | ApiKeyCommand
+RelayCommand = TellRelay | Wake
+CalendarCommand = ChangeCalendar | DeleteCalendar
+Command = JobCommand | RunCommand | RelayCommand | ApiKeyCommand | CalendarCommand

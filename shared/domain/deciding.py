@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING
 
 from shared.domain import skipping
 from shared.domain.ahead import Ahead, announced
+from shared.domain.calendars import NONE, refuse_unknown
 from shared.domain.commands import (
     CreateJob,
     DeleteJob,
     Edit,
+    FollowRun,
     JobCommand,
     PauseJob,
+    ReplanJob,
     ResumeJob,
     RetryRun,
     SkipOccurrence,
@@ -33,26 +36,48 @@ from shared.domain.events import (
     RunRequested,
 )
 from shared.domain.job import Job, Status
-from shared.domain.refusals import IllegalTransition, NeverFires, NoSuchJob, Overlaps, StaleRevision
+from shared.domain.refusals import IllegalTransition, NeverFires, NoSuchJob, Overlaps, Paused, StaleRevision
+from shared.domain.replanning import replanned
 from shared.domain.schedule import Schedule, is_occurrence, next_after
 from shared.domain.settling import Settling
 from shared.domain.spec import JobSpec, run_spec
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from shared.domain.calendars import Seen
     from shared.domain.events import SkipReason
     from shared.domain.spec import OverlapPolicy
 
 # What fell due in a pause is none of their business.
-_LEAVES_PAUSED = (Wake, PauseJob, TriggerJob, RetryRun, SkipOccurrence, UnskipOccurrence)
+_LEAVES_PAUSED = (
+    Wake,
+    PauseJob,
+    ReplanJob,
+    TriggerJob,
+    FollowRun,
+    RetryRun,
+    SkipOccurrence,
+    UnskipOccurrence,
+)
 
 
-def decide(job: Job | None, command: JobCommand, now: datetime) -> Decision:
+def decide(
+    job: Job | None, command: JobCommand, now: datetime, *, calendars: Mapping[str, Seen] = NONE
+) -> Decision:
     """The events that `command` leads to at `now`, those of what is due first.
+
+    Args:
+        job: as it stands.
+        command: the wish.
+        now: when.
+        calendars: those that `calendars.named` names, by name.
 
     Raises:
         Refused: the command doesn't fit; nothing is to be written.
     """
     if isinstance(command, CreateJob):
+        refuse_unknown(command.spec.schedule, calendars)
         return Decision(changes=_create(job, command, now))
     if job is None or job.status is Status.DELETED:
         if isinstance(command, Wake):
@@ -62,7 +87,9 @@ def decide(job: Job | None, command: JobCommand, now: datetime) -> Decision:
         _refuse_stale(job, command)
     if isinstance(command, SuspendJob):
         return Decision(changes=tuple(_suspended(job, command, now)))
-    due = Settling(job, now, keep_paused=isinstance(command, _LEAVES_PAUSED))
+    if isinstance(command, UpdateJob):
+        refuse_unknown(command.spec.schedule, calendars, job.spec.schedule)
+    due = Settling(job, now, keep_paused=isinstance(command, _LEAVES_PAUSED), calendars=calendars)
     due.settle()
     if not due.settled:
         return Decision(changes=tuple(due.changes), settled=isinstance(command, Wake))
@@ -127,18 +154,30 @@ def _own(job: Job, command: JobCommand, now: datetime) -> list[Change]:
             raise IllegalTransition("the job is completed: it has no occurrence left", current=job.status)
         case ResumeJob(by=by) if job.status is Status.PAUSED:
             return [Change(subject=subject, event=JobResumed(by=by, resumed_at=now))]
-        case SkipOccurrence():
-            return skipping.excluded(job, command, now)
-        case UnskipOccurrence():
-            return skipping.included(job, command, now)
+        case SkipOccurrence() | UnskipOccurrence() | ReplanJob():
+            return _of_what_is_ahead(job, command, now)
         case DeleteJob(by=by):
             return [Change(subject=subject, event=JobDeleted(by=by, deleted_at=now))]
         case TriggerJob():
             return [_triggered(job, command, now)]
+        case FollowRun():
+            return [_follower(job, command, now)]
         case RetryRun():
             return [_retried(job, command, now)]
         case _:
             return []
+
+
+def _of_what_is_ahead(
+    job: Job, command: SkipOccurrence | UnskipOccurrence | ReplanJob, now: datetime
+) -> list[Change]:
+    match command:
+        case SkipOccurrence():
+            return skipping.excluded(job, command, now)
+        case UnskipOccurrence():
+            return skipping.included(job, command, now)
+        case ReplanJob():
+            return replanned(job, command, now)
 
 
 def _refuse_stale(job: Job, command: Edit) -> None:
@@ -222,6 +261,27 @@ def _triggered(job: Job, command: TriggerJob, now: datetime) -> Change:
         follows=job.follows,
         correlation_id=command.correlation_id,
         requested_at=now,
+    )
+    return Change(subject=f"run:{command.run_id}", event=event, job=job.id, both=job.follows)
+
+
+def _follower(job: Job, command: FollowRun, now: datetime) -> Change:
+    if job.status is Status.PAUSED:
+        raise Paused(current=job.status)
+    _refuse_overlap(job, None)
+    data = None if command.job_data is None else job.spec.job_data | command.job_data
+    event = RunRequested(
+        job_id=job.id,
+        scheduled_for=now,
+        fires_at=now,
+        trigger="chain",
+        of=command.of,
+        revision=job.revision,
+        spec=run_spec(job.spec, job_data=data),
+        follows=job.follows,
+        correlation_id=command.correlation_id,
+        requested_at=now,
+        depth=command.depth,
     )
     return Change(subject=f"run:{command.run_id}", event=event, job=job.id, both=job.follows)
 

@@ -14,13 +14,16 @@ from __future__ import annotations
 from datetime import datetime  # noqa: TC003 - the codec reads these annotations
 from typing import Any, ClassVar, Literal
 
+from shared.domain.exclude import Span  # noqa: TC001 - likewise
 from shared.domain.roles import Role  # noqa: TC001 - likewise
 from shared.domain.spec import JobSpec, RunSpec  # noqa: TC001 - likewise
 from shared.domain.value import Value
 from shared.domain.walk import ClockNote  # noqa: TC001 - likewise
+from shared.domain.weekdays import Weekday  # noqa: TC001 - likewise
 
 Trigger = Literal["schedule", "manual", "backfill", "retry", "chain"]
 SkipReason = Literal["misfire", "overlap", "paused", "deleted", "edited", "excluded", "calendar"]
+Outcome = Literal["succeeded", "failed", "expired"]  # of a run that others may follow on
 QueueReason = Literal["retry", "lost", "interrupted", "released"]
 
 
@@ -105,7 +108,8 @@ class OccurrencesSkipped(Event, frozen=True, kw_only=True):
         to: nominal time of the last.
         count: how many occurrences of the schedule lie in the range, both ends included.
         reason: why.
-        by: the run that stood in the way (reason `overlap`), or who skipped them (`excluded`), else None.
+        by: the run that stood in the way (reason `overlap`), who skipped them (`excluded`), or the calendar that
+            excludes them (`calendar`: `<name>@<position>` of its last event); else None.
         next_for: the next undecided occurrence of the job, or None.
         clock: what was done where clocks changed, from the occurrence before up to `to`.
     """
@@ -142,6 +146,31 @@ class OccurrenceIncluded(Event, frozen=True, kw_only=True):
     next_run_at: datetime | None = None
 
 
+class ScheduleReplanned(Event, frozen=True, kw_only=True):
+    """What was announced last is taken back, as the rule that it followed has changed: other zone tables came.
+
+    The only exception to "what was announced stays announced".
+
+    Attributes:
+        reason: what has changed.
+        from_: version of the zone tables that it was announced by, or None if nobody has noted that.
+        to: of those that it is announced by now.
+        was_for: the occurrence that was announced.
+        next_for: the one that is announced instead, which may be past; None: none is left. If somebody wanted the old
+            one skipped, it is this one that is.
+        replanned_at: when it was decided.
+    """
+
+    reason: Literal["tzdata"] = "tzdata"
+    from_: str | None
+    to: str
+    was_for: datetime
+    next_for: datetime | None
+    next_fires_at: datetime | None = None
+    next_run_at: datetime | None = None
+    replanned_at: datetime
+
+
 # Runs.
 
 
@@ -153,7 +182,7 @@ class RunRequested(Event, frozen=True, kw_only=True):
         scheduled_for: nominal time; of a trigger, the time it was asked for.
         fires_at: `scheduled_for` with jitter.
         trigger: who asked.
-        of: the run or occurrence it repeats, or None.
+        of: the run or occurrence it repeats, or follows on; or None.
         revision: of the job, when it was asked for.
         spec: what to do; the run is pinned to it.
         follows: whether the job keeps track of its runs, so that their ends advance it too.
@@ -161,6 +190,8 @@ class RunRequested(Event, frozen=True, kw_only=True):
         requested_at: when it was decided.
         next_for: the job's next occurrence after this one (trigger `schedule` only).
         clock: what was done where clocks changed, from the occurrence before up to this one (likewise).
+        calendars: those that didn't exclude it, `<name>@<position>` of their last event; `<name>@none`: there was none.
+        depth: how many runs of other jobs led to it (trigger `chain`).
     """
 
     VERSION: ClassVar[int] = 5
@@ -180,6 +211,8 @@ class RunRequested(Event, frozen=True, kw_only=True):
     clock: tuple[ClockNote, ...] = ()
     next_fires_at: datetime | None = None
     next_run_at: datetime | None = None
+    calendars: tuple[str, ...] = ()
+    depth: int = 0
 
 
 class RunQueued(Event, frozen=True, kw_only=True):
@@ -274,6 +307,50 @@ OUTCOMES: dict[type[Event], str] = {  # how a run has ended: the state that each
 TERMINAL: tuple[type[Event], ...] = tuple(OUTCOMES)
 
 
+# Chains.
+
+
+class ChainLink(Value, frozen=True, kw_only=True):
+    """What came of one follower.
+
+    Attributes:
+        job_id: the follower.
+        run_id: the run that was asked of it; None if none was.
+        refused: why not: `no-such-job`, `paused`, `overlap`, `too-deep`; None if it was asked.
+    """
+
+    job_id: str
+    run_id: str | None = None
+    refused: str | None = None
+
+
+class ChainRequested(Event, frozen=True, kw_only=True):
+    """A run has ended in a way that others follow on; written with its end.
+
+    Attributes:
+        outcome: how it has ended.
+        error: what it has failed of, else None.
+        followers: ids of the jobs to be triggered.
+        mail_to: addresses to be told that it failed.
+        depth: how many runs of other jobs led to the run.
+        correlation_id: of the run; its followers' runs get it, too.
+    """
+
+    outcome: Outcome
+    error: Failure | None
+    followers: tuple[str, ...]
+    mail_to: tuple[str, ...]
+    depth: int
+    correlation_id: str
+    requested_at: datetime
+
+
+class ChainTriggered(Event, frozen=True, kw_only=True):
+    """Everybody who follows on the run was asked, or refused; `links` in the order of the followers, mail last."""
+
+    links: tuple[ChainLink, ...]
+
+
 # API keys.
 
 
@@ -306,6 +383,42 @@ class ApiKeyRevoked(Event, frozen=True, kw_only=True):
     revoked_at: datetime
 
 
+# Calendars.
+
+
+class CalendarChanged(Event, frozen=True, kw_only=True):
+    """Somebody made a calendar or replaced it: this is all of it (shared.domain.calendar).
+
+    Attributes:
+        revision: 1 for the first of the name, more for each change and deletion.
+        dates: excluded dates.
+        weekdays: excluded every week.
+        timezone: that dates and weekdays are of; None: each job's.
+    """
+
+    name: str
+    tenant: str
+    revision: int
+    description: str
+    dates: tuple[Span, ...]
+    weekdays: tuple[Weekday, ...]
+    timezone: str | None
+    by: str
+    created_at: datetime
+    changed_at: datetime
+
+
+class CalendarDeleted(Event, frozen=True, kw_only=True):
+    """Somebody deleted a calendar: it excludes nothing any more. Its revision counts on."""
+
+    name: str
+    tenant: str
+    revision: int
+    by: str
+    created_at: datetime
+    deleted_at: datetime
+
+
 # The log itself.
 
 
@@ -327,9 +440,10 @@ class LogOpened(Event, frozen=True, kw_only=True):
 
 ALL: tuple[type[Event], ...] = (
     JobCreated, JobUpdated, JobPaused, JobResumed, JobDeleted, JobCompleted, OccurrencesSkipped,
-    OccurrenceExcluded, OccurrenceIncluded,
+    OccurrenceExcluded, OccurrenceIncluded, ScheduleReplanned,
     RunRequested, RunQueued, RunStarted, RunSucceeded, RunRetryPlanned, RunLost, RunInterrupted, RunFailed,
-    RunOutput, RunCancelRequested, RunCancelled, RunExpired, ApiKeyIssued, ApiKeyRevoked, LogOpened,
+    RunOutput, RunCancelRequested, RunCancelled, RunExpired, ChainRequested, ChainTriggered,
+    ApiKeyIssued, ApiKeyRevoked, CalendarChanged, CalendarDeleted, LogOpened,
 )  # fmt: skip
 
 
