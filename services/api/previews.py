@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from services.api import answers, door, reads, views
+from services.api.principal import present
 from services.api.problems import Fault, invalid, of_refusal
 from services.api.requests import PREVIEWED_MAX, PreviewBody
 from services.api.responses import DroppedView, NextView, OccurrenceView, PreviewView
 from services.api.specs import schedule_of
 from services.api.writes import Writes
+from shared.domain import calendars
+from shared.domain.calendar import ref_of
 from shared.domain.job import Job, Status
 from shared.domain.preview import PASSED_MAX, Dropped, Planned, TooFar, planned, upcoming
-from shared.domain.refusals import NeverFires
+from shared.domain.refusals import NeverFires, UnknownCalendars
 from shared.domain.schedule import BadSchedule, check_moment
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from quart import Quart, Response
 
     from services.api.deps import Deps
     from services.api.slices import Slices
+    from shared.domain.calendar import Calendar
     from shared.domain.schedule import Schedule
 
 COUNT = 10
@@ -48,8 +52,13 @@ class Previews:
         schedule = _schedule(body)
         since = self._deps.log.now() if body.from_ is None else bounded(body.from_, "#/from")
         most = min(body.count, schedule.max_runs or body.count)
-        steps = planned(schedule, since, anchor_at=since, job_id=body.job_id or "")
-        found: list[Planned | Dropped] = await self._slices(_first(steps, most))
+        seen = await self._calendars(schedule, present().tenant)
+        try:
+            calendars.refuse_unknown(schedule, seen)
+        except UnknownCalendars as refused:
+            raise of_refusal(refused) from None
+        steps = planned(schedule, since, anchor_at=since, job_id=body.job_id or "", calendars=seen)
+        found = await self._gathered(steps, most, "#/count")
         if body.from_ is None and not _occurrences(found):
             raise of_refusal(NeverFires())
         expressions = schedule.cron_expression
@@ -69,12 +78,9 @@ class Previews:
         since = since and bounded(since, "?from")
         most = door.whole(given, "count", COUNT, most=PREVIEWED_MAX, beyond="ask again from the last one on")
         job = await self._job(job_id)
-        try:
-            steps = upcoming(job, now=self._deps.log.now(), since=since)
-            found: list[Planned | Dropped] = await self._slices(_first(steps, most))
-        except TooFar:
-            detail = f"lies more than {PASSED_MAX:,} occurrences ahead, which max_runs has counted one by one"
-            raise invalid(Fault(pointer="?from", detail=detail)) from None
+        seen = await self._calendars(job.spec.schedule, job.tenant)
+        steps = upcoming(job, now=self._deps.log.now(), since=since, calendars=seen)
+        found = await self._gathered(steps, most, "?from")
         view = NextView(
             job_id=job_id,
             timezone=job.spec.schedule.timezone,
@@ -83,6 +89,27 @@ class Previews:
             dropped=_dropped(found),
         )
         return answers.answer(view)
+
+    async def _gathered(
+        self, steps: Iterable[Planned | Dropped | None], most: int, pointer: str
+    ) -> list[Planned | Dropped]:
+        """The steps up to the occurrence number `most`.
+
+        Raises:
+            Problem: 422, there are too many steps.
+        """
+        try:
+            return await self._slices(_first(steps, most))
+        except TooFar:
+            many = f"more than {PASSED_MAX:,} occurrences that max_runs counts, or calendars leave out, one by one"
+            raise invalid(Fault(pointer=pointer, detail=f"leads over {many}: ask for nearer ones")) from None
+
+    async def _calendars(self, schedule: Schedule, tenant: str) -> Mapping[str, calendars.Seen]:
+        """The calendars that a schedule names, as they are now."""
+        refs = [ref_of(tenant, name) for name in schedule.exclude_calendars]
+        found = await self._deps.log.load(*refs) if refs else {}
+        states = {ref: cast("Calendar | None", held.state) for ref, held in found.items()}
+        return calendars.seen(states, {})
 
     async def _job(self, job_id: str) -> Job:
         """The job as the write model has it.
@@ -128,10 +155,18 @@ def bounded(at: datetime, pointer: str) -> datetime:
 
 
 def _first(steps: Iterable[Planned | Dropped | None], most: int) -> Iterator[Planned | Dropped | None]:
-    """The steps up to the occurrence number `most`."""
+    """The steps up to the occurrence number `most`.
+
+    Raises:
+        TooFar: there are too many others before it.
+    """
+    left_out = 0
     for step in steps:
         yield step
         most -= isinstance(step, Planned)
+        left_out += isinstance(step, Dropped)
+        if left_out > PASSED_MAX:
+            raise TooFar
         if not most:
             return
 

@@ -80,10 +80,10 @@ class DroppedView(Answer):
             "gap_skip: the clock leaves it out, as it may others in the same gap; "
             "overlap_first, overlap_last: the clock shows it twice, and the other one counts; "
             f"exclude: its date is excluded, of which the first {EXCLUDED_SHOWN} in a row are told; "
-            "skipped: by hand"
+            "calendar: a calendar excludes it as it stands now; skipped: by hand"
         )
     )
-    by: str | None = Field(description="whoever wants it skipped")
+    by: str | None = Field(description="whoever wants it skipped, or the name of the calendar")
 
 
 class PreviewView(Answer):

@@ -34,6 +34,7 @@ _RULES = {
     "overlap_first": "the clock is put back, and the first of the two counts",
     "overlap_last": "the clock is put back, and the last of the two counts",
     "exclude": "its date is excluded",
+    "calendar": "it is excluded",
 }
 
 

@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from msgspec.structs import replace
 
+from shared.domain.calendars import NONE, Excluding, until
 from shared.domain.jitter import fires_at
 from shared.domain.job import Status
 from shared.domain.schedule import clock_notes, next_after
 from shared.domain.zones import change_around, instant_at, zone_named
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from datetime import datetime
 
+    from shared.domain.calendars import Seen
     from shared.domain.job import Job
     from shared.domain.schedule import Schedule
     from shared.domain.walk import ClockRule
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 PASSED_MAX = 20_000  # occurrences looked at one by one, a second of work
 EXCLUDED_SHOWN = 100  # in a row
 
-DropReason = Literal["gap_skip", "overlap_first", "overlap_last", "exclude", "skipped"]
+DropReason = Literal["gap_skip", "overlap_first", "overlap_last", "exclude", "calendar", "skipped"]
 _TICK = timedelta(milliseconds=1)
 
 
@@ -42,7 +44,7 @@ class Dropped(NamedTuple):
         at: when it would have been; where clocks leave its time of day out, when they do.
         local_time: what the wall clock would have read: with its offset, unless there is no such time of day.
         reason: why it is none.
-        by: whoever wants it skipped.
+        by: whoever wants it skipped, or the name of the calendar.
     """
 
     at: datetime
@@ -73,7 +75,13 @@ class First(NamedTuple):
 
 
 def planned(
-    schedule: Schedule, after: datetime, *, anchor_at: datetime, job_id: str = "", first: First | None = None
+    schedule: Schedule,
+    after: datetime,
+    *,
+    anchor_at: datetime,
+    job_id: str = "",
+    first: First | None = None,
+    calendars: Mapping[str, Seen] = NONE,
 ) -> Iterator[Planned | Dropped]:
     """The occurrences strictly after `after`, without end where the schedule has none; `max_runs` isn't looked at.
 
@@ -85,24 +93,35 @@ def planned(
         anchor_at: as of `next_after`.
         job_id: jitter is drawn for.
         first: the first one, where it is known.
+        calendars: those that it names, as they are now.
 
     Raises:
         BadCron, UnknownZone: the expression or zone isn't known (any more).
     """
     at = next_after(schedule, after, anchor_at=anchor_at) if first is None else first.at
     fires = None if first is None else first.fires_at
+    excluding, in_a_row = Excluding(schedule, calendars), 0
     while at is not None:
         following = next_after(schedule, at, anchor_at=anchor_at)
         rule = _rule(schedule, at)
         yield from _excluded(schedule, after, at, anchor_at)
         yield from _dropped(schedule, after, at, rule)
-        fires = fires or fires_at(schedule, job_id, at, following)
-        yield Planned(at=at, fires_at=fires, local_time=_local(schedule, at), rule=rule)
+        if by := excluding.by(at):
+            in_a_row += 1
+            yield Dropped(at, _local(schedule, at), "calendar", by.partition("@")[0])
+            if in_a_row % EXCLUDED_SHOWN == 0:
+                following = next_after(schedule, _until(calendars, schedule, at) - _TICK, anchor_at=anchor_at)
+        else:
+            in_a_row = 0
+            fires = fires or fires_at(schedule, job_id, at, following)
+            yield Planned(at=at, fires_at=fires, local_time=_local(schedule, at), rule=rule)
         after, at, fires = at, following, None
     yield from _excluded(schedule, after, None, anchor_at)
 
 
-def upcoming(job: Job, *, now: datetime, since: datetime | None = None) -> Iterator[Planned | Dropped | None]:
+def upcoming(
+    job: Job, *, now: datetime, since: datetime | None = None, calendars: Mapping[str, Seen] = NONE
+) -> Iterator[Planned | Dropped | None]:
     """Occurrences of a job that nobody has decided, if each is run; of a paused one, if it went on at `now`.
 
     None stands for one that is passed over on the way to `since`.
@@ -119,9 +138,10 @@ def upcoming(job: Job, *, now: datetime, since: datetime | None = None) -> Itera
     left = None if schedule.max_runs is None else schedule.max_runs - job.runs
     if first is not None and since is not None and since >= first.at and left is None:
         before, first = since, _found(job, since)
-    passed = 0
+    passed, excluding = 0, Excluding(schedule, calendars)
     while first is not None and since is not None and first.at <= since and left:
-        passed, left = passed + 1, left - (not job.skips(first.at))
+        runs = not job.skips(first.at) and excluding.by(first.at) is None
+        passed, left = passed + 1, left - runs
         if passed > PASSED_MAX:
             raise TooFar
         yield None
@@ -129,7 +149,7 @@ def upcoming(job: Job, *, now: datetime, since: datetime | None = None) -> Itera
     if first is None:
         return
     before = before if since is None else max(before, since)
-    steps = planned(schedule, before, anchor_at=anchor, job_id=job.id, first=first)
+    steps = planned(schedule, before, anchor_at=anchor, job_id=job.id, first=first, calendars=calendars)
     yield from _counted(map(partial(_as_skipped, job), steps), left)
 
 
@@ -192,6 +212,12 @@ def _excluded(
             return
         yield Dropped(found, _local(schedule, found), "exclude")
         at = found
+
+
+def _until(calendars: Mapping[str, Seen], schedule: Schedule, at: datetime) -> datetime:
+    """The end of what one of the calendars excludes, with `at`, which one does."""
+    there = [held.calendar for held in calendars.values() if held.calendar is not None]
+    return max(end for each in there if (end := until(each, at, schedule.timezone)) is not None)
 
 
 def _double(schedule: Schedule, at: datetime) -> datetime | None:

@@ -136,6 +136,34 @@ async def test_excluded_dates_and_jitter_are_part_of_a_preview(stage):
     assert told["occurrences"][0]["fires_at"] > told["occurrences"][0]["scheduled_for"]
 
 
+async def test_calendars_are_looked_at_as_they_stand_now(stage):
+    named = BERLIN | {"exclude_calendars": ["shut"]}
+    refused = await stage.ask("POST", "schedules/preview", json=named, status=422)
+    assert refused.json["errors"][0]["pointer"] == "#/exclude_calendars/0"
+    await stage.ask("PUT", "calendars/shut", json={"dates": ["2026-12-24"]}, status=201)
+    told = await previewed(stage, **named, **{"from": "2026-12-23T12:00:00Z"}, count=1)
+    left_out = [{"at": "2026-12-24T01:30:00.000Z", "local_time": "2026-12-24T02:30:00+01:00"}]
+    assert told["dropped"] == [each | {"reason": "calendar", "by": "shut"} for each in left_out]
+    job = await stage.create(**named)
+    path = f"jobs/{job['id']}/next?count=2"
+    first, _ = times((await stage.ask("GET", path, status=200)).json)
+    zone = {"dates": [first[:10]], "timezone": "Europe/Berlin"}
+    await stage.ask("PUT", "calendars/shut", json=zone, status=200)
+    changed = (await stage.ask("GET", path, status=200)).json
+    assert first not in times(changed)
+    assert [each["at"] for each in changed["dropped"]] == [first]
+
+
+async def test_days_that_calendars_leave_nothing_of_are_not_looked_for_without_end(stage):
+    days = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+    for name in ("one", "two"):
+        body = {"weekdays": days[:4] if name == "one" else days[4:]}
+        await stage.ask("PUT", f"calendars/{name}", json=body, status=201)
+    never = {"interval_seconds": 1, "exclude_calendars": ["one", "two"]}
+    refused = await stage.ask("POST", "schedules/preview", json=never, status=422)
+    assert "calendars leave out" in refused.json["detail"]
+
+
 async def test_an_interval_keeps_its_phase_however_far_one_looks(stage):
     job = await stage.create(interval_seconds=7)
     first = datetime.fromisoformat(job["next_run_time"])

@@ -6,6 +6,8 @@ from itertools import pairwise
 import pytest
 from msgspec.structs import replace
 
+from shared.domain.calendar import Calendar
+from shared.domain.calendars import Seen
 from shared.domain.commands import CreateJob
 from shared.domain.deciding import decide
 from shared.domain.exclude import Span
@@ -117,6 +119,30 @@ def test_excluded_dates_are_shown_where_they_leave_something_out_but_not_without
     assert len(shown(each_second, begin + timedelta(hours=11), 3601 + 3600)[1]) == EXCLUDED_SHOWN
 
 
+def a_calendar(*weekdays, **fields):
+    told = {"revision": 1, "description": "", "timezone": None, "by": "ann", "dates": ()} | fields
+    made = Calendar(name="shut", tenant="t", weekdays=weekdays, created_at=MARCH, updated_at=MARCH, **told)
+    return Seen(made, "0:1-1")
+
+
+def test_what_a_calendar_excludes_is_shown_with_its_name_and_a_long_span_is_passed_over_in_one_step():
+    weekend = {"shut": a_calendar("sat", "sun")}
+    named = {"timezone": "Europe/Berlin", "exclude_calendars": ("shut",)}
+    daily = Schedule(cron_expression="0 9 * * *", **named)
+    friday = datetime(2026, 12, 4, 12, tzinfo=UTC)
+    found, dropped = seen(planned(daily, friday, anchor_at=friday, calendars=weekend), 1)
+    assert [each.local_time[:10] for each in found] == ["2026-12-07"]
+    assert [(each.local_time[:10], each.reason, each.by) for each in dropped] == [
+        ("2026-12-05", "calendar", "shut"),
+        ("2026-12-06", "calendar", "shut"),
+    ]
+    each_second = Schedule(interval_seconds=1, **named)
+    evening = datetime(2026, 12, 4, 22, 59, 59, tzinfo=UTC)
+    found, dropped = seen(planned(each_second, evening, anchor_at=evening, calendars=weekend), 2)
+    assert [each.local_time for each in found] == ["2026-12-07T00:00:00+01:00", "2026-12-07T00:00:01+01:00"]
+    assert len(dropped) == EXCLUDED_SHOWN
+
+
 # Of a job.
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -182,6 +208,17 @@ def test_what_somebody_wants_skipped_is_left_out_and_is_none_of_max_runs():
     assert [(each.at - NOW).total_seconds() for each in found] == [40, 120, 160]
     assert [(each.at, each.reason, each.by) for each in dropped] == [(second.scheduled_for, "skipped", "ann")]
     assert coming(skipping, 9, since=NOW + timedelta(seconds=100)) == [120, 160]
+
+
+def test_what_a_calendar_excludes_is_none_of_max_runs():
+    job = replace(a_job(every=43_200, max_runs=3), status=Status.PENDING)
+    job = replace(
+        job, spec=replace(job.spec, schedule=replace(job.spec.schedule, exclude_calendars=("shut",)))
+    )
+    tuesday = {"shut": a_calendar("tue")}  # NOW is a Monday's noon
+    assert coming(job, 9, calendars=tuesday) == [43_200 * n for n in (3, 4, 5)]
+    later = NOW + timedelta(seconds=43_200 * 3)
+    assert coming(job, 9, since=later, calendars=tuesday) == [43_200 * n for n in (4, 5)]
 
 
 def test_of_an_occurrence_that_was_announced_it_is_told_when_that_fires():
