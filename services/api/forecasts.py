@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from services.api import answers, door, reads
-from services.api.previews import bounded
+from services.api.previews import bounded, seen_now
 from services.api.problems import Fault, invalid
 from services.api.responses import BucketView, ForecastView
 from shared.domain.forecast import Alike, Forecast, TooMuch
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from services.api.deps import Deps
     from services.api.slices import Slices
+    from shared.domain.calendars import Seen
 
 BUCKET = "1h"
 BUCKET_PATTERN = "^[0-9]{1,9}[smhd]?$"
@@ -52,9 +54,10 @@ class Forecasts:
         rows = await self._deps.ledger.forecast(before=end, by_job=BY_JOB_MAX, limit=GROUPS_MAX + 1)
         if len(rows) > GROUPS_MAX:
             raise _too_much()
-        made = Forecast(begin, end, bucket)
+        groups = await self._slices(_groups(rows))
+        made = Forecast(begin, end, bucket, await self._calendars(groups))
         try:
-            await self._slices(_steps(made, rows))
+            await self._slices(made.steps(groups))
         except TooMuch:
             raise _too_much() from None
         jobs = sum(row["jobs"] for row in rows)
@@ -68,6 +71,14 @@ class Forecasts:
             buckets=list(_buckets(made, begin, end, bucket)),
         )
         return answers.answer(view)
+
+    async def _calendars(self, groups: Iterable[Alike]) -> dict[str | None, Mapping[str, Seen]]:
+        """The calendars that schedules name, by tenant, as they are now."""
+        named: dict[str, dict[str, None]] = defaultdict(dict)
+        for group in groups:
+            if group.tenant is not None:
+                named[group.tenant] |= dict.fromkeys(group.schedule.exclude_calendars)
+        return {tenant: await seen_now(self._deps.log, tenant, names) for tenant, names in named.items()}
 
 
 def _bucket(given: Mapping[str, str]) -> timedelta:
@@ -105,22 +116,18 @@ def _span(given: Mapping[str, str], bucket: timedelta, now: datetime) -> tuple[d
     return begin, end
 
 
-def _steps(made: Forecast, rows: Iterable[asyncpg.Record]) -> Iterator[None]:
-    """Everything that is calculated, rows read one by one."""
+def _groups(rows: Iterable[asyncpg.Record]) -> Iterator[Alike]:
+    """The rows as they are counted, one by one: there may be very many."""
     decode = decoder(Schedule)
-    groups = []
     for row in rows:
-        groups.append(
-            Alike(
-                schedule=decode(row["schedule"]),
-                next_for=row["next_for"],
-                left=row["runs_left"],
-                jobs=row["jobs"],
-                work_s=row["work_ms"] / 1000,
-            )
+        yield Alike(
+            schedule=decode(row["schedule"]),
+            next_for=row["next_for"],
+            left=row["runs_left"],
+            jobs=row["jobs"],
+            work_s=row["work_ms"] / 1000,
+            tenant=row["calendars_of"],
         )
-        yield
-    yield from made.steps(groups)
 
 
 def _buckets(made: Forecast, begin: datetime, end: datetime, bucket: timedelta) -> Iterator[BucketView]:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from services.api.slices import Slices
     from shared.domain.calendar import Calendar
     from shared.domain.schedule import Schedule
+    from shared.eventlog.log import EventLog
 
 COUNT = 10
 
@@ -52,7 +53,7 @@ class Previews:
         schedule = _schedule(body)
         since = self._deps.log.now() if body.from_ is None else bounded(body.from_, "#/from")
         most = min(body.count, schedule.max_runs or body.count)
-        seen = await self._calendars(schedule, present().tenant)
+        seen = await seen_now(self._deps.log, present().tenant, schedule.exclude_calendars)
         try:
             calendars.refuse_unknown(schedule, seen)
         except UnknownCalendars as refused:
@@ -78,7 +79,7 @@ class Previews:
         since = since and bounded(since, "?from")
         most = door.whole(given, "count", COUNT, most=PREVIEWED_MAX, beyond="ask again from the last one on")
         job = await self._job(job_id)
-        seen = await self._calendars(job.spec.schedule, job.tenant)
+        seen = await seen_now(self._deps.log, job.tenant, job.spec.schedule.exclude_calendars)
         steps = upcoming(job, now=self._deps.log.now(), since=since, calendars=seen)
         found = await self._gathered(steps, most, "?from")
         view = NextView(
@@ -103,13 +104,6 @@ class Previews:
         except TooFar:
             many = f"more than {PASSED_MAX:,} occurrences that max_runs counts, or calendars leave out, one by one"
             raise invalid(Fault(pointer=pointer, detail=f"leads over {many}: ask for nearer ones")) from None
-
-    async def _calendars(self, schedule: Schedule, tenant: str) -> Mapping[str, calendars.Seen]:
-        """The calendars that a schedule names, as they are now."""
-        refs = [ref_of(tenant, name) for name in schedule.exclude_calendars]
-        found = await self._deps.log.load(*refs) if refs else {}
-        states = {ref: cast("Calendar | None", held.state) for ref, held in found.items()}
-        return calendars.seen(states, {})
 
     async def _job(self, job_id: str) -> Job:
         """The job as the write model has it.
@@ -138,6 +132,14 @@ def _schedule(body: PreviewBody) -> Schedule:
     if schedule.kind == "none":
         raise invalid(Fault(pointer="#", detail="give one of cron_expression, interval_seconds and run_at"))
     return schedule.expanded(body.job_id or "")
+
+
+async def seen_now(log: EventLog, tenant: str, names: Iterable[str]) -> Mapping[str, calendars.Seen]:
+    """The calendars of these names, as they are now."""
+    refs = [ref_of(tenant, name) for name in names]
+    found = await log.load(*refs) if refs else {}
+    states = {ref: cast("Calendar | None", held.state) for ref, held in found.items()}
+    return calendars.seen(states, {})
 
 
 def bounded(at: datetime, pointer: str) -> datetime:

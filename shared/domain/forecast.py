@@ -9,15 +9,18 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import defaultdict
 from datetime import timedelta
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from shared.domain import ids
+from shared.domain.calendars import NONE, Excluding
 from shared.domain.schedule import next_after
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
+    from shared.domain.calendars import Seen
     from shared.domain.schedule import Schedule
 
 COST_MAX = 60_000  # occurrences searched for, some 50 µs each
@@ -25,6 +28,7 @@ _SCHEDULE_COST = 5  # to read one
 _TICK_COST = 0.1  # the next of an interval
 _COUNTS_A_COST = 50  # of ticks or buckets of an interval, which are only added up
 _TICK = timedelta(milliseconds=1)
+_NONE: Mapping[str | None, Mapping[str, Seen]] = MappingProxyType({})
 
 
 class TooMuch(Exception):  # noqa: N818 - an answer to a client, like a refusal
@@ -38,6 +42,7 @@ class Alike(NamedTuple):
         next_for: the first undecided occurrence of each.
         left: how many runs `max_runs` leaves to each; None: any number.
         work_s: what an occurrence takes, of all of them together.
+        tenant: whose calendars exclude some; None: none does.
     """
 
     schedule: Schedule
@@ -45,17 +50,31 @@ class Alike(NamedTuple):
     left: int | None
     jobs: int
     work_s: float
+    tenant: str | None = None
 
 
 class Forecast:
     """Counts of occurrences in [begin, end), by buckets of which the last may be shorter.
+
+    Args:
+        begin: aware.
+        end: after that.
+        bucket: at least a millisecond.
+        calendars: by tenant and name, those that schedules name.
 
     Attributes:
         occurrences: in each bucket.
         work_s: what they take, in seconds.
     """
 
-    def __init__(self, begin: datetime, end: datetime, bucket: timedelta) -> None:
+    def __init__(
+        self,
+        begin: datetime,
+        end: datetime,
+        bucket: timedelta,
+        calendars: Mapping[str | None, Mapping[str, Seen]] = _NONE,
+    ) -> None:
+        self._calendars = calendars
         self._begin, self._end = ids.to_ms(begin), ids.to_ms(end)
         self._until = end
         self._bucket = ids.to_ms(begin + bucket) - self._begin
@@ -71,29 +90,31 @@ class Forecast:
             TooMuch: it would cost more than COST_MAX.
             BadCron, UnknownZone: an expression or zone isn't known (any more).
         """
-        walked: dict[Schedule, list[Alike]] = defaultdict(list)
+        walked: dict[tuple[Schedule, str | None], list[Alike]] = defaultdict(list)
         for group in groups:
             if (seconds := group.schedule.interval_seconds) is None:
-                walked[group.schedule].append(group)
-            elif group.schedule.exclude:  # its phase is its own
+                walked[group.schedule, group.tenant].append(group)
+            elif group.schedule.exclude or group.schedule.exclude_calendars:  # its phase is its own
                 anchor_at = group.next_for - timedelta(seconds=seconds)
                 yield from self._walk(group.schedule, [group], anchor_at)
             else:
                 self._tick(group, seconds)
                 yield
-        for schedule, alike in walked.items():
+        for (schedule, _), alike in walked.items():
             self._spend(_SCHEDULE_COST)
             yield from self._walk(schedule, alike, alike[0].next_for)
 
-    def _walk(self, schedule: Schedule, alike: Iterable[Alike], anchor_at: datetime) -> Iterator[None]:
+    def _walk(self, schedule: Schedule, alike: Sequence[Alike], anchor_at: datetime) -> Iterator[None]:
         """One walk over the occurrences of a schedule, for all jobs that have it."""
         # What max_runs leaves is counted from the next occurrence on, wherever the forecast begins.
         begins = [max(each.next_for, self._from(each)) for each in alike]
+        excluding = Excluding(schedule, self._calendars.get(alike[0].tenant, NONE))
         found: list[datetime] = []
         at = next_after(schedule, min(begins) - _TICK, anchor_at=anchor_at)
         while at is not None and at < self._until:
             self._spend(1 if schedule.expressions else _TICK_COST)
-            found.append(at)
+            if excluding.by(at) is None:
+                found.append(at)
             at = next_after(schedule, at, anchor_at=anchor_at)
             yield
         for begin, each in zip(begins, alike, strict=True):

@@ -107,6 +107,18 @@ async def test_jitter_moves_no_occurrence_into_another_bucket_and_shifts_no_inte
     assert counts(await foretold(stage, bucket="1h"))[23] == 16
 
 
+async def test_what_calendars_exclude_is_not_foretold(stage):
+    await stage.ask("PUT", "calendars/shut", json={"dates": ["2090-01-01"]}, status=201)
+    for schedule in (
+        {"cron_expression": "0 12 * * *"},
+        {"interval_seconds": 86_400, "start_at": "2089-12-31T13:00:00Z"},
+    ):
+        await stage.create(**schedule)
+        await stage.create(**schedule, exclude_calendars=["shut"])
+    told = await foretold(stage, bucket="1d", to="2090-01-03T00:00:00Z")
+    assert counts(told) == [2, 4]
+
+
 async def test_by_itself_it_begins_with_the_present_bucket_and_lasts_a_day(stage):
     await stage.create(interval_seconds=3_600)
     await stage.level()

@@ -1,5 +1,5 @@
--- Jobs that are to run before $1, those with the same occurrences to come in one row: schedule, next occurrence, how many
--- runs max_runs leaves (null: any number), how many jobs, and how long one run of each of them takes together: the mean of a
+-- Jobs that are to run before $1, those with the same occurrences to come in one row: schedule, next occurrence, whose
+-- calendars it names (null: none), how many runs max_runs leaves (null: any number), how many jobs, and how long one run of each of them takes together: the mean of a
 -- job's last 5 runs that have ended, or if it has none, or there are more than $2 jobs, of the last 100 of its type in its
 -- tenant; of `unmeasured` jobs there is neither. $3 limit, $4 tenant (null: any).
 with due as (
@@ -37,7 +37,10 @@ pending as (
         case
             when schedule ->> 'max_runs' is not null
                 then greatest(0, (schedule ->> 'max_runs')::bigint - coalesce((state ->> 'runs')::bigint, 0))
-        end as runs_left
+        end as runs_left,
+        case
+            when coalesce(schedule -> 'exclude_calendars', '[]') <> '[]' then tenant
+        end as calendars_of
     from due
 ),
 
@@ -58,6 +61,7 @@ by_type as materialized (
 
 select
     pending.schedule::text as schedule,
+    pending.calendars_of,
     pending.next_for,
     pending.runs_left,
     count(*) as jobs,
@@ -77,5 +81,5 @@ left join lateral (
         limit 5
     ) as taken
 ) as by_job on true
-group by pending.schedule, pending.next_for, pending.runs_left
+group by pending.schedule, pending.calendars_of, pending.next_for, pending.runs_left
 limit $3
