@@ -192,13 +192,11 @@ async def test_a_job_without_a_schedule_has_nothing_to_come_and_a_deleted_one_is
     await stage.ask("GET", "jobs/x/next", status=404)
 
 
-@pytest.mark.parametrize(
-    "query", ["count=0", "count=1001", "count=x", "from=now", "from=1969-01-01T00:00:00Z", "bucket=1h"]
-)
-async def test_what_is_asked_of_a_job_is_checked(stage, query):
+async def test_what_is_asked_of_a_job_is_checked(stage):
     job = await stage.create(**BERLIN)
-    refused = await stage.ask("GET", f"jobs/{job['id']}/next?{query}", status=422)
-    assert refused.json["errors"][0]["pointer"] == f"?{query.partition('=')[0]}"
+    for query in ("count=0", "count=1001", "count=x", "from=now", "from=1969-01-01T00:00:00Z", "bucket=1h"):
+        refused = await stage.ask("GET", f"jobs/{job['id']}/next?{query}", status=422)
+        assert refused.json["errors"][0]["pointer"] == f"?{query.partition('=')[0]}", query
 
 
 async def test_a_time_that_max_runs_would_have_to_be_counted_up_to_is_refused(stage, monkeypatch):
