@@ -18,13 +18,16 @@ WITHOUT_DST = {"Europe/Berlin": "Etc/GMT-1"}  # winter time all year: POSIX's si
 @contextmanager
 def tables(instead: dict[str, str]) -> Iterator[None]:
     """While this lasts, each of these zones is as the other one is."""
-    real = importlib.resources.files("tzdata")
+    files = importlib.resources.files
+    real = files("tzdata")
     changed = mock.Mock()
     changed.joinpath = lambda folder, *parts: real.joinpath(
         folder, *instead.get("/".join(parts), "/".join(parts)).split("/") if parts else ()
     )
     try:
-        with mock.patch.object(zones.importlib.resources, "files", return_value=changed):
+        with mock.patch.object(
+            zones.importlib.resources, "files", lambda name: changed if name == "tzdata" else files(name)
+        ):
             _forget()
             yield
     finally:

@@ -51,16 +51,20 @@ def check_span(span: Span) -> None:
 
 
 def excluded_until(spans: Iterable[Span], zone: ZoneInfo, at: datetime) -> datetime | None:
-    """None if no span has the date of `at`; else the first instant after `at` at which a later date than its begins.
+    """None if no span has the date of `at`; else an instant after `at` up to which every other is excluded too.
 
-    What lies between is excluded too, unless a clock is put back over midnight meanwhile: then the excluded date comes
-    again, and the instant that is returned comes before that.
+    There a later date begins, or a clock is put back to a date before the span: whoever asks looks again.
     """
     day = at.astimezone(zone).date()
-    last = max((span.to for span in spans if span.from_ <= day <= span.to), default=None)
-    if last is None:
+    span = max(
+        (span for span in spans if span.from_ <= day <= span.to), key=lambda each: each.to, default=None
+    )
+    if span is None:
         return None
-    return next(instant for instant in _begins(last + _DAY, zone) if instant > at)
+    put_back = change_around(zone, datetime.combine(span.from_, time()))
+    if put_back is not None and at < put_back.at:
+        return put_back.at
+    return next(instant for instant in _begins(span.to + _DAY, zone) if instant > at)
 
 
 def _begins(day: date, zone: ZoneInfo) -> tuple[datetime, ...]:

@@ -14,9 +14,12 @@ from msgspec.structs import replace
 from services.projector.audit import verify
 from services.projector.batch import ARCHIVED
 from services.projector.run_rows import RunRow
-from shared.domain import apikey, ids, kinds, run
+from shared.domain import apikey, calendar, ids, kinds, run
 from shared.domain.commands import (
+    CalendarContent,
     CancelRun,
+    ChangeCalendar,
+    DeleteCalendar,
     DeleteJob,
     FailRun,
     FollowRun,
@@ -27,14 +30,17 @@ from shared.domain.commands import (
     ResumeJob,
     RetryRun,
     RevokeApiKey,
+    SkipOccurrence,
     StartRun,
     SucceedRun,
     TellRelay,
     TriggerJob,
+    UnskipOccurrence,
     UpdateJob,
     Wake,
 )
 from shared.domain.events import ChainLink, Failure
+from shared.domain.exclude import Span
 from shared.domain.refusals import Refused
 from shared.domain.retry import RetryPolicy
 from shared.domain.run import Status
@@ -55,7 +61,7 @@ QUICK = RetryPolicy(max_retries=2, initial_seconds=1.0, jitter=0.0)
 NO_RETRY = RetryPolicy(max_retries=0)
 TABLES = (
     "book.events", "book.checkpoints", "book.snapshots", "book.projection_errors",
-    "ledger.jobs", "ledger.runs", "ledger.run_hourly",
+    "ledger.jobs", "ledger.runs", "ledger.run_hourly", "ledger.calendars",
 )  # fmt: skip
 
 
@@ -112,7 +118,9 @@ async def write(office):
     told |= await _runs_in_all_states(author)
     told["deleted"] = await _a_job_deleted_while_running(author)
     told["late"] = await _a_job_that_was_late(author)
+    told["skipped"] = await _a_job_skipped_by_hand(author)
     told["key"], told["revoked"] = await _keys(author)
+    told["calendar"], told["calendar_gone"] = await _calendars(author)
     told["handed_on"], told["to_hand_on"] = await _chains(author)
     await _reopen(office)
     told["paused"] = await author.create(every=60)
@@ -227,6 +235,22 @@ async def _a_job_that_was_late(author):
     return job_id
 
 
+async def _a_job_skipped_by_hand(author):
+    """With jitter; one occurrence is skipped, the next one isn't after all, and a later one is to be."""
+    job_id = await author.create(every=60, jitter_seconds=20)
+    ref, first = f"job:{job_id}", author.time + timedelta(seconds=60)
+    following = first + timedelta(seconds=60)
+    for each in (first, following, first + timedelta(days=1)):
+        await author.does(ref, SkipOccurrence(scheduled_for=each, by="ann", reason="the database moves"))
+    await author.does(ref, UnskipOccurrence(scheduled_for=following, by="bob"))
+    author.passes(81)
+    assert await author.wakes(ref) == []
+    author.passes(60)
+    (run_id,) = await author.wakes(ref)
+    await author.runs(run_id)
+    return job_id
+
+
 async def _chains(author):
     """Runs whose end another job follows on: of the first it was told, of the second not yet."""
     follower = await author.create(overlap_policy="allow")
@@ -239,6 +263,27 @@ async def _chains(author):
     links = (ChainLink(job_id=follower, run_id=command.run_id),)
     await author.does(f"relay:{runs[0]}", TellRelay(links=links))
     return runs
+
+
+async def _calendars(author):
+    """A calendar that was changed, by which a job skips, and one that was deleted: their ids."""
+    names = (each for each in map(str, itertools.count()) if calendar.partition_of(f"t:{each}", 2) == 0)
+    held, gone = itertools.islice(names, 2)
+    today = Span(from_=author.time.date() - timedelta(days=1), to=author.time.date() + timedelta(days=1))
+    content = CalendarContent(
+        description="days off", dates=(today,), weekdays=("sat",), timezone="Asia/Tokyo"
+    )
+    for name in (held, gone):
+        made = ChangeCalendar(name=name, tenant="t", by="ann", content=content)
+        await author.does(f"calendar:t:{name}", made)
+    await author.does(f"calendar:t:{gone}", DeleteCalendar(by="ann"))
+    job_id = await author.create(every=60, exclude_calendars=(held,))
+    author.passes(61)
+    assert await author.wakes(f"job:{job_id}") == []
+    content = replace(content, weekdays=(), timezone=None)
+    changed = ChangeCalendar(name=held, tenant="t", by="ann", content=content)
+    await author.does(f"calendar:t:{held}", changed)
+    return f"t:{held}", f"t:{gone}"
 
 
 async def _keys(author):

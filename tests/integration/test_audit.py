@@ -112,7 +112,7 @@ async def an_occurrence_is_decided_out_of_order(copy):
         one, two = _fired(events)
         earlier = _later(seconds=-1)(json.loads(events[one].data)["scheduled_for"])
         events[one] = tells(events[one], next_for=earlier)
-        events[two] = tells(events[two], scheduled_for=earlier)
+        events[two] = tells(events[two], scheduled_for=earlier, fires_at=earlier)
         return events
 
     await copy.retells(edit)
@@ -131,6 +131,25 @@ async def an_occurrence_is_decided_again_after_a_change(copy):
             _copied(events[completed]),
         ]
         return [*events[: completed + 1], *again, *events[completed + 1 :]]
+
+    await copy.retells(edit)
+
+
+async def a_run_fires_after_the_time_of_the_next(copy):
+    """As it was announced, but its order isn't kept."""
+
+    def edit(events):
+        at = next(
+            n
+            for n, event in enumerate(events)
+            if event.type == "RunRequested" and event.job == copy.told["skipped"]
+        )
+        told = json.loads(events[at].data)
+        late = _later(seconds=1)(told["next_for"])
+        announcing = max(n for n in range(at) if events[n].subject == f"job/{events[at].job}")
+        events[announcing] = tells(events[announcing], next_fires_at=late)
+        events[at] = tells(events[at], fires_at=late, requested_at=late)
+        return events
 
     await copy.retells(edit)
 
@@ -457,6 +476,10 @@ PLANTED = [
     (an_occurrence_is_decided_again_after_a_change, {"occurrences"}),
     (an_occurrence_is_decided_out_of_order, {"order"}),
     (a_paused_job_fires, {"firings"}),
+    (_edited("RunRequested", where={"trigger": "schedule"}, fires_at=_later(seconds=0.5)), {"jitter"}),
+    (a_run_fires_after_the_time_of_the_next, {"jitter"}),
+    (_edited("OccurrencesSkipped", where={"reason": "excluded"}, reason="misfire"), {"excluded"}),
+    (_edited("OccurrenceExcluded", scheduled_for=_later(seconds=60)), {"excluded"}),
     (a_deleted_job_skips, {"firings"}),
     (a_run_starts_beside_another, {"overlaps"}),
     (a_run_ends_twice, {"ends"}),
@@ -512,6 +535,8 @@ PLANTED = [
     (_redis("DEL", _hash("apikey", "key")), {"snapshots"}),
     (_redis("COPY", _hash("apikey", "key"), lambda copy: copy.keys.aggregate("apikey:nobody")), {"snapshots"}),
     (_redis("ZADD", _due, 1, _ref("apikey", "key")), {"strays"}),
+    (_redis("DEL", _hash("calendar", "calendar_gone")), {"snapshots"}),
+    (_redis("HSET", _hash("calendar", "calendar"), "version", "1-1"), {"versions"}),
     (_sql("update book.snapshots set pos = pos - 1 where ref = 'job:' || $1 /* regular */"), {"book_snapshots"}),
     (_sql("delete from book.snapshots where ref = 'job:' || $1 /* regular */"), {"book_snapshots"}),
     (_sql("update ledger.jobs set revision = revision + 1 where id = $1 /* regular */"), {"jobs"}),
@@ -531,6 +556,8 @@ PLANTED = [
         {"runs"},
     ),
     (_sql("update ledger.run_hourly set started = started + 1 where partition = 0"), {"hours"}),
+    (_sql("update ledger.calendars set revision = 9 where tenant || ':' || name = $1 /* calendar */"), {"calendars"}),
+    (_sql("delete from ledger.calendars where deleted"), {"calendars"}),
     (a_refused_row_is_still_missing, {"refused"}),
     (
         _sql("insert into book.projection_errors values (0, 1, 1, 'event', 'nobody', '', 'ouch', now())"),

@@ -102,13 +102,16 @@ def _check_decision(
 
 
 def _check_jitter(findings: Findings, job: Job, event: RunRequested, place: str) -> None:
-    """It fires when that was announced, is decided no earlier, and what comes next comes later."""
+    """It fires when that was announced, is decided no earlier, and what comes next comes later.
+
+    That it is the one that was announced, and that times rise, are lines of their own.
+    """
     at, fires, following = event.scheduled_for, event.fires_at, event.next_for
     findings.expect(
         Invariant.JITTER,
         (fires == job.fires_next_at or at != job.next_for)
         and at <= fires <= event.requested_at
-        and (following is None or fires < following),
+        and (following is None or fires < following or following <= at),
         f"{place} fires {at} of job {job.id} at {fires}, which had announced {job.fires_next_at}; "
         f"it was decided at {event.requested_at}, and {following} comes next",
     )
@@ -120,11 +123,9 @@ def _check_excluded(
     """What somebody wanted skipped; a pause, an edit or a deletion may come before that."""
     first, last = span
     wished = any(first <= skip.scheduled_for <= last for skip in job.skipped)
-    if not wished and skipped != "excluded":
-        return
     findings.expect(
         Invariant.EXCLUDED,
-        wished and (skipped == "excluded" or skipped in _OF_PAUSED),
+        wished == (skipped == "excluded") or (wished and skipped in _OF_PAUSED),
         f"{place} {'fires' if skipped is None else f'skips as {skipped}'} {first} of job {job.id}, "
         f"which somebody {'wanted' if wished else 'had not wanted'} skipped",
     )
