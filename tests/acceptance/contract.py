@@ -16,6 +16,7 @@ from tests.acceptance.system import eventually
 
 ROOT = Path(__file__).parents[2]
 SLEEPING = 4
+AHEAD = "2090-01-01T00:00:00Z"
 RUN_S = 900
 
 
@@ -40,6 +41,7 @@ def prepare(system):
         edited = client.patch(f"jobs/{made}", json={"priority": 8}).raise_for_status()
         failed = posted(f"jobs/{job('fail', max_retries=0)}/trigger")["id"]
         sleeper = job("sleep", parameters={"seconds": 600}, overlap_policy="allow")
+        ahead = job("echo", interval_seconds=86_400, start_at=AHEAD)
         sleeping = [posted(f"jobs/{sleeper}/trigger")["id"] for _ in range(SLEEPING)]
         eventually(
             lambda: client.get(f"executions/{failed}").json()["status"] == "failed", "the run has failed"
@@ -50,6 +52,8 @@ def prepare(system):
         "DAYBOOK_TOKEN": token,
         "DAYBOOK_MAIL": folder.store(b"Subject: Hello\r\n\r\nWell?\r\n", SystemClock().now()),
         "DAYBOOK_JOB": made,
+        "DAYBOOK_JOB_AHEAD": ahead,
+        "DAYBOOK_OCCURRENCE": AHEAD,
         "DAYBOOK_POSITION": edited.headers["Daybook-Position"],
         "DAYBOOK_FAILED_RUN": failed,
         **{f"DAYBOOK_RUN_{number}": run for number, run in enumerate(sleeping, 1)},
