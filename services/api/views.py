@@ -105,7 +105,7 @@ def job_of_spec(spec: JobSpec) -> JobSpecView:
 
 def body_of_spec(spec: JobSpec) -> dict[str, Any]:
     """The body that makes a job of this specification, as JSON."""
-    return job_of_spec(spec).model_dump(mode="json")
+    return job_of_spec(spec).model_dump(mode="json", by_alias=True)
 
 
 def seen(row: asyncpg.Record | None) -> Seen:

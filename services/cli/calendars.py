@@ -69,7 +69,7 @@ def get(session: Session, *, name: str) -> None:
 @talks
 def put(session: Session, *, name: str, name_of_file: str | None, **options: Any) -> None:
     """Make the calendar NAME, or replace all of it."""
-    given = {field: value for field, value in options.items() if value not in {None, ()}}
+    given = {field: value for field, value in options.items() if value is not None and value != ()}
     body = _content(name_of_file) | {
         field: list(value) if isinstance(value, tuple) else value for field, value in given.items()
     }

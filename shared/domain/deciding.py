@@ -171,13 +171,9 @@ def _own(job: Job, command: JobCommand, now: datetime) -> list[Change]:
 def _of_what_is_ahead(
     job: Job, command: SkipOccurrence | UnskipOccurrence | ReplanJob, now: datetime
 ) -> list[Change]:
-    match command:
-        case SkipOccurrence():
-            return skipping.excluded(job, command, now)
-        case UnskipOccurrence():
-            return skipping.included(job, command, now)
-        case ReplanJob():
-            return replanned(job, command, now)
+    return (
+        replanned(job, command, now) if isinstance(command, ReplanJob) else skipping.decide(job, command, now)
+    )
 
 
 def _refuse_stale(job: Job, command: Edit) -> None:

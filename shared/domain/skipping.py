@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from shared.domain.ahead import announced
+from shared.domain.commands import SkipOccurrence
 from shared.domain.events import Change, OccurrenceExcluded, OccurrenceIncluded
 from shared.domain.job import Job, Skip, Status
 from shared.domain.refusals import IllegalTransition, NoSuchOccurrence
@@ -19,14 +20,25 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from shared.domain.commands import SkipOccurrence, UnskipOccurrence
+    from shared.domain.commands import UnskipOccurrence
 
 SKIPS_MAX = 1_000  # of one job at a time
 _TICK = timedelta(milliseconds=1)
 
 
-def excluded(job: Job, command: SkipOccurrence, now: datetime) -> list[Change]:
-    """What comes of the wish to skip an occurrence of a job that has nothing due."""
+def decide(job: Job, command: SkipOccurrence | UnskipOccurrence, now: datetime) -> list[Change]:
+    """What comes of the wish to skip an occurrence of a job that has nothing due, or to run it after all.
+
+    Raises:
+        NoSuchOccurrence: it isn't one; the refusal names those around it.
+        IllegalTransition: it was decided, the job has none left, or too many are to be skipped.
+    """
+    if isinstance(command, SkipOccurrence):
+        return _excluded(job, command, now)
+    return _included(job, command, now)
+
+
+def _excluded(job: Job, command: SkipOccurrence, now: datetime) -> list[Change]:
     at = command.scheduled_for
     if job.skips(at):
         return []
@@ -47,8 +59,7 @@ def excluded(job: Job, command: SkipOccurrence, now: datetime) -> list[Change]:
     return [Change(subject=f"job:{job.id}", event=event)]
 
 
-def included(job: Job, command: UnskipOccurrence, now: datetime) -> list[Change]:
-    """What comes of the wish to run it after all."""
+def _included(job: Job, command: UnskipOccurrence, now: datetime) -> list[Change]:
     at = command.scheduled_for
     if not job.skips(at):
         _refuse_unless_ahead(job, at)
@@ -114,4 +125,4 @@ def _nearest(job: Job, first: datetime, at: datetime) -> str:
 
 
 def _said(at: datetime) -> str:
-    return at.isoformat().replace("+00:00", "Z")
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -541,6 +541,9 @@ async def at_work(office):
 async def _client(office, stop, number):
     """Jobs that fire each second, are triggered, changed, paused, resumed and deleted."""
     partition = number % office.partitions
+    days = CalendarContent(description="", dates=(), weekdays=(), timezone=None)
+    made = ChangeCalendar(name=f"days-{number}", tenant="t", by="ann", content=days)
+    await office.decider.decide(f"calendar:t:days-{number}", made, TESTER)
     while not stop.is_set():
         job_id = await office.create(
             partition, every=1, retry=QUICK, overlap_policy="skip" if number else "allow"

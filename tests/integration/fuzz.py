@@ -59,13 +59,14 @@ class Fuzzer:
         self._ids = ids | {"number": "1", "name": "swagger-ui.css"}
         asked = [each for each in OPERATIONS if each.tag != "system"]
         self._with_body = [each for each in asked if each.body is not None]
-        self._with_id = [each for each in asked if "{" in each.path]
+        self._with_id = [each for each in asked if "_id}" in each.path]
+        self._with_name = [each for each in asked if "{name}" in each.path]
         self._told = {each.name: document["paths"][each.path][each.method] for each in asked}
         self._asked = asked
         self._ways = (
             self._garbage, self._cut, self._field, self._field, self._field, self._extra, self._place,
             self._type, self._parameter, self._parameter, self._unknown, self._twice, self._id, self._id,
-            self._header, self._method, self._large,
+            self._name, self._header, self._method, self._large,
         )  # fmt: skip
 
     def __call__(self) -> Wrong:
@@ -272,6 +273,15 @@ class Fuzzer:
         path = operation.path.replace(f"{{{name}}}", quote(bad, safe=""))
         path = re.sub(r"{(\w+)}", lambda found: self._ids[found[1]], path)
         return self._request(operation, f"id {bad[:60]!r}", path=path)
+
+    def _name(self) -> Wrong:
+        """What nothing may be called."""
+        operation = self._chance.choice(self._with_name)
+        bad = self._chance.choice(
+            ("-a", ".a", "a b", "ü", "\x00", "a:b", "a%2fb", "x" * 101, "{name}", "bulk")
+        )
+        path = operation.path.replace("{name}", quote(bad, safe=""))
+        return self._request(operation, f"name {bad[:60]!r}", path=path)
 
     def _header(self) -> Wrong | None:
         operation = self._chance.choice(self._asked)

@@ -39,6 +39,26 @@ def job_at(stage, job_id):
     return stage.ask("GET", f"jobs/{job_id}", status=200)
 
 
+async def test_windows_are_options_and_an_occurrence_is_skipped_and_not_skipped_after_all(stage, daybook):
+    said = await daybook(
+        *MAKE, "--name", "spread", "--every", "1h", "--jitter", "5m", "--exclude", "2090-12-25",
+        "--exclude", "2090-12-31..2091-01-01", "-o", "json",
+    )  # fmt: skip
+    job = json.loads(said.stdout)
+    exclude = ["2090-12-25", {"from": "2090-12-31", "to": "2091-01-01"}]
+    assert (job["jitter_seconds"], job["exclude"]) == (300, exclude)
+    plain = await stage.create(interval_seconds=3600)
+    at = plain["next_run_time"]
+    skipped = await daybook("jobs", "skip", plain["id"], at, "--reason", "move", "-o", "json")
+    assert [(each["scheduled_for"], each["reason"]) for each in json.loads(skipped.stdout)["skipped"]] == [
+        (at, "move")
+    ]
+    back = json.loads((await daybook("jobs", "unskip", plain["id"], at, "-o", "json")).stdout)
+    assert (back["skipped"], back["next_run_time"]) == ([], at)
+    refused = await daybook("jobs", "skip", plain["id"], plain["created_at"], status=1)
+    assert at in refused.stderr
+
+
 async def test_a_job_is_made_shown_paused_resumed_run_and_deleted(stage, daybook):
     said = await daybook(
         *MAKE, "--name", "Weekly tidy", "--cron", "0 3 * * 1", "--timezone", "Europe/Vienna", "--tag", "a",

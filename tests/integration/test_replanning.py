@@ -153,6 +153,18 @@ async def test_a_timer_that_dies_half_way_leaves_the_rest_to_the_next(bench, mon
     assert (await noted(bench))["walked"] == "1"
 
 
+async def test_a_walk_of_yesterday_that_was_broken_off_is_done_again(bench):
+    made = await a_job(bench, **SUMMER)
+    note = {"version": "2026.2", "before": "2026.1", "since": "1", "walked": "0"}
+    await bench.redis.hset(bench.log.keys(0).tzdata, mapping=note)
+    with tables(WITHOUT_DST):
+        await a_replanning(bench, "2026.2").run_once(Stop())
+    ((ref, data),) = await replanned(bench)
+    assert ref == made.ref
+    assert '"from":"2026.1","to":"2026.2"' in data
+    assert (await noted(bench))["walked"] == "1"
+
+
 async def test_what_an_older_replica_announces_meanwhile_is_found_within_the_hour(bench):
     class Passing(SystemClock):
         passed_s = 0.0

@@ -8,13 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from shared.domain import deciding, ids, job
+from shared.domain import deciding, ids, job, run
 from shared.domain.commands import CreateJob, DeleteJob, PauseJob, ResumeJob, UpdateJob, Wake
 from shared.domain.events import JobCompleted, JobUpdated, OccurrencesSkipped, RunRequested
 from shared.domain.jitter import fires_at
 from shared.domain.occurrences import undecided
 from shared.domain.refusals import NeverFires
 from shared.domain.schedule import next_after
+from shared.metrics import Metrics
 from shared.testing import NOON, a_job_id, a_spec, at
 
 HOUR_S = 3_600
@@ -261,3 +262,22 @@ def test_end_and_number_of_runs_go_by_times_not_by_when_they_fire():
     assert (state.next_for, state.due_at > at(HOUR_S)) == (at(HOUR_S), True)
     with pytest.raises(NeverFires):
         a_job(3_000, every=HOUR_S, end_at=at(HOUR_S - 1))
+
+
+def test_what_is_late_is_late_after_the_jitter():
+    """A run's delay, its start deadline and the timer's delay count from when it was to fire."""
+    state, metrics = held_back(start_deadline_seconds=60), Metrics()
+    (change,) = deciding.decide(state, Wake(), state.due_at + timedelta(seconds=2)).changes
+    begun = run.evolve(None, change)
+    assert (begun.scheduled_for, begun.wanted_at) == (at(HOUR_S), state.due_at)
+    assert begun.start_by == state.due_at + timedelta(seconds=60)
+    metrics.count_occurrences([change], change.event.requested_at)
+    assert metrics.registry.get_sample_value("daybook_fire_delay_seconds_sum") == 2.0
+
+
+def test_a_run_without_jitter_was_wanted_at_its_time_and_one_that_is_retried_when_that_was_asked_for():
+    (change,) = deciding.decide(a_job(0, every=10), Wake(), at(10)).changes
+    begun = run.evolve(None, change)
+    assert (begun.fires_at, begun.wanted_at) == (None, at(10))
+    retried = replace(change, event=replace(change.event, trigger="retry", fires_at=at(500)))
+    assert run.evolve(None, retried).wanted_at == at(500)

@@ -1,6 +1,6 @@
 """The guards that `make mutants` takes out of the code, one at a time, and the tests that must miss each."""
 
-from . import api, chains, cli, deployment, job_types, previews, spine, upkeep
+from . import api, calendars, chains, cli, deployment, job_types, previews, spine, upkeep, windows
 from .guard import Guard
 
 GUARDS = (
@@ -10,8 +10,10 @@ GUARDS = (
     *job_types.GUARDS,
     *upkeep.GUARDS,
     *deployment.GUARDS,
+    *calendars.GUARDS,
     *chains.GUARDS,
     *previews.GUARDS,
+    *windows.GUARDS,
 )
 
 __all__ = ["GUARDS", "Guard"]
