@@ -201,6 +201,10 @@ class Ledger:
         """Groups of failed runs that failed alike, the largest first."""
         return await self._ask_within("errors", job_id, job_type, since, until, limit)
 
+    async def forecast(self, *, before: datetime, by_job: int, limit: int) -> list[asyncpg.Record]:
+        """Jobs that are to run before a time, alike ones together; up to `by_job`, each with its own durations."""
+        return await self._ask_within("forecast", before, by_job, limit)
+
     async def principals(self, *, since: datetime, until: datetime, limit: int) -> list[asyncpg.Record]:
         """How many changes each actor has made (actor, changes, last_at), most first."""
         return await self._ask_within("principals", since, until, limit)

@@ -14,12 +14,14 @@ from services.api.apply_contract import ApplyView
 from services.api.bulk_contract import OPERATION_MODELS, BulkView
 from services.api.cursors import LENGTH_MAX
 from services.api.dead_letters import GROUPS, GROUPS_MAX
+from services.api.forecasts import BUCKET, BUCKET_PATTERN, BUCKETS_MAX
 from services.api.list_query import SHAPES
 from services.api.openapi_examples import ETAG, EXAMPLES, POSITION
 from services.api.openapi_links import links
 from services.api.operations import OPERATIONS, REF, Operation, ref
+from services.api.previews import COUNT
 from services.api.principals import LISTED, LISTED_MAX
-from services.api.requests import WORD
+from services.api.requests import PREVIEWED_MAX, WORD
 from services.api.responses import (
     ApiKeyMadeView,
     ApiKeyView,
@@ -27,9 +29,12 @@ from services.api.responses import (
     DiffView,
     ErrorsView,
     ExecutionView,
+    ForecastView,
     JobTypesView,
     JobView,
+    NextView,
     OutputView,
+    PreviewView,
     PrincipalsView,
     RedriveView,
     RevisionJobView,
@@ -52,7 +57,7 @@ _BODIES = (*dict.fromkeys(each.body for each in OPERATIONS if each.body is not N
 _VIEWS: tuple[type[BaseModel], ...] = (
     JobView, ExecutionView, OutputView, RedriveView, ErrorsView, ApiKeyView, ApiKeyMadeView, TokenView,
     RevisionView, RevisionJobView, DiffView, PrincipalsView, BulkView, ApplyView, JobTypesView, SwitchView,
-    CalendarView,
+    PreviewView, NextView, ForecastView, CalendarView,
 )  # fmt: skip
 _PROBLEM = {
     "type": "object",
@@ -154,6 +159,24 @@ _SPAN: dict[str, dict[str, Any]] = {
     "to": {"type": "string", "format": "date-time", "description": "default: now"},
     "limit": {"type": "integer", "minimum": 1, "maximum": LISTED_MAX, "default": LISTED},
 }
+_NEXT: dict[str, dict[str, Any]] = {
+    "from": {"type": "string", "format": "date-time", "description": "only those after this time"},
+    "count": {"type": "integer", "minimum": 1, "maximum": PREVIEWED_MAX, "default": COUNT},
+}
+_FORECAST: dict[str, dict[str, Any]] = {
+    "from": {
+        "type": "string",
+        "format": "date-time",
+        "description": "default: the beginning of the bucket that is now, counted from 1970; whole seconds",
+    },
+    "to": {"type": "string", "format": "date-time", "description": "default: a day after `from`"},
+    "bucket": {
+        "type": "string",
+        "pattern": BUCKET_PATTERN,
+        "default": BUCKET,
+        "description": f"90, 90s, 5m, 1h or 1d; at most {BUCKETS_MAX:,} of them",
+    },
+}
 _HEADERS: dict[str, dict[str, Any]] = {
     door.KEY_HEADER: {
         "type": "string",
@@ -218,6 +241,15 @@ _LIST_EVENTS: dict[str, dict[str, Any]] = {
     "limit": {"type": "integer", "minimum": 1, "maximum": lists.SIZE_MAX},
     "cursor": {**_PLACES, "description": "next_cursor of the answer before"},
 }
+_OWN = {
+    "list_events": _LIST_EVENTS,
+    "list_principals": _SPAN,
+    "list_next_occurrences": _NEXT,
+    "forecast": _FORECAST,
+    "pause_jobs": _SWITCHED,
+    "resume_jobs": _SWITCHED,
+}
+"""Parameters that are something else elsewhere, by operation."""
 
 
 @cache
@@ -353,12 +385,8 @@ def _parameters(operation: Operation) -> Iterator[dict[str, Any]]:
 def _schema(operation: Operation, name: str) -> dict[str, Any]:
     if operation.name == "diff_job_revisions" and name in {"from", "to"}:
         return _REVISION
-    if operation.name == "list_events" and name in _LIST_EVENTS:
-        return _LIST_EVENTS[name]
-    if operation.name == "list_principals" and name in _SPAN:
-        return _SPAN[name]
-    if operation.name in {"pause_jobs", "resume_jobs"} and name in _SWITCHED:
-        return _SWITCHED[name]
+    if name in (told := _OWN.get(operation.name, {})):
+        return told[name]
     if operation.name == "list_errors" and name == "limit":
         return {"type": "integer", "minimum": 1, "maximum": GROUPS_MAX, "default": GROUPS}
     if operation.name in SHAPES and name not in _PARAMETERS.keys() - SHAPES[operation.name].filters:

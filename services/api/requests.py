@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 JOB_DATA_MAX = 64 * 1024  # bytes of compact JSON
 EXPRESSIONS_MAX = 20
+PREVIEWED_MAX = 1_000
 FOLLOWERS_MAX = 20
 NOT_YET = "is not available yet"
 WORD = r"^[\w.:/-]{1,200}$"
@@ -227,23 +228,9 @@ class Dst(Body):
     overlap: walk.Overlap = Field(default="auto", description="the first time, the last, or both")
 
 
-class JobBody(Body):
-    """A job as a client writes it, in POST and PUT: what is left out takes its default."""
+class ScheduleBody(Body):
+    """When a job runs: at most one of cron_expression, interval_seconds and run_at."""
 
-    LATER = frozenset(
-        {
-            "concurrency_key", "concurrency_limit",
-        }
-    )  # fmt: skip
-    READ_ONLY = _READ_ONLY
-
-    name: Name
-    description: str = Field(default="", max_length=2_000)
-    tags: list[Tag] = Field(default_factory=list, max_length=20)
-    job_type: str = Field(
-        min_length=1, max_length=200, description="see GET /job-types; fixed after creation"
-    )
-    job_data: JobData = Field(default_factory=dict, description="fits the type's model; at most 64 KB")
     cron_expression: Cron = Field(
         default=None,
         description=(
@@ -278,6 +265,25 @@ class JobBody(Body):
     )
     timezone: str = Field(default="UTC", min_length=1, max_length=100, description="IANA name")
     dst_policy: Dst = Field(default=Dst(), description="of cron expressions, where clocks change")
+
+
+class JobBody(ScheduleBody):
+    """A job as a client writes it, in POST and PUT: what is left out takes its default."""
+
+    LATER = frozenset(
+        {
+            "concurrency_key", "concurrency_limit",
+        }
+    )  # fmt: skip
+    READ_ONLY = _READ_ONLY
+
+    name: Name
+    description: str = Field(default="", max_length=2_000)
+    tags: list[Tag] = Field(default_factory=list, max_length=20)
+    job_type: str = Field(
+        min_length=1, max_length=200, description="see GET /job-types; fixed after creation"
+    )
+    job_data: JobData = Field(default_factory=dict, description="fits the type's model; at most 64 KB")
     timeout_seconds: int = Field(default=3_600, ge=1, le=86_400)
     max_retries: int = Field(default=3, ge=0, le=100)
     retry_backoff: Backoff = Backoff()
@@ -339,6 +345,20 @@ class CalendarBody(Body):
         min_length=1,
         max_length=100,
         description="IANA name of the zone that these days are of; each job's, if left out",
+    )
+
+
+class PreviewBody(ScheduleBody):
+    """A schedule, and which of its occurrences are wanted."""
+
+    from_: Moment = Field(
+        default=None,
+        alias="from",
+        description="occurrences after this time, as of a job that is made then; now, if left out",
+    )
+    count: int = Field(default=10, ge=1, le=PREVIEWED_MAX, description="at most so many")
+    job_id: Id | None = Field(
+        default=None, description="H draws what it draws for this job; if left out, what it draws for none"
     )
 
 

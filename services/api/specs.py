@@ -25,7 +25,7 @@ from shared.job_types.email_notification import NO_SERVER
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from services.api.requests import CalendarBody, Dst, JobBody, Range
+    from services.api.requests import CalendarBody, Dst, JobBody, Range, ScheduleBody
     from shared.job_types import Catalog, Known
 
 FAULTS_MAX = 20
@@ -38,12 +38,23 @@ def spec_of(body: JobBody, *, known: Known, catalog: Catalog) -> JobSpec:
         Problem: 422, with everything that is wrong.
     """
     faults: list[Fault] = []
+    plan = schedule_of(body, faults)
+    if body.notify_on_failure and not catalog.senders:
+        faults.append(Fault(pointer="#/notify_on_failure", detail=NO_SERVER))
+    data = _checked(body.job_type, body.job_data, known, catalog, faults)
+    if faults:
+        raise invalid(*faults)
+    return _spec(body, plan, data)
+
+
+def schedule_of(body: ScheduleBody, faults: list[Fault]) -> Schedule:
+    """The schedule that `body` is; what is wrong with it goes into `faults`."""
     plan = Schedule(
         cron_expression=tuple(each) if isinstance(each := body.cron_expression, list) else each,
         interval_seconds=body.interval_seconds,
-        run_at=body.run_at,
-        start_at=body.start_at,
-        end_at=body.end_at,
+        run_at=_utc_ms(body.run_at),
+        start_at=_utc_ms(body.start_at),
+        end_at=_utc_ms(body.end_at),
         max_runs=body.max_runs,
         jitter_seconds=body.jitter_seconds,
         exclude=_spans(body.exclude),
@@ -55,12 +66,7 @@ def spec_of(body: JobBody, *, known: Known, catalog: Catalog) -> JobSpec:
         schedule.check(plan)
     except BadSchedule as refusal:
         faults.append(Fault(pointer=pointer(refusal.field), detail=str(refusal)))
-    if body.notify_on_failure and not catalog.senders:
-        faults.append(Fault(pointer="#/notify_on_failure", detail=NO_SERVER))
-    data = _checked(body.job_type, body.job_data, known, catalog, faults)
-    if faults:
-        raise invalid(*faults)
-    return _spec(body, plan, data)
+    return plan
 
 
 def content_of(body: CalendarBody) -> CalendarContent:
@@ -136,19 +142,7 @@ def _spec(body: JobBody, plan: Schedule, data: dict[str, Any]) -> JobSpec:
         tags=tuple(body.tags),
         job_type=body.job_type,
         job_data=data,
-        schedule=Schedule(
-            cron_expression=plan.cron_expression,
-            interval_seconds=plan.interval_seconds,
-            run_at=_utc_ms(plan.run_at),
-            start_at=_utc_ms(plan.start_at),
-            end_at=_utc_ms(plan.end_at),
-            max_runs=plan.max_runs,
-            jitter_seconds=plan.jitter_seconds,
-            exclude=plan.exclude,
-            exclude_calendars=plan.exclude_calendars,
-            timezone=plan.timezone,
-            dst_policy=plan.dst_policy,
-        ),
+        schedule=plan,
         timeout_seconds=body.timeout_seconds,
         retry=RetryPolicy(
             max_retries=body.max_retries,

@@ -83,11 +83,26 @@ def job_of_state(job: Job, known: Seen) -> JobView:
         last_run=known.last_run,
         created_at=job.created_at,
         updated_at=job.updated_at,
-        paused=_paused(job),
+        paused=paused_of_state(job),
         skipped=[
             SkipView(scheduled_for=each.scheduled_for, by=each.by, at=each.at, reason=each.reason)
             for each in job.skipped
         ],
+    )
+
+
+def paused_of_state(job: Job) -> PausedView | None:
+    """By whom, since when and until when the job is paused; None if it isn't."""
+    if job.paused is None or job.status is not jobs.Status.PAUSED:
+        return None
+    paused = job.paused
+    return PausedView(
+        by=paused.by,
+        at=paused.at,
+        reason=paused.reason,
+        until=paused.until,
+        catch_up=paused.catch_up,
+        switch=paused.switch,
     )
 
 
@@ -287,20 +302,6 @@ def _status(job: Job, known: Seen) -> JobStatus:
         return "pending"
     failed = known.last_run is not None and known.last_run.status == "failed"
     return "failed" if failed else "completed"
-
-
-def _paused(job: Job) -> PausedView | None:
-    if job.paused is None or job.status is not jobs.Status.PAUSED:
-        return None
-    paused = job.paused
-    return PausedView(
-        by=paused.by,
-        at=paused.at,
-        reason=paused.reason,
-        until=paused.until,
-        catch_up=paused.catch_up,
-        switch=paused.switch,
-    )
 
 
 def _seconds(ms: int | None) -> float | None:

@@ -65,10 +65,7 @@ class Dates(click.ParamType[Any]):
         return {"from": begin, "to": end}
 
 
-_FIELDS: tuple[tuple[str, str, dict[str, Any]], ...] = (
-    ("--name", "name", {"help": "What people call it."}),
-    ("--type", "job_type", {"help": "One of GET /job-types."}),
-    ("--data", "job_data", {"type": Data(), "help": "What the type needs."}),
+_SCHEDULE: tuple[tuple[str, str, dict[str, Any]], ...] = (
     (
         "--cron",
         "cron_expression",
@@ -88,6 +85,15 @@ _FIELDS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ),
     ("--exclude-calendar", "exclude_calendars", {"multiple": True, "help": "See `daybook calendars`."}),
     ("--timezone", "timezone", {"help": "Of the cron expression, such as Europe/Vienna."}),
+    ("--start-at", "start_at", {"help": "No occurrence before it; an interval's first."}),
+    ("--end-at", "end_at", {"help": "No occurrence after it."}),
+    ("--max-runs", "max_runs", {"type": int, "help": "So many runs, ever."}),
+)
+_FIELDS: tuple[tuple[str, str, dict[str, Any]], ...] = (
+    ("--name", "name", {"help": "What people call it."}),
+    ("--type", "job_type", {"help": "One of GET /job-types."}),
+    ("--data", "job_data", {"type": Data(), "help": "What the type needs."}),
+    *_SCHEDULE,
     ("--description", "description", {}),
     ("--tag", "tags", {"multiple": True, "help": "Several times for several."}),
     ("--queue", "queue", {}),
@@ -101,7 +107,18 @@ _FIELDS: tuple[tuple[str, str, dict[str, Any]], ...] = (
 
 def job_options(command: Callable[..., None]) -> Callable[..., None]:
     """Options for the fields of a job."""
-    for option, field, told in reversed(_FIELDS):
+    return _with(_FIELDS, command)
+
+
+def schedule_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Options for those of them that are its schedule."""
+    return _with(_SCHEDULE, command)
+
+
+def _with(
+    fields: Sequence[tuple[str, str, dict[str, Any]]], command: Callable[..., None]
+) -> Callable[..., None]:
+    for option, field, told in reversed(fields):
         command = click.option(option, field, **told)(command)
     return command
 

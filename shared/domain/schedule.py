@@ -135,12 +135,24 @@ def check(schedule: Schedule) -> None:
     if schedule.interval_seconds is not None and not 1 <= schedule.interval_seconds <= INTERVAL_MAX_S:
         raise BadSchedule(f"an interval lasts 1 to {INTERVAL_MAX_S:,} seconds", field="interval_seconds")
     if schedule.run_at is not None:
-        _check_moment(schedule.run_at, "run_at")
+        check_moment(schedule.run_at, "run_at")
     _check_window(schedule)
     _check_jitter(schedule)
     _check_exclude(schedule)
     if schedule.exclude_calendars and schedule.kind == "none":
         raise BadSchedule("exclude_calendars goes with a schedule", field="exclude_calendars")
+
+
+def check_moment(at: datetime, field: str) -> None:
+    """Refuse a time that no schedule reaches; `field` is what it is of.
+
+    Raises:
+        BadSchedule: it has no offset, or lies before 1970 or after 8999.
+    """
+    if at.utcoffset() is None:
+        raise BadSchedule(f"{field} needs an offset, such as 2026-03-29T02:30:00+01:00", field=field)
+    if not _EPOCH < at < _END:
+        raise BadSchedule(f"{field} lies outside the years 1970 to 8999", field=field)
 
 
 def next_after(schedule: Schedule, after: datetime, *, anchor_at: datetime) -> datetime | None:
@@ -248,19 +260,12 @@ def _fires(expression: str, timezone: str, policy: DstPolicy | None) -> bool:
     return all(walk.search(probe).at is not None for probe in _PROBES)
 
 
-def _check_moment(at: datetime, field: str) -> None:
-    if at.utcoffset() is None:
-        raise BadSchedule(f"{field} needs an offset, such as 2026-03-29T02:30:00+01:00", field=field)
-    if not _EPOCH < at < _END:
-        raise BadSchedule(f"{field} lies outside the years 1970 to 8999", field=field)
-
-
 def _check_window(schedule: Schedule) -> None:
     for name in filter(lambda name: _has(schedule, name), ("start_at", "end_at", "max_runs")):
         if schedule.kind not in {"cron", "interval"}:
             raise BadSchedule(f"{name} goes with cron_expression or interval_seconds", field=name)
         if name != "max_runs":
-            _check_moment(getattr(schedule, name), name)
+            check_moment(getattr(schedule, name), name)
     if schedule.start_at and schedule.end_at and schedule.end_at < schedule.start_at:
         raise BadSchedule("end_at lies before start_at", field="end_at")
 

@@ -229,6 +229,10 @@ class Fuzzer:
             )
         if schema.get("format") == "date-time":
             return self._chance.choice(NOT_TIMES)
+        if name == "bucket":
+            return self._chance.choice(
+                ("", "0", "-1", "1.5h", "1w", "h", "1 h", "٣m", "9" * 30, "367d", "1h\x00")
+            )
         if name in {"cursor", "min_position", "job_id", "run_id", "error_fingerprint"} or "enum" in schema:
             return self._chance.choice(
                 (self._text(), "", "\x00", base64.urlsafe_b64encode(self._chance.randbytes(40)).decode(), "0:1-1,0:1-2",
@@ -247,7 +251,9 @@ class Fuzzer:
     def _twice(self) -> Wrong | None:
         operation = self._chance.choice(self._asked)
         named = {each["name"] for each in self._told[operation.name]["parameters"] if each["in"] == "query"}
-        once = sorted(named & {"page", "per_page", "limit", "cursor", "q", "sort", "from", "min_position"})
+        once = sorted(
+            named & {"page", "per_page", "limit", "cursor", "q", "sort", "from", "count", "min_position"}
+        )
         if not once:
             return None
         name = self._chance.choice(once)

@@ -192,7 +192,7 @@ async def test_the_examples_of_bodies_are_taken(stage):
     await stage.ask("POST", f"jobs/{job['id']}/revert", json=EXAMPLES["RevertBody"][0], status=200)
     for path, body, status in (
         ("jobs", "JobBody", 201), ("executions/redrive", "RedriveBody", 200), ("api-keys", "ApiKeyBody", 201),
-        ("jobs/bulk", "BulkBody", 200), ("apply", "ApplyBody", 200),
+        ("jobs/bulk", "BulkBody", 200), ("apply", "ApplyBody", 200), ("schedules/preview", "PreviewBody", 200),
     ):  # fmt: skip
         for example in EXAMPLES[body]:
             await stage.ask("POST", path, json=example, status=status)
