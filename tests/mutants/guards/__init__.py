@@ -1,6 +1,19 @@
 """The guards that `make mutants` takes out of the code, one at a time, and the tests that must miss each."""
 
-from . import api, chains, cli, deployment, job_types, overlaps, pauses, spine, upkeep, windows
+from . import (
+    api,
+    calendars,
+    chains,
+    cli,
+    deployment,
+    job_types,
+    overlaps,
+    pauses,
+    previews,
+    spine,
+    upkeep,
+    windows,
+)
 from .guard import Guard
 
 GUARDS = (
@@ -11,8 +24,10 @@ GUARDS = (
     *job_types.GUARDS,
     *upkeep.GUARDS,
     *deployment.GUARDS,
-    *windows.GUARDS,
+    *calendars.GUARDS,
     *chains.GUARDS,
+    *previews.GUARDS,
+    *windows.GUARDS,
     *pauses.GUARDS,
 )
 
