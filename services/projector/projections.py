@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from services.projector import hours, job_rows, key_rows, run_rows
+from services.projector import backfill_rows, hours, job_rows, key_rows, run_rows
 from shared.domain import ids
 from shared.domain.events import JobCreated, RunRequested
 from shared.domain.occurrences import decided_again
@@ -17,6 +17,7 @@ from shared.domain.occurrences import decided_again
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, MutableMapping
 
+    from services.projector.backfill_rows import BackfillRow
     from services.projector.hours import Hours
     from services.projector.job_rows import JobEntry
     from services.projector.key_rows import KeyRow
@@ -43,6 +44,7 @@ class Folded:
         runs: run id → row, of the runs touched.
         hours: what to add.
         keys: hash → row, of the API keys touched.
+        backfills: id → row, of those touched.
         unreadable: events that are in the archive only.
         duplicated: occurrences that these events decide, though others had decided them.
     """
@@ -52,6 +54,7 @@ class Folded:
     runs: dict[str, RunRow] = field(default_factory=dict)
     hours: Hours = field(default_factory=dict)
     keys: dict[str, KeyRow] = field(default_factory=dict)
+    backfills: dict[str, BackfillRow] = field(default_factory=dict)
     unreadable: list[Unreadable] = field(default_factory=list)
     duplicated: int = 0
 
@@ -99,6 +102,7 @@ def fold(
             _fold_run(folded, jobs, runs, recorded, change)
             _fold_job(folded, jobs, recorded, change)
             _fold_key(folded, recorded, change)
+            _fold_backfill(folded, recorded, change)
         except Exception as error:  # noqa: BLE001 - whatever it is, one event must not stop the projector
             folded.unreadable.append(
                 Unreadable(recorded=recorded, message=f"{type(error).__name__}: {error}")
@@ -149,6 +153,15 @@ def _fold_key(folded: Folded, recorded: Recorded, change: Change) -> None:
     row = key_rows.fold(folded.keys.get(key_hash), recorded, change)
     if row is not None:
         folded.keys[key_hash] = row
+
+
+def _fold_backfill(folded: Folded, recorded: Recorded, change: Change) -> None:
+    kind, _, identifier = change.subject.partition(":")
+    if kind != "backfill":
+        return
+    row = backfill_rows.fold(folded.backfills.get(identifier), recorded, change)
+    if row is not None:
+        folded.backfills[ids.parse(identifier)] = row
 
 
 def _give_up(folded: Folded, jobs: MutableMapping[str, JobEntry], recorded: Recorded) -> None:

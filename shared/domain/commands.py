@@ -9,7 +9,7 @@ from shared.domain.value import Value
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from shared.domain.events import Failure
+    from shared.domain.events import Failure, Which
     from shared.domain.roles import Role
     from shared.domain.spec import JobSpec, OverlapPolicy, RunSpec
 
@@ -100,6 +100,36 @@ class RetryRun(Value, frozen=True, kw_only=True):
     overlap_policy: OverlapPolicy | None = None
 
 
+class RequestBackfill(Edit, frozen=True, kw_only=True):
+    """Run occurrences that have gone by, as backfill `backfill_id`.
+
+    Attributes:
+        backfill_id: a chance id in the job's partition.
+        times: Unix ms, in order; found by the schedule of the revision in `if_revision`.
+        job_data: replaces the job's (the caller has merged and checked it); None leaves it.
+        priority: None leaves what the job says.
+    """
+
+    backfill_id: str
+    which: Which
+    from_: datetime
+    to: datetime
+    times: tuple[int, ...]
+    max_parallel: int
+    by: str
+    reason: str = ""
+    correlation_id: str
+    job_data: dict[str, Any] | None = None
+    priority: int | None = None
+
+
+class CancelBackfill(Value, frozen=True, kw_only=True):
+    """Ask for no more of its runs."""
+
+    by: str
+    reason: str = ""
+
+
 class Wake(Value, frozen=True, kw_only=True):
     """The time in the due index has come: decide what is due, for a job or a run."""
 
@@ -180,8 +210,18 @@ class RevokeApiKey(Value, frozen=True, kw_only=True):
 
 Report = SucceedRun | FailRun | InterruptRun
 JobCommand = (
-    CreateJob | UpdateJob | PauseJob | SuspendJob | ResumeJob | DeleteJob | TriggerJob | RetryRun | Wake
+    CreateJob
+    | UpdateJob
+    | PauseJob
+    | SuspendJob
+    | ResumeJob
+    | DeleteJob
+    | TriggerJob
+    | RetryRun
+    | RequestBackfill
+    | Wake
 )
 RunCommand = StartRun | CancelRun | Report | Wake
 ApiKeyCommand = IssueApiKey | RevokeApiKey
-Command = JobCommand | RunCommand | ApiKeyCommand
+BackfillCommand = CancelBackfill | Wake
+Command = JobCommand | RunCommand | ApiKeyCommand | BackfillCommand

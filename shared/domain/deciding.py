@@ -5,12 +5,14 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from shared.domain import backfill
 from shared.domain.commands import (
     CreateJob,
     DeleteJob,
     Edit,
     JobCommand,
     PauseJob,
+    RequestBackfill,
     ResumeJob,
     RetryRun,
     SuspendJob,
@@ -37,7 +39,8 @@ from shared.domain.spec import JobSpec, run_spec
 if TYPE_CHECKING:
     from shared.domain.spec import OverlapPolicy
 
-_LEAVES_PAUSED = (Wake, PauseJob, TriggerJob, RetryRun)  # what fell due in a pause is none of their business
+# What fell due in a pause is none of their business.
+_LEAVES_PAUSED = (Wake, PauseJob, TriggerJob, RetryRun, RequestBackfill)
 
 
 def decide(job: Job | None, command: JobCommand, now: datetime) -> Decision:
@@ -92,13 +95,23 @@ def _own(job: Job, command: JobCommand, now: datetime) -> list[Change]:
         case ResumeJob(by=by) if job.status is Status.PAUSED:
             return [Change(subject=subject, event=JobResumed(by=by, resumed_at=now))]
         case DeleteJob(by=by):
-            return [Change(subject=subject, event=JobDeleted(by=by, deleted_at=now))]
+            deleted = Change(subject=subject, event=JobDeleted(by=by, deleted_at=now))
+            return [*_backfill_ended(job, by, now), deleted]
         case TriggerJob():
             return [_triggered(job, command, now)]
         case RetryRun():
             return [_retried(job, command, now)]
+        case RequestBackfill():
+            return list(backfill.requested(job, command, now))
         case _:
             return []
+
+
+def _backfill_ended(job: Job, by: str, now: datetime) -> list[Change]:
+    """A job that is deleted takes the backfill that is under way with it."""
+    if job.backfill is None:
+        return []
+    return [backfill.cancelled(job.backfill, job.id, by=by, reason="its job was deleted", now=now)]
 
 
 def _refuse_stale(job: Job, command: Edit) -> None:

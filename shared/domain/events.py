@@ -4,7 +4,7 @@ A class is a type of event; its fields are the event's `data`, written as JSON w
 off (`from_` is `from`). Times that matter stand in the data (`evolve` never sees the commit time); they are
 aware UTC. `VERSION` grows when a shape changes, together with an upcaster in `shared.eventlog.upcast`.
 
-Facts about backfills, chains, held runs, calendars and webhooks come with the issues that make them happen.
+Facts about chains, held runs, calendars and webhooks come with the issues that make them happen.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from shared.domain.value import Value
 from shared.domain.walk import ClockNote  # noqa: TC001 - likewise
 
 Trigger = Literal["schedule", "manual", "backfill", "retry", "chain"]
+Which = Literal["missing", "failed", "all"]
 SkipReason = Literal["misfire", "overlap", "paused", "deleted", "edited"]
 QueueReason = Literal["retry", "lost", "interrupted", "released"]
 
@@ -134,6 +135,7 @@ class RunRequested(Event, frozen=True, kw_only=True):
         requested_at: when it was decided.
         next_for: the job's next occurrence after this one (trigger `schedule` only).
         clock: what was done where clocks changed, from the occurrence before up to this one (likewise).
+        backfill: id of the backfill that asked for it (trigger `backfill` only).
     """
 
     VERSION: ClassVar[int] = 5
@@ -151,6 +153,7 @@ class RunRequested(Event, frozen=True, kw_only=True):
     requested_at: datetime
     next_for: datetime | None = None
     clock: tuple[ClockNote, ...] = ()
+    backfill: str | None = None
 
 
 class RunQueued(Event, frozen=True, kw_only=True):
@@ -245,6 +248,73 @@ OUTCOMES: dict[type[Event], str] = {  # how a run has ended: the state that each
 TERMINAL: tuple[type[Event], ...] = tuple(OUTCOMES)
 
 
+# Backfills.
+
+
+class BackfillRequested(Event, frozen=True, kw_only=True):
+    """Somebody wants occurrences of a job run that have gone by; its job takes no other until it is over.
+
+    Attributes:
+        which: of the occurrences from `from_` (inclusive) to `to` (exclusive), those that no run was asked for, those
+            whose newest run ended badly, or all.
+        times: these, as they were found: Unix ms, in order.
+        max_parallel: so many of its runs may be unfinished at a time.
+        revision: of the job, when it was asked for.
+        spec: what its runs are to do.
+        correlation_id: of the request, and of all its runs.
+    """
+
+    job_id: str
+    tenant: str
+    which: Which
+    from_: datetime
+    to: datetime
+    times: tuple[int, ...]
+    max_parallel: int
+    revision: int
+    spec: RunSpec
+    by: str
+    reason: str
+    correlation_id: str
+    requested_at: datetime
+
+
+class BackfillAdvanced(Event, frozen=True, kw_only=True):
+    """A backfill has asked for runs, whose events follow; or runs of it have ended.
+
+    Attributes:
+        requested: how many it has asked for so far.
+        succeeded: how many of these have succeeded so far.
+        failed: how many have ended otherwise.
+        begun: ids of those that it asks for now.
+        ended: ids of those that have just ended.
+        advanced_at: when.
+    """
+
+    requested: int
+    succeeded: int
+    failed: int
+    begun: tuple[str, ...] = ()
+    ended: tuple[str, ...] = ()
+    advanced_at: datetime
+
+
+class BackfillCompleted(Event, frozen=True, kw_only=True):
+    """All runs of a backfill have ended. Terminal."""
+
+    succeeded: int
+    failed: int
+    completed_at: datetime
+
+
+class BackfillCancelled(Event, frozen=True, kw_only=True):
+    """A backfill asks for no more runs. What it has asked for goes on, and is still counted."""
+
+    by: str
+    reason: str
+    cancelled_at: datetime
+
+
 # API keys.
 
 
@@ -299,7 +369,8 @@ class LogOpened(Event, frozen=True, kw_only=True):
 ALL: tuple[type[Event], ...] = (
     JobCreated, JobUpdated, JobPaused, JobResumed, JobDeleted, JobCompleted, OccurrencesSkipped,
     RunRequested, RunQueued, RunStarted, RunSucceeded, RunRetryPlanned, RunLost, RunInterrupted, RunFailed,
-    RunOutput, RunCancelRequested, RunCancelled, RunExpired, ApiKeyIssued, ApiKeyRevoked, LogOpened,
+    RunOutput, RunCancelRequested, RunCancelled, RunExpired,
+    BackfillRequested, BackfillAdvanced, BackfillCompleted, BackfillCancelled, ApiKeyIssued, ApiKeyRevoked, LogOpened,
 )  # fmt: skip
 
 
@@ -307,9 +378,9 @@ class Change(Value, frozen=True, kw_only=True):
     """An event, and what it is about.
 
     Attributes:
-        subject: `job:<id>`, `run:<id>` or `apikey:<hash>`, the aggregate the event tells of.
-        job: id of the job a run belongs to, else ''.
-        both: the run's job advances with this event as well as the run.
+        subject: `job:<id>`, `run:<id>`, `backfill:<id>` or `apikey:<hash>`, the aggregate the event tells of.
+        job: id of the job a run or backfill belongs to, else ''.
+        both: that job advances with this event as well as the run or backfill.
     """
 
     subject: str

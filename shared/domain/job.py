@@ -22,6 +22,9 @@ from msgspec.structs import replace
 
 from shared.domain.events import (
     TERMINAL,
+    BackfillCancelled,
+    BackfillCompleted,
+    BackfillRequested,
     Change,
     Event,
     JobCompleted,
@@ -70,6 +73,7 @@ class Job(Value, frozen=True, kw_only=True):
         runs: how many of its occurrences were run.
         late_runs: how many of its occurrences were run later than the grace, since one was in time.
         failures: how many of its runs have failed since one succeeded; counted while `follows`.
+        backfill: id of the backfill that is under way: one at a time, so that none asks for what another is about to.
     """
 
     id: str
@@ -88,6 +92,7 @@ class Job(Value, frozen=True, kw_only=True):
     runs: int = 0
     late_runs: int = 0
     failures: int = 0
+    backfill: str | None = None
 
     @property
     def follows(self) -> bool:
@@ -201,6 +206,14 @@ def _on_requested(job: Job, event: RunRequested, change: Change) -> Job:
     )
 
 
+def _on_backfill_requested(job: Job, _: BackfillRequested, change: Change) -> Job:
+    return replace(job, backfill=change.subject.removeprefix("backfill:"))
+
+
+def _on_backfill_over(job: Job, _: Event, __: Change) -> Job:
+    return replace(job, backfill=None)
+
+
 def _late_runs(job: Job, event: RunRequested) -> int:
     return job.late_runs + 1 if event.requested_at - event.scheduled_for > job.grace else 0
 
@@ -213,4 +226,7 @@ _STEPS: dict[type[Event], Callable[..., Job]] = {
     JobCompleted: _on_completed,
     OccurrencesSkipped: _on_skipped,
     RunRequested: _on_requested,
+    BackfillRequested: _on_backfill_requested,
+    BackfillCompleted: _on_backfill_over,
+    BackfillCancelled: _on_backfill_over,
 }

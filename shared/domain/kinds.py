@@ -5,11 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from shared.domain import apikey, deciding, ids, job, run
+from shared.domain import apikey, backfill, deciding, ids, job, run
 from shared.domain.apikey import ApiKey
-from shared.domain.events import ApiKeyIssued, ApiKeyRevoked
+from shared.domain.backfill import Backfill
+from shared.domain.events import (
+    ApiKeyIssued,
+    ApiKeyRevoked,
+    BackfillAdvanced,
+    BackfillCancelled,
+    BackfillCompleted,
+    BackfillRequested,
+)
 from shared.domain.job import Job
-from shared.domain.refusals import NoSuchApiKey, NoSuchJob, NoSuchRun
+from shared.domain.refusals import NoSuchApiKey, NoSuchBackfill, NoSuchJob, NoSuchRun
 from shared.domain.run import Run
 
 if TYPE_CHECKING:
@@ -19,10 +27,11 @@ if TYPE_CHECKING:
     from shared.domain.events import Change, Decision, Event
     from shared.domain.refusals import Refused
 
-_DAY_MS = 24 * 3600 * 1000
+_HOUR_MS = 3600 * 1000
+_DAY_MS = 24 * _HOUR_MS
 
 
-Aggregate = Job | Run | ApiKey  # each tells by `over` that its snapshot may leave Redis
+Aggregate = Job | Run | Backfill | ApiKey  # each tells by `over` that its snapshot may leave Redis
 
 
 def _of_its_id(identifier: str, partitions: int) -> int:
@@ -105,6 +114,18 @@ RUN = Kind(
     unknown=NoSuchRun,
     has_spec=True,
 )
+BACKFILL = Kind(
+    name="backfill",
+    state=Backfill,
+    shape=1,
+    decide=lambda state, command, now, _: backfill.decide(state, command, now),
+    evolve=backfill.evolve,
+    due_at=lambda state: state.due_at,
+    kept_ms=_HOUR_MS,
+    unknown=NoSuchBackfill,
+    has_spec=True,
+    events=(BackfillRequested, BackfillAdvanced, BackfillCompleted, BackfillCancelled),
+)
 API_KEY = Kind(
     name="apikey",
     state=ApiKey,
@@ -117,7 +138,7 @@ API_KEY = Kind(
     events=(ApiKeyIssued, ApiKeyRevoked),
 )
 
-ALL = (JOB, RUN, API_KEY)
+ALL = (JOB, RUN, BACKFILL, API_KEY)
 BESIDE = tuple(kind for kind in ALL if kind.events)  # neither jobs nor runs
 _BY_NAME = {kind.name: kind for kind in ALL}
 _BY_STATE = {kind.state: kind for kind in ALL}

@@ -95,6 +95,7 @@ class Run(Value, frozen=True, kw_only=True):
         start_by: when it expires, unless it has started once by then.
         cancel: the cancel that its handler has still to heed, or that ended it.
         follows: whether its job advances with its end.
+        backfill: id of the backfill that asked for it, which advances with its end.
     """
 
     id: str
@@ -113,6 +114,7 @@ class Run(Value, frozen=True, kw_only=True):
     wake_at: datetime | None = None
     start_by: datetime | None = None
     cancel: Cancel | None = None
+    backfill: str | None = None
 
     @property
     def ended(self) -> bool:
@@ -308,6 +310,7 @@ def _requested(run_id: str, event: RunRequested) -> Run:
         follows=event.follows,
         correlation_id=event.correlation_id,
         start_by=_start_by(event),
+        backfill=event.backfill,
     )
 
 

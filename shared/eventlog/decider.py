@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 from msgspec import field
 from msgspec.structs import replace
 
-from shared.domain import following, kinds
-from shared.domain.events import RunRequested
+from shared.domain import backfill, following, kinds
+from shared.domain.backfill import Backfill
+from shared.domain.events import TERMINAL, RunRequested
 from shared.domain.job import Job
 from shared.domain.kinds import Seen
 from shared.domain.refusals import Refused
@@ -158,18 +159,32 @@ class Decider:
     async def _with_consequences(
         self, decision: Decision, known: dict[str, Snapshot], now: datetime
     ) -> Decision:
-        """The decision with what it leads to on the jobs that follow the runs it ends; all it advances is `known`."""
+        """The decision with what it leads to on jobs and backfills whose runs it ends; all it advances is `known`."""
         await self._load_advanced(decision, known)
         changes = decision.changes
-        if not following.has_followed(changes):
+        if following.has_followed(changes):
+            for ref in {f"job:{change.job}" for change in changes if change.both}:
+                state = known[ref].state
+                if isinstance(state, Job):
+                    changes += following.consequences(state, changes, now)
+        changes += await self._told_to_backfills(changes, known, now)
+        if len(changes) == len(decision.changes):
             return decision
-        for ref in {f"job:{change.job}" for change in changes if change.both}:
-            state = known[ref].state
-            if isinstance(state, Job):
-                changes += following.consequences(state, changes, now)
         decision = replace(decision, changes=changes)
         await self._load_advanced(decision, known)
         return decision
+
+    async def _told_to_backfills(
+        self, changes: tuple[Change, ...], known: dict[str, Snapshot], now: datetime
+    ) -> tuple[Change, ...]:
+        """What `changes` lead to on the backfills whose runs they end."""
+        runs = [known[change.subject].state for change in changes if isinstance(change.event, TERMINAL)]
+        refs = {f"backfill:{run.backfill}" for run in runs if isinstance(run, Run) and run.backfill}
+        if missing := refs - known.keys():
+            known |= await self._log.load(*missing)
+        states = [known[ref].state for ref in refs]
+        led = [backfill.after_ends(state, changes, now) for state in states if isinstance(state, Backfill)]
+        return tuple(each for some in led for each in some)
 
     async def _learn(self, known: dict[str, Snapshot], ref: str, conflict: Conflict) -> None:
         """Take the newer state into `known`; if it is of a run that was to be requested, that of `ref` too."""

@@ -335,7 +335,7 @@ GUARDS = (
         name="audit-keys",
         protects="the audit compares API keys with their events",
         file="services/projector/audit/write_side.py",
-        text='if kind in {"job", "run", "apikey"}:',
+        text="if kind in _KINDS:",
         instead='if kind in {"job", "run"}:',
         tests=integration("test_audit", "test_a_violation_is_seen_by_its_own_line"),
     ),
