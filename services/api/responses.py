@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
+from shared.domain.events import Which  # noqa: TC001 - likewise
 from shared.domain.roles import Role  # noqa: TC001 - pydantic reads these annotations
 from shared.eventlog.envelope import rfc3339
 
@@ -17,6 +18,7 @@ Time = Annotated[
 ]
 JobStatus = Literal["pending", "running", "failed", "paused", "completed"]
 RunStatus = Literal["held", "queued", "running", "retrying", "succeeded", "failed", "cancelled", "expired"]
+BackfillStatus = Literal["running", "completed", "cancelled"]
 RunTrigger = Literal["schedule", "manual", "backfill", "retry", "chain"]
 
 
@@ -215,6 +217,48 @@ class RedriveView(Answer):
     dry_run: bool
 
 
+class BackfillView(Answer):
+    """Occurrences of a job that have gone by, being run.
+
+    `total` were found when it was requested, oldest first; `requested` of them it has asked for an execution for. Of
+    these `running` haven't ended, and `failed` have ended otherwise than `succeeded`. One that was `cancelled` asks for
+    no more; those it has asked for go on, and are counted.
+    """
+
+    id: str
+    job_id: str
+    status: BackfillStatus
+    which: Which
+    from_: Time = Field(alias="from")
+    to: Time
+    total: int
+    requested: int
+    running: int
+    succeeded: int
+    failed: int
+    max_parallel: int
+    revision: int = Field(description="of the job, that its executions are pinned to")
+    by: str
+    reason: str
+    created_at: Time
+    finished_at: Time | None
+    cancel: CancelView | None
+
+
+class BackfillDryRunView(Answer):
+    """What a backfill would run; `times` are the first hundred."""
+
+    job_id: str
+    which: Which
+    from_: Time = Field(alias="from")
+    to: Time
+    total: int
+    first: Time | None
+    last: Time | None
+    times: list[Time]
+    dry_run: Literal[True] = True
+
+
 class ErrorGroupView(Answer):
     """Failed executions that failed alike; `sample` is the newest one's message, `retried` of them were run again."""
 
@@ -325,6 +369,7 @@ class ExecutionView(Answer):
     status: RunStatus
     trigger: RunTrigger
     of: str | None
+    backfill: str | None
     revision: int
     queue: str
     priority: int

@@ -34,6 +34,7 @@ from shared.domain.events import (
     Which,
 )
 from shared.domain.refusals import IllegalTransition, NoSuchBackfill
+from shared.domain.run import Cancel
 from shared.domain.spec import RunSpec, run_spec
 from shared.domain.value import Value
 
@@ -84,6 +85,8 @@ class Backfill(Value, frozen=True, kw_only=True):
         failed: how many have ended otherwise.
         unfinished: ids of the others.
         advanced_at: when it asked for runs last, or one ended.
+        finished_at: when it was completed or cancelled.
+        cancel: who wanted no more of it, when and why.
     """
 
     id: str
@@ -95,6 +98,8 @@ class Backfill(Value, frozen=True, kw_only=True):
     failed: int = 0
     unfinished: tuple[str, ...] = ()
     advanced_at: datetime
+    finished_at: datetime | None = None
+    cancel: Cancel | None = None
 
     @property
     def tenant(self) -> str:
@@ -299,12 +304,13 @@ def _on_advanced(backfill: Backfill, event: BackfillAdvanced) -> Backfill:
     )
 
 
-def _on_completed(backfill: Backfill, _: BackfillCompleted) -> Backfill:
-    return replace(backfill, status=Status.COMPLETED)
+def _on_completed(backfill: Backfill, event: BackfillCompleted) -> Backfill:
+    return replace(backfill, status=Status.COMPLETED, finished_at=event.completed_at)
 
 
-def _on_cancelled(backfill: Backfill, _: BackfillCancelled) -> Backfill:
-    return replace(backfill, status=Status.CANCELLED)
+def _on_cancelled(backfill: Backfill, event: BackfillCancelled) -> Backfill:
+    cancel = Cancel(by=event.by, reason=event.reason, at=event.cancelled_at)
+    return replace(backfill, status=Status.CANCELLED, finished_at=cancel.at, cancel=cancel)
 
 
 _STEPS: dict[type[Event], Callable[..., Backfill]] = {
