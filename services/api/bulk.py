@@ -27,6 +27,7 @@ from services.api.bulk_contract import (
     BulkUpdate,
     operation_of,
 )
+from services.api.chains import Chains
 from services.api.idempotency import Idempotency, Told, key_of_request, part_of, partition_of
 from services.api.job_specs import JobSpecs, Quota
 from services.api.principal import present
@@ -111,7 +112,7 @@ class Bulk:
 
     def __init__(self, deps: Deps) -> None:
         self._deps = deps
-        self._write = Writes(decider=deps.decider, archive=deps.archive)
+        self._write = Writes(decider=deps.decider, archive=deps.archive, chains=Chains(deps.log))
         self._once = Idempotency(deps)
         self._specs, self._quota = JobSpecs(deps), Quota(deps)
         self._turns = Turns(deps.log.partitions, first=deps.chance(), clock=deps.clock)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 from quart import Response
 
 from services.api import answers, door, preconditions, reads, revisions, views
+from services.api.chains import Chains
 from services.api.idempotency import Idempotency, key_of_request, partition_of
 from services.api.job_specs import JobSpecs, Quota
 from services.api.list_query import LIST_JOBS
@@ -52,7 +53,7 @@ class Jobs:
 
     def __init__(self, deps: Deps) -> None:
         self._deps = deps
-        self._write = Writes(decider=deps.decider, archive=deps.archive)
+        self._write = Writes(decider=deps.decider, archive=deps.archive, chains=Chains(deps.log))
         self._once = Idempotency(deps)
         self._lists = Lists(deps)
         self._specs, self._quota = JobSpecs(deps), Quota(deps)

@@ -46,6 +46,9 @@ _SPEC: dict[str, Any] = {
     "overlap_policy": "skip",
     "start_deadline_seconds": None,
     "max_lost": 3,
+    "on_success": [],
+    "on_failure": [],
+    "notify_on_failure": [],
 }
 _JOB: dict[str, Any] = {
     "id": JOB_ID,

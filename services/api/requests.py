@@ -26,12 +26,14 @@ from shared.domain.backfill import PARALLEL_MAX
 from shared.domain.events import Which  # noqa: TC001 - pydantic reads these annotations
 from shared.domain.roles import SUBJECT, Role
 from shared.domain.spec import CATCH_UP_MAX, LOST_MAX, MisfirePolicy
+from shared.job_types.mailboxes import Address  # noqa: TC001 - pydantic reads the annotation
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 JOB_DATA_MAX = 64 * 1024  # bytes of compact JSON
 EXPRESSIONS_MAX = 20
+FOLLOWERS_MAX = 20
 NOT_YET = "is not available yet"
 WORD = r"^[\w.:/-]{1,200}$"
 FINGERPRINT = r"^[0-9a-f]{12}$"
@@ -123,6 +125,12 @@ def _id(text: str) -> str:
         raise PydanticCustomError("id", "{why}", {"why": str(error)}) from None
 
 
+def _each_once(several: list[str]) -> list[str]:
+    if len(set(several)) < len(several):
+        raise PydanticCustomError("twice", "names one of them twice")
+    return several
+
+
 Id = Annotated[str, AfterValidator(_id)]
 Word = Annotated[str, Field(pattern=WORD)]
 Fingerprint = Annotated[str, Field(pattern=FINGERPRINT)]
@@ -148,6 +156,9 @@ Time = Annotated[
     datetime, BeforeValidator(time_of), WithJsonSchema({"type": "string", "format": "date-time"})
 ]
 Overlap = Annotated[Literal["skip", "allow"], _not_yet("queue_one", "queue_all", "replace")]
+
+
+Followers = Annotated[list[Id], Field(max_length=FOLLOWERS_MAX), AfterValidator(_each_once)]
 
 
 class Body(BaseModel):
@@ -184,7 +195,7 @@ class JobBody(Body):
     LATER = frozenset(
         {
             "jitter_seconds", "exclude", "exclude_calendars",
-            "concurrency_key", "concurrency_limit", "on_success", "on_failure", "notify_on_failure",
+            "concurrency_key", "concurrency_limit",
             "pause_after_failures",
         }
     )  # fmt: skip
@@ -237,6 +248,17 @@ class JobBody(Body):
     )
     max_lost: int = Field(
         default=LOST_MAX, ge=1, le=100, description="a run that loses so many workers fails"
+    )
+
+    on_success: Followers = Field(
+        default_factory=list, description="ids of jobs to run when an execution has succeeded"
+    )
+    on_failure: Followers = Field(
+        default_factory=list,
+        description="ids of jobs to run when an execution has failed for good, or nobody started it in time",
+    )
+    notify_on_failure: Annotated[list[Address], Field(max_length=FOLLOWERS_MAX)] = Field(
+        default_factory=list, description="mail addresses to tell then"
     )
 
 

@@ -95,6 +95,9 @@ class JobSpecView(Answer):
     overlap_policy: str
     start_deadline_seconds: int | None
     max_lost: int
+    on_success: list[str]
+    on_failure: list[str]
+    notify_on_failure: list[str]
 
 
 class JobView(JobSpecView, _Named):

@@ -21,7 +21,7 @@ from services.api.responses import (
 )
 from shared.domain import job as jobs
 from shared.domain import run as runs
-from shared.domain.spec import JobSpec
+from shared.domain.spec import Chain, JobSpec
 from shared.domain.walk import DstPolicy
 from shared.eventlog.envelope import decoder
 from shared.eventlog.position import Position
@@ -246,7 +246,7 @@ def output_of_rows(rows: Sequence[asyncpg.Record], attempt: int | None) -> Outpu
 
 def _specified(spec: JobSpec) -> dict[str, Any]:
     """The fields of a job that a client sets."""
-    plan, retry = spec.schedule, spec.retry
+    plan, retry, chain = spec.schedule, spec.retry, spec.chain or Chain()
     return {
         "name": spec.name,
         "description": spec.description,
@@ -278,6 +278,9 @@ def _specified(spec: JobSpec) -> dict[str, Any]:
         "overlap_policy": spec.overlap_policy,
         "start_deadline_seconds": spec.start_deadline_seconds,
         "max_lost": spec.max_lost,
+        "on_success": list(chain.on_success),
+        "on_failure": list(chain.on_failure),
+        "notify_on_failure": list(chain.mail_on_failure),
     }
 
 

@@ -9,7 +9,7 @@ from shared.domain.value import Value
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from shared.domain.events import Failure, Which
+    from shared.domain.events import ChainLink, Failure, Which
     from shared.domain.roles import Role
     from shared.domain.spec import JobSpec, OverlapPolicy, RunSpec
 
@@ -78,6 +78,22 @@ class TriggerJob(Edit, frozen=True, kw_only=True):
     job_data: dict[str, Any] | None = None
     priority: int | None = None
     overlap_policy: OverlapPolicy | None = None
+
+
+class FollowRun(Value, frozen=True, kw_only=True):
+    """Run the job, as run `run_id`, because the run `of` of another job has ended.
+
+    Attributes:
+        run_id: follows from `of` and the job.
+        depth: how many runs of other jobs led to it.
+        job_data: laid over the job's; None leaves that as it is.
+    """
+
+    run_id: str
+    correlation_id: str
+    of: str
+    depth: int
+    job_data: dict[str, Any] | None = None
 
 
 class RetryRun(Value, frozen=True, kw_only=True):
@@ -188,6 +204,12 @@ class InterruptRun(Value, frozen=True, kw_only=True):
     output: Output | None = None
 
 
+class TellRelay(Value, frozen=True, kw_only=True):
+    """Everybody was asked: `links` is what came of it."""
+
+    links: tuple[ChainLink, ...]
+
+
 class IssueApiKey(Value, frozen=True, kw_only=True):
     """Let whoever holds the key of this `hash` use the API; fields as in `shared.domain.apikey.ApiKey`."""
 
@@ -217,6 +239,7 @@ JobCommand = (
     | ResumeJob
     | DeleteJob
     | TriggerJob
+    | FollowRun
     | RetryRun
     | RequestBackfill
     | Wake
@@ -224,4 +247,5 @@ JobCommand = (
 RunCommand = StartRun | CancelRun | Report | Wake
 ApiKeyCommand = IssueApiKey | RevokeApiKey
 BackfillCommand = CancelBackfill | Wake
-Command = JobCommand | RunCommand | ApiKeyCommand | BackfillCommand
+RelayCommand = TellRelay | Wake
+Command = JobCommand | RunCommand | BackfillCommand | RelayCommand | ApiKeyCommand

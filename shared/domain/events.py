@@ -4,7 +4,7 @@ A class is a type of event; its fields are the event's `data`, written as JSON w
 off (`from_` is `from`). Times that matter stand in the data (`evolve` never sees the commit time); they are
 aware UTC. `VERSION` grows when a shape changes, together with an upcaster in `shared.eventlog.upcast`.
 
-Facts about chains, held runs, calendars and webhooks come with the issues that make them happen.
+Facts about held runs, calendars and webhooks come with the issues that make them happen.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from shared.domain.walk import ClockNote  # noqa: TC001 - likewise
 Trigger = Literal["schedule", "manual", "backfill", "retry", "chain"]
 Which = Literal["missing", "failed", "all"]
 SkipReason = Literal["misfire", "overlap", "paused", "deleted", "edited"]
+Outcome = Literal["succeeded", "failed", "expired"]  # of a run that others may follow on
 QueueReason = Literal["retry", "lost", "interrupted", "released"]
 
 
@@ -127,7 +128,7 @@ class RunRequested(Event, frozen=True, kw_only=True):
         scheduled_for: nominal time; of a trigger, the time it was asked for.
         fires_at: `scheduled_for` with jitter.
         trigger: who asked.
-        of: the run or occurrence it repeats, or None.
+        of: the run or occurrence it repeats, or follows on; or None.
         revision: of the job, when it was asked for.
         spec: what to do; the run is pinned to it.
         follows: whether the job keeps track of its runs, so that their ends advance it too.
@@ -136,6 +137,7 @@ class RunRequested(Event, frozen=True, kw_only=True):
         next_for: the job's next occurrence after this one (trigger `schedule` only).
         clock: what was done where clocks changed, from the occurrence before up to this one (likewise).
         backfill: id of the backfill that asked for it (trigger `backfill` only).
+        depth: how many runs of other jobs led to it (trigger `chain`).
     """
 
     VERSION: ClassVar[int] = 5
@@ -154,6 +156,7 @@ class RunRequested(Event, frozen=True, kw_only=True):
     next_for: datetime | None = None
     clock: tuple[ClockNote, ...] = ()
     backfill: str | None = None
+    depth: int = 0
 
 
 class RunQueued(Event, frozen=True, kw_only=True):
@@ -315,6 +318,50 @@ class BackfillCancelled(Event, frozen=True, kw_only=True):
     cancelled_at: datetime
 
 
+# Chains.
+
+
+class ChainLink(Value, frozen=True, kw_only=True):
+    """What came of one follower.
+
+    Attributes:
+        job_id: the follower.
+        run_id: the run that was asked of it; None if none was.
+        refused: why not: `no-such-job`, `paused`, `overlap`, `too-deep`; None if it was asked.
+    """
+
+    job_id: str
+    run_id: str | None = None
+    refused: str | None = None
+
+
+class ChainRequested(Event, frozen=True, kw_only=True):
+    """A run has ended in a way that others follow on; written with its end.
+
+    Attributes:
+        outcome: how it has ended.
+        error: what it has failed of, else None.
+        followers: ids of the jobs to be triggered.
+        mail_to: addresses to be told that it failed.
+        depth: how many runs of other jobs led to the run.
+        correlation_id: of the run; its followers' runs get it, too.
+    """
+
+    outcome: Outcome
+    error: Failure | None
+    followers: tuple[str, ...]
+    mail_to: tuple[str, ...]
+    depth: int
+    correlation_id: str
+    requested_at: datetime
+
+
+class ChainTriggered(Event, frozen=True, kw_only=True):
+    """Everybody who follows on the run was asked, or refused; `links` in the order of the followers, mail last."""
+
+    links: tuple[ChainLink, ...]
+
+
 # API keys.
 
 
@@ -370,7 +417,8 @@ ALL: tuple[type[Event], ...] = (
     JobCreated, JobUpdated, JobPaused, JobResumed, JobDeleted, JobCompleted, OccurrencesSkipped,
     RunRequested, RunQueued, RunStarted, RunSucceeded, RunRetryPlanned, RunLost, RunInterrupted, RunFailed,
     RunOutput, RunCancelRequested, RunCancelled, RunExpired,
-    BackfillRequested, BackfillAdvanced, BackfillCompleted, BackfillCancelled, ApiKeyIssued, ApiKeyRevoked, LogOpened,
+    BackfillRequested, BackfillAdvanced, BackfillCompleted, BackfillCancelled, ChainRequested, ChainTriggered,
+    ApiKeyIssued, ApiKeyRevoked, LogOpened,
 )  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from shared.domain import apikey, backfill, deciding, ids, job, run
+from shared.domain import apikey, backfill, deciding, ids, job, relay, run
 from shared.domain.apikey import ApiKey
 from shared.domain.backfill import Backfill
 from shared.domain.events import (
@@ -15,9 +15,12 @@ from shared.domain.events import (
     BackfillCancelled,
     BackfillCompleted,
     BackfillRequested,
+    ChainRequested,
+    ChainTriggered,
 )
 from shared.domain.job import Job
 from shared.domain.refusals import NoSuchApiKey, NoSuchBackfill, NoSuchJob, NoSuchRun
+from shared.domain.relay import Relay
 from shared.domain.run import Run
 
 if TYPE_CHECKING:
@@ -31,7 +34,7 @@ _HOUR_MS = 3600 * 1000
 _DAY_MS = 24 * _HOUR_MS
 
 
-Aggregate = Job | Run | Backfill | ApiKey  # each tells by `over` that its snapshot may leave Redis
+Aggregate = Job | Run | Backfill | ApiKey | Relay  # each tells by `over` that its snapshot may leave Redis
 
 
 def _of_its_id(identifier: str, partitions: int) -> int:
@@ -137,8 +140,19 @@ API_KEY = Kind(
     partition_of=apikey.partition_of,
     events=(ApiKeyIssued, ApiKeyRevoked),
 )
+RELAY = Kind(
+    name="relay",
+    state=Relay,
+    shape=1,
+    decide=lambda state, command, *_: relay.decide(state, command),
+    evolve=relay.evolve,
+    due_at=lambda state: state.due_at,
+    kept_ms=60_000,
+    unknown=NoSuchRun,
+    events=(ChainRequested, ChainTriggered),
+)
 
-ALL = (JOB, RUN, BACKFILL, API_KEY)
+ALL = (JOB, RUN, BACKFILL, API_KEY, RELAY)
 BESIDE = tuple(kind for kind in ALL if kind.events)  # neither jobs nor runs
 _BY_NAME = {kind.name: kind for kind in ALL}
 _BY_STATE = {kind.state: kind for kind in ALL}

@@ -37,6 +37,10 @@ class Overlaps(IllegalTransition):
     """The job has an active run and its overlap_policy is skip; send overlap_policy: allow to run beside it."""
 
 
+class Paused(IllegalTransition):
+    """The job is paused: nothing but a person's own trigger runs it."""
+
+
 class StaleRevision(Refused):
     """The job was edited meanwhile: read it again, look at what changed, and send its new ETag in If-Match."""
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from shared.domain import relay
 from shared.domain.commands import (
     CancelRun,
     FailRun,
@@ -96,6 +97,7 @@ class Run(Value, frozen=True, kw_only=True):
         cancel: the cancel that its handler has still to heed, or that ended it.
         follows: whether its job advances with its end.
         backfill: id of the backfill that asked for it, which advances with its end.
+        depth: how many runs of other jobs led to it.
     """
 
     id: str
@@ -113,6 +115,7 @@ class Run(Value, frozen=True, kw_only=True):
     worker: str = ""
     wake_at: datetime | None = None
     start_by: datetime | None = None
+    depth: int = 0
     cancel: Cancel | None = None
     backfill: str | None = None
 
@@ -151,7 +154,7 @@ def decide(run: Run | None, command: RunCommand, now: datetime, *, fence: str) -
     """
     if run is None:
         raise NoSuchRun
-    tell = _Teller(run)
+    tell = _Teller(run, now)
     match command:
         case StartRun() if run.status is not Status.QUEUED:
             raise IllegalTransition(f"run {run.id} is {run.status}, not queued", current=run.status)
@@ -260,24 +263,29 @@ def _queued(run: Run, reason: str) -> RunQueued:
 
 
 class _Teller:
-    """Makes a decision of events about one run; its end advances the job too, if that follows its runs."""
+    """Makes a decision of events about one run.
 
-    def __init__(self, run: Run) -> None:
+    Its end advances the job too, if that follows its runs, and is handed on to the jobs that follow on it.
+    """
+
+    def __init__(self, run: Run, now: datetime) -> None:
         self._run = run
+        self._now = now
 
     def __call__(self, *events: Event) -> Decision:
         run = self._run
-        return Decision(
-            changes=tuple(
-                Change(
-                    subject=f"run:{run.id}",
-                    event=event,
-                    job=run.job_id,
-                    both=run.follows and isinstance(event, TERMINAL),
-                )
-                for event in events
+        changes = [
+            Change(
+                subject=f"run:{run.id}",
+                event=event,
+                job=run.job_id,
+                both=run.follows and isinstance(event, TERMINAL),
             )
-        )
+            for event in events
+        ]
+        if run.spec.chain is not None and (asked := relay.handed_on(run, events[-1], self._now)):
+            changes.append(asked)
+        return Decision(changes=tuple(changes))
 
 
 # Evolving.
@@ -311,6 +319,7 @@ def _requested(run_id: str, event: RunRequested) -> Run:
         correlation_id=event.correlation_id,
         start_by=_start_by(event),
         backfill=event.backfill,
+        depth=event.depth,
     )
 
 

@@ -167,7 +167,8 @@ class Decider:
                 state = known[ref].state
                 if isinstance(state, Job):
                     changes += following.consequences(state, changes, now)
-        changes += await self._told_to_backfills(changes, known, now)
+        # What ends a run stands last: a request that it answers is known by the last event of its unit.
+        changes = await self._told_to_backfills(changes, known, now) + changes
         if len(changes) == len(decision.changes):
             return decision
         decision = replace(decision, changes=changes)
@@ -192,6 +193,10 @@ class Decider:
         if known[other] is NOTHING and other != ref:  # what wished for the run is older than the run
             known[ref] = (await self._log.load(ref))[ref]
         known[other] = newer if newer is not NOTHING else (await self._log.load(other))[other]
+
+    async def has_answered(self, ref: str, once: tuple[Once, ...]) -> bool:
+        """Whether one of `once` has had its answer."""
+        return await self._answered(self._log.partition_of(ref), once) is not None
 
     async def _answered(self, partition: int, once: tuple[Once, ...]) -> Answered | None:
         for each in once:

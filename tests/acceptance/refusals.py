@@ -59,7 +59,7 @@ REQUESTS = {
     "priority of 11": _post(422, priority=11),
     # What later versions will take.
     "window of later": _post(422, jitter_seconds=3),
-    "chain of later": _post(422, on_success=[]),
+    "follower by name": _post(422, on_success=["nightly"]),
     "limit of later": _post(422, concurrency_key="k"),
     "overlap of later": _post(422, overlap_policy="queue_all"),
     "Idempotency-Key": _raw("{}", 422, **{"Idempotency-Key": "k k"}),

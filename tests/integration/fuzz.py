@@ -228,7 +228,10 @@ class Fuzzer:
             )
         if schema.get("format") == "date-time":
             return self._chance.choice(NOT_TIMES)
-        if name in {"cursor", "min_position", "job_id", "run_id", "error_fingerprint"} or "enum" in schema:
+        if (
+            name in {"cursor", "min_position", "job_id", "run_id", "backfill", "error_fingerprint"}
+            or "enum" in schema
+        ):
             return self._chance.choice(
                 (self._text(), "", "\x00", base64.urlsafe_b64encode(self._chance.randbytes(40)).decode(), "0:1-1,0:1-2",
                  "9999:1-1", "0:99999999999999999-1", "a" * 3_000, "../..", "'; drop table ledger.jobs; --"),

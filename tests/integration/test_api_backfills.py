@@ -19,8 +19,10 @@ from shared.domain.commands import (
     Wake,
 )
 from shared.domain.events import Failure
+from shared.eventlog import once
 from shared.eventlog.envelope import Context, rfc3339
 from shared.readmodel import archive
+from shared.recovery import recorded
 from shared.testing import TESTER, a_spec, wait_until
 
 from .api_stage import stage_on
@@ -227,6 +229,22 @@ async def test_a_cancelled_one_leaves_what_it_has_asked_for_and_another_takes_th
     again = await stage.ask("POST", f"backfills/{second['id']}/cancel", status=409)
     assert again.json["current"] == "completed"
     assert await wrong(stage) == {}
+
+
+async def test_a_run_of_it_that_is_cancelled_is_what_that_request_is_about(stage, work):
+    """Its end completes the backfill, in the same unit; the answer under the key is the execution still."""
+    backfill = await work.ask(1)
+    (run,) = await work.woken(backfill)
+    headers = {"Idempotency-Key": "end"}
+    await stage.ask("POST", f"executions/{run}/cancel", headers=headers, status=200)
+    await stage.level()
+    rows = await archive.events_after(stage.pool, ids.partition_of(run), 0, limit=1000)
+    unit = [recorded(row) for row in rows][-3:]
+    assert [event.type for event in unit] == ["BackfillAdvanced", "BackfillCompleted", "RunCancelled"]
+    kept = [each for event in unit for each in once.of_event(event, now=stage.log.now())]
+    assert kept[-1].answer == f"run:{run}"
+    told = await work.now(backfill)
+    assert (told["status"], told["failed"]) == ("completed", 1)
 
 
 async def test_a_deleted_job_takes_its_backfill_with_it(stage, work):

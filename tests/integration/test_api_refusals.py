@@ -118,7 +118,7 @@ BODIES = {
         "#/end_at",
     ),
     "limit of later": (_job(concurrency_key="k"), 422, "not-available-yet", "#/concurrency_key"),
-    "chain of later": (_job(on_success=[]), 422, "not-available-yet", "#/on_success"),
+    "follower by name": (_job(on_success=["nightly"]), 422, "invalid", "#/on_success/0"),
     "an empty key": (_job() | {"headers": {"Idempotency-Key": ""}}, 422, "invalid", "Idempotency-Key"),
     "a long key": (_job() | {"headers": {"Idempotency-Key": "k" * 256}}, 422, "invalid", "Idempotency-Key"),
     "a key with a space": (_job() | {"headers": {"Idempotency-Key": "a b"}}, 422, "invalid", "Idempotency-Key"),
@@ -151,7 +151,7 @@ REQUESTS = [
     ("PATCH", "/api/v1/jobs/{id}", {"json": {"name": None}}, 422, "invalid", "#/name"),
     ("PATCH", "/api/v1/jobs/{id}", {"json": {"colour": None}}, 422, "invalid", "#/colour"),
     ("PATCH", "/api/v1/jobs/{id}", {"json": {"revision": 2}}, 422, "invalid", "#/revision"),
-    ("PATCH", "/api/v1/jobs/{id}", {"json": {"on_success": []}}, 422, "not-available-yet", "#/on_success"),
+    ("PATCH", "/api/v1/jobs/{id}", {"json": {"concurrency_key": "k"}}, 422, "not-available-yet", "#/concurrency_key"),
     ("PATCH", "/api/v1/jobs/{id}", {"json": {"job_type": "cleanup_task"}}, 422, "invalid", "#/job_data/cleanup_type"),
     ("PATCH", "/api/v1/jobs/{id}", {"data": b"name: x"}, 415, "unsupported-media-type", None),
     (

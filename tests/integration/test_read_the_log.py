@@ -36,7 +36,7 @@ CREATED = (
     '"dst_policy":null,"start_at":null,"end_at":null,"max_runs":null},'
     f'"timeout_seconds":3600,{RETRY},"priority":5,"queue":"default","misfire_policy":"latest",'
     '"misfire_grace_seconds":60,"overlap_policy":"skip","start_deadline_seconds":null,"max_lost":3,'
-    '"pause_after_failures":null},'
+    '"pause_after_failures":null,"chain":null},'
     '"owner":"ann","tenant":"t","created_at":"2026-11-23T12:00:00Z","anchor_at":"2026-11-23T12:00:00Z",'
     '"next_for":"2026-11-23T12:00:10Z"}'
 )
@@ -45,8 +45,8 @@ REQUESTED = (
     '"fires_at":"2026-11-23T12:00:00Z","trigger":"manual","of":null,"revision":1,'
     '"spec":{"job_name":"a job","job_type":"custom","job_data":{"operation":"echo","parameters":{}},'
     f'"timeout_seconds":3600,{RETRY},"priority":5,"queue":"default","start_deadline_seconds":null,"max_lost":3,'
-    '"timezone":"UTC"},"held":false,"follows":true,"correlation_id":"request-1","requested_at":"2026-11-23T12:00:00Z",'
-    '"next_for":null,"clock":[]}'
+    '"timezone":"UTC","chain":null},"held":false,"follows":true,"correlation_id":"request-1","requested_at":"2026-11-23T12:00:00Z",'
+    '"next_for":null,"clock":[],"depth":0}'
 )
 COMMON = [
     ("actor", "ann"),
@@ -84,10 +84,11 @@ GOLDEN = [
 LIMITS = (',"start_deadline_seconds":null,"max_lost":3', "")
 WINDOW = (',"dst_policy":null,"start_at":null,"end_at":null,"max_runs":null', "")
 ZONE = (',"timezone":"UTC"},"held"', '},"held"')
+CHAIN = (',"chain":null', "")
 # What each version has added, the newest first, and what stood there before.
 ADDED = {
-    JobCreated: (CREATED, ([(',"pause_after_failures":null', "")], [WINDOW], [LIMITS])),
-    RunRequested: (REQUESTED, ([], [(',"clock":[]', "")], [ZONE], [LIMITS])),
+    JobCreated: (CREATED, ([(',"pause_after_failures":null', ""), CHAIN], [WINDOW], [LIMITS])),
+    RunRequested: (REQUESTED, ([CHAIN, (',"depth":0', "")], [(',"clock":[]', "")], [ZONE], [LIMITS])),
 }
 
 

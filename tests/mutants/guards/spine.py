@@ -220,7 +220,7 @@ GUARDS = (
     Guard(
         name="settle-first",
         protects="trace 9: an edit, pause or delete decides what is due before it",
-        file="shared/domain/job.py",
+        file="shared/domain/deciding.py",
         text="    due.settle()\n    if not due.settled:",
         instead="    if wake := isinstance(command, Wake):\n        due.settle()\n    if wake and not due.settled:",
         tests=integration("test_commit", "test_an_edit_at_the_due_moment_swallows_nothing"),
@@ -276,7 +276,7 @@ GUARDS = (
     Guard(
         name="revision",
         protects="an edit made up from an older revision is refused also when the newer one comes in between",
-        file="shared/domain/job.py",
+        file="shared/domain/deciding.py",
         text="if command.if_revision is not None and job.revision not in command.if_revision:",
         instead="if False:",
         tests=integration("test_api_concurrency", "test_the_revision_is_compared_where_it_is_decided"),
@@ -311,7 +311,7 @@ GUARDS = (
         name="tenant-write",
         protects="nobody commands another tenant's job",
         file="shared/eventlog/decider.py",
-        text="if isinstance(state, Job) and state.tenant != tenant:",
+        text='if getattr(whose, "tenant", None) != tenant:',
         instead="if False:",
         tests=integration("test_api_auth", "test_what_is_another_tenants_is_not_there"),
     ),
@@ -319,15 +319,15 @@ GUARDS = (
         name="tenant-run",
         protects="nobody commands another tenant's run",
         file="shared/eventlog/decider.py",
-        text="if not isinstance(its, Job) or its.tenant != tenant:",
-        instead="if False:",
+        text='if isinstance(state, Run):\n            ref = f"job:{state.job_id}"',
+        instead='if isinstance(state, Run):\n            return\n            ref = f"job:{state.job_id}"',
         tests=integration("test_api_auth", "test_what_is_another_tenants_is_not_there"),
     ),
     Guard(
         name="keys-rebuilt",
         protects="a healed log has its keys",
         file="shared/recovery/rebuilding.py",
-        text="self._runs(), self._api_keys(), self._answers()",
+        text="self._runs(), self._others(), self._answers()",
         instead="self._runs(), self._answers()",
         tests=integration("test_api_auth", "test_keys_come_back_with_a_rebuilt_log_and_revoked_ones_do_not"),
     ),
@@ -508,7 +508,7 @@ GUARDS = (
     Guard(
         name="hash-drawn-once",
         protects="an H in a cron expression is a number of the job's for ever, and an edit that says the same is none",
-        file="shared/domain/job.py",
+        file="shared/domain/deciding.py",
         text="if (spec := spec.pinned(job.id)) != job.spec:",
         instead="if spec != job.spec:",
         tests=unit(
@@ -518,7 +518,7 @@ GUARDS = (
     Guard(
         name="catch-up-bound",
         protects="a job that catches up runs at most a thousand late occurrences in a row",
-        file="shared/domain/job.py",
+        file="shared/domain/settling.py",
         text="CATCH_UP_MAX - self.job.late_runs",
         instead="CATCH_UP_MAX",
         tests=unit("test_job", "test_misfire_all_runs_at_most_a_thousand_in_a_row_and_records_the_others"),
@@ -526,7 +526,7 @@ GUARDS = (
     Guard(
         name="max-runs",
         protects="a job ends with the last of its runs, however many are due at once",
-        file="shared/domain/job.py",
+        file="shared/domain/settling.py",
         text="is_last = self.job.spec.schedule.is_used_up(self.job.runs + 1)",
         instead="is_last = False",
         tests=unit("test_job", "test_a_job_is_completed_by_the_last_of_its_runs_whatever_was_skipped_before"),
