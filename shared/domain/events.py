@@ -136,8 +136,8 @@ class RunRequested(Event, frozen=True, kw_only=True):
         requested_at: when it was decided.
         next_for: the job's next occurrence after this one (trigger `schedule` only).
         clock: what was done where clocks changed, from the occurrence before up to this one (likewise).
-        backfill: id of the backfill that asked for it (trigger `backfill` only).
         depth: how many runs of other jobs led to it (trigger `chain`).
+        backfill: id of the backfill that asked for it (trigger `backfill` only).
     """
 
     VERSION: ClassVar[int] = 5
@@ -155,8 +155,8 @@ class RunRequested(Event, frozen=True, kw_only=True):
     requested_at: datetime
     next_for: datetime | None = None
     clock: tuple[ClockNote, ...] = ()
-    backfill: str | None = None
     depth: int = 0
+    backfill: str | None = None
 
 
 class RunQueued(Event, frozen=True, kw_only=True):

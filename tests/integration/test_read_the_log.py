@@ -46,7 +46,7 @@ REQUESTED = (
     '"spec":{"job_name":"a job","job_type":"custom","job_data":{"operation":"echo","parameters":{}},'
     f'"timeout_seconds":3600,{RETRY},"priority":5,"queue":"default","start_deadline_seconds":null,"max_lost":3,'
     '"timezone":"UTC","chain":null},"held":false,"follows":true,"correlation_id":"request-1","requested_at":"2026-11-23T12:00:00Z",'
-    '"next_for":null,"clock":[],"depth":0}'
+    '"next_for":null,"clock":[],"depth":0,"backfill":null}'
 )
 COMMON = [
     ("actor", "ann"),
@@ -88,7 +88,10 @@ CHAIN = (',"chain":null', "")
 # What each version has added, the newest first, and what stood there before.
 ADDED = {
     JobCreated: (CREATED, ([(',"pause_after_failures":null', ""), CHAIN], [WINDOW], [LIMITS])),
-    RunRequested: (REQUESTED, ([CHAIN, (',"depth":0', "")], [(',"clock":[]', "")], [ZONE], [LIMITS])),
+    RunRequested: (
+        REQUESTED,
+        ([CHAIN, (',"depth":0', ""), (',"backfill":null', "")], [(',"clock":[]', "")], [ZONE], [LIMITS]),
+    ),
 }
 
 
