@@ -20,6 +20,7 @@ import click
 from services import traced
 from services.cli.apply import apply
 from services.cli.audit import audit
+from services.cli.backfills import backfills
 from services.cli.backup import backup
 from services.cli.completion import completion
 from services.cli.events import events
@@ -103,6 +104,7 @@ for _command in (
     probe,
     jobs,
     runs,
+    backfills,
     events,
     apply,
     migrate,
