@@ -211,11 +211,7 @@ def after_ends(backfill: Backfill, changes: Iterable[Change], now: datetime) -> 
 
 
 def _asked_for(backfill: Backfill, now: datetime) -> tuple[Change, ...]:
-    """The next runs, as many as there is room for. That the backfill advances comes first.
-
-    Two who wake it at once decide on the same runs: what the second meets is then the backfill's new version, and not
-    its runs, which it would take for those of a decision that is to be made again.
-    """
+    """The next runs, as many as there is room for; what is told of all of them comes first."""
     first = backfill.requested
     times = backfill.spec.times[first : first + max(0, min(backfill.room, RUNS_A_WAKE))]
     if not times:

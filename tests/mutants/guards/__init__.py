@@ -1,6 +1,6 @@
 """The guards that `make mutants` takes out of the code, one at a time, and the tests that must miss each."""
 
-from . import api, chains, cli, deployment, job_types, spine, upkeep
+from . import api, backfills, chains, cli, deployment, job_types, spine, upkeep
 from .guard import Guard
 
 GUARDS = (
@@ -11,6 +11,7 @@ GUARDS = (
     *upkeep.GUARDS,
     *deployment.GUARDS,
     *chains.GUARDS,
+    *backfills.GUARDS,
 )
 
 __all__ = ["GUARDS", "Guard"]
