@@ -11,6 +11,7 @@ from shared.domain.refusals import (
     NoSuchApiKey,
     NoSuchBackfill,
     NoSuchJob,
+    NoSuchOccurrence,
     NoSuchRun,
     Refused,
     StaleRevision,
@@ -38,6 +39,7 @@ KINDS: dict[str, tuple[int, str]] = {
     "unsupported-media-type": (415, "The body is not of a type that is read here"),
     "invalid": (422, "The request means nothing here"),
     "never-fires": (422, "The schedule never fires"),
+    "no-such-occurrence": (422, "The job is not scheduled for this time"),
     "key-reused": (422, "The Idempotency-Key was used for another request"),
     "not-available-yet": (422, "Not available yet"),
     "precondition-required": (428, "The request must say which revision it was made up from"),
@@ -60,6 +62,7 @@ _BY_REFUSAL: dict[type[Refused], str] = {
     NoSuchBackfill: "not-found",
     IllegalTransition: "illegal-transition",
     NeverFires: "never-fires",
+    NoSuchOccurrence: "no-such-occurrence",
     StaleRevision: "precondition-failed",
 }
 

@@ -12,6 +12,7 @@ from services.api.problems import Fault, invalid
 from services.api.requests import small
 from shared import job_types
 from shared.domain import schedule
+from shared.domain.exclude import Span
 from shared.domain.retry import RetryPolicy
 from shared.domain.schedule import BadSchedule, Schedule
 from shared.domain.spec import Chain, JobSpec
@@ -39,6 +40,8 @@ def spec_of(body: JobBody, *, known: Known, catalog: Catalog) -> JobSpec:
         start_at=body.start_at,
         end_at=body.end_at,
         max_runs=body.max_runs,
+        jitter_seconds=body.jitter_seconds,
+        exclude=tuple(Span(from_=each.from_, to=each.to) for each in body.exclude),
         timezone=body.timezone,
         dst_policy=_policy(body.dst_policy),
     )
@@ -104,6 +107,8 @@ def _spec(body: JobBody, plan: Schedule, data: dict[str, Any]) -> JobSpec:
             start_at=_utc_ms(plan.start_at),
             end_at=_utc_ms(plan.end_at),
             max_runs=plan.max_runs,
+            jitter_seconds=plan.jitter_seconds,
+            exclude=plan.exclude,
             timezone=plan.timezone,
             dst_policy=plan.dst_policy,
         ),
@@ -124,6 +129,7 @@ def _spec(body: JobBody, plan: Schedule, data: dict[str, Any]) -> JobSpec:
         overlap_policy=body.overlap_policy,
         start_deadline_seconds=body.start_deadline_seconds,
         max_lost=body.max_lost,
+        pause_after_failures=body.pause_after_failures,
         chain=_chain(body),
     )
 

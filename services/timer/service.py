@@ -18,7 +18,7 @@ from services.timer.relays import Relays
 from shared import logs
 from shared.domain import ids
 from shared.domain.commands import SuspendJob, Wake
-from shared.domain.events import JobPaused, RunCancelled, RunExpired, RunFailed, RunLost
+from shared.domain.events import JobPaused, JobResumed, RunCancelled, RunExpired, RunFailed, RunLost
 from shared.domain.refusals import Refused
 from shared.domain.relay import Relay
 from shared.domain.run import Run
@@ -230,6 +230,8 @@ class Timer:
                     self._metrics.runs_finished_total.labels(run.spec.job_type, run.status.value).inc()
                 case RunLost(), _:
                     self._metrics.leases_lost_total.inc()
+                case JobResumed(catch_up=catch_up), _:
+                    self._words.info("job resumed", ref=change.subject, catch_up=catch_up)
                 case JobPaused(by=by, reason=reason), _:
                     self._words.warning("job paused", ref=change.subject, by=by, reason=reason)
 

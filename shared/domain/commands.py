@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from msgspec import UNSET, UnsetType
+
 from shared.domain.value import Value
 
 if TYPE_CHECKING:
@@ -11,7 +13,7 @@ if TYPE_CHECKING:
 
     from shared.domain.events import ChainLink, Failure, Which
     from shared.domain.roles import Role
-    from shared.domain.spec import JobSpec, OverlapPolicy, RunSpec
+    from shared.domain.spec import CatchUp, JobSpec, OverlapPolicy, RunSpec
 
 
 class Edit(Value, frozen=True, kw_only=True):
@@ -40,10 +42,21 @@ class UpdateJob(Edit, frozen=True, kw_only=True):
 
 
 class PauseJob(Edit, frozen=True, kw_only=True):
-    """Stop the schedule; already paused is no change."""
+    """Stop the schedule; already paused so is no change.
+
+    What is left unset is as the pause that there is has it, if this goes on with it; else nothing.
+
+    Attributes:
+        until: when the pause ends by itself; None: when somebody ends it.
+        catch_up: what its end makes of what fell due meanwhile.
+        switch: what is thrown to pause many jobs; it leaves alone what is paused by something else.
+    """
 
     by: str
-    reason: str = ""
+    reason: str | UnsetType = UNSET
+    until: datetime | None | UnsetType = UNSET
+    catch_up: CatchUp | UnsetType = UNSET
+    switch: str | None = None
 
 
 class SuspendJob(Value, frozen=True, kw_only=True):
@@ -54,8 +67,30 @@ class SuspendJob(Value, frozen=True, kw_only=True):
 
 
 class ResumeJob(Edit, frozen=True, kw_only=True):
-    """Let the schedule go on; not paused is no change."""
+    """Let the schedule go on; not paused is no change.
 
+    Attributes:
+        catch_up: what becomes of what fell due in the pause; None: what the pause says.
+        switch: only what this has paused; None: whoever paused it.
+    """
+
+    by: str
+    catch_up: CatchUp | None = None
+    switch: str | None = None
+
+
+class SkipOccurrence(Edit, frozen=True, kw_only=True):
+    """Don't run what is scheduled for this time; already so is no change."""
+
+    scheduled_for: datetime
+    by: str
+    reason: str = ""
+
+
+class UnskipOccurrence(Edit, frozen=True, kw_only=True):
+    """Run it after all; already so is no change."""
+
+    scheduled_for: datetime
     by: str
 
 
@@ -237,6 +272,8 @@ JobCommand = (
     | PauseJob
     | SuspendJob
     | ResumeJob
+    | SkipOccurrence
+    | UnskipOccurrence
     | DeleteJob
     | TriggerJob
     | FollowRun

@@ -2,7 +2,9 @@
 
 A class is a type of event; its fields are the event's `data`, written as JSON with a trailing underscore taken
 off (`from_` is `from`). Times that matter stand in the data (`evolve` never sees the commit time); they are
-aware UTC. `VERSION` grows when a shape changes, together with an upcaster in `shared.eventlog.upcast`.
+aware UTC. Whatever announces an occurrence (`next_for`) says beside it when that fires (`next_fires_at`; None: at its
+time), and if somebody wants it skipped, when the first one fires that isn't (`next_run_at`; None: there is none).
+`VERSION` grows when a shape changes, together with an upcaster in `shared.eventlog.upcast`.
 
 Facts about held runs, calendars and webhooks come with the issues that make them happen.
 """
@@ -13,13 +15,13 @@ from datetime import datetime  # noqa: TC003 - the codec reads these annotations
 from typing import Any, ClassVar, Literal
 
 from shared.domain.roles import Role  # noqa: TC001 - likewise
-from shared.domain.spec import JobSpec, RunSpec  # noqa: TC001 - likewise
+from shared.domain.spec import CatchUp, JobSpec, RunSpec  # noqa: TC001 - likewise
 from shared.domain.value import Value
 from shared.domain.walk import ClockNote  # noqa: TC001 - likewise
 
 Trigger = Literal["schedule", "manual", "backfill", "retry", "chain"]
 Which = Literal["missing", "failed", "all"]
-SkipReason = Literal["misfire", "overlap", "paused", "deleted", "edited"]
+SkipReason = Literal["misfire", "overlap", "paused", "deleted", "edited", "excluded", "calendar"]
 Outcome = Literal["succeeded", "failed", "expired"]  # of a run that others may follow on
 QueueReason = Literal["retry", "lost", "interrupted", "released"]
 
@@ -50,6 +52,8 @@ class JobCreated(Event, frozen=True, kw_only=True):
     created_at: datetime
     anchor_at: datetime
     next_for: datetime | None
+    next_fires_at: datetime | None = None
+    next_run_at: datetime | None = None
 
 
 class JobUpdated(Event, frozen=True, kw_only=True):
@@ -61,25 +65,43 @@ class JobUpdated(Event, frozen=True, kw_only=True):
     updated_at: datetime
     anchor_at: datetime
     next_for: datetime | None
+    next_fires_at: datetime | None = None
+    next_run_at: datetime | None = None
 
 
 class JobPaused(Event, frozen=True, kw_only=True):
-    """Somebody stopped the schedule. Triggers still work."""
+    """Somebody stopped the schedule, or said of a stopped one why or until when. Triggers still work.
+
+    Attributes:
+        until: when the pause ends by itself; None: when somebody ends it.
+        catch_up: what its end makes of what fell due meanwhile, unless who ends it says otherwise.
+        switch: what was thrown to pause this job with others (`tag:<tag>`, `all`); None: it was paused singly.
+    """
 
     VERSION: ClassVar[int] = 2
 
     by: str
     reason: str
     paused_at: datetime
+    until: datetime | None = None
+    catch_up: CatchUp = "skip"
+    switch: str | None = None
 
 
 class JobResumed(Event, frozen=True, kw_only=True):
-    """A user let the schedule go on; what fell due meanwhile was skipped by the events before this one."""
+    """The schedule goes on: somebody said so, or (`by` timer) the pause had its end.
+
+    Attributes:
+        resumed_at: until when occurrences fell due in the pause; of one that ended by itself, its `until`.
+        catch_up: what becomes of those. `skip`: the events before this one have skipped them; else the events after it
+            decide them, before any that fell due later.
+    """
 
     VERSION: ClassVar[int] = 2
 
     by: str
     resumed_at: datetime
+    catch_up: CatchUp = "skip"
 
 
 class JobDeleted(Event, frozen=True, kw_only=True):
@@ -101,7 +123,7 @@ class OccurrencesSkipped(Event, frozen=True, kw_only=True):
         to: nominal time of the last.
         count: how many occurrences of the schedule lie in the range, both ends included.
         reason: why.
-        by: the run that stood in the way (reason `overlap`), else None.
+        by: the run that stood in the way (reason `overlap`), or who skipped them (`excluded`), else None.
         next_for: the next undecided occurrence of the job, or None.
         clock: what was done where clocks changed, from the occurrence before up to `to`.
     """
@@ -115,6 +137,27 @@ class OccurrencesSkipped(Event, frozen=True, kw_only=True):
     by: str | None = None
     next_for: datetime | None
     clock: tuple[ClockNote, ...] = ()
+    next_fires_at: datetime | None = None
+    next_run_at: datetime | None = None
+
+
+class OccurrenceExcluded(Event, frozen=True, kw_only=True):
+    """Somebody wants an occurrence skipped when its time comes."""
+
+    scheduled_for: datetime
+    by: str
+    reason: str
+    excluded_at: datetime
+    next_run_at: datetime | None = None
+
+
+class OccurrenceIncluded(Event, frozen=True, kw_only=True):
+    """An occurrence that was to be skipped is to run after all."""
+
+    scheduled_for: datetime
+    by: str
+    included_at: datetime
+    next_run_at: datetime | None = None
 
 
 # Runs.
@@ -155,6 +198,8 @@ class RunRequested(Event, frozen=True, kw_only=True):
     requested_at: datetime
     next_for: datetime | None = None
     clock: tuple[ClockNote, ...] = ()
+    next_fires_at: datetime | None = None
+    next_run_at: datetime | None = None
     depth: int = 0
     backfill: str | None = None
 
@@ -415,6 +460,7 @@ class LogOpened(Event, frozen=True, kw_only=True):
 
 ALL: tuple[type[Event], ...] = (
     JobCreated, JobUpdated, JobPaused, JobResumed, JobDeleted, JobCompleted, OccurrencesSkipped,
+    OccurrenceExcluded, OccurrenceIncluded,
     RunRequested, RunQueued, RunStarted, RunSucceeded, RunRetryPlanned, RunLost, RunInterrupted, RunFailed,
     RunOutput, RunCancelRequested, RunCancelled, RunExpired,
     BackfillRequested, BackfillAdvanced, BackfillCompleted, BackfillCancelled, ChainRequested, ChainTriggered,

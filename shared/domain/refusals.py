@@ -46,7 +46,11 @@ class StaleRevision(Refused):
 
 
 class NeverFires(Refused):
-    """The schedule has no occurrence in the future; choose a later run_at or end_at, or more max_runs."""
+    """The schedule has no occurrence in the future; choose a later run_at or end_at, more max_runs, or exclude less."""
+
+
+class NoSuchOccurrence(Refused):
+    """The job is not scheduled for this time."""
 
 
 class LostLease(Refused):

@@ -93,6 +93,7 @@ class Run(Value, frozen=True, kw_only=True):
         failures: how many of them failed; the retry policy counts these.
         lost: how many of them lost their worker.
         wake_at: when the next attempt is due (retrying only).
+        fires_at: when it was to start, where that isn't `scheduled_for`: jitter is no delay, nor is a retry's past.
         start_by: when it expires, unless it has started once by then.
         cancel: the cancel that its handler has still to heed, or that ended it.
         follows: whether its job advances with its end.
@@ -117,7 +118,13 @@ class Run(Value, frozen=True, kw_only=True):
     start_by: datetime | None = None
     depth: int = 0
     cancel: Cancel | None = None
+    fires_at: datetime | None = None
     backfill: str | None = None
+
+    @property
+    def wanted_at(self) -> datetime:
+        """When it was to start: what is later is a delay."""
+        return self.fires_at or self.scheduled_for
 
     @property
     def ended(self) -> bool:
@@ -319,6 +326,7 @@ def _requested(run_id: str, event: RunRequested) -> Run:
         correlation_id=event.correlation_id,
         start_by=_start_by(event),
         backfill=event.backfill,
+        fires_at=None if event.fires_at == event.scheduled_for else event.fires_at,
         depth=event.depth,
     )
 

@@ -27,10 +27,12 @@ from shared.domain.commands import (
     ResumeJob,
     RetryRun,
     RevokeApiKey,
+    SkipOccurrence,
     StartRun,
     SucceedRun,
     TellRelay,
     TriggerJob,
+    UnskipOccurrence,
     UpdateJob,
     Wake,
 )
@@ -112,6 +114,7 @@ async def write(office):
     told |= await _runs_in_all_states(author)
     told["deleted"] = await _a_job_deleted_while_running(author)
     told["late"] = await _a_job_that_was_late(author)
+    told["skipped"] = await _a_job_skipped_by_hand(author)
     told["key"], told["revoked"] = await _keys(author)
     told["handed_on"], told["to_hand_on"] = await _chains(author)
     await _reopen(office)
@@ -224,6 +227,22 @@ async def _a_job_that_was_late(author):
     author.passes(125)
     for run_id in await author.wakes(f"job:{job_id}"):
         await author.runs(run_id)
+    return job_id
+
+
+async def _a_job_skipped_by_hand(author):
+    """With jitter; one occurrence is skipped, the next one isn't after all, and a later one is to be."""
+    job_id = await author.create(every=60, jitter_seconds=20)
+    ref, first = f"job:{job_id}", author.time + timedelta(seconds=60)
+    following = first + timedelta(seconds=60)
+    for each in (first, following, first + timedelta(days=1)):
+        await author.does(ref, SkipOccurrence(scheduled_for=each, by="ann", reason="the database moves"))
+    await author.does(ref, UnskipOccurrence(scheduled_for=following, by="bob"))
+    author.passes(81)
+    assert await author.wakes(ref) == []
+    author.passes(60)
+    (run_id,) = await author.wakes(ref)
+    await author.runs(run_id)
     return job_id
 
 

@@ -96,7 +96,7 @@ class Filled:
 
 
 async def filled(office, count, max_parallel, **spec):
-    job_id = await office.create(cron="* * * * *", **spec)
+    job_id = await office.create(**spec)  # without a schedule of its own, that would run meanwhile
     return await Filled(office, job_id, count, max_parallel).request()
 
 
