@@ -15,7 +15,7 @@ GUARDS = (
         name="jitter-due",
         protects="after an outage, what jitter still holds back isn't run with what is due",
         file="shared/domain/settling.py",
-        text="return fires_at(schedule, job.id, at, following) <= self.now",
+        text="return fires_at(schedule, job.id, at, following) <= self._by",
         instead="return True",
         tests=unit("test_jitter", "test_as_many_are_undecided_as_have_fired"),
     ),
