@@ -175,26 +175,6 @@ async def test_what_was_asked_for_counts_whoever_asked_and_whatever_became_of_it
     await work.succeeds(six)
 
 
-async def test_what_is_run_again_may_be_run_again_once_more(work):
-    first = await work.ask(2, max_parallel=2)
-    for run in await work.woken(first):
-        await work.succeeds(run)
-    second = await work.ask(2, which="all", max_parallel=2)
-    runs = await work.woken(second)
-    assert len(runs) == 2
-    for run in runs:
-        await work.fails(run)
-    assert await work.would(2, which="failed") == times(work.hour[:2])
-    assert (await work.now(second))["failed"] == 2
-
-
-async def test_nothing_missing_is_completed_at_once_and_leaves_the_job_free(stage, work):
-    done = await work.ask(1, which="failed")
-    assert (done["status"], done["total"], done["requested"]) == ("completed", 0, 0)
-    assert (await work.now(done))["status"] == "completed"
-    await work.ask(1)
-
-
 async def test_a_second_one_of_a_job_is_refused_by_the_name_of_the_first(stage, work):
     first = await work.ask(2)
     refused = await work.ask(2, status=409)
@@ -260,14 +240,6 @@ async def test_a_deleted_job_takes_its_backfill_with_it(stage, work):
     assert await wrong(stage) == {}
 
 
-async def test_a_paused_job_is_backfilled_too(work):
-    await work.does(f"job:{work.id}", PauseJob(by="ann"))
-    backfill = await work.ask(1)
-    (run,) = await work.woken(backfill)
-    await work.succeeds(run)
-    assert (await work.now(backfill))["status"] == "completed"
-
-
 async def test_what_the_schedule_is_still_to_decide_is_none_of_it(stage):
     """A timer that is late by a minute is no reason to run the minute twice."""
     work = Work(stage, await stage.create(interval_seconds=1))
@@ -277,15 +249,6 @@ async def test_what_the_schedule_is_still_to_decide_is_none_of_it(stage):
     assert (await stage.ask("POST", work.path, json=body, status=200)).json["total"] == 0
     await work.does(f"job:{work.id}", Wake())
     assert (await stage.ask("POST", work.path, json=body | {"which": "all"}, status=200)).json["total"] > 0
-
-
-async def test_it_does_what_the_request_says_instead_of_the_job(stage, work):
-    backfill = await work.ask(1, job_data={"parameters": {"n": 9}}, priority=9)
-    (run,) = await work.woken(backfill)
-    state = (await stage.log.load(f"run:{run}"))[f"run:{run}"].state
-    assert state.spec.job_data == {"operation": "echo", "parameters": {"n": 9}}
-    assert (state.spec.priority, state.follows) == (9, False)
-    await work.ask(1, status=422, which="all", job_data={"operation": "no such"})
 
 
 async def test_an_edit_meanwhile_makes_it_look_again(stage, work, monkeypatch):
@@ -385,3 +348,31 @@ async def test_what_was_cleaned_up_or_was_not_to_run_is_not_taken_for_missing(st
         f'{{"from":"{rfc3339(work.hour[1])}","to":"{rfc3339(work.hour[2])}","count":2,"reason":"calendar"}}',
     )
     assert await work.would(4) == times((work.hour[0], work.hour[3]))
+
+
+async def test_it_does_what_the_request_says_instead_of_the_job_and_a_pause_is_no_matter(stage, work):
+    await work.does(f"job:{work.id}", PauseJob(by="ann"))
+    backfill = await work.ask(1, job_data={"parameters": {"n": 9}}, priority=9)
+    (run,) = await work.woken(backfill)
+    state = (await stage.log.load(f"run:{run}"))[f"run:{run}"].state
+    assert state.spec.job_data == {"operation": "echo", "parameters": {"n": 9}}
+    assert (state.spec.priority, state.follows) == (9, False)
+    await work.succeeds(run)
+    assert (await work.now(backfill))["status"] == "completed"
+    await work.ask(1, status=422, which="all", job_data={"operation": "no such"})
+
+
+async def test_what_is_run_again_may_be_run_again_once_more_and_nothing_is_completed_at_once(work):
+    nothing = await work.ask(1, which="failed")
+    assert (nothing["status"], nothing["total"], nothing["requested"]) == ("completed", 0, 0)
+    assert (await work.now(nothing))["status"] == "completed"
+    first = await work.ask(2, max_parallel=2)
+    for run in await work.woken(first):
+        await work.succeeds(run)
+    second = await work.ask(2, which="all", max_parallel=2)
+    runs = await work.woken(second)
+    assert len(runs) == 2
+    for run in runs:
+        await work.fails(run)
+    assert await work.would(2, which="failed") == times(work.hour[:2])
+    assert (await work.now(second))["failed"] == 2
