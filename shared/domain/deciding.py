@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from shared.domain import backfill, pausing, skipping
+from shared.domain import backfilling, pausing, skipping
 from shared.domain.ahead import Ahead, announced
 from shared.domain.commands import (
     CreateJob,
@@ -155,7 +155,7 @@ def _own(job: Job, command: JobCommand, now: datetime) -> list[Change]:
         case RetryRun():
             return [_retried(job, command, now)]
         case RequestBackfill():
-            return list(backfill.requested(job, command, now))
+            return list(backfilling.requested(job, command, now))
         case _:
             return []
 
@@ -164,7 +164,7 @@ def _backfill_ended(job: Job, by: str, now: datetime) -> list[Change]:
     """A job that is deleted takes the backfill that is under way with it."""
     if job.backfill is None:
         return []
-    return [backfill.cancelled(job.backfill, job.id, by=by, reason="its job was deleted", now=now)]
+    return [backfilling.cancelled(job.backfill, job.id, by=by, reason="its job was deleted", now=now)]
 
 
 def _refuse_stale(job: Job, command: Edit) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from shared.domain import apikey, backfill, deciding, ids, job, relay, run
+from shared.domain import apikey, backfill, backfilling, deciding, ids, job, relay, run
 from shared.domain.apikey import ApiKey
 from shared.domain.backfill import Backfill
 from shared.domain.events import (
@@ -121,7 +121,7 @@ BACKFILL = Kind(
     name="backfill",
     state=Backfill,
     shape=1,
-    decide=lambda state, command, now, _: backfill.decide(state, command, now),
+    decide=lambda state, command, now, _: backfilling.decide(state, command, now),
     evolve=backfill.evolve,
     due_at=lambda state: state.due_at,
     kept_ms=_HOUR_MS,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from msgspec import field
 from msgspec.structs import replace
 
-from shared.domain import backfill, following, kinds
+from shared.domain import backfilling, following, kinds
 from shared.domain.backfill import Backfill
 from shared.domain.events import TERMINAL, RunRequested
 from shared.domain.job import Job
@@ -184,7 +184,7 @@ class Decider:
         if missing := refs - known.keys():
             known |= await self._log.load(*missing)
         states = [known[ref].state for ref in refs]
-        led = [backfill.after_ends(state, changes, now) for state in states if isinstance(state, Backfill)]
+        led = [backfilling.after_ends(state, changes, now) for state in states if isinstance(state, Backfill)]
         return tuple(each for some in led for each in some)
 
     async def _learn(self, known: dict[str, Snapshot], ref: str, conflict: Conflict) -> None:

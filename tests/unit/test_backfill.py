@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.domain import backfill, ids, kinds, run
-from shared.domain.backfill import RUNS_A_WAKE
+from shared.domain import backfill, backfilling, ids, kinds, run
+from shared.domain.backfill import TIMES_MAX
+from shared.domain.backfilling import RUNS_A_WAKE
 from shared.domain.commands import (
     CancelBackfill,
     CreateJob,
@@ -30,7 +31,9 @@ from shared.domain.events import (
     RunSucceeded,
 )
 from shared.domain.refusals import IllegalTransition, NoSuchBackfill, StaleRevision
-from shared.eventlog import snapshot
+from shared.domain.retry import RetryPolicy
+from shared.eventlog import envelope, snapshot
+from shared.eventlog.envelope import DATA_MAX
 from shared.testing import NOON, a_job_id, a_spec, at
 
 JOB = a_job_id(partition=3)
@@ -78,7 +81,7 @@ class World:
 
     def ends(self, run_id, event=SUCCEEDED, *beside):
         changes = [Change(subject=f"run:{run_id}", event=each, job=JOB) for each in (*beside, event)]
-        return self.takes([*changes, *backfill.after_ends(self.backfill, changes, self.now)])
+        return self.takes([*changes, *backfilling.after_ends(self.backfill, changes, self.now)])
 
     @property
     def backfill(self):
@@ -165,9 +168,9 @@ def test_an_end_counts_once_and_only_that_of_its_own_run():
     world.request()
     world.wakes()
     one, _ = world.backfill.unfinished
-    assert backfill.after_ends(world.backfill, [_of(a_job_id(), SUCCEEDED)], NOON) == ()
+    assert backfilling.after_ends(world.backfill, [_of(a_job_id(), SUCCEEDED)], NOON) == ()
     assert (
-        world.takes(backfill.after_ends(world.backfill, [_of(one, RunOutput(attempt=1, text=""))], NOON))
+        world.takes(backfilling.after_ends(world.backfill, [_of(one, RunOutput(attempt=1, text=""))], NOON))
         == []
     )
     world.ends(one)
@@ -236,6 +239,15 @@ def test_its_snapshot_is_read_as_it_was_written():
     assert b"times" not in apart
     assert snapshot.read(ref, b"1-1", apart, spec, b"").state == state
     assert snapshot.load(backfill.Backfill, snapshot.dump(state).encode()) == state
+
+
+def test_the_largest_that_may_be_asked_for_fits_into_an_event():
+    names = tuple("E" * 200 for _ in range(50))
+    retry = RetryPolicy(retry_on=names, give_up_on=names)
+    world = World(0, retry=retry, job_data={"text": "x" * (64 * 1024 - 11)})
+    world.times = tuple(ids.to_ms(at(n)) for n in range(TIMES_MAX))
+    (event,) = world.request(reason="ü" * 500)
+    assert DATA_MAX * 3 // 4 < len(envelope.encode(event).encode()) < DATA_MAX
 
 
 @given(

@@ -16,7 +16,7 @@ GUARDS = (
     Guard(
         name="backfill-one",
         protects="no two backfills of a job are under way, which could ask for the same occurrences",
-        file="shared/domain/backfill.py",
+        file="shared/domain/backfilling.py",
         text="if job.backfill is not None:",
         instead="if False:",
         tests=integration(
