@@ -1,10 +1,11 @@
 """The guards that `make mutants` takes out of the code, one at a time, and the tests that must miss each."""
 
-from . import api, backfills, chains, cli, deployment, job_types, pauses, spine, upkeep, windows
+from . import api, backfills, chains, cli, deployment, job_types, overlaps, pauses, spine, upkeep, windows
 from .guard import Guard
 
 GUARDS = (
     *spine.GUARDS,
+    *overlaps.GUARDS,
     *api.GUARDS,
     *cli.GUARDS,
     *job_types.GUARDS,
