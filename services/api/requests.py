@@ -179,6 +179,9 @@ Moment = Annotated[
 RequiredMoment = Annotated[
     datetime, BeforeValidator(required_time_of), WithJsonSchema({"type": "string", "format": "date-time"})
 ]
+ExactMoment = Annotated[  # to be rounded by whoever knows which way
+    datetime, BeforeValidator(time_of), WithJsonSchema({"type": "string", "format": "date-time"})
+]
 Date = Annotated[date, BeforeValidator(date_of), WithJsonSchema({"type": "string", "format": "date"})]
 
 
@@ -411,7 +414,7 @@ class TriggerBody(Body):
 class BackfillBody(Body):
     """Which occurrences of a job that have gone by are to run, and how."""
 
-    from_: RequiredMoment = Field(alias="from", description="at this time or later")
+    from_: ExactMoment = Field(alias="from", description="at this time or later")
     to: Moment = Field(
         default=None, description="before this time; at most up to now, which it is if left out"
     )
