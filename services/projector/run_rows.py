@@ -84,6 +84,7 @@ class RunRow(Value, frozen=True):
     cancel: Json | None = None
     error_fingerprint: str | None = None
     tenant: str = ""
+    backfill: str | None = None
     held: Json | None = None
 
     @property
@@ -132,6 +133,7 @@ def loaded(record: tuple[Any, ...]) -> RunRow:
         error=None if row.error is None else json.loads(row.error),  # type: ignore[arg-type]
         cancel=None if row.cancel is None else json.loads(row.cancel),  # type: ignore[arg-type]
         attempts=tuple(json.loads(row.attempts)),  # type: ignore[arg-type]
+        backfill=None if row.backfill is None else str(row.backfill),
         held=None if row.held is None else json.loads(row.held),  # type: ignore[arg-type]
     )
 
@@ -168,6 +170,7 @@ def _requested(recorded: Recorded, event: RunRequested, at: datetime, tenant: st
         epoch=recorded.position.epoch,
         pos=recorded.position.pos,
         tenant=tenant,
+        backfill=event.backfill,
     )
 
 

@@ -116,6 +116,7 @@ class Run(Value, frozen=True, kw_only=True):
         cancel: the cancel that its handler has still to heed, or that ended it.
         hold: the limit that holds it, or did before it was queued; None once it has started, or if none did.
         follows: whether its job advances with its end.
+        backfill: id of the backfill that asked for it, which advances with its end.
         depth: how many runs of other jobs led to it.
     """
 
@@ -137,6 +138,7 @@ class Run(Value, frozen=True, kw_only=True):
     depth: int = 0
     cancel: Cancel | None = None
     fires_at: datetime | None = None
+    backfill: str | None = None
     hold: Hold | None = None
 
     @property
@@ -385,6 +387,7 @@ def _requested(run_id: str, event: RunRequested) -> Run:
         follows=event.follows,
         correlation_id=event.correlation_id,
         start_by=_start_by(event),
+        backfill=event.backfill,
         fires_at=None if event.fires_at == event.scheduled_for else event.fires_at,
         depth=event.depth,
     )

@@ -47,7 +47,7 @@ REQUESTED = (
     f'"timeout_seconds":3600,{RETRY},"priority":5,"queue":"default","start_deadline_seconds":null,"max_lost":3,'
     '"timezone":"UTC","chain":null,"concurrency":null},"held":false,"follows":true,"correlation_id":"request-1",'
     '"requested_at":"2026-11-23T12:00:00Z","next_for":null,"clock":[],"next_fires_at":null,"next_run_at":null,'
-    '"calendars":[],"depth":0}'
+    '"calendars":[],"depth":0,"backfill":null}'
 )
 COMMON = [
     ("actor", "ann"),
@@ -98,7 +98,12 @@ ADDED = {
     ),
     RunRequested: (
         REQUESTED,
-        ([CHAIN, KEY_OF_RUN, AHEAD, (',"depth":0', "")], [(',"clock":[]', "")], [ZONE], [LIMITS]),
+        (
+            [AHEAD, CHAIN, KEY_OF_RUN, (',"calendars":[]', ""), (',"depth":0', ""), (',"backfill":null', "")],
+            [(',"clock":[]', "")],
+            [ZONE],
+            [LIMITS],
+        ),
     ),
 }
 
