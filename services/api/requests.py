@@ -22,10 +22,20 @@ from pydantic_core import PydanticCustomError
 
 from services.api.json_body import pointer
 from services.api.problems import Fault, invalid
-from shared.domain import cron, exclude, ids, jitter, schedule, walk
+from shared.domain import calendar, calendars, cron, exclude, ids, jitter, schedule, walk
+from shared.domain.backfill import PARALLEL_MAX
+from shared.domain.events import Which  # noqa: TC001 - pydantic reads these annotations
 from shared.domain.overlaps import WAITING_MAX
 from shared.domain.roles import SUBJECT, Role
-from shared.domain.spec import CATCH_UP_MAX, LOST_MAX, CatchUp, MisfirePolicy, OverlapPolicy
+from shared.domain.spec import (
+    CATCH_UP_MAX,
+    LIMIT_MAX,
+    LOST_MAX,
+    CatchUp,
+    MisfirePolicy,
+    OverlapPolicy,
+)
+from shared.domain.weekdays import Weekday  # noqa: TC001 - pydantic reads these annotations
 from shared.job_types.mailboxes import Address  # noqa: TC001 - pydantic reads the annotation
 
 if TYPE_CHECKING:
@@ -33,6 +43,7 @@ if TYPE_CHECKING:
 
 JOB_DATA_MAX = 64 * 1024  # bytes of compact JSON
 EXPRESSIONS_MAX = 20
+PREVIEWED_MAX = 1_000
 FOLLOWERS_MAX = 20
 NOT_YET = "is not available yet"
 WORD = r"^[\w.:/-]{1,200}$"
@@ -161,6 +172,8 @@ Tag = Annotated[str, Field(min_length=1, max_length=50)]
 Priority = Annotated[int, Field(ge=1, le=10)]
 Queue = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 ErrorName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.]{0,199}$")]
+CalendarName = Annotated[str, Field(pattern=f"^{calendar.NAME}$")]
+ConcurrencyKey = Annotated[str, Field(min_length=1, max_length=200)]
 JobData = Annotated[dict[str, Any], AfterValidator(small)]
 _Expression = Annotated[str, Field(min_length=1, max_length=cron.LENGTH_MAX)]
 _Expressions = Annotated[list[_Expression], Field(min_length=1, max_length=EXPRESSIONS_MAX)]
@@ -176,6 +189,9 @@ Moment = Annotated[
 ]
 RequiredMoment = Annotated[
     datetime, BeforeValidator(required_time_of), WithJsonSchema({"type": "string", "format": "date-time"})
+]
+ExactMoment = Annotated[  # to be rounded by whoever knows which way
+    datetime, BeforeValidator(time_of), WithJsonSchema({"type": "string", "format": "date-time"})
 ]
 Date = Annotated[date, BeforeValidator(date_of), WithJsonSchema({"type": "string", "format": "date"})]
 
@@ -225,24 +241,9 @@ class Dst(Body):
     overlap: walk.Overlap = Field(default="auto", description="the first time, the last, or both")
 
 
-class JobBody(Body):
-    """A job as a client writes it, in POST and PUT: what is left out takes its default."""
+class ScheduleBody(Body):
+    """When a job runs: at most one of cron_expression, interval_seconds and run_at."""
 
-    LATER = frozenset(
-        {
-            "exclude_calendars",
-            "concurrency_key", "concurrency_limit",
-        }
-    )  # fmt: skip
-    READ_ONLY = _READ_ONLY
-
-    name: Name
-    description: str = Field(default="", max_length=2_000)
-    tags: list[Tag] = Field(default_factory=list, max_length=20)
-    job_type: str = Field(
-        min_length=1, max_length=200, description="see GET /job-types; fixed after creation"
-    )
-    job_data: JobData = Field(default_factory=dict, description="fits the type's model; at most 64 KB")
     cron_expression: Cron = Field(
         default=None,
         description=(
@@ -270,8 +271,27 @@ class JobBody(Body):
         max_length=exclude.SPANS_MAX,
         description="no occurrence on these dates, in the job's zone",
     )
+    exclude_calendars: list[CalendarName] = Field(
+        default_factory=list,
+        max_length=calendars.NAMES_MAX,
+        description="what these calendars exclude when its time has come is skipped",
+    )
     timezone: str = Field(default="UTC", min_length=1, max_length=100, description="IANA name")
     dst_policy: Dst = Field(default=Dst(), description="of cron expressions, where clocks change")
+
+
+class JobBody(ScheduleBody):
+    """A job as a client writes it, in POST and PUT: what is left out takes its default."""
+
+    READ_ONLY = _READ_ONLY
+
+    name: Name
+    description: str = Field(default="", max_length=2_000)
+    tags: list[Tag] = Field(default_factory=list, max_length=20)
+    job_type: str = Field(
+        min_length=1, max_length=200, description="see GET /job-types; fixed after creation"
+    )
+    job_data: JobData = Field(default_factory=dict, description="fits the type's model; at most 64 KB")
     timeout_seconds: int = Field(default=3_600, ge=1, le=86_400)
     max_retries: int = Field(default=3, ge=0, le=100)
     retry_backoff: Backoff = Backoff()
@@ -309,6 +329,16 @@ class JobBody(Body):
         le=1_000,
         description="so many runs that failed, none having succeeded since, pause the job; null: it goes on",
     )
+    concurrency_key: ConcurrencyKey | None = Field(
+        default=None,
+        description="jobs that share it have at most concurrency_limit runs at work, all together",
+    )
+    concurrency_limit: int | None = Field(
+        default=None,
+        ge=1,
+        le=LIMIT_MAX,
+        description="1 with a concurrency_key; where jobs of one key differ, each start goes by its own job's",
+    )
 
     on_success: Followers = Field(
         default_factory=list, description="ids of jobs to run when an execution has succeeded"
@@ -319,6 +349,34 @@ class JobBody(Body):
     )
     notify_on_failure: Annotated[list[Address], Field(max_length=FOLLOWERS_MAX)] = Field(
         default_factory=list, description="mail addresses to tell then"
+    )
+
+
+class CalendarBody(Body):
+    """Days on which the jobs that name a calendar don't run; what is left out takes its default."""
+
+    description: str = Field(default="", max_length=2_000)
+    dates: list[Excluded] = Field(default_factory=list, max_length=calendar.DATES_MAX)
+    weekdays: list[Weekday] = Field(default_factory=list, max_length=6, description="excluded every week")
+    timezone: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=100,
+        description="IANA name of the zone that these days are of; each job's, if left out",
+    )
+
+
+class PreviewBody(ScheduleBody):
+    """A schedule, and which of its occurrences are wanted."""
+
+    from_: Moment = Field(
+        default=None,
+        alias="from",
+        description="occurrences after this time, as of a job that is made then; now, if left out",
+    )
+    count: int = Field(default=10, ge=1, le=PREVIEWED_MAX, description="at most so many")
+    job_id: Id | None = Field(
+        default=None, description="H draws what it draws for this job; if left out, what it draws for none"
     )
 
 
@@ -404,6 +462,29 @@ class TriggerBody(Body):
     job_data: JobData | None = Field(default=None, description="merged over the job's, key by key")
     overlap_policy: OverlapPolicy | None = Field(default=None, description="instead of the job's")
     priority: Priority | None = None
+
+
+class BackfillBody(Body):
+    """Which occurrences of a job that have gone by are to run, and how."""
+
+    from_: ExactMoment = Field(alias="from", description="at this time or later")
+    to: Moment = Field(
+        default=None, description="before this time; at most up to now, which it is if left out"
+    )
+    which: Which = Field(
+        default="missing",
+        description=(
+            "missing: those that no run was asked for, whatever for; failed: those whose newest run failed, was "
+            "cancelled or expired; all: every one, again"
+        ),
+    )
+    dry_run: bool = Field(default=False, description="only say which those are")
+    max_parallel: int = Field(
+        default=1, ge=1, le=PARALLEL_MAX, description="so many of its executions may be unfinished at a time"
+    )
+    job_data: JobData | None = Field(default=None, description="merged over the job's, key by key")
+    priority: Priority | None = None
+    reason: str = Field(default="", max_length=500)
 
 
 class RetryBody(TriggerBody):

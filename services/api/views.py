@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from pydantic import TypeAdapter
 
 from services.api.responses import (
+    BackfillView,
     BackoffView,
     CancelView,
     DstView,
     ExecutionView,
+    HeldView,
     JobSpecView,
     JobStatus,
     JobView,
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
+    from shared.domain.backfill import Backfill
     from shared.domain.events import Change, RunRequested
     from shared.domain.exclude import Span
     from shared.domain.job import Job
@@ -83,11 +86,26 @@ def job_of_state(job: Job, known: Seen) -> JobView:
         last_run=known.last_run,
         created_at=job.created_at,
         updated_at=job.updated_at,
-        paused=_paused(job),
+        paused=paused_of_state(job),
         skipped=[
             SkipView(scheduled_for=each.scheduled_for, by=each.by, at=each.at, reason=each.reason)
             for each in job.skipped
         ],
+    )
+
+
+def paused_of_state(job: Job) -> PausedView | None:
+    """By whom, since when and until when the job is paused; None if it isn't."""
+    if job.paused is None or job.status is not jobs.Status.PAUSED:
+        return None
+    paused = job.paused
+    return PausedView(
+        by=paused.by,
+        at=paused.at,
+        reason=paused.reason,
+        until=paused.until,
+        catch_up=paused.catch_up,
+        switch=paused.switch,
     )
 
 
@@ -131,12 +149,14 @@ def execution_of_row(row: asyncpg.Record, progress: ProgressView | None = None) 
         | {
             "id": str(row["id"]),
             "job_id": str(row["job_id"]),
+            "backfill": None if row["backfill"] is None else str(row["backfill"]),
             "duration_seconds": _seconds(row["duration_ms"]),
             "lateness_seconds": _seconds(row["lateness_ms"]),
             "result": _json(row["result"]),
             "error": _json(row["error"]),
             "attempts": _json(row["attempts"]),
             "cancel": _json(row["cancel"]),
+            "held": _json(row["held"]),
             "progress": progress,
         }
     )
@@ -164,6 +184,7 @@ def execution_of_state(
         status=run.status.value,
         trigger=run.trigger,
         of=of,
+        backfill=run.backfill,
         revision=run.revision,
         queue=run.spec.queue,
         priority=run.spec.priority,
@@ -181,6 +202,7 @@ def execution_of_state(
         worker=None,
         progress=None,
         cancel=None,
+        held=_held(run),
         correlation_id=run.correlation_id,
         attempts=[],
     )
@@ -194,8 +216,49 @@ def execution_of_run(run: Run, row: asyncpg.Record | None) -> ExecutionView:
         update={
             "status": run.status.value,
             "cancel": wished,
+            "held": _held(run),
             "attempt": run.attempt,
             "worker": run.worker or None,
+        }
+    )
+
+
+def _held(run: Run) -> HeldView | None:
+    if run.hold is None or run.status is not runs.Status.HELD:
+        return None
+    return HeldView(reason=run.hold.reason, key=run.hold.key, until=run.hold.until)
+
+
+def backfill_of_row(row: asyncpg.Record) -> BackfillView:
+    """The backfill as the ledger has it."""
+    told = dict(row) | {"id": str(row["id"]), "job_id": str(row["job_id"]), "cancel": _json(row["cancel"])}
+    running = row["requested"] - row["succeeded"] - row["failed"]
+    return BackfillView.model_validate(told | {"from": row["since"], "to": row["until"], "running": running})
+
+
+def backfill_of_state(backfill: Backfill) -> BackfillView:
+    """The backfill as the write model has it."""
+    wanted, cancel = backfill.spec, backfill.cancel
+    return BackfillView.model_validate(
+        {
+            "id": backfill.id,
+            "job_id": backfill.job_id,
+            "status": backfill.status.value,
+            "which": wanted.which,
+            "from": wanted.from_,
+            "to": wanted.to,
+            "total": len(wanted.times),
+            "requested": backfill.requested,
+            "running": len(backfill.unfinished),
+            "succeeded": backfill.succeeded,
+            "failed": backfill.failed,
+            "max_parallel": wanted.max_parallel,
+            "revision": wanted.revision,
+            "by": wanted.by,
+            "reason": wanted.reason,
+            "created_at": wanted.requested_at,
+            "finished_at": backfill.finished_at,
+            "cancel": cancel and CancelView(by=cancel.by, at=cancel.at, reason=cancel.reason),
         }
     )
 
@@ -238,7 +301,8 @@ def _specified(spec: JobSpec) -> dict[str, Any]:
         "end_at": plan.end_at,
         "max_runs": plan.max_runs,
         "jitter_seconds": plan.jitter_seconds,
-        "exclude": [_excluded(span) for span in plan.exclude],
+        "exclude": [excluded(span) for span in plan.exclude],
+        "exclude_calendars": list(plan.exclude_calendars),
         "timezone": plan.timezone,
         "dst_policy": _dst(plan.dst_policy or DstPolicy()),
         "timeout_seconds": spec.timeout_seconds,
@@ -262,10 +326,13 @@ def _specified(spec: JobSpec) -> dict[str, Any]:
         "on_success": list(chain.on_success),
         "on_failure": list(chain.on_failure),
         "notify_on_failure": list(chain.mail_on_failure),
+        "concurrency_key": spec.concurrency_key,
+        "concurrency_limit": spec.concurrency_limit,
     }
 
 
-def _excluded(span: Span) -> str | RangeView:
+def excluded(span: Span) -> str | RangeView:
+    """Excluded dates as bodies have them."""
     if span.from_ == span.to:
         return span.to.isoformat()
     return RangeView.model_validate({"from": span.from_.isoformat(), "to": span.to.isoformat()})
@@ -285,20 +352,6 @@ def _status(job: Job, known: Seen) -> JobStatus:
         return "pending"
     failed = known.last_run is not None and known.last_run.status == "failed"
     return "failed" if failed else "completed"
-
-
-def _paused(job: Job) -> PausedView | None:
-    if job.paused is None or job.status is not jobs.Status.PAUSED:
-        return None
-    paused = job.paused
-    return PausedView(
-        by=paused.by,
-        at=paused.at,
-        reason=paused.reason,
-        until=paused.until,
-        catch_up=paused.catch_up,
-        switch=paused.switch,
-    )
 
 
 def _seconds(ms: int | None) -> float | None:

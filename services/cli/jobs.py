@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from services.cli import editing, following
+from services.cli.backfills import backfill
 from services.cli.failures import STATUSES
 from services.cli.files import one_job_in
 from services.cli.job_fields import Data, assigned, fields_of, job_options
+from services.cli.schedules import looks_ahead, occurrences
 from services.cli.session import path_of, talks
 from services.cli.show import Column, listed, say, single
 from services.cli.switching import CATCH_UP, several, stopped_or_let_go
@@ -56,6 +58,9 @@ def jobs() -> None:
     """Jobs: list, make, change, pause, run."""
 
 
+jobs.add_command(backfill)
+
+
 @jobs.command("list", epilog=STATUSES)
 @click.option("--status", type=click.Choice(JOB_STATUSES))
 @click.option("--type", "job_type", help="Of this job type only.")
@@ -86,6 +91,18 @@ def get(session: Session, *, job_id: str, as_of: str | None) -> None:
       daybook jobs get ID --as-of 2026-11-27T03:00:00+01:00
     """
     single(session.client.get(path_of("jobs", job_id), as_of=as_of).json(), session.output)
+
+
+@jobs.command("next", epilog=STATUSES)
+@click.argument("job_id", metavar="ID")
+@looks_ahead
+@talks
+def next_of(session: Session, *, job_id: str, **query: Any) -> None:
+    """Show when the job ID is to run; of a paused one, when it would."""
+    told = session.client.get(path_of("jobs", job_id, "/next"), **query).json()
+    occurrences(told, session.output)
+    if told["paused"]:
+        say(f"It is paused by {told['paused']['by']}: none of these runs before it is resumed.")
 
 
 @jobs.command(epilog=STATUSES)

@@ -11,9 +11,11 @@ from shared.domain.value import Value
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from shared.domain.events import ChainLink, Failure
+    from shared.domain.events import ChainLink, Failure, HoldReason, Which
+    from shared.domain.exclude import Span
     from shared.domain.roles import Role
     from shared.domain.spec import CatchUp, JobSpec, OverlapPolicy, RunSpec
+    from shared.domain.weekdays import Weekday
 
 
 class Edit(Value, frozen=True, kw_only=True):
@@ -64,6 +66,18 @@ class SuspendJob(Value, frozen=True, kw_only=True):
 
     by: str
     reason: str
+
+
+class ReplanJob(Value, frozen=True, kw_only=True):
+    """Announce anew what newer zone tables have moved; nothing moved is no change.
+
+    Attributes:
+        tables: version of the tables that it is planned by from now on.
+        before: of those that it was planned by; None if nobody has noted that.
+    """
+
+    tables: str
+    before: str | None
 
 
 class ResumeJob(Edit, frozen=True, kw_only=True):
@@ -151,6 +165,36 @@ class RetryRun(Value, frozen=True, kw_only=True):
     overlap_policy: OverlapPolicy | None = None
 
 
+class RequestBackfill(Edit, frozen=True, kw_only=True):
+    """Run occurrences that have gone by, as backfill `backfill_id`.
+
+    Attributes:
+        backfill_id: a chance id in the job's partition.
+        times: Unix ms, in order; found by the schedule of the revision in `if_revision`.
+        job_data: replaces the job's (the caller has merged and checked it); None leaves it.
+        priority: None leaves what the job says.
+    """
+
+    backfill_id: str
+    which: Which
+    from_: datetime
+    to: datetime
+    times: tuple[int, ...]
+    max_parallel: int
+    by: str
+    reason: str = ""
+    correlation_id: str
+    job_data: dict[str, Any] | None = None
+    priority: int | None = None
+
+
+class CancelBackfill(Value, frozen=True, kw_only=True):
+    """Ask for no more of its runs."""
+
+    by: str
+    reason: str = ""
+
+
 class Wake(Value, frozen=True, kw_only=True):
     """The time in the due index has come: decide what is due, for a job or a run."""
 
@@ -159,6 +203,18 @@ class StartRun(Value, frozen=True, kw_only=True):
     """Begin the next attempt on this worker."""
 
     worker: str
+
+
+class HoldRun(Value, frozen=True, kw_only=True):
+    """Let a queued run wait for a limit: until somebody releases it, `until` at the latest. See RunHeld."""
+
+    reason: HoldReason
+    key: str
+    until: datetime
+
+
+class ReleaseRun(Value, frozen=True, kw_only=True):
+    """Queue a run that a limit holds; any other is left as it is."""
 
 
 class CancelRun(Value, frozen=True, kw_only=True):
@@ -235,12 +291,47 @@ class RevokeApiKey(Value, frozen=True, kw_only=True):
     by: str
 
 
+class CalendarContent(Value, frozen=True, kw_only=True):
+    """What a user sets of a calendar; fields as in `shared.domain.calendar.Calendar`."""
+
+    description: str
+    dates: tuple[Span, ...]
+    weekdays: tuple[Weekday, ...]
+    timezone: str | None
+
+
+class EditCalendar(Value, frozen=True, kw_only=True):
+    """A wish about a calendar that may have been made up from an older revision of it.
+
+    Attributes:
+        if_revision: the revisions that it may be carried out on; None for any.
+        if_there: whether it must be there; None: it may or may not.
+    """
+
+    by: str
+    if_revision: tuple[int, ...] | None = None
+    if_there: bool | None = None
+
+
+class ChangeCalendar(EditCalendar, frozen=True, kw_only=True):
+    """Make the calendar, or replace all of it; what is so already is no change."""
+
+    name: str
+    tenant: str
+    content: CalendarContent
+
+
+class DeleteCalendar(EditCalendar, frozen=True, kw_only=True):
+    """Have it exclude nothing any more."""
+
+
 Report = SucceedRun | FailRun | InterruptRun
 JobCommand = (
     CreateJob
     | UpdateJob
     | PauseJob
     | SuspendJob
+    | ReplanJob
     | ResumeJob
     | SkipOccurrence
     | UnskipOccurrence
@@ -248,9 +339,12 @@ JobCommand = (
     | TriggerJob
     | FollowRun
     | RetryRun
+    | RequestBackfill
     | Wake
 )
-RunCommand = StartRun | CancelRun | Report | Wake
+RunCommand = StartRun | HoldRun | ReleaseRun | CancelRun | Report | Wake
 ApiKeyCommand = IssueApiKey | RevokeApiKey
+BackfillCommand = CancelBackfill | Wake
 RelayCommand = TellRelay | Wake
-Command = JobCommand | RunCommand | RelayCommand | ApiKeyCommand
+CalendarCommand = ChangeCalendar | DeleteCalendar
+Command = JobCommand | RunCommand | BackfillCommand | RelayCommand | ApiKeyCommand | CalendarCommand

@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
-from shared.domain import overlaps, pausing, skipping
+from shared.domain import backfilling, overlaps, pausing, skipping
 from shared.domain.ahead import Ahead, announced
+from shared.domain.calendars import NONE, refuse_unknown
 from shared.domain.commands import (
     CreateJob,
     DeleteJob,
@@ -14,6 +15,8 @@ from shared.domain.commands import (
     FollowRun,
     JobCommand,
     PauseJob,
+    ReplanJob,
+    RequestBackfill,
     ResumeJob,
     RetryRun,
     SkipOccurrence,
@@ -33,27 +36,49 @@ from shared.domain.events import (
 )
 from shared.domain.job import Job, Status
 from shared.domain.refusals import IllegalTransition, NeverFires, NoSuchJob, Paused, StaleRevision
+from shared.domain.replanning import replanned
 from shared.domain.schedule import Schedule, is_occurrence, next_after
 from shared.domain.settling import Settling
 from shared.domain.spec import JobSpec, run_spec
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
 
+    from shared.domain.calendars import Seen
     from shared.domain.events import SkipReason
     from shared.domain.spec import OverlapPolicy
 
 # What fell due in a pause is none of their business.
-_LEAVES_PAUSED = (Wake, PauseJob, TriggerJob, FollowRun, RetryRun, SkipOccurrence, UnskipOccurrence)
+_LEAVES_PAUSED = (
+    Wake,
+    PauseJob,
+    ReplanJob,
+    TriggerJob,
+    FollowRun,
+    RetryRun,
+    RequestBackfill,
+    SkipOccurrence,
+    UnskipOccurrence,
+)
 
 
-def decide(job: Job | None, command: JobCommand, now: datetime) -> Decision:
+def decide(
+    job: Job | None, command: JobCommand, now: datetime, *, calendars: Mapping[str, Seen] = NONE
+) -> Decision:
     """The events that `command` leads to at `now`, those of what is due first.
+
+    Args:
+        job: as it stands.
+        command: the wish.
+        now: when.
+        calendars: those that `calendars.named` names, by name.
 
     Raises:
         Refused: the command doesn't fit; nothing is to be written.
     """
     if isinstance(command, CreateJob):
+        refuse_unknown(command.spec.schedule, calendars)
         return Decision(changes=_create(job, command, now))
     if job is None or job.status is Status.DELETED:
         if isinstance(command, Wake):
@@ -61,9 +86,10 @@ def decide(job: Job | None, command: JobCommand, now: datetime) -> Decision:
         raise NoSuchJob
     if isinstance(command, Edit):
         _refuse_stale(job, command)
+        _refuse_unknown(job, command, calendars)
     if isinstance(command, SuspendJob):
         return Decision(changes=tuple(pausing.suspended(job, command, now)))
-    due = Settling(job, now, keep_paused=_leaves_paused(job, command))
+    due = Settling(job, now, keep_paused=_leaves_paused(job, command), calendars=calendars)
     due.settle()
     if not due.settled:
         return Decision(changes=tuple(due.changes), settled=isinstance(command, Wake))
@@ -141,16 +167,39 @@ def _own(job: Job, command: JobCommand, now: datetime) -> list[Change]:
             return pausing.resumed(job, command, now)
         case SkipOccurrence() | UnskipOccurrence():
             return skipping.decide(job, command, now)
+        case ReplanJob():
+            return replanned(job, command, now)
         case DeleteJob(by=by):
-            return [Change(subject=subject, event=JobDeleted(by=by, deleted_at=now))]
-        case TriggerJob():
-            return [*_stopped(job, command, now), _triggered(job, command, now)]
-        case FollowRun():
-            return [*_stopped(job, command, now), _follower(job, command, now)]
-        case RetryRun():
-            return [*_stopped(job, command, now), _retried(job, command, now)]
+            deleted = Change(subject=subject, event=JobDeleted(by=by, deleted_at=now))
+            return [*_backfill_ended(job, by, now), deleted]
+        case TriggerJob() | FollowRun() | RetryRun():
+            return [*_stopped(job, command, now), _run_now(job, command, now)]
+        case RequestBackfill():
+            return list(backfilling.requested(job, command, now))
         case _:
             return []
+
+
+def _run_now(job: Job, command: TriggerJob | FollowRun | RetryRun, now: datetime) -> Change:
+    match command:
+        case TriggerJob():
+            return _triggered(job, command, now)
+        case FollowRun():
+            return _follower(job, command, now)
+        case RetryRun():
+            return _retried(job, command, now)
+
+
+def _backfill_ended(job: Job, by: str, now: datetime) -> list[Change]:
+    """A job that is deleted takes the backfill that is under way with it."""
+    if job.backfill is None:
+        return []
+    return [backfilling.cancelled(job.backfill, job.id, by=by, reason="its job was deleted", now=now)]
+
+
+def _refuse_unknown(job: Job, command: Edit, calendars: Mapping[str, Seen]) -> None:
+    if isinstance(command, UpdateJob):
+        refuse_unknown(command.spec.schedule, calendars, job.spec.schedule)
 
 
 def _refuse_stale(job: Job, command: Edit) -> None:
@@ -222,7 +271,7 @@ def _triggered(job: Job, command: TriggerJob, now: datetime) -> Change:
         fires_at=now,
         trigger="manual",
         revision=job.revision,
-        spec=run_spec(job.spec, job_data=command.job_data, priority=command.priority),
+        spec=run_spec(job.spec, tenant=job.tenant, job_data=command.job_data, priority=command.priority),
         held=overlaps.waits(job, _policy(job, command)),
         follows=job.follows,
         correlation_id=command.correlation_id,
@@ -240,7 +289,7 @@ def _follower(job: Job, command: FollowRun, now: datetime) -> Change:
         trigger="chain",
         of=command.of,
         revision=job.revision,
-        spec=run_spec(job.spec, job_data=data),
+        spec=run_spec(job.spec, tenant=job.tenant, job_data=data),
         held=overlaps.waits(job, _policy(job, command)),
         follows=job.follows,
         correlation_id=command.correlation_id,

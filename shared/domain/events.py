@@ -6,7 +6,7 @@ aware UTC. Whatever announces an occurrence (`next_for`) says beside it when tha
 time), and if somebody wants it skipped, when the first one fires that isn't (`next_run_at`; None: there is none).
 `VERSION` grows when a shape changes, together with an upcaster in `shared.eventlog.upcast`.
 
-Facts about backfills, chains, held runs, calendars and webhooks come with the issues that make them happen.
+Facts about webhooks come with the issues that make them happen.
 """
 
 from __future__ import annotations
@@ -14,14 +14,18 @@ from __future__ import annotations
 from datetime import datetime  # noqa: TC003 - the codec reads these annotations
 from typing import Any, ClassVar, Literal
 
+from shared.domain.exclude import Span  # noqa: TC001 - likewise
 from shared.domain.roles import Role  # noqa: TC001 - likewise
 from shared.domain.spec import CatchUp, JobSpec, RunSpec  # noqa: TC001 - likewise
 from shared.domain.value import Value
 from shared.domain.walk import ClockNote  # noqa: TC001 - likewise
+from shared.domain.weekdays import Weekday  # noqa: TC001 - likewise
 
 Trigger = Literal["schedule", "manual", "backfill", "retry", "chain"]
+Which = Literal["missing", "failed", "all"]
 SkipReason = Literal["misfire", "overlap", "paused", "deleted", "edited", "excluded", "calendar"]
 Outcome = Literal["succeeded", "failed", "expired"]  # of a run that others may follow on
+HoldReason = Literal["concurrency", "rate"]
 QueueReason = Literal["retry", "lost", "interrupted", "released"]
 
 
@@ -122,7 +126,8 @@ class OccurrencesSkipped(Event, frozen=True, kw_only=True):
         to: nominal time of the last.
         count: how many occurrences of the schedule lie in the range, both ends included.
         reason: why.
-        by: the run that stood in the way (reason `overlap`), or who skipped them (`excluded`), else None.
+        by: the run that stood in the way (reason `overlap`), who skipped them (`excluded`), or the calendar that
+            excludes them (`calendar`: `<name>@<position>` of its last event); else None.
         next_for: the next undecided occurrence of the job, or None.
         clock: what was done where clocks changed, from the occurrence before up to `to`.
     """
@@ -159,6 +164,31 @@ class OccurrenceIncluded(Event, frozen=True, kw_only=True):
     next_run_at: datetime | None = None
 
 
+class ScheduleReplanned(Event, frozen=True, kw_only=True):
+    """What was announced last is taken back, as the rule that it followed has changed: other zone tables came.
+
+    The only exception to "what was announced stays announced".
+
+    Attributes:
+        reason: what has changed.
+        from_: version of the zone tables that it was announced by, or None if nobody has noted that.
+        to: of those that it is announced by now.
+        was_for: the occurrence that was announced.
+        next_for: the one that is announced instead, which may be past; None: none is left. If somebody wanted the old
+            one skipped, it is this one that is.
+        replanned_at: when it was decided.
+    """
+
+    reason: Literal["tzdata"] = "tzdata"
+    from_: str | None
+    to: str
+    was_for: datetime
+    next_for: datetime | None
+    next_fires_at: datetime | None = None
+    next_run_at: datetime | None = None
+    replanned_at: datetime
+
+
 # Runs.
 
 
@@ -179,7 +209,9 @@ class RunRequested(Event, frozen=True, kw_only=True):
         requested_at: when it was decided.
         next_for: the job's next occurrence after this one (trigger `schedule` only).
         clock: what was done where clocks changed, from the occurrence before up to this one (likewise).
+        calendars: those that didn't exclude it, `<name>@<position>` of their last event; `<name>@none`: there was none.
         depth: how many runs of other jobs led to it (trigger `chain`).
+        backfill: id of the backfill that asked for it (trigger `backfill` only).
     """
 
     VERSION: ClassVar[int] = 5
@@ -199,7 +231,9 @@ class RunRequested(Event, frozen=True, kw_only=True):
     clock: tuple[ClockNote, ...] = ()
     next_fires_at: datetime | None = None
     next_run_at: datetime | None = None
+    calendars: tuple[str, ...] = ()
     depth: int = 0
+    backfill: str | None = None
 
 
 class RunQueued(Event, frozen=True, kw_only=True):
@@ -211,6 +245,22 @@ class RunQueued(Event, frozen=True, kw_only=True):
     queue: str
     priority: int
     reason: QueueReason
+
+
+class RunHeld(Event, frozen=True, kw_only=True):
+    """A run that was to start waits for a limit, and stands in no work stream meanwhile.
+
+    Attributes:
+        reason: `concurrency`: enough runs of its key are at work; `rate`: enough of its job type have just started.
+        key: the concurrency key, or the job type.
+        until: when it is queued again if nobody has done so before; of a rate, its turn.
+        since: when it was first held, of this attempt: its place among those that wait.
+    """
+
+    reason: HoldReason
+    key: str
+    until: datetime
+    since: datetime
 
 
 class RunStarted(Event, frozen=True, kw_only=True):
@@ -300,6 +350,73 @@ OUTCOMES: dict[type[Event], str] = {  # how a run has ended: the state that each
 TERMINAL: tuple[type[Event], ...] = tuple(OUTCOMES)
 
 
+# Backfills.
+
+
+class BackfillRequested(Event, frozen=True, kw_only=True):
+    """Somebody wants occurrences of a job run that have gone by; its job takes no other until it is over.
+
+    Attributes:
+        which: of the occurrences from `from_` (inclusive) to `to` (exclusive), those that no run was asked for, those
+            whose newest run ended badly, or all.
+        times: these, as they were found: Unix ms, in order.
+        max_parallel: so many of its runs may be unfinished at a time.
+        revision: of the job, when it was asked for.
+        spec: what its runs are to do.
+        correlation_id: of the request, and of all its runs.
+    """
+
+    job_id: str
+    tenant: str
+    which: Which
+    from_: datetime
+    to: datetime
+    times: tuple[int, ...]
+    max_parallel: int
+    revision: int
+    spec: RunSpec
+    by: str
+    reason: str
+    correlation_id: str
+    requested_at: datetime
+
+
+class BackfillAdvanced(Event, frozen=True, kw_only=True):
+    """A backfill has asked for runs, whose events follow; or runs of it have ended.
+
+    Attributes:
+        requested: how many it has asked for so far.
+        succeeded: how many of these have succeeded so far.
+        failed: how many have ended otherwise.
+        begun: ids of those that it asks for now.
+        ended: ids of those that have just ended.
+        advanced_at: when.
+    """
+
+    requested: int
+    succeeded: int
+    failed: int
+    begun: tuple[str, ...] = ()
+    ended: tuple[str, ...] = ()
+    advanced_at: datetime
+
+
+class BackfillCompleted(Event, frozen=True, kw_only=True):
+    """All runs of a backfill have ended. Terminal."""
+
+    succeeded: int
+    failed: int
+    completed_at: datetime
+
+
+class BackfillCancelled(Event, frozen=True, kw_only=True):
+    """A backfill asks for no more runs. What it has asked for goes on, and is still counted."""
+
+    by: str
+    reason: str
+    cancelled_at: datetime
+
+
 # Chains.
 
 
@@ -376,6 +493,42 @@ class ApiKeyRevoked(Event, frozen=True, kw_only=True):
     revoked_at: datetime
 
 
+# Calendars.
+
+
+class CalendarChanged(Event, frozen=True, kw_only=True):
+    """Somebody made a calendar or replaced it: this is all of it (shared.domain.calendar).
+
+    Attributes:
+        revision: 1 for the first of the name, more for each change and deletion.
+        dates: excluded dates.
+        weekdays: excluded every week.
+        timezone: that dates and weekdays are of; None: each job's.
+    """
+
+    name: str
+    tenant: str
+    revision: int
+    description: str
+    dates: tuple[Span, ...]
+    weekdays: tuple[Weekday, ...]
+    timezone: str | None
+    by: str
+    created_at: datetime
+    changed_at: datetime
+
+
+class CalendarDeleted(Event, frozen=True, kw_only=True):
+    """Somebody deleted a calendar: it excludes nothing any more. Its revision counts on."""
+
+    name: str
+    tenant: str
+    revision: int
+    by: str
+    created_at: datetime
+    deleted_at: datetime
+
+
 # The log itself.
 
 
@@ -397,10 +550,11 @@ class LogOpened(Event, frozen=True, kw_only=True):
 
 ALL: tuple[type[Event], ...] = (
     JobCreated, JobUpdated, JobPaused, JobResumed, JobDeleted, JobCompleted, OccurrencesSkipped,
-    OccurrenceExcluded, OccurrenceIncluded,
-    RunRequested, RunQueued, RunStarted, RunSucceeded, RunRetryPlanned, RunLost, RunInterrupted, RunFailed,
-    RunOutput, RunCancelRequested, RunCancelled, RunExpired, ChainRequested, ChainTriggered,
-    ApiKeyIssued, ApiKeyRevoked, LogOpened,
+    OccurrenceExcluded, OccurrenceIncluded, ScheduleReplanned,
+    RunRequested, RunQueued, RunHeld, RunStarted, RunSucceeded, RunRetryPlanned, RunLost, RunInterrupted, RunFailed,
+    RunOutput, RunCancelRequested, RunCancelled, RunExpired,
+    BackfillRequested, BackfillAdvanced, BackfillCompleted, BackfillCancelled, ChainRequested, ChainTriggered,
+    ApiKeyIssued, ApiKeyRevoked, CalendarChanged, CalendarDeleted, LogOpened,
 )  # fmt: skip
 
 
@@ -408,9 +562,9 @@ class Change(Value, frozen=True, kw_only=True):
     """An event, and what it is about.
 
     Attributes:
-        subject: `job:<id>`, `run:<id>` or `apikey:<hash>`, the aggregate the event tells of.
-        job: id of the job a run belongs to, else ''.
-        both: the run's job advances with this event as well as the run.
+        subject: `job:<id>`, `run:<id>`, `backfill:<id>` or `apikey:<hash>`, the aggregate the event tells of.
+        job: id of the job a run or backfill belongs to, else ''.
+        both: that job advances with this event as well as the run or backfill.
     """
 
     subject: str

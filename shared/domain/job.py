@@ -23,6 +23,9 @@ from msgspec.structs import replace
 
 from shared.domain.events import (
     TERMINAL,
+    BackfillCancelled,
+    BackfillCompleted,
+    BackfillRequested,
     Change,
     Event,
     JobCompleted,
@@ -39,6 +42,7 @@ from shared.domain.events import (
     RunQueued,
     RunRequested,
     RunSucceeded,
+    ScheduleReplanned,
 )
 from shared.domain.spec import CATCH_UP_MAX, CatchUp, JobSpec
 from shared.domain.value import Value
@@ -107,6 +111,7 @@ class Job(Value, frozen=True, kw_only=True):
         runs: how many of its occurrences were run.
         late_runs: how many of its occurrences were run later than the grace, since one was in time.
         failures: how many of its runs have failed since one succeeded; counted while `follows`.
+        backfill: id of the backfill that is under way: one at a time, so that none asks for what another is about to.
         catching_up: until what fell due in a pause has been decided.
     """
 
@@ -128,6 +133,7 @@ class Job(Value, frozen=True, kw_only=True):
     runs: int = 0
     late_runs: int = 0
     failures: int = 0
+    backfill: str | None = None
     catching_up: CatchingUp | None = None
     next_fires_at: datetime | None = None
     next_run_at: datetime | None = None
@@ -314,6 +320,25 @@ def _skipped_but(job: Job, at: datetime) -> tuple[Skip, ...]:
     return tuple(skip for skip in job.skipped if skip.scheduled_for != at)
 
 
+def _on_replanned(job: Job, event: ScheduleReplanned, _: Change) -> Job:
+    return replace(
+        job,
+        next_for=event.next_for,
+        next_fires_at=event.next_fires_at,
+        next_run_at=event.next_run_at,
+        skipped=moved_with(job.skipped, event.was_for, event.next_for),
+    )
+
+
+def moved_with(skipped: tuple[Skip, ...], was_for: datetime, next_for: datetime | None) -> tuple[Skip, ...]:
+    """What is to be skipped after an occurrence has moved: if that was to be, it still is."""
+    if next_for is None:
+        return ()
+    return tuple(
+        replace(skip, scheduled_for=next_for) if skip.scheduled_for == was_for else skip for skip in skipped
+    )
+
+
 def _on_requested(job: Job, event: RunRequested, change: Change) -> Job:
     run_id = change.subject.removeprefix("run:")
     scheduled = event.trigger == "schedule"
@@ -329,6 +354,14 @@ def _on_requested(job: Job, event: RunRequested, change: Change) -> Job:
         active=(*job.active, run_id) if event.follows and not event.held else job.active,
         waiting=(*job.waiting, run_id) if event.held else job.waiting,
     )
+
+
+def _on_backfill_requested(job: Job, _: BackfillRequested, change: Change) -> Job:
+    return replace(job, backfill=change.subject.removeprefix("backfill:"))
+
+
+def _on_backfill_over(job: Job, _: Event, __: Change) -> Job:
+    return replace(job, backfill=None)
 
 
 def _on_released(job: Job, _: RunQueued, change: Change) -> Job:
@@ -357,7 +390,11 @@ _STEPS: dict[type[Event], Callable[..., Job]] = {
     OccurrencesSkipped: _on_skipped,
     OccurrenceExcluded: _on_excluded,
     OccurrenceIncluded: _on_included,
+    ScheduleReplanned: _on_replanned,
     RunRequested: _on_requested,
+    BackfillRequested: _on_backfill_requested,
+    BackfillCompleted: _on_backfill_over,
+    BackfillCancelled: _on_backfill_over,
     RunQueued: _on_released,
     RunCancelRequested: _on_stopping,
 }

@@ -1,6 +1,20 @@
 """The guards that `make mutants` takes out of the code, one at a time, and the tests that must miss each."""
 
-from . import api, chains, cli, deployment, job_types, overlaps, pauses, spine, upkeep, windows
+from . import (
+    api,
+    backfills,
+    calendars,
+    chains,
+    cli,
+    deployment,
+    job_types,
+    overlaps,
+    pauses,
+    previews,
+    spine,
+    upkeep,
+    windows,
+)
 from .guard import Guard
 
 GUARDS = (
@@ -11,8 +25,11 @@ GUARDS = (
     *job_types.GUARDS,
     *upkeep.GUARDS,
     *deployment.GUARDS,
-    *windows.GUARDS,
+    *calendars.GUARDS,
     *chains.GUARDS,
+    *backfills.GUARDS,
+    *previews.GUARDS,
+    *windows.GUARDS,
     *pauses.GUARDS,
 )
 

@@ -66,7 +66,7 @@ GUARDS = (
     Guard(
         name="limit-shared",
         protects="two API processes grant one limit between them",
-        file="services/api/gcra.lua",
+        file="shared/eventlog/limit.lua",
         text="redis.call('GET', KEYS[1]) or now",
         instead="now",
         tests=integration("test_api_limits", "test_two_processes_grant_one_limit_between_them"),
@@ -84,7 +84,7 @@ GUARDS = (
     Guard(
         name="limit-full-redis",
         protects="requests are counted where Redis is out of memory",
-        file="services/api/gcra.lua",
+        file="shared/eventlog/limit.lua",
         text="#!lua flags=allow-oom",
         instead="#!lua",
         tests=integration("test_api_limits", "test_a_full_redis_still_counts"),
@@ -274,7 +274,7 @@ GUARDS = (
         name="apply-whole",
         protects="nothing is written if one job of a file can't be",
         file="services/api/apply.py",
-        text="        return faults or self._refused(wish)\n",
+        text="        return faults or await self._refused(wish)\n",
         instead="        return faults\n",
         tests=integration("test_api_apply", "test_one_wrong_job_leaves_all_as_it_was_and_is_pointed_to"),
     ),
