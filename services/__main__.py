@@ -27,6 +27,7 @@ from services.cli.completion import completion
 from services.cli.events import events
 from services.cli.jobs import jobs
 from services.cli.migrate import migrate
+from services.cli.missed import missed
 from services.cli.operating import bits_for_ids, config, keys, probe, recover, replan, settings_of
 from services.cli.runs import runs
 from services.cli.schedules import forecast, schedules
@@ -110,6 +111,7 @@ for _command in (
     backfills,
     schedules,
     forecast,
+    missed,
     events,
     calendars,
     apply,

@@ -15,6 +15,7 @@ from shared.faults import is_broken
 from shared.readmodel import archive
 from shared.readmodel.cuts import hold_still
 from shared.readmodel.database import sql
+from shared.readmodel.overdue import overdue_jobs
 from shared.recovery.looking_back import jobs_as_of
 
 if TYPE_CHECKING:
@@ -354,6 +355,18 @@ class Ledger:
         if row is None and event_id is None:
             return position.pos <= (await self.cuts()).get(partition, START).pos
         return row is not None and event_id in {None, row["id"]}
+
+    async def archived_until(self) -> dict[int, tuple[Position, datetime | None]]:
+        """How far each partition is archived, and when the event there was committed."""
+        return {
+            row["partition"]: (Position(row["epoch"], row["pos"]), row["at"])
+            for row in await self._ask("archived_until")
+        }
+
+    async def overdue_jobs(self, moments: Mapping[int, datetime], *, limit: int) -> list[asyncpg.Record]:
+        """Jobs with an occurrence that was undecided at the moment of their partition: see `readmodel.overdue`."""
+        async with asyncio.timeout(ANSWER_S):
+            return await overdue_jobs(self._pool, moments, limit=limit, tenant=wall())
 
     async def past_horizon(self, at: datetime) -> dict[int, PastHorizon]:
         """Up to which event the archive of each partition reaches the time `at`."""

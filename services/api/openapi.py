@@ -35,6 +35,7 @@ from services.api.responses import (
     ForecastView,
     JobTypesView,
     JobView,
+    MissedView,
     NextView,
     OutputView,
     PreviewView,
@@ -58,7 +59,7 @@ if TYPE_CHECKING:
 
 _BODIES = (*dict.fromkeys(each.body for each in OPERATIONS if each.body is not None), *OPERATION_MODELS)
 _VIEWS: tuple[type[BaseModel], ...] = (
-    JobView, ExecutionView, OutputView, RedriveView, ErrorsView, ApiKeyView, ApiKeyMadeView, TokenView,
+    JobView, ExecutionView, MissedView, OutputView, RedriveView, ErrorsView, ApiKeyView, ApiKeyMadeView, TokenView,
     RevisionView, RevisionJobView, DiffView, PrincipalsView, BulkView, ApplyView, JobTypesView, SwitchView,
     BackfillView, BackfillDryRunView,
     PreviewView, NextView, ForecastView, CalendarView,

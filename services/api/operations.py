@@ -43,6 +43,7 @@ from services.api.responses import (
     ForecastView,
     JobTypesView,
     JobView,
+    MissedView,
     NextView,
     OutputView,
     PreviewView,
@@ -391,6 +392,11 @@ OPERATIONS = (
         summary="Run again what ended badly and was not retried yet, oldest first",
         answers={200: ref(RedriveView), 202: ref(RedriveView)}, body=RedriveBody,
         refusals=(400, 413, 415, 422), keyed=True, adds_work=True,
+    ),
+    Operation(
+        method="get", path=f"{BASE}/missed", name="list_missed", role="viewer",
+        summary="Occurrences that should have been decided and were not, longest first: none while a timer is alive",
+        answers={200: _list_of(ref(MissedView))}, parameters=list_query.PAGES, refusals=(409, 422),
     ),
     Operation(
         method="get", path=f"{BASE}/stats/errors", name="list_errors", tag="executions", role="viewer",
