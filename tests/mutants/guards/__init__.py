@@ -1,10 +1,11 @@
 """The guards that `make mutants` takes out of the code, one at a time, and the tests that must miss each."""
 
-from . import api, cli, deployment, job_types, spine, upkeep
+from . import api, cli, clocks, deployment, job_types, spine, upkeep
 from .guard import Guard
 
 GUARDS = (
     *spine.GUARDS,
+    *clocks.GUARDS,
     *api.GUARDS,
     *cli.GUARDS,
     *job_types.GUARDS,
