@@ -330,6 +330,15 @@ def test_telling_costs_no_search_that_finding_has_not_made():
     assert searches() == before
 
 
+def test_what_was_done_long_ago_is_told_though_only_newer_occurrences_are_remembered():
+    walk, before = Walk.of("30 2 * * *", "Europe/Berlin"), utc("2026-03-28T12:00")
+    at = utc("2027-01-01")
+    for _ in range(SPANS_KEPT + 1):
+        at = walk.next_after(at)
+
+    assert [note.rule for note in walk.notes(before, utc("2026-03-30"))] == ["gap_next_valid"]
+
+
 # Several expressions.
 
 
