@@ -31,7 +31,7 @@ from services.api.requests import JobBody, read
 from services.api.together import all_of, places
 from services.api.writes import Writes
 from shared import logs
-from shared.domain import job as jobs
+from shared.domain import deciding
 from shared.domain.commands import CreateJob, DeleteJob, UpdateJob
 from shared.domain.job import Job, Status
 from shared.domain.refusals import Refused
@@ -251,7 +251,7 @@ class Apply:
             return []
         try:
             state = wish.held.state
-            jobs.decide(state if isinstance(state, Job) else None, wish.command, self._deps.log.now())
+            deciding.decide(state if isinstance(state, Job) else None, wish.command, self._deps.log.now())
         except Refused as refused:
             where = "run_at" if wish.spec.schedule.run_at is not None else "cron_expression"
             return [Fault(pointer=f"#/{where}", detail=refused.detail)]

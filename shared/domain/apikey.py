@@ -59,6 +59,11 @@ class ApiKey(Value, frozen=True, kw_only=True):
     expires_at: datetime | None
     revoked: Revocation | None = None
 
+    @property
+    def over(self) -> bool:
+        """Whether nothing will happen to it any more."""
+        return self.revoked is not None
+
     def opens_at(self, now: datetime) -> bool:
         """Whether it may be used at `now`."""
         return self.revoked is None and (self.expires_at is None or now < self.expires_at)

@@ -41,7 +41,7 @@ class Failure(Value, frozen=True, kw_only=True):
 class JobCreated(Event, frozen=True, kw_only=True):
     """A user defined a job. `anchor_at`: where its interval counts from. `next_for`: its first occurrence."""
 
-    VERSION: ClassVar[int] = 3
+    VERSION: ClassVar[int] = 4
     spec: JobSpec
     owner: str
     tenant: str
@@ -53,7 +53,7 @@ class JobCreated(Event, frozen=True, kw_only=True):
 class JobUpdated(Event, frozen=True, kw_only=True):
     """A user replaced the specification; runs already requested keep the old one."""
 
-    VERSION: ClassVar[int] = 3
+    VERSION: ClassVar[int] = 4
     spec: JobSpec
     revision: int
     updated_at: datetime
@@ -62,7 +62,9 @@ class JobUpdated(Event, frozen=True, kw_only=True):
 
 
 class JobPaused(Event, frozen=True, kw_only=True):
-    """A user stopped the schedule. Triggers still work."""
+    """Somebody stopped the schedule. Triggers still work."""
+
+    VERSION: ClassVar[int] = 2
 
     by: str
     reason: str
@@ -71,6 +73,8 @@ class JobPaused(Event, frozen=True, kw_only=True):
 
 class JobResumed(Event, frozen=True, kw_only=True):
     """A user let the schedule go on; what fell due meanwhile was skipped by the events before this one."""
+
+    VERSION: ClassVar[int] = 2
 
     by: str
     resumed_at: datetime
@@ -100,7 +104,7 @@ class OccurrencesSkipped(Event, frozen=True, kw_only=True):
         clock: what was done where clocks changed, from the occurrence before up to `to`.
     """
 
-    VERSION: ClassVar[int] = 2
+    VERSION: ClassVar[int] = 3
 
     from_: datetime
     to: datetime
@@ -132,7 +136,7 @@ class RunRequested(Event, frozen=True, kw_only=True):
         clock: what was done where clocks changed, from the occurrence before up to this one (likewise).
     """
 
-    VERSION: ClassVar[int] = 4
+    VERSION: ClassVar[int] = 5
 
     job_id: str
     scheduled_for: datetime

@@ -119,6 +119,11 @@ class Run(Value, frozen=True, kw_only=True):
         """Whether its terminal event has been written."""
         return self.status in ENDED
 
+    @property
+    def over(self) -> bool:
+        """Whether nothing will happen to it any more."""
+        return self.ended
+
 
 def due_at(run: Run, *, now: datetime, lease: timedelta) -> datetime | None:
     """When to wake a run that has just come into its state: its lease's end, its next attempt, its start deadline."""

@@ -18,7 +18,11 @@ CATCH_UP_MAX = 1_000  # late occurrences in a row that misfire `all` runs
 
 
 class JobSpec(Value, frozen=True, kw_only=True):
-    """Everything a client may set; API.md has the bounds. Durations in seconds, priority 1…10 (10 first)."""
+    """Everything a client may set; API.md has the bounds. Durations in seconds, priority 1…10 (10 first).
+
+    Attributes:
+        pause_after_failures: so many runs that failed in a row pause the job; None: it goes on.
+    """
 
     name: str
     description: str = ""
@@ -35,6 +39,7 @@ class JobSpec(Value, frozen=True, kw_only=True):
     overlap_policy: OverlapPolicy = "skip"
     start_deadline_seconds: int | None = None
     max_lost: int = LOST_MAX
+    pause_after_failures: int | None = None
 
     def pinned(self, job_id: str) -> Self:
         """As it is kept for a job: what is drawn once for each job, is drawn."""

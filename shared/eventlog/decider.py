@@ -7,16 +7,15 @@ API, timer and executor differ only in what makes them decide. What a decision w
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from msgspec import field
 from msgspec.structs import replace
 
-from shared.domain import apikey, job, run
-from shared.domain.apikey import ApiKey
+from shared.domain import following, kinds
 from shared.domain.events import RunRequested
 from shared.domain.job import Job
-from shared.domain.refusals import NoSuchApiKey, NoSuchJob, NoSuchRun, Refused
+from shared.domain.refusals import Refused
 from shared.domain.run import Run
 from shared.domain.value import Value
 from shared.eventlog.plan import planned
@@ -27,8 +26,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import datetime, timedelta
 
-    from shared.domain.commands import ApiKeyCommand, Command, JobCommand, RunCommand
+    from shared.domain.commands import Command
     from shared.domain.events import Change, Decision
+    from shared.domain.kinds import Aggregate
     from shared.eventlog.envelope import Context
     from shared.eventlog.log import EventLog
     from shared.eventlog.plan import Plan
@@ -89,7 +89,7 @@ class Decider:
         done: Done | None = None,
         once: tuple[Once, ...] = (),
     ) -> Decided:
-        """Carry `command` out on `job:<id>`, `run:<id>` or `apikey:<hash>`.
+        """Carry `command` out on an aggregate: `job:<id>`, `run:<id>`, see `shared.domain.kinds`.
 
         Args:
             ref: the aggregate.
@@ -110,7 +110,8 @@ class Decider:
         while True:
             now = self._log.now(partition)
             try:
-                decision = _decide(ref, known[ref], command, now)
+                held_now = known[ref]
+                decision = kinds.of_ref(ref).decide(held_now.state, command, now, held_now.fence)
             except Refused:
                 # What was done by the first of two may be what stands in the way of the second.
                 if (had := await self._answered(partition, once)) is None:
@@ -118,7 +119,7 @@ class Decider:
                 return _nothing(ref, partition, known, answered=had)
             if not decision.changes:
                 return _nothing(ref, partition, known, answered=await self._answered(partition, once))
-            await self._load_advanced(decision, known)
+            decision = await self._with_consequences(decision, known, now)
             plan = planned(
                 decision,
                 known,
@@ -142,6 +143,22 @@ class Decider:
                     return _nothing(ref, partition, known)
                 case Answered() as answered:
                     return _nothing(ref, partition, known, answered=answered)
+
+    async def _with_consequences(
+        self, decision: Decision, known: dict[str, Snapshot], now: datetime
+    ) -> Decision:
+        """The decision with what it leads to on the jobs that follow the runs it ends; all it advances is `known`."""
+        await self._load_advanced(decision, known)
+        changes = decision.changes
+        if not following.has_followed(changes):
+            return decision
+        for ref in {f"job:{change.job}" for change in changes if change.both}:
+            state = known[ref].state
+            if isinstance(state, Job):
+                changes += following.consequences(state, changes, now)
+        decision = replace(decision, changes=changes)
+        await self._load_advanced(decision, known)
+        return decision
 
     async def _learn(self, known: dict[str, Snapshot], ref: str, conflict: Conflict) -> None:
         """Take the newer state into `known`; if it is of a run that was to be requested, that of `ref` too."""
@@ -171,15 +188,14 @@ class Decider:
             Refused: in the words for what isn't there.
         """
         state = held.state
-        if isinstance(state, ApiKey) and state.tenant != tenant:
-            raise NoSuchApiKey
-        if isinstance(state, Job) and state.tenant != tenant:
-            raise NoSuchJob
+        if state is None:
+            return
+        whose: Aggregate | None = state
         if isinstance(state, Run):
             ref = f"job:{state.job_id}"
-            its = (await self._log.load(ref))[ref].state
-            if not isinstance(its, Job) or its.tenant != tenant:
-                raise NoSuchRun
+            whose = (await self._log.load(ref))[ref].state
+        if getattr(whose, "tenant", None) != tenant:
+            raise kinds.of_state(state).unknown
 
     async def _load_advanced(self, decision: Decision, known: dict[str, Snapshot]) -> None:
         """Snapshots of what the events advance beside the aggregate commanded; a requested run is new."""
@@ -193,14 +209,6 @@ class Decider:
                         wanted.append(ref)
         if wanted:
             known |= await self._log.load(*wanted)
-
-
-def _decide(ref: str, held: Snapshot, command: Command, now: datetime) -> Decision:
-    if ref.startswith("apikey:"):
-        return apikey.decide(cast("ApiKey | None", held.state), cast("ApiKeyCommand", command), now)
-    if ref.startswith("job:"):
-        return job.decide(cast("Job | None", held.state), cast("JobCommand", command), now)
-    return run.decide(cast("Run | None", held.state), cast("RunCommand", command), now, fence=held.fence)
 
 
 def _nothing(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from shared.domain import apikey, ids
+from shared.domain import ids, kinds
 from shared.eventlog import opening, snapshot
 from shared.eventlog.cluster import Cluster, masters
 from shared.eventlog.cluster_wire import wire_to
@@ -81,7 +81,7 @@ class EventLog:
         return self._keys[partition]
 
     async def load(self, *refs: str) -> dict[str, Snapshot]:
-        """The snapshots of `job:<id>`, `run:<id>` and `apikey:<hash>`; NOTHING for what isn't there.
+        """The snapshots of `job:<id>`, `run:<id>` and others (`shared.domain.kinds`); NOTHING for what isn't there.
 
         Raises:
             NewerShape: a newer Daybook wrote one of them.
@@ -152,13 +152,7 @@ class EventLog:
         Raises:
             ids.BadId: the id names a partition this deployment hasn't got.
         """
-        kind, identifier = ref.split(":", 1)
-        if kind == "apikey":
-            return apikey.partition_of(identifier, self.partitions)
-        partition = ids.partition_of(identifier)
-        if partition >= self.partitions:
-            raise ids.BadId(f"{ref} names partition {partition}; there are {self.partitions}")
-        return partition
+        return kinds.of_ref(ref).partition_of(ref.partition(":")[2], self.partitions)
 
     async def close(self) -> None:
         """Let batches under way end, and hang up."""

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, cast
 
-from shared.domain import apikey, ids, job, run
-from shared.domain.apikey import ApiKey
+from shared.domain import ids, kinds, run
 from shared.domain.events import JobCreated, JobUpdated, RunQueued, RunRequested, RunStarted
-from shared.domain.job import Job
 from shared.domain.run import Run, Status
 from shared.eventlog import snapshot
 from shared.eventlog.envelope import encode
@@ -23,13 +21,11 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
     from shared.domain.events import Change, Decision
+    from shared.domain.job import Job
+    from shared.domain.kinds import Aggregate
     from shared.eventlog.envelope import Context
-    from shared.eventlog.snapshot import Aggregate
     from shared.eventlog.unit import Committed, Once
 
-RUN_EXPIRES_MS = 60_000  # after its end: long enough for a late reporter to be told what became of it
-JOB_EXPIRES_MS = 24 * 3600 * 1000
-KEY_EXPIRES_MS = 24 * 3600 * 1000  # after it was revoked: what isn't there opens nothing either
 _ADDS_WORK = frozenset({JobCreated, JobUpdated, RunRequested})
 
 
@@ -93,7 +89,8 @@ def planned(
     adds_work = False
     for number, change in enumerate(decision.changes, 1):
         for ref in change.advances:
-            after[ref] = _evolve(ref, after[ref] if ref in after else known[ref].state, change)
+            before = after[ref] if ref in after else known[ref].state
+            after[ref] = kinds.of_ref(ref).evolve(before, change)
             versions[ref] = number
         event = change.event
         if isinstance(event, RunRequested) and known[change.subject].state is not None:
@@ -110,22 +107,22 @@ def planned(
     due: list[tuple[str, str]] = []
     left = list(done)
     for ref, state in after.items():
-        before = known[ref]
-        if (entry := _left_entry(before, state)) is not None and entry not in left:
+        held = known[ref]
+        if (entry := _left_entry(held, state)) is not None and entry not in left:
             left.append(entry)
         advances.append(
             Advance(
                 ref,
-                before.version or "",
+                held.version or "",
                 versions[ref],
                 fences.get(ref, 0),
                 snapshot.dump_apart(state),
-                "" if _has_spec_of(before, state) else snapshot.dump_spec(state),
-                _live_ms(before.state, state),
+                "" if _has_spec_of(held, state) else snapshot.dump_spec(state),
+                _live_ms(held.state, state),
             )
         )
         woken_at = _due_at(state, now, lease)
-        if woken_at != _due_at(before.state, now, lease):  # heartbeats move a running run's
+        if woken_at != _due_at(held.state, now, lease):  # heartbeats move a running run's
             due.append((ref, "" if woken_at is None else str(ids.to_ms(woken_at))))
     unit = Unit(
         events=tuple(drafts),
@@ -138,14 +135,6 @@ def planned(
         adds_work=adds_work,
     )
     return Plan(unit, after)
-
-
-def _evolve(ref: str, state: Aggregate | None, change: Change) -> Aggregate:
-    if ref.startswith("apikey:"):
-        return apikey.evolve(cast("ApiKey | None", state), change)
-    if ref.startswith("job:"):
-        return job.evolve(cast("Job | None", state), change)
-    return run.evolve(cast("Run | None", state), change)
 
 
 def _draft(change: Change, context: Context, now_ms: int, chance: int) -> Draft:
@@ -186,23 +175,19 @@ def _due_at(state: Aggregate | None, now: datetime, lease: timedelta) -> datetim
     """When it is to be woken; a running run's lease counts from now."""
     if isinstance(state, Run):
         return run.due_at(state, now=now, lease=lease)
-    return state.due_at if isinstance(state, Job) else None
+    return None if state is None else kinds.of_state(state).due_at(state)
 
 
 def _has_spec_of(before: Snapshot, state: Aggregate) -> bool:
     """Whether the hash in Redis has it already; what left Redis and came from the archive has no hash."""
-    if isinstance(state, ApiKey):
-        return True  # there is none
+    if not kinds.of_state(state).has_spec:
+        return True
     was = cast("Job | Run | None", before.state)
-    return before.version is not None and was is not None and was.spec is state.spec
+    return before.version is not None and was is not None and was.spec is cast("Job | Run", state).spec
 
 
 def _live_ms(before: Aggregate | None, after: Aggregate) -> int | None:
     """How long what nothing will happen to any more stays in Redis; and that what is alive again stays."""
-    if isinstance(after, Run):
-        return RUN_EXPIRES_MS if after.ended else None
-    if isinstance(after, ApiKey):
-        return None if after.revoked is None else KEY_EXPIRES_MS
     if after.over:
-        return JOB_EXPIRES_MS
-    return FOR_EVER if isinstance(before, Job) and before.over else None
+        return kinds.of_state(after).kept_ms
+    return FOR_EVER if before is not None and before.over else None

@@ -8,23 +8,25 @@ under way: the newer replica does it); an older one is lifted when read, like ev
 from __future__ import annotations
 
 import re
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from shared.domain.apikey import ApiKey
-from shared.domain.job import Job
-from shared.domain.run import Run
+from shared.domain import kinds
 from shared.domain.value import Value
 from shared.eventlog.envelope import decoder, json_text
 
-Aggregate = Job | Run | ApiKey
-SHAPES: dict[type[Aggregate], int] = {Job: 3, Run: 2, ApiKey: 1}
+if TYPE_CHECKING:
+    from shared.domain.job import Job
+    from shared.domain.kinds import Aggregate
+    from shared.domain.run import Run
+
 FIELDS = ("version", "state", "spec", "fence")  # of a hash in Redis
+SHAPES: dict[type[Any], int] = {kind.state: kind.shape for kind in kinds.ALL}
 _PREFIX = {kind: f'{{"shape":{shape},' for kind, shape in SHAPES.items()}
 _SHAPE = re.compile(rb'\{"shape":(\d+),')
-State = TypeVar("State", Job, Run, ApiKey)
+State = TypeVar("State")
 
 
 class NewerShape(ValueError):  # noqa: N818 - named for what is wrong
@@ -55,15 +57,15 @@ def dump(state: Aggregate) -> str:
 
 
 def dump_apart(state: Aggregate) -> str:
-    """As `dump`, without the specification; a key has none."""
-    if isinstance(state, ApiKey):
+    """As `dump`, without the specification, of a kind that has one."""
+    if not kinds.of_state(state).has_spec:
         return dump(state)
-    return _PREFIX[type(state)] + json_text(replace(state, spec=UNSET))[1:]
+    return _PREFIX[type(state)] + json_text(replace(cast("Job | Run", state), spec=UNSET))[1:]
 
 
 def dump_spec(state: Aggregate) -> str:
-    """The specification as JSON; '' for a key, which has none."""
-    return "" if isinstance(state, ApiKey) else json_text(state.spec)
+    """The specification as JSON; '' of a kind that has none."""
+    return json_text(cast("Job | Run", state).spec) if kinds.of_state(state).has_spec else ""
 
 
 def load(kind: type[State], text: bytes) -> State:
@@ -80,7 +82,7 @@ def load(kind: type[State], text: bytes) -> State:
         raise NewerShape(
             f"{kind.__name__} snapshot of shape {int(found[1])}, this build writes {SHAPES[kind]}"
         )
-    return decoder(kind)(text)  # type: ignore[no-any-return]
+    return decoder(kind)(text)  # type: ignore[no-any-return, arg-type]
 
 
 def shape_of(text: bytes) -> int:
@@ -93,8 +95,6 @@ def read(ref: str, version: bytes, state: bytes, spec: bytes, fence: bytes) -> S
     """The snapshot in the FIELDS of the hash of an aggregate (b'' = not there); see `load`."""
     if not version:
         return NOTHING
-    if ref.startswith("apikey:"):
-        return Snapshot(state=load(ApiKey, state), version=version.decode())
-    text = b'%b,"spec":%b}' % (state[:-1], spec)
-    loaded = load(Job, text) if ref.startswith("job:") else load(Run, text)
-    return Snapshot(state=loaded, version=version.decode(), fence=fence.decode())
+    kind = kinds.of_ref(ref)
+    text = b'%b,"spec":%b}' % (state[:-1], spec) if kind.has_spec else state
+    return Snapshot(state=load(kind.state, text), version=version.decode(), fence=fence.decode())

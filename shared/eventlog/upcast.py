@@ -32,6 +32,9 @@ UPCASTERS: Upcasters = {
     ("RunRequested", 2): _placed,
     **dict.fromkeys((("JobCreated", 2), ("JobUpdated", 2)), _same),  # 3: several cron expressions, dst_policy
     **dict.fromkeys((("RunRequested", 3), ("OccurrencesSkipped", 1)), _same),  # 4, 2: clock
+    # What policies of time ask for: jitter, exclusions, pauses that end, limits, chains; none of it was there before.
+    **dict.fromkeys((("JobCreated", 3), ("JobUpdated", 3), ("JobPaused", 1), ("JobResumed", 1)), _same),
+    **dict.fromkeys((("RunRequested", 4), ("OccurrencesSkipped", 2)), _same),
 }
 
 

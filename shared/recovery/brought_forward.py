@@ -10,36 +10,27 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from shared.domain import apikey, ids, job, run
-from shared.domain.apikey import ApiKey
+from shared.domain import ids, kinds
 from shared.domain.events import (
     OUTCOMES,
     RunRequested,
     RunStarted,
 )
-from shared.domain.job import Job
 from shared.domain.run import Run
 from shared.eventlog import snapshot
 from shared.eventlog.position import START, Position
 from shared.readmodel import cuts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
     from datetime import datetime
 
     import asyncpg
 
     from shared.domain.events import Change
+    from shared.domain.kinds import Aggregate
     from shared.eventlog.envelope import Recorded
-    from shared.eventlog.snapshot import Aggregate
     from shared.readmodel.archive import Asked
-
-_KINDS: dict[str, type[Aggregate]] = {"job": Job, "run": Run, "apikey": ApiKey}
-_EVOLVE: dict[str, Callable[[Any, Change], Aggregate]] = {
-    "job": job.evolve,
-    "run": run.evolve,
-    "apikey": apikey.evolve,
-}
 
 
 class LastRun(NamedTuple):
@@ -55,7 +46,7 @@ class Brought:
     """One aggregate, as it stood.
 
     Attributes:
-        ref: `job:<id>`, `run:<id>` or `apikey:<hash>`.
+        ref: `job:<id>`, `run:<id>`, `apikey:<hash>`, …
         version: position of the last event that advanced it.
         fence: of a run, the position of its latest start; None before that.
         start_id: of a run, the id of that RunStarted.
@@ -77,7 +68,7 @@ class Brought:
 async def brought_forward(
     connection: Asked, partition: int, kind: str, *, timeout_s: float | None = None
 ) -> dict[str, Brought]:
-    """What was brought forward of a partition, by ref: its jobs, runs or API keys (`job`, `run`, `apikey`).
+    """What was brought forward of a partition, by ref: its jobs, runs or others (`job`, `run`, `apikey`, …).
 
     Raises:
         NewerShape: a newer Daybook wrote one of them.
@@ -101,12 +92,11 @@ def loaded(row: asyncpg.Record) -> Brought:
     Raises:
         NewerShape: a newer Daybook wrote it.
     """
-    kind: Any = _KINDS[row["ref"].partition(":")[0]]
     last = row["last_run_id"], row["last_run_status"], row["last_run_finished_at"]
     return Brought(
         ref=row["ref"],
         version=Position(row["epoch"], row["pos"]),
-        state=snapshot.load(kind, row["state"].encode()),
+        state=snapshot.load(kinds.of_ref(row["ref"]).state, row["state"].encode()),
         fence=Position.parse(row["fence"]) if row["fence"] else None,
         start_id=row["start_id"],
         active_runs=row["active_runs"],
@@ -180,8 +170,7 @@ class Balance:
 
     def _advance(self, ref: str, recorded: Recorded, change: Change) -> None:
         before = self._known.get(ref)
-        kind = ref.partition(":")[0]
-        state = _EVOLVE[kind](None if before is None else before.state, change)
+        state = kinds.of_ref(ref).evolve(None if before is None else before.state, change)
         if isinstance(state, Run) and state.ended:
             self._known.pop(ref, None)
             self.changed.discard(ref)

@@ -1,7 +1,7 @@
 """Making a partition's write side anew from the archive: snapshots, due index, work streams, API keys.
 
 It equals what was there, to the byte: the same `evolve` over the same events. Left out is what leaves Redis by
-itself: ended runs, jobs that are over, which commands find in the archive, and API keys that were revoked. A running
+itself: ended runs, jobs that are over, which commands find in the archive, API keys that were revoked. A running
 run gets a fresh lease. Where months of the archive were dropped, states begin as they were brought forward from them.
 
 Everything is taken away first, work streams and due index before what they name, and put back the other way round:
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from shared.domain import apikey, ids, job, run
+from shared.domain import ids, job, kinds, run
 from shared.domain.events import TERMINAL, RunStarted
 from shared.domain.job import Job
 from shared.domain.run import Run, Status
@@ -46,9 +46,9 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from shared.domain.events import Change
+    from shared.domain.kinds import Aggregate
     from shared.eventlog.keys import Keys
     from shared.eventlog.opening import LogState
-    from shared.eventlog.snapshot import Aggregate
     from shared.readmodel.archive import Connection
     from shared.recovery.brought_forward import Brought
 
@@ -147,7 +147,7 @@ class Rebuilding:
 
     def _parts(self) -> Iterable[AsyncIterator[Command]]:
         """What is put back, in order: nothing may be found in a work stream before it is whole."""
-        return self._jobs(), self._runs(), self._api_keys(), self._answers(), self._work()
+        return self._jobs(), self._runs(), self._others(), self._answers(), self._work()
 
     # Away.
 
@@ -175,7 +175,7 @@ class Rebuilding:
     # Back.
 
     async def _bring_forward(self) -> None:
-        for kind in ("run", "apikey"):
+        for kind in ("run", *(each.name for each in kinds.BESIDE)):
             self._brought |= await brought_forward(
                 self._connection, self._keys.partition, kind, timeout_s=ASKING_S
             )
@@ -249,17 +249,25 @@ class Rebuilding:
             entry = Entry(version, state.spec.queue, state.spec.priority, state.id, follower)
             self._rebuilt.waiting.append(entry)
 
-    async def _api_keys(self) -> AsyncIterator[Command]:
-        rows = await self._connection.fetch(_statement("api_keys"), self._keys.partition, timeout=ASKING_S)
+    async def _others(self) -> AsyncIterator[Command]:
+        """What is neither a job nor a run."""
+        types = [event.__name__ for kind in kinds.BESIDE for event in kind.events]
+        rows = await self._connection.fetch(
+            _statement("events_of_types"), self._keys.partition, types, timeout=ASKING_S
+        )
         events: dict[str, list[asyncpg.Record]] = {
-            ref: [] for ref in self._brought if ref.startswith("apikey:")
+            ref: [] for ref in self._brought if kinds.of_ref(ref) in kinds.BESIDE
         }
         for row in rows:
             events.setdefault(row["subject"].replace("/", ":", 1), []).append(row)
-        for ref, of_key in events.items():
-            version, state, _ = _fold(self._brought.get(ref), ref, of_key, apikey.evolve)
-            if state is not None and state.revoked is None:
-                yield _hash(ref, version, state)
+        for ref, its in events.items():
+            kind = kinds.of_ref(ref)
+            version, state, _ = _fold(self._brought.get(ref), ref, its, kind.evolve)
+            if state is None or state.over:
+                continue
+            yield _hash(ref, version, state)
+            if (due_at := kind.due_at(state)) is not None:
+                yield "ZADD", "due", str(ids.to_ms(due_at)), ref
 
     async def _answers(self) -> AsyncIterator[Command]:
         since = self._now - once.REMEMBERED

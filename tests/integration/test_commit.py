@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from redis.exceptions import NoScriptError
 
 from services.timer import service as timer
-from shared.domain import ids, job
+from shared.domain import deciding, ids, job
 from shared.domain.commands import (
     CreateJob,
     FailRun,
@@ -55,7 +55,7 @@ def a_draft(ref=JOB, kind="JobCompleted", data="{}"):
     )  # fmt: skip
 
 
-A_JOB = job.evolve(None, job.decide(None, CreateJob(
+A_JOB = job.evolve(None, deciding.decide(None, CreateJob(
     job_id=JOB.removeprefix("job:"), spec=a_spec(), owner="ann", tenant="t"), NOON).changes[0])  # fmt: skip
 STATE, SPEC = snapshot.dump_apart(A_JOB), snapshot.dump_spec(A_JOB)
 

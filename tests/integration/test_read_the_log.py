@@ -35,7 +35,8 @@ CREATED = (
     '"schedule":{"cron_expression":null,"interval_seconds":10,"run_at":null,"timezone":"UTC",'
     '"dst_policy":null,"start_at":null,"end_at":null,"max_runs":null},'
     f'"timeout_seconds":3600,{RETRY},"priority":5,"queue":"default","misfire_policy":"latest",'
-    '"misfire_grace_seconds":60,"overlap_policy":"skip","start_deadline_seconds":null,"max_lost":3},'
+    '"misfire_grace_seconds":60,"overlap_policy":"skip","start_deadline_seconds":null,"max_lost":3,'
+    '"pause_after_failures":null},'
     '"owner":"ann","tenant":"t","created_at":"2026-11-23T12:00:00Z","anchor_at":"2026-11-23T12:00:00Z",'
     '"next_for":"2026-11-23T12:00:10Z"}'
 )
@@ -58,7 +59,7 @@ GOLDEN = [
     [
         ("id", "01a20846-fe00-748d-8567-89abcdef0123"),
         ("type", "JobCreated"),
-        ("v", "3"),
+        ("v", "4"),
         ("subject", "job/01a20846-fe00-8000-8567-89abcdef0123"),
         ("job", ""),
         ("advances", "subject"),
@@ -69,7 +70,7 @@ GOLDEN = [
     [
         ("id", "01a20846-fe00-748d-8567-89abcdef0123"),  # the same: chance stands still here
         ("type", "RunRequested"),
-        ("v", "4"),
+        ("v", "5"),
         ("subject", "run/01a20846-fe00-8000-8567-89abcdef0124"),
         ("job", "01a20846-fe00-8000-8567-89abcdef0123"),
         ("advances", "both"),
@@ -80,12 +81,13 @@ GOLDEN = [
 ]
 
 
-LIMITS = ',"start_deadline_seconds":null,"max_lost":3'
-WINDOW = ',"dst_policy":null,"start_at":null,"end_at":null,"max_runs":null'
+LIMITS = (',"start_deadline_seconds":null,"max_lost":3', "")
+WINDOW = (',"dst_policy":null,"start_at":null,"end_at":null,"max_runs":null', "")
+ZONE = (',"timezone":"UTC"},"held"', '},"held"')
 # What each version has added, the newest first, and what stood there before.
 ADDED = {
-    JobCreated: (CREATED, ((WINDOW, ""), (LIMITS, ""))),
-    RunRequested: (REQUESTED, ((',"clock":[]', ""), (',"timezone":"UTC"},"held"', '},"held"'), (LIMITS, ""))),
+    JobCreated: (CREATED, ([(',"pause_after_failures":null', "")], [WINDOW], [LIMITS])),
+    RunRequested: (REQUESTED, ([], [(',"clock":[]', "")], [ZONE], [LIMITS])),
 }
 
 
@@ -94,9 +96,10 @@ def test_an_entry_of_an_earlier_version_is_read_as_what_it_means_now(kind):
     text, added = ADDED[kind]
     now = decode(kind.__name__, kind.VERSION, text)
     assert encode(now) == text
-    for version, (new, old) in zip(range(kind.VERSION - 1, 0, -1), added, strict=True):
-        assert text.count(new) == 1
-        text = text.replace(new, old)
+    for version, replaced in zip(range(kind.VERSION - 1, 0, -1), added, strict=True):
+        for new, old in replaced:
+            assert text.count(new) == 1
+            text = text.replace(new, old)
         assert decode(kind.__name__, version, text) == now
 
 

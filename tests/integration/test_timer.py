@@ -11,7 +11,7 @@ from services.timer import service as service_module
 from services.timer.due import Due, DueIndex, Sight
 from services.timer.service import PACE_S, TROUBLES_MAX, Timer
 from shared.clock import SystemClock
-from shared.domain import ids, job
+from shared.domain import ids, settling
 from shared.domain.commands import CreateJob, StartRun, TriggerJob
 from shared.eventlog import snapshot
 from shared.eventlog.connection import connect
@@ -187,14 +187,14 @@ async def test_a_job_that_cannot_be_decided_does_not_stop_the_others_and_is_paus
     """Trace 18: a poison aggregate at the head of the index."""
     poison = await a_job(bench, every=1, name="poison")
     good = await a_job(bench, every=1, name="good")
-    real = job._Settling.settle
+    real = settling.Settling.settle
 
     def settle(self):
         if self.job.spec.name == "poison":
             raise ZeroDivisionError("no such zone any more")
         real(self)
 
-    monkeypatch.setattr(job._Settling, "settle", settle)
+    monkeypatch.setattr(settling.Settling, "settle", settle)
     keys = bench.log.keys(0)
     async with timer() as running:
         for times in range(1, TROUBLES_MAX + 1):

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from shared.domain import ids, job
+from shared.domain import deciding, ids, job, settling
 from shared.domain.commands import (
     CreateJob,
     DeleteJob,
@@ -50,11 +50,11 @@ def fold(state, decision):
 
 def a_job(now=NOON, **spec):
     command, _ = create(a_spec(**spec))
-    return fold(None, job.decide(None, command, now))
+    return fold(None, deciding.decide(None, command, now))
 
 
 def when(state, command, now):
-    decision = job.decide(state, command, now)
+    decision = deciding.decide(state, command, now)
     return [change.event for change in decision.changes], fold(state, decision)
 
 
@@ -90,8 +90,8 @@ def test_a_wake_requests_the_occurrence_and_names_the_next_one():
 
 
 def test_the_run_of_an_occurrence_has_an_id_of_its_cause():
-    first = job.decide(a_job(every=10), Wake(), at(10)).changes[0].subject
-    second = job.decide(a_job(every=10), Wake(), at(11)).changes[0].subject
+    first = deciding.decide(a_job(every=10), Wake(), at(10)).changes[0].subject
+    second = deciding.decide(a_job(every=10), Wake(), at(11)).changes[0].subject
     assert first == second
     assert ids.partition_of(first.removeprefix("run:")) == 3
     assert ids.time_of(first.removeprefix("run:")) == at(10)
@@ -190,7 +190,7 @@ def test_everything_within_the_grace_runs_if_overlap_is_allowed():
 
 def test_a_wake_fires_at_most_fifty_and_stays_due():
     events, state = when(a_job(every=1, overlap_policy="allow"), Wake(), at(60))
-    assert len(events) == job.FIRES_A_WAKE
+    assert len(events) == settling.FIRES_A_WAKE
     assert state.due_at == at(51)
 
 
@@ -319,7 +319,7 @@ def test_a_backlog_too_long_for_one_unit_is_settled_in_several_before_the_comman
     _, state = when(a_job(every=1), PauseJob(by="ann"), at(0.5))
     now, rounds, counted = at(2500), 0, 0
     while True:
-        decision = job.decide(state, ResumeJob(by="ann"), now)
+        decision = deciding.decide(state, ResumeJob(by="ann"), now)
         counted += sum(c.event.count for c in decision.changes if isinstance(c.event, OccurrencesSkipped))
         state = fold(state, decision)
         rounds += 1
@@ -332,7 +332,7 @@ def test_an_edit_of_a_job_that_catches_up_comes_after_all_it_has_to_run():
     state = a_job(every=1, misfire_policy="all", overlap_policy="allow")
     asked, runs = UpdateJob(spec=a_spec(every=7)), 0
     for _ in range(30):
-        decision = job.decide(state, asked, at(1_200))
+        decision = deciding.decide(state, asked, at(1_200))
         runs += sum(isinstance(each.event, RunRequested) for each in decision.changes)
         state = fold(state, decision)
         if decision.settled:
@@ -378,7 +378,7 @@ def a_retry(**changes):
 @pytest.mark.parametrize("overlap", ["skip", "allow"])
 def test_a_retry_does_again_what_the_old_run_was_to_do_and_leaves_the_schedule_alone(overlap):
     retry = a_retry()
-    decision = job.decide(a_job(every=10, overlap_policy=overlap), retry, at(4))
+    decision = deciding.decide(a_job(every=10, overlap_policy=overlap), retry, at(4))
     (change,) = decision.changes
     follows = overlap == "skip"
     assert (change.subject, change.job, change.both) == (f"run:{retry.run_id}", JOB, follows)
@@ -436,7 +436,7 @@ def test_a_deleted_job_takes_no_command_and_wakes_for_nothing(command):
 
 def test_an_id_that_is_taken_is_refused():
     with pytest.raises(IllegalTransition):
-        job.decide(a_job(), create(a_spec())[0], at(1))
+        deciding.decide(a_job(), create(a_spec())[0], at(1))
 
 
 def test_folding_leaves_a_job_alone_where_an_event_does_not_concern_it():
@@ -473,17 +473,17 @@ def test_a_wish_made_up_from_another_revision_is_refused(command):
     state = a_job()
     for wanted in ((), (2,), (2, 3)):
         with pytest.raises(StaleRevision) as caught:
-            job.decide(state, replace(command, if_revision=wanted), NOON)
+            deciding.decide(state, replace(command, if_revision=wanted), NOON)
         assert caught.value.current == "1"
     for wanted in (None, (1,), (3, 1)):
-        assert job.decide(state, replace(command, if_revision=wanted), NOON) == job.decide(
+        assert deciding.decide(state, replace(command, if_revision=wanted), NOON) == deciding.decide(
             state, command, NOON
         )
 
 
 def test_a_wish_made_up_from_another_revision_settles_nothing():
     with pytest.raises(StaleRevision):
-        job.decide(a_job(every=1), PauseJob(by="ann", if_revision=(2,)), at(5_000))
+        deciding.decide(a_job(every=1), PauseJob(by="ann", if_revision=(2,)), at(5_000))
 
 
 def test_a_job_is_completed_by_the_last_occurrence_of_its_window_and_comes_back_with_a_later_end_in_phase():

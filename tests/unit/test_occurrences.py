@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from services.projector.gauges import End
 from services.projector.missing import Horizons
-from shared.domain import job
+from shared.domain import deciding, job
 from shared.domain.commands import CreateJob, PauseJob, Wake
 from shared.domain.events import OccurrencesSkipped, RunRequested
 from shared.domain.occurrences import decided_again, undecided
@@ -24,7 +24,7 @@ def a_job(**spec):
 
 
 def after(state, command, now):
-    for change in job.decide(state, command, now).changes:
+    for change in deciding.decide(state, command, now).changes:
         state = job.evolve(state, change)
     return state
 
@@ -38,7 +38,7 @@ def decided_by(events):
 @settings(max_examples=25)
 def test_as_many_are_undecided_as_a_wake_would_decide(every, passed_s):
     state = a_job(every=every)
-    changes = job.decide(state, Wake(), at(passed_s)).changes
+    changes = deciding.decide(state, Wake(), at(passed_s)).changes
     expected = decided_by([change.event for change in changes])
     assert expected == passed_s // every
     assert undecided(state, at(passed_s), most=2_000) == expected
@@ -61,7 +61,7 @@ def test_a_job_that_is_paused_misses_nothing_and_no_count_goes_on_for_ever():
 
 def fired(state, second):
     """The schedule's decision to run the occurrence of that second."""
-    change = job.decide(replace(state, next_for=at(second)), Wake(), at(second)).changes[0]
+    change = deciding.decide(replace(state, next_for=at(second)), Wake(), at(second)).changes[0]
     assert isinstance(change.event, RunRequested)
     return change.event
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from services.projector.audit.ledgers import Refusal
 from services.projector.rows import statement as projector_statement
-from shared.domain import ids
+from shared.domain import ids, kinds
 from shared.eventlog.envelope import Recorded
 from shared.eventlog.position import Position
 from shared.readmodel import archive, cuts
@@ -45,8 +45,7 @@ async def checkpoint(connection: Connection, partition: int) -> Checkpoint | Non
 
 async def cut(connection: Connection, partition: int) -> tuple[Cut | None, list[Brought]]:
     """Where the archive of a partition begins, None: with its first event; and what was brought forward from there."""
-    kinds = ("job", "run", "apikey")
-    brought = [await brought_forward(connection, partition, kind) for kind in kinds]
+    brought = [await brought_forward(connection, partition, kind.name) for kind in kinds.ALL]
     return await cuts.cut_of(connection, partition), [each for some in brought for each in some.values()]
 
 

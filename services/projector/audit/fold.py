@@ -6,7 +6,7 @@ much larger than memory: of a run that has ended and was compared, its id is lef
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from services.projector import projections
 from services.projector.audit import runs, schedules
@@ -15,9 +15,8 @@ from services.projector.audit.runs import Stories
 from services.projector.audit.schedules import Decided
 from services.projector.hours import Hour, Hours
 from services.projector.job_rows import JobEntry, LastRun
-from shared.domain import apikey, ids, run
-from shared.domain.apikey import ApiKey
-from shared.domain.events import ApiKeyIssued, JobCreated, RunStarted
+from shared.domain import ids, kinds, run
+from shared.domain.events import JobCreated, RunStarted
 from shared.domain.job import Job
 from shared.domain.run import Run
 
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from shared.recovery.brought_forward import Brought
 
 HOUR_MS = 3_600_000
+_OTHERS = frozenset(kind.name for kind in kinds.BESIDE)
 
 
 class Standing(NamedTuple):
@@ -43,10 +43,10 @@ class Standing(NamedTuple):
     fence: str
 
 
-class Given(NamedTuple):
-    """An API key's state and its version."""
+class Other(NamedTuple):
+    """The state of what is neither a job nor a run, and its version."""
 
-    key: ApiKey
+    state: Any
     version: Position
 
 
@@ -56,11 +56,11 @@ class Fold:
     Attributes:
         jobs: job id → state, version and the row's share.
         runs: run id → state of each unfinished run, and of those in `kept`.
-        keys: hash → state of each API key, revoked or not.
+        others: ref → state of each API key and whatever else is neither a job nor a run, over or not.
         rows: run id → row of each run whose row has not been compared yet.
         over: ids of runs that have ended since they were last asked for.
         hours: sums of the ledger of hours.
-        unknown: `job:<id>`, `run:<id>` and `apikey:<hash>` of which an event could not be read.
+        unknown: refs of which an event could not be read.
         unknown_hours: hours since 1970 of events that could not be read.
         unreadable: ids of those events.
         untold: runs that had begun when what was before was dropped: their rows can't be told.
@@ -75,7 +75,7 @@ class Fold:
     def __init__(self, findings: Findings, kept: AbstractSet[str]) -> None:
         self.jobs: dict[str, JobEntry] = {}
         self.runs: dict[str, Standing] = {}
-        self.keys: dict[str, Given] = {}
+        self.others: dict[str, Other] = {}
         self.rows: dict[str, RunRow] = {}
         self.over: list[str] = []
         self.hours: Hours = {}
@@ -101,8 +101,8 @@ class Fold:
                     self.runs[state.id] = Standing(state, each.version, fence)
                     self.untold.add(state.id)
                     runs.brought_forward(self.stories, state, each.start_id)
-                case ApiKey() as key:
-                    self.keys[key.hash] = Given(key, each.version)
+                case other:
+                    self.others[each.ref] = Other(other, each.version)
 
     def take(self, recorded: Recorded, *, ledgers: bool) -> None:
         """Fold the next event in; `ledgers`: rows of runs and hours too, which the archive's events make."""
@@ -122,7 +122,7 @@ class Fold:
             self._give_up(recorded, folded.unreadable[0].message)
 
     def knows(self, ref: str) -> bool:
-        """Whether the state of `job:<id>`, `run:<id>` or `apikey:<hash>` can be told."""
+        """Whether the state of `job:<id>`, `run:<id>`, … can be told."""
         return ref not in self.unknown
 
     def _take(self, recorded: Recorded, change: Change, *, ledgers: bool) -> None:
@@ -136,8 +136,8 @@ class Fold:
             )
         if run_id and self.knows(f"run:{run_id}"):
             self._take_run(recorded, change, run_id, ledgers=ledgers)
-        if key_hash := _key_of(recorded):
-            self._take_key(recorded, change, key_hash)
+        if ref := _other_of(recorded):
+            self._take_other(recorded, change, ref)
 
     def _take_run(self, recorded: Recorded, change: Change, run_id: str, *, ledgers: bool) -> None:
         if not runs.check(self._findings, self.stories, recorded, change.event):
@@ -154,15 +154,14 @@ class Fold:
         else:
             self.runs[run_id] = Standing(state, recorded.position, fence)
 
-    def _take_key(self, recorded: Recorded, change: Change, key_hash: str) -> None:
-        before = self.keys.get(key_hash)
-        if before is None and not isinstance(change.event, ApiKeyIssued):
-            self._findings.wrong(
-                Invariant.READABLE, f"{recorded.place} {recorded.type}: no API key {key_hash} was issued"
-            )
+    def _take_other(self, recorded: Recorded, change: Change, ref: str) -> None:
+        before = self.others.get(ref)
+        try:
+            state = kinds.of_ref(ref).evolve(None if before is None else before.state, change)
+        except ValueError as error:  # it has never begun
+            self._findings.wrong(Invariant.READABLE, f"{recorded.place} {recorded.type}: {error}")
             return
-        state = apikey.evolve(None if before is None else before.key, change)
-        self.keys[key_hash] = Given(state, recorded.position)
+        self.others[ref] = Other(state, recorded.position)
 
     def _give_up(self, recorded: Recorded, reason: str) -> None:
         """Whatever the event advanced can't be told from here on."""
@@ -175,8 +174,8 @@ class Fold:
             runs.forget(self.stories, run_id)
         if job_id := projections.job_of(recorded):
             self.unknown.add(f"job:{job_id}")
-        if key_hash := _key_of(recorded):
-            self.unknown.add(f"apikey:{key_hash}")
+        if ref := _other_of(recorded):
+            self.unknown.add(ref)
 
 
 def hour_of(hour: int) -> str:
@@ -197,10 +196,10 @@ def _entry(job: Job, brought: Brought) -> JobEntry:
     )
 
 
-def _key_of(recorded: Recorded) -> str:
-    """The API key that an event is about, or ''."""
-    kind, _, key_hash = recorded.subject.partition("/")
-    return key_hash if kind == "apikey" else ""
+def _other_of(recorded: Recorded) -> str:
+    """The ref of what an event is about, if that is neither a job nor a run; else ''."""
+    name, slash, identifier = recorded.subject.partition("/")
+    return f"{name}:{identifier}" if slash and name in _OTHERS else ""
 
 
 def _add(kept: Hours, fresh: Hours) -> None:

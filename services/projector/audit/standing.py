@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from services.projector.audit.lines import Invariant
 from services.projector.audit.runs import has_ended
-from shared.domain import ids, run
+from shared.domain import ids, kinds, run
 from shared.domain.run import Status
 from shared.eventlog import snapshot
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from services.projector.audit.fold import Fold, Standing
     from services.projector.audit.lines import Findings
     from services.projector.job_rows import JobEntry
+    from shared.domain.kinds import Aggregate
     from shared.domain.run import Run
     from shared.eventlog.position import Position
-    from shared.eventlog.snapshot import Aggregate
 
 POSTPONED_MS = 60_000  # a timer puts off what it can't decide by so much, at most
 _NO_LEASE = timedelta()
@@ -60,9 +60,10 @@ def check(findings: Findings, fold: Fold, seen: Seen, *, now_ms: int) -> None:
         _check_job(findings, entry, seen, now_ms)
     elif kind == "run" and (standing := fold.runs.get(identifier)) is not None:
         _check_run(findings, fold, standing, seen, now_ms)
-    elif kind == "apikey" and (given := fold.keys.get(identifier)) is not None:
-        _check_snapshot(findings, seen, given.key, given.version, may_be_gone=given.key.revoked is not None)
-        _check_due(findings, seen, None, now_ms)
+    elif (other := fold.others.get(seen.ref)) is not None:
+        _check_snapshot(findings, seen, other.state, other.version, may_be_gone=other.state.over)
+        due = kinds.of_state(other.state).due_at(other.state)
+        _check_due(findings, seen, None if due is None else ids.to_ms(due), now_ms)
     else:
         _check_stranger(findings, seen, has_been=kind == "run" and has_ended(fold.stories, identifier))
 

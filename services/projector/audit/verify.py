@@ -292,7 +292,7 @@ class _Audit:
             return False
         fold = self._fold
         must = {f"run:{each}" for each in fold.runs} | {f"job:{each}" for each in fold.jobs}
-        must |= {f"apikey:{each}" for each in fold.keys}
+        must |= fold.others.keys()
         refs = sorted(must | self._names.refs | await self._redis.due())
         for part in _parts(refs, write_side.AT_ONCE):
             position, now_ms, page = await self._redis.page(part)

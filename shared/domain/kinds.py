@@ -1,0 +1,120 @@
+"""The kinds of aggregates: what the log, its recovery and its audit must know of each, in one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from shared.domain import apikey, deciding, ids, job, run
+from shared.domain.apikey import ApiKey
+from shared.domain.events import ApiKeyIssued, ApiKeyRevoked
+from shared.domain.job import Job
+from shared.domain.refusals import NoSuchApiKey, NoSuchJob, NoSuchRun
+from shared.domain.run import Run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from shared.domain.events import Change, Decision, Event
+    from shared.domain.refusals import Refused
+
+    Decide = Callable[[Any, Any, datetime, str], Decision]
+
+_DAY_MS = 24 * 3600 * 1000
+
+
+Aggregate = Job | Run | ApiKey  # each tells by `over` that its snapshot may leave Redis
+
+
+def _of_its_id(identifier: str, partitions: int) -> int:
+    """Where an aggregate stands whose id routes itself.
+
+    Raises:
+        ids.BadId: the id names a partition that there isn't.
+    """
+    partition = ids.partition_of(identifier)
+    if partition >= partitions:
+        raise ids.BadId(f"{identifier} names partition {partition}; there are {partitions}")
+    return partition
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """One kind.
+
+    Attributes:
+        name: what its refs begin with, `job` of `job:<id>`.
+        state: the class of its fold.
+        shape: of that, as snapshots carry it: raised with each change of the class.
+        decide: (state or None, command, now, fence) → events; only runs have a fence.
+        evolve: (state or None, change) → state.
+        due_at: when its state is to be woken, for all but runs, whose lease nobody here knows.
+        kept_ms: how long its snapshot stays once it is `over`.
+        unknown: the refusal of what isn't there, or is another tenant's.
+        partition_of: (id, number of partitions) → where it stands.
+        has_spec: whether its specification stands apart from the rest in Redis.
+        events: those that it is the subject of; what rebuilds it from the archive reads no others. Jobs and runs, which
+            are found by their rows, name none.
+    """
+
+    name: str
+    state: type[Any]
+    shape: int
+    decide: Decide
+    evolve: Callable[[Any, Change], Any]
+    due_at: Callable[[Any], datetime | None] = lambda _: None
+    kept_ms: int
+    unknown: type[Refused]
+    partition_of: Callable[[str, int], int] = _of_its_id
+    has_spec: bool = False
+    events: tuple[type[Event], ...] = ()
+
+
+JOB = Kind(
+    name="job",
+    state=Job,
+    shape=4,
+    decide=lambda state, command, now, _: deciding.decide(state, command, now),
+    evolve=job.evolve,
+    due_at=lambda state: state.due_at,
+    kept_ms=_DAY_MS,
+    unknown=NoSuchJob,
+    has_spec=True,
+)
+RUN = Kind(
+    name="run",
+    state=Run,
+    shape=3,
+    decide=lambda state, command, now, fence: run.decide(state, command, now, fence=fence),
+    evolve=run.evolve,
+    kept_ms=60_000,  # long enough for a late reporter to be told what became of it
+    unknown=NoSuchRun,
+    has_spec=True,
+)
+API_KEY = Kind(
+    name="apikey",
+    state=ApiKey,
+    shape=1,
+    decide=lambda state, command, now, _: apikey.decide(state, command, now),
+    evolve=apikey.evolve,
+    kept_ms=_DAY_MS,  # what isn't there opens nothing either
+    unknown=NoSuchApiKey,
+    partition_of=apikey.partition_of,
+    events=(ApiKeyIssued, ApiKeyRevoked),
+)
+
+ALL = (JOB, RUN, API_KEY)
+BESIDE = tuple(kind for kind in ALL if kind.events)  # neither jobs nor runs
+_BY_NAME = {kind.name: kind for kind in ALL}
+_BY_STATE = {kind.state: kind for kind in ALL}
+
+
+def of_ref(ref: str) -> Kind:
+    """The kind of `job:<id>`, `run:<id>` and all others."""
+    return _BY_NAME[ref.partition(":")[0]]
+
+
+def of_state(state: object) -> Kind:
+    """The kind whose state this is."""
+    return _BY_STATE[type(state)]
