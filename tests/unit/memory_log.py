@@ -37,6 +37,7 @@ class MemoryLog:
     def __init__(self) -> None:
         self.changes: list[Change] = []
         self.states: dict[str, Any] = {}
+        self._due: dict[str, datetime] = {}
         self._fences: dict[str, str] = {}
         self._ended: set[str] = set()
 
@@ -105,3 +106,7 @@ class MemoryLog:
         text = snapshot.dump(state)
         assert snapshot.load(type(state), text.encode()) == state
         self.states[ref] = state
+        if at := self.due_at(state):
+            self._due[ref] = at
+        else:
+            self._due.pop(ref, None)
