@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from shared.domain import apikey, deciding, ids, job, run
 from shared.domain.apikey import ApiKey
@@ -13,13 +13,11 @@ from shared.domain.refusals import NoSuchApiKey, NoSuchJob, NoSuchRun
 from shared.domain.run import Run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from datetime import datetime
 
     from shared.domain.events import Change, Decision, Event
     from shared.domain.refusals import Refused
-
-    Decide = Callable[[Any, Any, datetime, str], Decision]
 
 _DAY_MS = 24 * 3600 * 1000
 
@@ -39,6 +37,19 @@ def _of_its_id(identifier: str, partitions: int) -> int:
     return partition
 
 
+class Seen(NamedTuple):
+    """What a decision goes by beside the aggregate's own state.
+
+    Attributes:
+        fence: of a run, that of its latest start.
+        others: ref → state of the aggregates that `Kind.reads` named, as they were a moment ago; None: there is none.
+            Nothing guards them: a decision must be right also if they have changed since, and says what it saw.
+    """
+
+    fence: str
+    others: Mapping[str, Any]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
     """One kind.
@@ -47,7 +58,8 @@ class Kind:
         name: what its refs begin with, `job` of `job:<id>`.
         state: the class of its fold.
         shape: of that, as snapshots carry it: raised with each change of the class.
-        decide: (state or None, command, now, fence) → events; only runs have a fence.
+        decide: (state or None, command, now, what else it goes by) → events.
+        reads: (state or None, command) → refs of others that `decide` must see.
         evolve: (state or None, change) → state.
         due_at: when its state is to be woken, for all but runs, whose lease nobody here knows.
         kept_ms: how long its snapshot stays once it is `over`.
@@ -61,7 +73,8 @@ class Kind:
     name: str
     state: type[Any]
     shape: int
-    decide: Decide
+    decide: Callable[[Any, Any, datetime, Seen], Decision]
+    reads: Callable[[Any, Any], tuple[str, ...]] = lambda *_: ()
     evolve: Callable[[Any, Change], Any]
     due_at: Callable[[Any], datetime | None] = lambda _: None
     kept_ms: int
@@ -86,7 +99,7 @@ RUN = Kind(
     name="run",
     state=Run,
     shape=3,
-    decide=lambda state, command, now, fence: run.decide(state, command, now, fence=fence),
+    decide=lambda state, command, now, seen: run.decide(state, command, now, fence=seen.fence),
     evolve=run.evolve,
     kept_ms=60_000,  # long enough for a late reporter to be told what became of it
     unknown=NoSuchRun,

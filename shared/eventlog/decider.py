@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from shared.domain import following, kinds
 from shared.domain.events import RunRequested
 from shared.domain.job import Job
+from shared.domain.kinds import Seen
 from shared.domain.refusals import Refused
 from shared.domain.run import Run
 from shared.domain.value import Value
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
     from shared.eventlog.plan import Plan
     from shared.eventlog.position import Position
     from shared.eventlog.unit import Done, Once
+
+
+_NONE: Mapping[str, Aggregate | None] = MappingProxyType({})
 
 
 class Decided(Value, frozen=True, kw_only=True):
@@ -108,10 +112,11 @@ class Decider:
         partition = self._log.partition_of(ref)
         known = {**beside, ref: await self._held(ref, held, context.tenant)}
         while True:
+            kind, latest = kinds.of_ref(ref), known[ref]
+            seen = Seen(latest.fence, await self._seen(kind.reads(latest.state, command)))
             now = self._log.now(partition)
             try:
-                held_now = known[ref]
-                decision = kinds.of_ref(ref).decide(held_now.state, command, now, held_now.fence)
+                decision = kind.decide(latest.state, command, now, seen)
             except Refused:
                 # What was done by the first of two may be what stands in the way of the second.
                 if (had := await self._answered(partition, once)) is None:
@@ -143,6 +148,12 @@ class Decider:
                     return _nothing(ref, partition, known)
                 case Answered() as answered:
                     return _nothing(ref, partition, known, answered=answered)
+
+    async def _seen(self, refs: tuple[str, ...]) -> Mapping[str, Aggregate | None]:
+        """States of others that a decision looks at."""
+        if not refs:
+            return _NONE
+        return {ref: held.state for ref, held in (await self._log.load(*refs)).items()}
 
     async def _with_consequences(
         self, decision: Decision, known: dict[str, Snapshot], now: datetime

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from services.projector.audit import verify
 from services.projector.batch import ARCHIVED
 from services.projector.run_rows import RunRow
-from shared.domain import apikey, ids, job, run
+from shared.domain import apikey, ids, kinds, run
 from shared.domain.commands import (
     CancelRun,
     DeleteJob,
@@ -395,8 +395,7 @@ class Copy:
             for ref in change.advances:
                 if event.type == "ApiKeyRevoked" and ref not in states:
                     continue
-                evolve = {"job": job, "run": run, "apikey": apikey}[ref.partition(":")[0]].evolve
-                states[ref] = evolve(states.get(ref), change)
+                states[ref] = kinds.of_ref(ref).evolve(states.get(ref), change)
                 versions[ref] = str(event.position)
                 if event.type == "RunStarted":
                     fences[change.subject] = str(event.position)
@@ -412,7 +411,7 @@ class Copy:
                 pairs = {"run": state.id} | ({"job": state.job_id} if state.follows else {})
                 pipe.xadd(self.keys.work(state.spec.queue, state.spec.priority), pairs, id=version)
         else:
-            due = state.due_at if isinstance(state, job.Job) else None
+            due = kinds.of_state(state).due_at(state)
         told = {"version": version, "state": snapshot.dump_apart(state), "spec": snapshot.dump_spec(state)}
         pipe.hset(self.keys.aggregate(ref), mapping=told | ({"fence": fence} if fence else {}))
         if due is not None:

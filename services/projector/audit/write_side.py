@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from services.projector.audit.standing import Entry, Seen, Work
+from shared.domain import kinds
 from shared.eventlog.envelope import Recorded, from_entry
 from shared.eventlog.position import Position
 from shared.eventlog.snapshot import FIELDS
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 AT_ONCE = 200  # aggregates a page: 400 commands, which the server runs without a break
 ENTRIES = 1_000  # of a stream a page
 SCANNED = 1_000  # keys a round trip
+_KINDS = frozenset(kind.name for kind in kinds.ALL)
 
 
 class Names(NamedTuple):
@@ -105,7 +107,7 @@ async def names(redis: Redis, keys: Sequence[Keys]) -> dict[int, Names]:
         kind, _, more = rest.partition(":")
         if known is None:
             continue
-        if kind in {"job", "run", "apikey"}:
+        if kind in _KINDS:
             known.refs.add(rest)
         elif kind == "work":
             queue, _, priority = more.rpartition(":")
