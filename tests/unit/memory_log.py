@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from shared.domain import following, kinds
 from shared.domain import run as running
 from shared.domain.events import TERMINAL, Change, RunRequested, RunStarted
+from shared.domain.kinds import Seen
 from shared.domain.run import Run
 from shared.eventlog import snapshot
 from shared.eventlog.envelope import decode, encode
@@ -49,7 +50,9 @@ class MemoryLog:
         """
         written = []
         for _ in range(UNITS_MAX):
-            decision = kinds.of_ref(ref).decide(self.states.get(ref), command, now, self._fences.get(ref, ""))
+            kind, state = kinds.of_ref(ref), self.states.get(ref)
+            others = {other: self.states.get(other) for other in kind.reads(state, command)}
+            decision = kind.decide(state, command, now, Seen(self.fence(ref), others))
             changes = decision.changes
             if following.has_followed(changes):
                 for job in {f"job:{change.job}" for change in changes if change.both}:
