@@ -17,6 +17,8 @@ _NIGHTLY: dict[str, Any] = {
     "job_data": {"operation": "echo", "parameters": {"greeting": "Good night"}},
     "cron_expression": "30 2 * * *",
     "timezone": "Europe/Berlin",
+    "jitter_seconds": 300,
+    "exclude": ["2026-12-25", {"from": "2026-12-31", "to": "2027-01-01"}],
     "tags": ["night"],
 }
 _SPEC: dict[str, Any] = {
@@ -31,6 +33,8 @@ _SPEC: dict[str, Any] = {
     "start_at": None,
     "end_at": None,
     "max_runs": None,
+    "jitter_seconds": 300,
+    "exclude": ["2026-12-25", {"from": "2026-12-31", "to": "2027-01-01"}],
     "timezone": "Europe/Berlin",
     "dst_policy": {"gap": "auto", "overlap": "auto"},
     "timeout_seconds": 3600,
@@ -45,6 +49,10 @@ _SPEC: dict[str, Any] = {
     "overlap_policy": "skip",
     "start_deadline_seconds": None,
     "max_lost": 3,
+    "pause_after_failures": None,
+    "on_success": [],
+    "on_failure": [],
+    "notify_on_failure": [],
 }
 _JOB: dict[str, Any] = {
     "id": JOB_ID,
@@ -58,6 +66,14 @@ _JOB: dict[str, Any] = {
     "created_at": "2026-11-24T10:15:00.484Z",
     "updated_at": "2026-11-24T10:15:00.484Z",
     "paused": None,
+    "skipped": [
+        {
+            "scheduled_for": "2026-11-29T01:30:00.000Z",
+            "by": "bob",
+            "at": "2026-11-27T08:00:00.000Z",
+            "reason": "the database moves",
+        }
+    ],
 }
 _RUN: dict[str, Any] = {
     "id": RUN_ID,
@@ -73,7 +89,7 @@ _RUN: dict[str, Any] = {
     "attempt": 1,
     "max_attempts": 4,
     "scheduled_for": "2026-11-27T01:30:00.000Z",
-    "fires_at": "2026-11-27T01:30:00.000Z",
+    "fires_at": "2026-11-27T01:31:47.208Z",
     "queued_at": "2026-11-27T01:30:00.010Z",
     "started_at": "2026-11-27T01:30:00.031Z",
     "finished_at": "2026-11-27T01:30:00.052Z",
@@ -133,8 +149,15 @@ EXAMPLES: dict[str, list[Any]] = {
         },
     ],
     "JobPatch": [{"priority": 8, "description": None}],
-    "PauseBody": [{"reason": "maintenance until noon"}],
-    "ResumeBody": [{}],
+    "PauseBody": [{"reason": "maintenance", "until": "2030-11-28T12:00:00Z", "catch_up": "latest"}],
+    "ResumeBody": [{"catch_up": "latest"}],
+    "PauseManyBody": [{"reason": "the database moves", "until": "2030-11-28T12:00:00Z", "dry_run": True}],
+    "ResumeManyBody": [{"catch_up": "skip", "dry_run": True}],
+    "SwitchView": [
+        {"switch": "tag:night", "changed": 42, "unchanged": 1, "next_cursor": None, "dry_run": False}
+    ],
+    "SkipBody": [{"scheduled_for": "2026-11-29T02:30:00+01:00", "reason": "the database moves"}],
+    "UnskipBody": [{"scheduled_for": "2026-11-29T02:30:00+01:00"}],
     "TriggerBody": [{"priority": 10}],
     "CancelBody": [{"reason": "started by mistake"}],
     "RetryBody": [{"priority": 10}],

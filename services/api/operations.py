@@ -16,12 +16,16 @@ from services.api.requests import (
     JobBody,
     JobPatch,
     PauseBody,
+    PauseManyBody,
     RedriveBody,
     ResumeBody,
+    ResumeManyBody,
     RetryBody,
     RevertBody,
+    SkipBody,
     TokenBody,
     TriggerBody,
+    UnskipBody,
 )
 from services.api.responses import (
     ApiKeyMadeView,
@@ -36,6 +40,7 @@ from services.api.responses import (
     RedriveView,
     RevisionJobView,
     RevisionView,
+    SwitchView,
     TokenView,
 )
 
@@ -171,6 +176,7 @@ CAUGHT = {
     },
 }
 _CHANGING = (400, 404, 409, 413, 415, 422)
+_SWITCHED = ("tag", "all", "cursor", "min_position")
 OPERATIONS = (
     Operation(
         method="get", path=f"{BASE}/jobs", name="list_jobs", role="viewer", summary="Jobs, newest first",
@@ -187,6 +193,18 @@ OPERATIONS = (
         summary="Create, update, pause, resume, delete and trigger up to 1,000 times, each by itself; at most 4 MB",
         answers={200: ref(BulkView), 202: ref(BulkView)}, body=BulkBody, refusals=(400, 413, 415, 422), keyed=True,
         adds_work=True,
+    ),
+    Operation(
+        method="post", path=f"{BASE}/jobs:pause", name="pause_jobs", role="operator",
+        summary="Pause all jobs with a tag, or all there are, that are not paused; not those that are made meanwhile",
+        answers={200: ref(SwitchView), 202: ref(SwitchView)}, body=PauseManyBody, optional=True,
+        parameters=_SWITCHED, refusals=(400, 409, 413, 415, 422), keyed=True,
+    ),
+    Operation(
+        method="post", path=f"{BASE}/jobs:resume", name="resume_jobs", role="operator",
+        summary="Resume what pausing all jobs with that tag, or all there were, has paused; nothing paused singly",
+        answers={200: ref(SwitchView), 202: ref(SwitchView)}, body=ResumeManyBody, optional=True,
+        parameters=_SWITCHED, refusals=(400, 409, 413, 415, 422), keyed=True,
     ),
     Operation(
         method="post", path=f"{BASE}/apply", name="apply_jobs", role="editor",
@@ -224,6 +242,16 @@ OPERATIONS = (
         summary="Let it go on",
         answers={200: JOB, 202: JOB}, body=ResumeBody, optional=True, refusals=_CHANGING, keyed=True,
         conditional=True,
+    ),
+    Operation(
+        method="post", path=f"{BASE}/jobs/{{job_id}}/skip", name="skip_occurrence", role="operator",
+        summary="Skip one occurrence of a job when its time comes; the schedule stays as it is",
+        answers={200: JOB, 202: JOB}, body=SkipBody, refusals=_CHANGING, keyed=True, conditional=True,
+    ),
+    Operation(
+        method="post", path=f"{BASE}/jobs/{{job_id}}/unskip", name="unskip_occurrence", role="operator",
+        summary="Run after all what was to be skipped",
+        answers={200: JOB, 202: JOB}, body=UnskipBody, refusals=_CHANGING, keyed=True, conditional=True,
     ),
     Operation(
         method="post", path=f"{BASE}/jobs/{{job_id}}/trigger", name="trigger_job", role="operator",

@@ -10,6 +10,7 @@ from shared.domain.refusals import (
     NeverFires,
     NoSuchApiKey,
     NoSuchJob,
+    NoSuchOccurrence,
     NoSuchRun,
     Refused,
     StaleRevision,
@@ -37,6 +38,7 @@ KINDS: dict[str, tuple[int, str]] = {
     "unsupported-media-type": (415, "The body is not of a type that is read here"),
     "invalid": (422, "The request means nothing here"),
     "never-fires": (422, "The schedule never fires"),
+    "no-such-occurrence": (422, "The job is not scheduled for this time"),
     "key-reused": (422, "The Idempotency-Key was used for another request"),
     "not-available-yet": (422, "Not available yet"),
     "precondition-required": (428, "The request must say which revision it was made up from"),
@@ -58,6 +60,7 @@ _BY_REFUSAL: dict[type[Refused], str] = {
     NoSuchApiKey: "not-found",
     IllegalTransition: "illegal-transition",
     NeverFires: "never-fires",
+    NoSuchOccurrence: "no-such-occurrence",
     StaleRevision: "precondition-failed",
 }
 

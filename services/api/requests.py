@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import UTC, datetime
+from contextlib import suppress
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar, cast
 
 from pydantic import (
@@ -21,19 +22,22 @@ from pydantic_core import PydanticCustomError
 
 from services.api.json_body import pointer
 from services.api.problems import Fault, invalid
-from shared.domain import cron, ids, schedule, walk
+from shared.domain import cron, exclude, ids, jitter, schedule, walk
 from shared.domain.roles import SUBJECT, Role
-from shared.domain.spec import CATCH_UP_MAX, LOST_MAX, MisfirePolicy
+from shared.domain.spec import CATCH_UP_MAX, LOST_MAX, CatchUp, MisfirePolicy
+from shared.job_types.mailboxes import Address  # noqa: TC001 - pydantic reads the annotation
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 JOB_DATA_MAX = 64 * 1024  # bytes of compact JSON
 EXPRESSIONS_MAX = 20
+FOLLOWERS_MAX = 20
 NOT_YET = "is not available yet"
 WORD = r"^[\w.:/-]{1,200}$"
 FINGERPRINT = r"^[0-9a-f]{12}$"
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
+_DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _LATER = "not_yet"  # pydantic's type of such an error
 _READ_ONLY = frozenset(
     {
@@ -47,6 +51,7 @@ _READ_ONLY = frozenset(
         "created_at",
         "updated_at",
         "paused",
+        "skipped",
     }
 )
 Model = TypeVar("Model", bound="Body")
@@ -100,6 +105,38 @@ def time_of(text: object) -> datetime | None:
     return at
 
 
+def required_time_of(text: object) -> datetime:
+    """As `time_of`, in UTC and whole milliseconds; None is none."""
+    at = time_of("" if text is None else text)
+    assert at is not None  # noqa: S101 - only None is None
+    at = at.astimezone(UTC)
+    return at.replace(microsecond=at.microsecond // 1000 * 1000)
+
+
+def date_of(text: object) -> date:
+    """The date that `text` is.
+
+    Raises:
+        PydanticCustomError: it is none.
+    """
+    if isinstance(text, str) and _DATE.fullmatch(text):
+        with suppress(ValueError):
+            return date.fromisoformat(text)
+    raise PydanticCustomError("date", "write a date, such as 2026-12-25")
+
+
+def range_of(value: object) -> object:
+    """A date as the range of one day; what may be an object of a Range, as it is.
+
+    Raises:
+        PydanticCustomError: it is neither.
+    """
+    if isinstance(value, dict):
+        return value
+    day = date_of(value).isoformat()
+    return {"from": day, "to": day}
+
+
 def small(data: dict[str, Any]) -> dict[str, Any]:
     """`data`, if it is at most JOB_DATA_MAX bytes.
 
@@ -119,6 +156,12 @@ def _id(text: str) -> str:
         return ids.parse(text)
     except ids.BadId as error:
         raise PydanticCustomError("id", "{why}", {"why": str(error)}) from None
+
+
+def _each_once(several: list[str]) -> list[str]:
+    if len(set(several)) < len(several):
+        raise PydanticCustomError("twice", "names one of them twice")
+    return several
 
 
 Id = Annotated[str, AfterValidator(_id)]
@@ -142,7 +185,14 @@ Moment = Annotated[
     BeforeValidator(time_of),
     WithJsonSchema({"anyOf": [{"type": "string", "format": "date-time"}, {"type": "null"}]}),
 ]
+RequiredMoment = Annotated[
+    datetime, BeforeValidator(required_time_of), WithJsonSchema({"type": "string", "format": "date-time"})
+]
+Date = Annotated[date, BeforeValidator(date_of), WithJsonSchema({"type": "string", "format": "date"})]
 Overlap = Annotated[Literal["skip", "allow"], _not_yet("queue_one", "queue_all", "replace")]
+
+
+Followers = Annotated[list[Id], Field(max_length=FOLLOWERS_MAX), AfterValidator(_each_once)]
 
 
 class Body(BaseModel):
@@ -162,6 +212,20 @@ class Backoff(Body):
     jitter: float = Field(default=0.1, ge=0, le=1, description="a fraction of the delay")
 
 
+class Range(Body):
+    """Consecutive dates, both included."""
+
+    from_: Date = Field(alias="from")
+    to: Date
+
+
+Excluded = Annotated[
+    Range,
+    BeforeValidator(range_of),
+    WithJsonSchema({"anyOf": [{"type": "string", "format": "date"}, Range.model_json_schema()]}),
+]
+
+
 class Dst(Body):
     """What to do where clocks are put forward (gap) or back (overlap).
 
@@ -178,9 +242,8 @@ class JobBody(Body):
 
     LATER = frozenset(
         {
-            "jitter_seconds", "exclude", "exclude_calendars",
-            "concurrency_key", "concurrency_limit", "on_success", "on_failure", "notify_on_failure",
-            "pause_after_failures",
+            "exclude_calendars",
+            "concurrency_key", "concurrency_limit",
         }
     )  # fmt: skip
     READ_ONLY = _READ_ONLY
@@ -205,6 +268,19 @@ class JobBody(Body):
     end_at: Moment = Field(default=None, description="no occurrence after it")
     max_runs: int | None = Field(
         default=None, ge=1, le=1_000_000_000, description="no occurrence once so many have run, ever"
+    )
+    jitter_seconds: int = Field(
+        default=0,
+        ge=0,
+        le=jitter.JITTER_MAX_S,
+        description=(
+            "an occurrence fires up to so much later, before the next one's time; the same for the same job and time"
+        ),
+    )
+    exclude: list[Excluded] = Field(
+        default_factory=list,
+        max_length=exclude.SPANS_MAX,
+        description="no occurrence on these dates, in the job's zone",
     )
     timezone: str = Field(default="UTC", min_length=1, max_length=100, description="IANA name")
     dst_policy: Dst = Field(default=Dst(), description="of cron expressions, where clocks change")
@@ -233,6 +309,23 @@ class JobBody(Body):
     max_lost: int = Field(
         default=LOST_MAX, ge=1, le=100, description="a run that loses so many workers fails"
     )
+    pause_after_failures: int | None = Field(
+        default=None,
+        ge=1,
+        le=1_000,
+        description="so many runs that failed, none having succeeded since, pause the job; null: it goes on",
+    )
+
+    on_success: Followers = Field(
+        default_factory=list, description="ids of jobs to run when an execution has succeeded"
+    )
+    on_failure: Followers = Field(
+        default_factory=list,
+        description="ids of jobs to run when an execution has failed for good, or nobody started it in time",
+    )
+    notify_on_failure: Annotated[list[Address], Field(max_length=FOLLOWERS_MAX)] = Field(
+        default_factory=list, description="mail addresses to tell then"
+    )
 
 
 class JobPatch(BaseModel):
@@ -247,17 +340,56 @@ class JobPatch(BaseModel):
 
 
 class PauseBody(Body):
-    """Why a job is paused."""
+    """Why a job is paused, and until when.
 
-    LATER = frozenset({"until"})
+    Of a job that is paused already, what is left out stays as it is.
+    """
 
     reason: str = Field(default="", max_length=500)
+    until: Moment = Field(
+        default=None,
+        description="it goes on by itself then, within ten years; null: when somebody resumes it",
+    )
+    catch_up: CatchUp = Field(default="skip", description="what a resume that doesn't say is to catch up")
+
+
+class SkipBody(Body):
+    """Which occurrence is to be skipped, or not to be after all."""
+
+    scheduled_for: RequiredMoment = Field(
+        description="its time, as GET /jobs/{id}/next shows it, before jitter"
+    )
+    reason: str = Field(default="", max_length=200)
+
+
+class UnskipBody(Body):
+    """Which occurrence is not to be skipped after all."""
+
+    scheduled_for: RequiredMoment
 
 
 class ResumeBody(Body):
-    """Nothing yet."""
+    """What becomes of the occurrences that fell due in the pause."""
 
-    LATER = frozenset({"catch_up"})
+    catch_up: CatchUp | None = Field(
+        default=None,
+        description=(
+            "none of them runs; the newest does; or all, the oldest first, "
+            f"at most {CATCH_UP_MAX:,}. What doesn't run is recorded. null: what the pause says"
+        ),
+    )
+
+
+class PauseManyBody(PauseBody):
+    """Why jobs are paused together, and until when."""
+
+    dry_run: bool = Field(default=False, description="only say how many would be paused")
+
+
+class ResumeManyBody(ResumeBody):
+    """What becomes of the occurrences that fell due while jobs were paused together."""
+
+    dry_run: bool = Field(default=False, description="only say how many would be resumed")
 
 
 class RevertBody(Body):

@@ -44,12 +44,34 @@ class LastRunView(Answer):
 
 
 class PausedView(Answer):
-    """Who paused a job, when and why."""
+    """Who paused a job, when and why.
+
+    `until`: it goes on by itself then. `catch_up`: what its end makes of what fell due meanwhile. `switch`: what has
+    paused it together with others, `tag:<tag>` or `all`; null: it was paused singly.
+    """
 
     by: str
     at: Time
     reason: str
     until: Time | None
+    catch_up: str = "skip"
+    switch: str | None = None
+
+
+class SkipView(Answer):
+    """An occurrence that somebody wants skipped: who, when and why."""
+
+    scheduled_for: Time
+    by: str
+    at: Time
+    reason: str
+
+
+class RangeView(Answer):
+    """Consecutive dates, both included."""
+
+    from_: str = Field(alias="from")
+    to: str
 
 
 class _Named(Answer):
@@ -79,6 +101,8 @@ class JobSpecView(Answer):
     start_at: Time | None
     end_at: Time | None
     max_runs: int | None
+    jitter_seconds: int
+    exclude: list[str | RangeView]
     timezone: str
     dst_policy: DstView
     timeout_seconds: int
@@ -93,6 +117,10 @@ class JobSpecView(Answer):
     overlap_policy: str
     start_deadline_seconds: int | None
     max_lost: int
+    pause_after_failures: int | None
+    on_success: list[str]
+    on_failure: list[str]
+    notify_on_failure: list[str]
 
 
 class JobView(JobSpecView, _Named):
@@ -107,6 +135,7 @@ class JobView(JobSpecView, _Named):
     created_at: Time
     updated_at: Time
     paused: PausedView | None
+    skipped: list[SkipView]
 
 
 class RevisionView(Answer):
@@ -212,6 +241,20 @@ class RedriveView(Answer):
     retried: list[RetriedView]
     refused: list[RefusedView]
     more: bool
+    dry_run: bool
+
+
+class SwitchView(Answer):
+    """What came of pausing or resuming jobs together.
+
+    `changed` counts those that were, `unchanged` those that were so already, were paused by something else, or are
+    gone. `next_cursor`: not all were come to; the same request with it as `cursor` goes on.
+    """
+
+    switch: str
+    changed: int
+    unchanged: int
+    next_cursor: str | None
     dry_run: bool
 
 

@@ -12,10 +12,12 @@ from services.api.problems import Fault, invalid
 from services.api.requests import small
 from shared import job_types
 from shared.domain import schedule
+from shared.domain.exclude import Span
 from shared.domain.retry import RetryPolicy
 from shared.domain.schedule import BadSchedule, Schedule
-from shared.domain.spec import JobSpec
+from shared.domain.spec import Chain, JobSpec
 from shared.domain.walk import DstPolicy
+from shared.job_types.email_notification import NO_SERVER
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,6 +40,8 @@ def spec_of(body: JobBody, *, known: Known, catalog: Catalog) -> JobSpec:
         start_at=body.start_at,
         end_at=body.end_at,
         max_runs=body.max_runs,
+        jitter_seconds=body.jitter_seconds,
+        exclude=tuple(Span(from_=each.from_, to=each.to) for each in body.exclude),
         timezone=body.timezone,
         dst_policy=_policy(body.dst_policy),
     )
@@ -45,6 +49,8 @@ def spec_of(body: JobBody, *, known: Known, catalog: Catalog) -> JobSpec:
         schedule.check(plan)
     except BadSchedule as refusal:
         faults.append(Fault(pointer=pointer(refusal.field), detail=str(refusal)))
+    if body.notify_on_failure and not catalog.senders:
+        faults.append(Fault(pointer="#/notify_on_failure", detail=NO_SERVER))
     data = _checked(body.job_type, body.job_data, known, catalog, faults)
     if faults:
         raise invalid(*faults)
@@ -101,6 +107,8 @@ def _spec(body: JobBody, plan: Schedule, data: dict[str, Any]) -> JobSpec:
             start_at=_utc_ms(plan.start_at),
             end_at=_utc_ms(plan.end_at),
             max_runs=plan.max_runs,
+            jitter_seconds=plan.jitter_seconds,
+            exclude=plan.exclude,
             timezone=plan.timezone,
             dst_policy=plan.dst_policy,
         ),
@@ -121,7 +129,19 @@ def _spec(body: JobBody, plan: Schedule, data: dict[str, Any]) -> JobSpec:
         overlap_policy=body.overlap_policy,
         start_deadline_seconds=body.start_deadline_seconds,
         max_lost=body.max_lost,
+        pause_after_failures=body.pause_after_failures,
+        chain=_chain(body),
     )
+
+
+def _chain(body: JobBody) -> Chain | None:
+    """None: nothing follows, which is what jobs have that were made before there was a choice."""
+    chain = Chain(
+        on_success=tuple(body.on_success),
+        on_failure=tuple(body.on_failure),
+        mail_on_failure=tuple(body.notify_on_failure),
+    )
+    return None if chain == Chain() else chain
 
 
 def _policy(asked: Dst) -> DstPolicy | None:

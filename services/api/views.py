@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
+from pydantic import TypeAdapter
+
 from services.api.responses import (
     BackoffView,
     CancelView,
@@ -17,10 +19,12 @@ from services.api.responses import (
     OutputView,
     PausedView,
     ProgressView,
+    RangeView,
+    SkipView,
 )
 from shared.domain import job as jobs
 from shared.domain import run as runs
-from shared.domain.spec import JobSpec
+from shared.domain.spec import Chain, JobSpec
 from shared.domain.walk import DstPolicy
 from shared.eventlog.envelope import decoder
 from shared.eventlog.position import Position
@@ -32,8 +36,12 @@ if TYPE_CHECKING:
     import asyncpg
 
     from shared.domain.events import Change, RunRequested
+    from shared.domain.exclude import Span
     from shared.domain.job import Job
     from shared.domain.run import Run
+
+
+_SKIPS = TypeAdapter(list[SkipView])
 
 
 class Seen(NamedTuple):
@@ -58,6 +66,7 @@ def job_of_row(row: asyncpg.Record) -> JobView:
         created_at=row["created_at"],
         updated_at=row["updated_at"],
         paused=paused,
+        skipped=_SKIPS.validate_json(row["skipped"]),
     )
 
 
@@ -70,11 +79,15 @@ def job_of_state(job: Job, known: Seen) -> JobView:
         tenant=job.tenant,
         status=_status(job, known),
         revision=job.revision,
-        next_run_time=job.due_at,
+        next_run_time=job.next_run_time,
         last_run=known.last_run,
         created_at=job.created_at,
         updated_at=job.updated_at,
         paused=_paused(job),
+        skipped=[
+            SkipView(scheduled_for=each.scheduled_for, by=each.by, at=each.at, reason=each.reason)
+            for each in job.skipped
+        ],
     )
 
 
@@ -85,7 +98,7 @@ def job_of_spec(spec: JobSpec) -> JobSpecView:
 
 def body_of_spec(spec: JobSpec) -> dict[str, Any]:
     """The body that makes a job of this specification, as JSON."""
-    return job_of_spec(spec).model_dump(mode="json")
+    return job_of_spec(spec).model_dump(mode="json", by_alias=True)
 
 
 def seen(row: asyncpg.Record | None) -> Seen:
@@ -154,7 +167,7 @@ def execution_of_state(
         attempt=run.attempt,
         max_attempts=run.spec.retry.max_retries + 1,
         scheduled_for=run.scheduled_for,
-        fires_at=fires_at or run.scheduled_for,
+        fires_at=fires_at or run.wanted_at,
         queued_at=queued_at,
         started_at=None,
         finished_at=None,
@@ -208,7 +221,7 @@ def output_of_rows(rows: Sequence[asyncpg.Record], attempt: int | None) -> Outpu
 
 def _specified(spec: JobSpec) -> dict[str, Any]:
     """The fields of a job that a client sets."""
-    plan, retry = spec.schedule, spec.retry
+    plan, retry, chain = spec.schedule, spec.retry, spec.chain or Chain()
     return {
         "name": spec.name,
         "description": spec.description,
@@ -221,6 +234,8 @@ def _specified(spec: JobSpec) -> dict[str, Any]:
         "start_at": plan.start_at,
         "end_at": plan.end_at,
         "max_runs": plan.max_runs,
+        "jitter_seconds": plan.jitter_seconds,
+        "exclude": [_excluded(span) for span in plan.exclude],
         "timezone": plan.timezone,
         "dst_policy": _dst(plan.dst_policy or DstPolicy()),
         "timeout_seconds": spec.timeout_seconds,
@@ -240,7 +255,17 @@ def _specified(spec: JobSpec) -> dict[str, Any]:
         "overlap_policy": spec.overlap_policy,
         "start_deadline_seconds": spec.start_deadline_seconds,
         "max_lost": spec.max_lost,
+        "pause_after_failures": spec.pause_after_failures,
+        "on_success": list(chain.on_success),
+        "on_failure": list(chain.on_failure),
+        "notify_on_failure": list(chain.mail_on_failure),
     }
+
+
+def _excluded(span: Span) -> str | RangeView:
+    if span.from_ == span.to:
+        return span.to.isoformat()
+    return RangeView.model_validate({"from": span.from_.isoformat(), "to": span.to.isoformat()})
 
 
 def _dst(policy: DstPolicy) -> DstView:
@@ -262,7 +287,15 @@ def _status(job: Job, known: Seen) -> JobStatus:
 def _paused(job: Job) -> PausedView | None:
     if job.paused is None or job.status is not jobs.Status.PAUSED:
         return None
-    return PausedView(by=job.paused.by, at=job.paused.at, reason=job.paused.reason, until=None)
+    paused = job.paused
+    return PausedView(
+        by=paused.by,
+        at=paused.at,
+        reason=paused.reason,
+        until=paused.until,
+        catch_up=paused.catch_up,
+        switch=paused.switch,
+    )
 
 
 def _seconds(ms: int | None) -> float | None:

@@ -52,6 +52,19 @@ class Data(click.ParamType[dict[str, Any]]):
         return found
 
 
+class Dates(click.ParamType[Any]):
+    """A date, or a range of two."""
+
+    name = "date|date..date"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ARG002
+        """As click asks for it; whether they are dates the API says."""
+        if not isinstance(value, str) or ".." not in value:
+            return value
+        begin, _, end = value.partition("..")
+        return {"from": begin, "to": end}
+
+
 _FIELDS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("--name", "name", {"help": "What people call it."}),
     ("--type", "job_type", {"help": "One of GET /job-types."}),
@@ -63,6 +76,16 @@ _FIELDS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ),
     ("--every", "interval_seconds", {"type": Every(), "help": "90, 90s, 5m, 2h, 1d."}),
     ("--at", "run_at", {"help": "Once, at a time with its offset: 2027-01-31T09:00:00+01:00."}),
+    ("--jitter", "jitter_seconds", {"type": Every(), "help": "Fire up to so much later: 30s, 5m."}),
+    (
+        "--exclude",
+        "exclude",
+        {
+            "multiple": True,
+            "type": Dates(),
+            "help": "A date, or two: 2026-12-24..2027-01-01; several times for several.",
+        },
+    ),
     ("--timezone", "timezone", {"help": "Of the cron expression, such as Europe/Vienna."}),
     ("--description", "description", {}),
     ("--tag", "tags", {"multiple": True, "help": "Several times for several."}),
@@ -70,6 +93,7 @@ _FIELDS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("--priority", "priority", {"type": int, "help": "1 to 10, 10 first."}),
     ("--timeout", "timeout_seconds", {"type": Every(), "help": "For one attempt."}),
     ("--retries", "max_retries", {"type": int, "help": "After the first attempt."}),
+    ("--pause-after-failures", "pause_after_failures", {"type": int, "help": "So many in a row pause it."}),
     ("--overlap", "overlap_policy", {"help": "skip or allow."}),
 )
 
@@ -84,8 +108,8 @@ def job_options(command: Callable[..., None]) -> Callable[..., None]:
 def fields_of(options: dict[str, Any]) -> dict[str, Any]:
     """Those that were given."""
     given = {name: value for name, value in options.items() if value is not None and value != ()}
-    if "tags" in given:
-        given["tags"] = list(given["tags"])
+    for name in {"tags", "exclude"} & given.keys():
+        given[name] = list(given[name])
     if "cron_expression" in given:
         one, *more = given["cron_expression"]
         given["cron_expression"] = [one, *more] if more else one

@@ -19,6 +19,7 @@ from shared.domain.commands import (
     CancelRun,
     DeleteJob,
     FailRun,
+    FollowRun,
     InterruptRun,
     IssueApiKey,
     Output,
@@ -26,16 +27,20 @@ from shared.domain.commands import (
     ResumeJob,
     RetryRun,
     RevokeApiKey,
+    SkipOccurrence,
     StartRun,
     SucceedRun,
+    TellRelay,
     TriggerJob,
+    UnskipOccurrence,
     UpdateJob,
     Wake,
 )
-from shared.domain.events import Failure
+from shared.domain.events import ChainLink, Failure
 from shared.domain.refusals import Refused
 from shared.domain.retry import RetryPolicy
 from shared.domain.run import Status
+from shared.domain.spec import Chain
 from shared.eventlog import snapshot
 from shared.eventlog.envelope import Context, from_entry
 from shared.eventlog.keys import Keys
@@ -109,7 +114,9 @@ async def write(office):
     told |= await _runs_in_all_states(author)
     told["deleted"] = await _a_job_deleted_while_running(author)
     told["late"] = await _a_job_that_was_late(author)
+    told["skipped"] = await _a_job_skipped_by_hand(author)
     told["key"], told["revoked"] = await _keys(author)
+    told["handed_on"], told["to_hand_on"] = await _chains(author)
     await _reopen(office)
     told["paused"] = await author.create(every=60)
     await author.does(f"job:{told['paused']}", PauseJob(by="ann"))
@@ -221,6 +228,36 @@ async def _a_job_that_was_late(author):
     for run_id in await author.wakes(f"job:{job_id}"):
         await author.runs(run_id)
     return job_id
+
+
+async def _a_job_skipped_by_hand(author):
+    """With jitter; one occurrence is skipped, the next one isn't after all, and a later one is to be."""
+    job_id = await author.create(every=60, jitter_seconds=20)
+    ref, first = f"job:{job_id}", author.time + timedelta(seconds=60)
+    following = first + timedelta(seconds=60)
+    for each in (first, following, first + timedelta(days=1)):
+        await author.does(ref, SkipOccurrence(scheduled_for=each, by="ann", reason="the database moves"))
+    await author.does(ref, UnskipOccurrence(scheduled_for=following, by="bob"))
+    author.passes(81)
+    assert await author.wakes(ref) == []
+    author.passes(60)
+    (run_id,) = await author.wakes(ref)
+    await author.runs(run_id)
+    return job_id
+
+
+async def _chains(author):
+    """Runs whose end another job follows on: of the first it was told, of the second not yet."""
+    follower = await author.create(overlap_policy="allow")
+    job_id = await author.create(overlap_policy="allow", chain=Chain(on_success=(follower,)))
+    runs = [await author.triggers(job_id) for _ in range(2)]
+    for run_id in runs:
+        await author.runs(run_id)
+    command = FollowRun(run_id=a_job_id(0, author.time), correlation_id="c", of=runs[0], depth=1)
+    await author.does(f"job:{follower}", command)
+    links = (ChainLink(job_id=follower, run_id=command.run_id),)
+    await author.does(f"relay:{runs[0]}", TellRelay(links=links))
+    return runs
 
 
 async def _keys(author):

@@ -94,6 +94,8 @@ async def _each_route(stage):
         "create": ("jobs", JOB | {"description": "x" * 1_500}, 201),
         "pause": (f"{path}/pause", {"reason": "rest"}, 200),
         "resume": (f"jobs/{paused['id']}/resume", {}, 200),
+        "skip": (f"{path}/skip", {"scheduled_for": job["next_run_time"]}, 200),
+        "unskip": (f"{path}/unskip", {"scheduled_for": job["next_run_time"]}, 200),
         "trigger": (f"jobs/{loose['id']}/trigger", {"priority": 9}, 201),
         "revert": (f"jobs/{edited['id']}/revert", {"revision": 1}, 200),
         "cancel": (f"executions/{queued}/cancel", {"reason": "enough"}, 200),
@@ -123,6 +125,7 @@ def _other(what):
         "trigger": {"priority": 8},
         "retry": {"priority": 8},
         "revert": {"revision": 2},
+        "unskip": {"scheduled_for": "2090-01-01T00:00:00Z"},
         "redrive": {"limit": 5},
     }.get(what, {"reason": "another"})
 

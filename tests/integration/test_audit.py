@@ -112,7 +112,7 @@ async def an_occurrence_is_decided_out_of_order(copy):
         one, two = _fired(events)
         earlier = _later(seconds=-1)(json.loads(events[one].data)["scheduled_for"])
         events[one] = tells(events[one], next_for=earlier)
-        events[two] = tells(events[two], scheduled_for=earlier)
+        events[two] = tells(events[two], scheduled_for=earlier, fires_at=earlier)
         return events
 
     await copy.retells(edit)
@@ -131,6 +131,25 @@ async def an_occurrence_is_decided_again_after_a_change(copy):
             _copied(events[completed]),
         ]
         return [*events[: completed + 1], *again, *events[completed + 1 :]]
+
+    await copy.retells(edit)
+
+
+async def a_run_fires_after_the_time_of_the_next(copy):
+    """As it was announced, but its order isn't kept."""
+
+    def edit(events):
+        at = next(
+            n
+            for n, event in enumerate(events)
+            if event.type == "RunRequested" and event.job == copy.told["skipped"]
+        )
+        told = json.loads(events[at].data)
+        late = _later(seconds=1)(told["next_for"])
+        announcing = max(n for n in range(at) if events[n].subject == f"job/{events[at].job}")
+        events[announcing] = tells(events[announcing], next_fires_at=late)
+        events[at] = tells(events[at], fires_at=late, requested_at=late)
+        return events
 
     await copy.retells(edit)
 
@@ -457,6 +476,10 @@ PLANTED = [
     (an_occurrence_is_decided_again_after_a_change, {"occurrences"}),
     (an_occurrence_is_decided_out_of_order, {"order"}),
     (a_paused_job_fires, {"firings"}),
+    (_edited("RunRequested", where={"trigger": "schedule"}, fires_at=_later(seconds=0.5)), {"jitter"}),
+    (a_run_fires_after_the_time_of_the_next, {"jitter"}),
+    (_edited("OccurrencesSkipped", where={"reason": "excluded"}, reason="misfire"), {"excluded"}),
+    (_edited("OccurrenceExcluded", scheduled_for=_later(seconds=60)), {"excluded"}),
     (a_deleted_job_skips, {"firings"}),
     (a_run_starts_beside_another, {"overlaps"}),
     (a_run_ends_twice, {"ends"}),

@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 JOB_COLUMNS = (
     "id", "partition", "owner", "tenant", "name", "description", "tags", "job_type", "queue", "priority", "spec",
     "revision", "status", "state", "active_runs", "next_run_time", "last_run_id", "last_run_status",
-    "last_run_finished_at", "paused", "created_at", "updated_at", "epoch", "pos",
+    "last_run_finished_at", "paused", "skipped", "created_at", "updated_at", "epoch", "pos",
 )  # fmt: skip
-_JSON = frozenset({"tags", "spec", "paused", "result"})
+_JSON = frozenset({"tags", "spec", "paused", "skipped", "result"})
 _SHOWN = 200  # characters of a value in an example
 
 

@@ -21,6 +21,8 @@ class Invariant(StrEnum):
     OCCURRENCES = "each occurrence announced is decided once by the schedule"
     ORDER = "scheduled_for rises in each job"
     FIRINGS = "the schedule decides nothing for a job that is paused, completed or deleted"
+    JITTER = "nothing fires before its time, nor after the time of the next occurrence"
+    EXCLUDED = "what somebody skipped is skipped for that reason, and nothing else is"
     OVERLAPS = "with overlap policy skip, the schedule starts no run beside one that the job follows"
     # Runs.
     ENDS = "a run begins once and ends at most once, with nothing after"
