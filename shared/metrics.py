@@ -103,9 +103,9 @@ class Metrics:
         """Count the occurrences of schedules among what was decided `now`: by the timer, or before an edit."""
         for change in changes:
             match change.event:
-                case RunRequested(trigger="schedule", scheduled_for=scheduled_for):
+                case RunRequested(trigger="schedule", fires_at=fires_at):
                     self._decided("run").inc()
-                    self.fire_delay_seconds.observe((now - scheduled_for).total_seconds())
+                    self.fire_delay_seconds.observe((now - fires_at).total_seconds())
                 case OccurrencesSkipped(count=count, reason=reason):
                     self._decided(f"skip_{reason}").inc(count)
 
@@ -145,7 +145,9 @@ class Metrics:
             self.occurrences_decided_total.labels
         )  # finding a series costs more than counting
         self.fire_delay_seconds = self._histogram(
-            "fire_delay_seconds", "How late was the decision, after the occurrence's time?", DELAYS_S
+            "fire_delay_seconds",
+            "How late was the decision, after the occurrence's time and jitter?",
+            DELAYS_S,
         )
         self.jobs_overdue = self._gauge("jobs_overdue", "How many wakes in the due index are in the past?")
         self.timer_last_tick_timestamp_seconds = self._gauge(
@@ -161,7 +163,9 @@ class Metrics:
 
     def _declare_runs(self) -> None:
         self.start_delay_seconds = self._histogram(
-            "start_delay_seconds", "How late did handlers start, after the occurrence's time?", DELAYS_S
+            "start_delay_seconds",
+            "How late did handlers start, after the occurrence's time and jitter?",
+            DELAYS_S,
         )
         self.runs_finished_total = self._counter(
             "runs_finished_total", "How many runs have ended, and how?", "job_type", "outcome"

@@ -32,6 +32,7 @@ from services.api.problems import Problem
 from services.api.revisions import Revisions
 from services.api.runs import Runs
 from services.api.streams import Streams
+from services.api.switches import Switches
 from shared import logs
 from shared.domain import ids
 from shared.faults import is_broken, leaves
@@ -62,6 +63,7 @@ def create_app(deps: Deps) -> Quart:
     for noun in (
         Jobs(deps),
         Bulk(deps),
+        Switches(deps),
         Apply(deps),
         Revisions(deps),
         Runs(deps),

@@ -21,6 +21,7 @@ from services.api import answers, door, views
 from services.api.applied_ids import BOUND, Named, applied_id, digest_of, family_of, generation_of
 from services.api.apply_contract import ApplyBody
 from services.api.archived import Fate
+from services.api.chains import Chains
 from services.api.idempotency import Idempotency, Told, key_of_request
 from services.api.job_specs import JobSpecs, Quota
 from services.api.json_body import pointer
@@ -100,7 +101,8 @@ class Apply:
 
     def __init__(self, deps: Deps) -> None:
         self._deps = deps
-        self._write = Writes(decider=deps.decider, archive=deps.archive)
+        self._chains = Chains(deps.log)
+        self._write = Writes(decider=deps.decider, archive=deps.archive, chains=self._chains)
         self._once = Idempotency(deps)
         self._specs, self._quota = JobSpecs(deps), Quota(deps)
         self._log = logs.get("daybook.api")
@@ -243,7 +245,8 @@ class Apply:
         elif job.spec != spec:
             wish.changes = list(differences(views.body_of_spec(job.spec), views.body_of_spec(spec)))
             wish.command = UpdateJob(spec=spec, if_revision=(job.revision,))
-        return self._refused(wish)
+        faults = await self._chains.faults(wish.job_id, spec, principal.tenant)
+        return faults or self._refused(wish)
 
     def _refused(self, wish: _Wish) -> list[Fault]:
         """Why the domain would say no: asked beforehand, so that nothing is written if one job can't be."""

@@ -75,19 +75,26 @@ def context() -> Context:
     )
 
 
-def body(model: type[Model], *, optional: bool = False, heeds: Collection[str] = ()) -> Model:
+def body(
+    model: type[Model],
+    *,
+    optional: bool = False,
+    heeds: Collection[str] = (),
+    asks: Collection[str] = (),
+) -> Model:
     """The body of the present request, which is to change something.
 
     Args:
         model: of the body.
         optional: none at all stands for an empty object.
         heeds: those of CONDITIONS that mean something here.
+        asks: the query parameters that do.
 
     Raises:
         Problem: 400, 413, 415 or 422.
     """
     no_conditions_but(*heeds)
-    no_parameters()
+    parameters(*asks)
     if not g.body and optional and not request.content_type:
         return read(model, {})
     return read(model, _tree(_JSON))

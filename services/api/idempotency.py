@@ -98,6 +98,8 @@ def key_of_request(asked: Body) -> Key | None:
         raise invalid(Fault(pointer=door.KEY_HEADER, detail="stands twice"))
     route = f"{request.method} {request.path.rstrip('/')}"
     body = json.dumps(asked.model_dump(mode="json", exclude_unset=True), sort_keys=True)
+    if request.query_string:
+        body += f"?{request.query_string.decode('latin1')}"
     principal = present()
     return key_of(principal.tenant, principal.id, route, key_text(given[0]), asked=body)
 

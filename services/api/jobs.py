@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, cast
 from quart import Response
 
 from services.api import answers, door, preconditions, reads, revisions, views
+from services.api.chains import Chains
 from services.api.idempotency import Idempotency, key_of_request, partition_of
 from services.api.job_specs import JobSpecs, Quota
 from services.api.list_query import LIST_JOBS
 from services.api.lists import Lists
+from services.api.pauses import pause_of, resume_of
 from services.api.principal import present
 from services.api.problems import Problem, of_refusal
 from services.api.requests import JobBody, PauseBody, ResumeBody, RevertBody, TriggerBody, read
@@ -23,8 +25,6 @@ from shared.domain.commands import (
     CreateJob,
     DeleteJob,
     JobCommand,
-    PauseJob,
-    ResumeJob,
     TriggerJob,
     UpdateJob,
 )
@@ -52,7 +52,7 @@ class Jobs:
 
     def __init__(self, deps: Deps) -> None:
         self._deps = deps
-        self._write = Writes(decider=deps.decider, archive=deps.archive)
+        self._write = Writes(decider=deps.decider, archive=deps.archive, chains=Chains(deps.log))
         self._once = Idempotency(deps)
         self._lists = Lists(deps)
         self._specs, self._quota = JobSpecs(deps), Quota(deps)
@@ -158,14 +158,19 @@ class Jobs:
         """POST /jobs/{id}/pause."""
         job_id = self._id(job_id)
         body = door.body(PauseBody, optional=True, heeds=door.CONDITIONS)
-        command = PauseJob(by=present().id, reason=body.reason, if_revision=self._wanted())
-        return await self._changed(job_id, command, "job paused", key=key_of_request(body))
+        key = key_of_request(body)
+        if key is not None and body.until is not None:  # which may be past when it is sent again
+            again = await self._once.again(key, ids.partition_of(job_id))
+            if again is not None:
+                return again
+        command = pause_of(body, now=self._deps.log.now(), if_revision=self._wanted())
+        return await self._changed(job_id, command, "job paused", key=key)
 
     async def resume(self, job_id: str) -> Response:
         """POST /jobs/{id}/resume."""
         job_id = self._id(job_id)
         body = door.body(ResumeBody, optional=True, heeds=door.CONDITIONS)
-        command = ResumeJob(by=present().id, if_revision=self._wanted())
+        command = resume_of(body, if_revision=self._wanted())
         return await self._changed(job_id, command, "job resumed", key=key_of_request(body))
 
     async def delete(self, job_id: str) -> Response:

@@ -94,6 +94,15 @@ class Ledger:
         """Id, name and status of somebody's jobs whose ids stand before `bound`, deleted or not."""
         return await self._ask_within("jobs_applied", owner, tenant, bound)
 
+    async def jobs_to_pause(self, tag: str | None, *, after: str | None, limit: int) -> list[asyncpg.Record]:
+        """Ids and states of jobs that go on or are paused, those with a tag or all, by id from after one."""
+        facets = [] if tag is None else [f"tag:{tag}"]
+        return await self._ask_within("jobs_to_pause", facets, after, limit)
+
+    async def jobs_paused_by(self, switch: str, *, after: str | None, limit: int) -> list[asyncpg.Record]:
+        """Ids and states of the jobs that a switch has paused, by id from after one."""
+        return await self._ask_within("jobs_paused_by", switch, after, limit)
+
     async def job_exists(self, job_id: str) -> bool:
         """Whether there is such a job, or was."""
         return bool((await self._ask_within("job_exists", job_id))[0][0])

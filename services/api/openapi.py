@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic.json_schema import models_json_schema
 
-from services.api import door, event_filter, lists, problems
+from services.api import door, event_filter, list_query, lists, problems
 from services.api.apply_contract import ApplyView
 from services.api.bulk_contract import OPERATION_MODELS, BulkView
 from services.api.cursors import LENGTH_MAX
@@ -33,6 +33,7 @@ from services.api.responses import (
     RedriveView,
     RevisionJobView,
     RevisionView,
+    SwitchView,
     TokenView,
 )
 from services.api.revisions import REVISION_MAX
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
 _BODIES = (*dict.fromkeys(each.body for each in OPERATIONS if each.body is not None), *OPERATION_MODELS)
 _VIEWS: tuple[type[BaseModel], ...] = (
     JobView, ExecutionView, OutputView, RedriveView, ErrorsView, ApiKeyView, ApiKeyMadeView, TokenView,
-    RevisionView, RevisionJobView, DiffView, PrincipalsView, BulkView, ApplyView, JobTypesView,
+    RevisionView, RevisionJobView, DiffView, PrincipalsView, BulkView, ApplyView, JobTypesView, SwitchView,
 )  # fmt: skip
 _PROBLEM = {
     "type": "object",
@@ -133,6 +134,16 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
     "before": {**_PLACES, "description": "only what comes before, in the partitions that it names"},
     "last_event_id": {**_PLACES, "description": "as the header Last-Event-ID, which goes before it"},
     **{name: {"type": "string", "format": "date-time"} for name in event_filter.TIMES},
+}
+_SWITCHED: dict[str, dict[str, Any]] = {
+    "tag": {
+        "type": "string",
+        "minLength": 1,
+        "maxLength": list_query.TAG_MAX,
+        "description": "the jobs with it; this or `all`",
+    },
+    "all": {"type": "string", "const": "true", "description": "all jobs; this or `tag`"},
+    "cursor": {**_ID, "description": "next_cursor of the answer before"},
 }
 _SPAN: dict[str, dict[str, Any]] = {
     "from": {"type": "string", "format": "date-time", "description": "default: a day before `to`"},
@@ -340,6 +351,8 @@ def _schema(operation: Operation, name: str) -> dict[str, Any]:
         return _LIST_EVENTS[name]
     if operation.name == "list_principals" and name in _SPAN:
         return _SPAN[name]
+    if operation.name in {"pause_jobs", "resume_jobs"} and name in _SWITCHED:
+        return _SWITCHED[name]
     if operation.name == "list_errors" and name == "limit":
         return {"type": "integer", "minimum": 1, "maximum": GROUPS_MAX, "default": GROUPS}
     if operation.name in SHAPES and name not in _PARAMETERS.keys() - SHAPES[operation.name].filters:

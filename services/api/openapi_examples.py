@@ -45,6 +45,10 @@ _SPEC: dict[str, Any] = {
     "overlap_policy": "skip",
     "start_deadline_seconds": None,
     "max_lost": 3,
+    "pause_after_failures": None,
+    "on_success": [],
+    "on_failure": [],
+    "notify_on_failure": [],
 }
 _JOB: dict[str, Any] = {
     "id": JOB_ID,
@@ -133,8 +137,13 @@ EXAMPLES: dict[str, list[Any]] = {
         },
     ],
     "JobPatch": [{"priority": 8, "description": None}],
-    "PauseBody": [{"reason": "maintenance until noon"}],
-    "ResumeBody": [{}],
+    "PauseBody": [{"reason": "maintenance", "until": "2030-11-28T12:00:00Z", "catch_up": "latest"}],
+    "ResumeBody": [{"catch_up": "latest"}],
+    "PauseManyBody": [{"reason": "the database moves", "until": "2030-11-28T12:00:00Z", "dry_run": True}],
+    "ResumeManyBody": [{"catch_up": "skip", "dry_run": True}],
+    "SwitchView": [
+        {"switch": "tag:night", "changed": 42, "unchanged": 1, "next_cursor": None, "dry_run": False}
+    ],
     "TriggerBody": [{"priority": 10}],
     "CancelBody": [{"reason": "started by mistake"}],
     "RetryBody": [{"priority": 10}],

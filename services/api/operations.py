@@ -16,8 +16,10 @@ from services.api.requests import (
     JobBody,
     JobPatch,
     PauseBody,
+    PauseManyBody,
     RedriveBody,
     ResumeBody,
+    ResumeManyBody,
     RetryBody,
     RevertBody,
     TokenBody,
@@ -36,6 +38,7 @@ from services.api.responses import (
     RedriveView,
     RevisionJobView,
     RevisionView,
+    SwitchView,
     TokenView,
 )
 
@@ -171,6 +174,7 @@ CAUGHT = {
     },
 }
 _CHANGING = (400, 404, 409, 413, 415, 422)
+_SWITCHED = ("tag", "all", "cursor", "min_position")
 OPERATIONS = (
     Operation(
         method="get", path=f"{BASE}/jobs", name="list_jobs", role="viewer", summary="Jobs, newest first",
@@ -187,6 +191,18 @@ OPERATIONS = (
         summary="Create, update, pause, resume, delete and trigger up to 1,000 times, each by itself; at most 4 MB",
         answers={200: ref(BulkView), 202: ref(BulkView)}, body=BulkBody, refusals=(400, 413, 415, 422), keyed=True,
         adds_work=True,
+    ),
+    Operation(
+        method="post", path=f"{BASE}/jobs:pause", name="pause_jobs", role="operator",
+        summary="Pause all jobs with a tag, or all there are, that are not paused; not those that are made meanwhile",
+        answers={200: ref(SwitchView), 202: ref(SwitchView)}, body=PauseManyBody, optional=True,
+        parameters=_SWITCHED, refusals=(400, 409, 413, 415, 422), keyed=True,
+    ),
+    Operation(
+        method="post", path=f"{BASE}/jobs:resume", name="resume_jobs", role="operator",
+        summary="Resume what pausing all jobs with that tag, or all there were, has paused; nothing paused singly",
+        answers={200: ref(SwitchView), 202: ref(SwitchView)}, body=ResumeManyBody, optional=True,
+        parameters=_SWITCHED, refusals=(400, 409, 413, 415, 422), keyed=True,
     ),
     Operation(
         method="post", path=f"{BASE}/apply", name="apply_jobs", role="editor",

@@ -23,13 +23,15 @@ from services.api.json_body import pointer
 from services.api.problems import Fault, invalid
 from shared.domain import cron, ids, schedule, walk
 from shared.domain.roles import SUBJECT, Role
-from shared.domain.spec import CATCH_UP_MAX, LOST_MAX, MisfirePolicy
+from shared.domain.spec import CATCH_UP_MAX, LOST_MAX, CatchUp, MisfirePolicy
+from shared.job_types.mailboxes import Address  # noqa: TC001 - pydantic reads the annotation
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 JOB_DATA_MAX = 64 * 1024  # bytes of compact JSON
 EXPRESSIONS_MAX = 20
+FOLLOWERS_MAX = 20
 NOT_YET = "is not available yet"
 WORD = r"^[\w.:/-]{1,200}$"
 FINGERPRINT = r"^[0-9a-f]{12}$"
@@ -121,6 +123,12 @@ def _id(text: str) -> str:
         raise PydanticCustomError("id", "{why}", {"why": str(error)}) from None
 
 
+def _each_once(several: list[str]) -> list[str]:
+    if len(set(several)) < len(several):
+        raise PydanticCustomError("twice", "names one of them twice")
+    return several
+
+
 Id = Annotated[str, AfterValidator(_id)]
 Word = Annotated[str, Field(pattern=WORD)]
 Fingerprint = Annotated[str, Field(pattern=FINGERPRINT)]
@@ -143,6 +151,9 @@ Moment = Annotated[
     WithJsonSchema({"anyOf": [{"type": "string", "format": "date-time"}, {"type": "null"}]}),
 ]
 Overlap = Annotated[Literal["skip", "allow"], _not_yet("queue_one", "queue_all", "replace")]
+
+
+Followers = Annotated[list[Id], Field(max_length=FOLLOWERS_MAX), AfterValidator(_each_once)]
 
 
 class Body(BaseModel):
@@ -179,8 +190,7 @@ class JobBody(Body):
     LATER = frozenset(
         {
             "jitter_seconds", "exclude", "exclude_calendars",
-            "concurrency_key", "concurrency_limit", "on_success", "on_failure", "notify_on_failure",
-            "pause_after_failures",
+            "concurrency_key", "concurrency_limit",
         }
     )  # fmt: skip
     READ_ONLY = _READ_ONLY
@@ -233,6 +243,23 @@ class JobBody(Body):
     max_lost: int = Field(
         default=LOST_MAX, ge=1, le=100, description="a run that loses so many workers fails"
     )
+    pause_after_failures: int | None = Field(
+        default=None,
+        ge=1,
+        le=1_000,
+        description="so many runs that failed, none having succeeded since, pause the job; null: it goes on",
+    )
+
+    on_success: Followers = Field(
+        default_factory=list, description="ids of jobs to run when an execution has succeeded"
+    )
+    on_failure: Followers = Field(
+        default_factory=list,
+        description="ids of jobs to run when an execution has failed for good, or nobody started it in time",
+    )
+    notify_on_failure: Annotated[list[Address], Field(max_length=FOLLOWERS_MAX)] = Field(
+        default_factory=list, description="mail addresses to tell then"
+    )
 
 
 class JobPatch(BaseModel):
@@ -247,17 +274,41 @@ class JobPatch(BaseModel):
 
 
 class PauseBody(Body):
-    """Why a job is paused."""
+    """Why a job is paused, and until when.
 
-    LATER = frozenset({"until"})
+    Of a job that is paused already, what is left out stays as it is.
+    """
 
     reason: str = Field(default="", max_length=500)
+    until: Moment = Field(
+        default=None,
+        description="it goes on by itself then, within ten years; null: when somebody resumes it",
+    )
+    catch_up: CatchUp = Field(default="skip", description="what a resume that doesn't say is to catch up")
 
 
 class ResumeBody(Body):
-    """Nothing yet."""
+    """What becomes of the occurrences that fell due in the pause."""
 
-    LATER = frozenset({"catch_up"})
+    catch_up: CatchUp | None = Field(
+        default=None,
+        description=(
+            "none of them runs; the newest does; or all, the oldest first, "
+            f"at most {CATCH_UP_MAX:,}. What doesn't run is recorded. null: what the pause says"
+        ),
+    )
+
+
+class PauseManyBody(PauseBody):
+    """Why jobs are paused together, and until when."""
+
+    dry_run: bool = Field(default=False, description="only say how many would be paused")
+
+
+class ResumeManyBody(ResumeBody):
+    """What becomes of the occurrences that fell due while jobs were paused together."""
+
+    dry_run: bool = Field(default=False, description="only say how many would be resumed")
 
 
 class RevertBody(Body):

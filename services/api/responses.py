@@ -44,12 +44,18 @@ class LastRunView(Answer):
 
 
 class PausedView(Answer):
-    """Who paused a job, when and why."""
+    """Who paused a job, when and why.
+
+    `until`: it goes on by itself then. `catch_up`: what its end makes of what fell due meanwhile. `switch`: what has
+    paused it together with others, `tag:<tag>` or `all`; null: it was paused singly.
+    """
 
     by: str
     at: Time
     reason: str
     until: Time | None
+    catch_up: str = "skip"
+    switch: str | None = None
 
 
 class _Named(Answer):
@@ -93,6 +99,10 @@ class JobSpecView(Answer):
     overlap_policy: str
     start_deadline_seconds: int | None
     max_lost: int
+    pause_after_failures: int | None
+    on_success: list[str]
+    on_failure: list[str]
+    notify_on_failure: list[str]
 
 
 class JobView(JobSpecView, _Named):
@@ -212,6 +222,20 @@ class RedriveView(Answer):
     retried: list[RetriedView]
     refused: list[RefusedView]
     more: bool
+    dry_run: bool
+
+
+class SwitchView(Answer):
+    """What came of pausing or resuming jobs together.
+
+    `changed` counts those that were, `unchanged` those that were so already, were paused by something else, or are
+    gone. `next_cursor`: not all were come to; the same request with it as `cursor` goes on.
+    """
+
+    switch: str
+    changed: int
+    unchanged: int
+    next_cursor: str | None
     dry_run: bool
 
 

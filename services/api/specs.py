@@ -14,8 +14,9 @@ from shared import job_types
 from shared.domain import schedule
 from shared.domain.retry import RetryPolicy
 from shared.domain.schedule import BadSchedule, Schedule
-from shared.domain.spec import JobSpec
+from shared.domain.spec import Chain, JobSpec
 from shared.domain.walk import DstPolicy
+from shared.job_types.email_notification import NO_SERVER
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,6 +46,8 @@ def spec_of(body: JobBody, *, known: Known, catalog: Catalog) -> JobSpec:
         schedule.check(plan)
     except BadSchedule as refusal:
         faults.append(Fault(pointer=pointer(refusal.field), detail=str(refusal)))
+    if body.notify_on_failure and not catalog.senders:
+        faults.append(Fault(pointer="#/notify_on_failure", detail=NO_SERVER))
     data = _checked(body.job_type, body.job_data, known, catalog, faults)
     if faults:
         raise invalid(*faults)
@@ -121,7 +124,19 @@ def _spec(body: JobBody, plan: Schedule, data: dict[str, Any]) -> JobSpec:
         overlap_policy=body.overlap_policy,
         start_deadline_seconds=body.start_deadline_seconds,
         max_lost=body.max_lost,
+        pause_after_failures=body.pause_after_failures,
+        chain=_chain(body),
     )
+
+
+def _chain(body: JobBody) -> Chain | None:
+    """None: nothing follows, which is what jobs have that were made before there was a choice."""
+    chain = Chain(
+        on_success=tuple(body.on_success),
+        on_failure=tuple(body.on_failure),
+        mail_on_failure=tuple(body.notify_on_failure),
+    )
+    return None if chain == Chain() else chain
 
 
 def _policy(asked: Dst) -> DstPolicy | None:

@@ -20,7 +20,7 @@ from services.api.responses import (
 )
 from shared.domain import job as jobs
 from shared.domain import run as runs
-from shared.domain.spec import JobSpec
+from shared.domain.spec import Chain, JobSpec
 from shared.domain.walk import DstPolicy
 from shared.eventlog.envelope import decoder
 from shared.eventlog.position import Position
@@ -70,7 +70,7 @@ def job_of_state(job: Job, known: Seen) -> JobView:
         tenant=job.tenant,
         status=_status(job, known),
         revision=job.revision,
-        next_run_time=job.due_at,
+        next_run_time=job.next_run_time,
         last_run=known.last_run,
         created_at=job.created_at,
         updated_at=job.updated_at,
@@ -154,7 +154,7 @@ def execution_of_state(
         attempt=run.attempt,
         max_attempts=run.spec.retry.max_retries + 1,
         scheduled_for=run.scheduled_for,
-        fires_at=fires_at or run.scheduled_for,
+        fires_at=fires_at or run.wanted_at,
         queued_at=queued_at,
         started_at=None,
         finished_at=None,
@@ -208,7 +208,7 @@ def output_of_rows(rows: Sequence[asyncpg.Record], attempt: int | None) -> Outpu
 
 def _specified(spec: JobSpec) -> dict[str, Any]:
     """The fields of a job that a client sets."""
-    plan, retry = spec.schedule, spec.retry
+    plan, retry, chain = spec.schedule, spec.retry, spec.chain or Chain()
     return {
         "name": spec.name,
         "description": spec.description,
@@ -240,6 +240,10 @@ def _specified(spec: JobSpec) -> dict[str, Any]:
         "overlap_policy": spec.overlap_policy,
         "start_deadline_seconds": spec.start_deadline_seconds,
         "max_lost": spec.max_lost,
+        "pause_after_failures": spec.pause_after_failures,
+        "on_success": list(chain.on_success),
+        "on_failure": list(chain.on_failure),
+        "notify_on_failure": list(chain.mail_on_failure),
     }
 
 
@@ -262,7 +266,15 @@ def _status(job: Job, known: Seen) -> JobStatus:
 def _paused(job: Job) -> PausedView | None:
     if job.paused is None or job.status is not jobs.Status.PAUSED:
         return None
-    return PausedView(by=job.paused.by, at=job.paused.at, reason=job.paused.reason, until=None)
+    paused = job.paused
+    return PausedView(
+        by=paused.by,
+        at=paused.at,
+        reason=paused.reason,
+        until=paused.until,
+        catch_up=paused.catch_up,
+        switch=paused.switch,
+    )
 
 
 def _seconds(ms: int | None) -> float | None:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from services.api.archived import Fate
-from services.api.principal import wall
-from services.api.problems import Problem, of_refusal, unavailable
+from services.api.principal import present, wall
+from services.api.problems import Problem, invalid, of_refusal, unavailable
 from shared import logs
+from shared.domain.commands import CreateJob, UpdateJob
 from shared.domain.refusals import Refused
 from shared.eventlog import story
 from shared.eventlog.position import Position
@@ -18,6 +19,7 @@ from shared.eventlog.writer import LogFull
 
 if TYPE_CHECKING:
     from services.api.archived import Archive
+    from services.api.chains import Chains
     from shared.domain.commands import Command
     from shared.eventlog.decider import Decided, Decider
     from shared.eventlog.envelope import Context
@@ -48,11 +50,12 @@ class Written:
 
 
 class Writes:
-    """Carries commands out and waits for the archive."""
+    """Carries commands out and waits for the archive; `chains` looks at who is to follow on a job, where one may be."""
 
-    def __init__(self, *, decider: Decider, archive: Archive) -> None:
+    def __init__(self, *, decider: Decider, archive: Archive, chains: Chains | None = None) -> None:
         self._decider = decider
         self._archive = archive
+        self._chains = chains
         self._log = logs.get("daybook.api")
 
     async def __call__(
@@ -123,6 +126,7 @@ class Writes:
         """
         try:
             async with asyncio.timeout(REDIS_S):
+                await self._look_at_chain(ref, command, once)
                 decided = await self._decider.decide(ref, command, context, held=held, once=once)
         except Refused as refused:
             raise of_refusal(refused) from None
@@ -138,6 +142,18 @@ class Writes:
             ) from None
         story.tell(self._log, decided.changes, actor=context.actor)
         return decided
+
+    async def _look_at_chain(self, ref: str, command: Command, once: tuple[Once, ...]) -> None:
+        """Refuse followers that can't be; what was written by the same request before stands.
+
+        Raises:
+            Problem: 422.
+        """
+        if self._chains is None or not isinstance(command, CreateJob | UpdateJob):
+            return
+        faults = await self._chains.faults(ref.removeprefix("job:"), command.spec, present().tenant)
+        if faults and not await self._decider.has_answered(ref, once):
+            raise invalid(*faults)
 
 
 def _position(decided: Decided) -> Position:

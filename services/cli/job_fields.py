@@ -70,6 +70,7 @@ _FIELDS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("--priority", "priority", {"type": int, "help": "1 to 10, 10 first."}),
     ("--timeout", "timeout_seconds", {"type": Every(), "help": "For one attempt."}),
     ("--retries", "max_retries", {"type": int, "help": "After the first attempt."}),
+    ("--pause-after-failures", "pause_after_failures", {"type": int, "help": "So many in a row pause it."}),
     ("--overlap", "overlap_policy", {"help": "skip or allow."}),
 )
 

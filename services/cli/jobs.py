@@ -12,11 +12,13 @@ from services.cli.files import one_job_in
 from services.cli.job_fields import Data, assigned, fields_of, job_options
 from services.cli.session import path_of, talks
 from services.cli.show import Column, listed, say, single
+from services.cli.switching import CATCH_UP, several, stopped_or_let_go
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from services.cli.session import Session
+    from services.cli.switching import Which
 
 JOB_STATUSES = ("pending", "paused", "running", "failed", "completed")
 
@@ -106,21 +108,27 @@ def edit(session: Session, *, job_id: str, pairs: tuple[str, ...], name_of_file:
 
 
 @jobs.command(epilog=STATUSES)
-@click.argument("job_id", metavar="ID")
-@click.option("--reason", default="", help="Why; it is shown with the job.")
+@several
+@click.option("--reason", help="Why; it is shown with the job.")
+@click.option("--until", help="It goes on by itself at this time: 2027-01-31T09:00:00+01:00.")
+@click.option("--catch-up", type=CATCH_UP, help="What its end makes of what fell due meanwhile.")
 @talks
-def pause(session: Session, *, job_id: str, reason: str) -> None:
-    """Stop the schedule of the job ID."""
-    body = {"reason": reason} if reason else None
-    single(session.client.post(path_of("jobs", job_id, "/pause"), body).json(), session.output)
+def pause(session: Session, *, which: Which, **options: Any) -> None:
+    """Stop the schedule of the job ID, or of all jobs with a tag, or of all.
+
+    The end of the latter is `resume` with the same tag, or --all: it lets go on what they have paused, and nothing that
+    was paused singly.
+    """
+    stopped_or_let_go(session, "pause", which, fields_of(options))
 
 
 @jobs.command(epilog=STATUSES)
-@click.argument("job_id", metavar="ID")
+@several
+@click.option("--catch-up", type=CATCH_UP, help="What becomes of what fell due meanwhile.")
 @talks
-def resume(session: Session, *, job_id: str) -> None:
-    """Let the job ID go on."""
-    single(session.client.post(path_of("jobs", job_id, "/resume")).json(), session.output)
+def resume(session: Session, *, which: Which, **options: Any) -> None:
+    """Let the job ID go on, or what pausing jobs with a tag, or all, has paused."""
+    stopped_or_let_go(session, "resume", which, fields_of(options))
 
 
 @jobs.command(epilog=STATUSES)

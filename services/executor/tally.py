@@ -45,7 +45,7 @@ class Tally:
 
     def started(self, run: Run, at: datetime) -> None:
         """A handler is about to be called; `at` is Redis's time."""
-        delay_s = (at - run.scheduled_for).total_seconds()
+        delay_s = (at - run.wanted_at).total_seconds()
         if run.attempt == 1:
             self._metrics.start_delay_seconds.observe(max(0.0, delay_s))
         self._log.info("attempt started", job_type=run.spec.job_type, delay_s=delay_s)

@@ -114,7 +114,7 @@ def stored(entry: JobEntry, partition: int) -> tuple[Any, ...]:
         status_of(job, entry.active_runs, last),
         job.status.value,
         entry.active_runs,
-        job.due_at,
+        job.next_run_time,
         *(last or (None, None, None)),
         _paused(job),
         job.created_at,
@@ -175,4 +175,12 @@ def _paused(job: Job) -> str | None:
     if job.paused is None or job.status is not jobs.Status.PAUSED:
         return None
     paused = job.paused
-    return json_text({"by": paused.by, "at": rfc3339(paused.at), "reason": paused.reason, "until": None})
+    told = {
+        "by": paused.by,
+        "at": rfc3339(paused.at),
+        "reason": paused.reason,
+        "until": None if paused.until is None else rfc3339(paused.until),
+        "catch_up": paused.catch_up,
+        "switch": paused.switch,
+    }
+    return json_text(told)

@@ -46,7 +46,7 @@ class RunRow(Value, frozen=True):
         id_at: the time in the id.
         queued_at: when it entered a work stream last.
         started_at: of the latest attempt; `duration_ms` counts from it.
-        lateness_ms: from `scheduled_for` to the first start; of a retry, from `fires_at`.
+        lateness_ms: from `fires_at` to the first start: jitter isn't lateness, nor is the past of what is retried.
         attempts: one JSON object each, times as the API shows them.
         tenant: of the job; '' if that is not known.
     """
@@ -185,13 +185,9 @@ def _on_started(row: RunRow, event: RunStarted, at: datetime) -> RunRow:
         attempt=event.attempt,
         worker=event.worker,
         started_at=at,
-        lateness_ms=row.lateness_ms if row.attempts else max(0, _ms_between(_wanted_at(row), at)),
+        lateness_ms=row.lateness_ms if row.attempts else max(0, _ms_between(row.fires_at, at)),
         attempts=(*row.attempts, begun),
     )
-
-
-def _wanted_at(row: RunRow) -> datetime:
-    return row.fires_at if row.trigger == "retry" else row.scheduled_for
 
 
 def _on_succeeded(row: RunRow, event: RunSucceeded, at: datetime) -> RunRow:

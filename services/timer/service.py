@@ -14,11 +14,13 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from services.timer.due import DueIndex
+from services.timer.relays import Relays
 from shared import logs
 from shared.domain import ids
 from shared.domain.commands import SuspendJob, Wake
 from shared.domain.events import JobPaused, RunCancelled, RunExpired, RunFailed, RunLost
 from shared.domain.refusals import Refused
+from shared.domain.relay import Relay
 from shared.domain.run import Run
 from shared.eventlog import story
 from shared.eventlog.cluster_wire import wire_to
@@ -76,6 +78,7 @@ class Timer:
         self._log = log
         self._index = DueIndex(log)
         self._decider = decider
+        self._relays = Relays(log, decider, count=self._count)
         self._bells = [wire_to(bells, blocking=True) for _ in range(log.partitions)]
         self._share = share
         self._clock = clock
@@ -176,8 +179,7 @@ class Timer:
 
     async def _wake(self, entry: Due) -> None:
         try:
-            held = entry.snapshot()
-            decided = await self._decider.decide(entry.ref, _WAKE, _ACTOR, held=held, woken=entry.score)
+            decided = await self._decided(entry)
         except LogFull as error:
             self._words.warning("wake refused", ref=entry.ref, reason=str(error))
             await self._index.postpone(entry, by_ms=1_000)
@@ -190,11 +192,20 @@ class Timer:
             await self._set_aside(entry, error)
         else:
             self._troubles.pop(entry.ref, None)
-            self._metrics.count_occurrences(decided.changes, self._log.now())
+            self._count(decided)
             self._tell(decided)
             if decided.last is None:
                 # Nothing to do under this time; if it has moved, it stands.
                 await self._index.postpone(entry, by_ms=POSTPONE_MS)
+
+    async def _decided(self, entry: Due) -> Decided:
+        held = entry.snapshot()
+        if held is not None and isinstance(held.state, Relay) and not held.state.told:
+            return await self._relays.tell(held.state, entry.score)
+        return await self._decider.decide(entry.ref, _WAKE, _ACTOR, held=held, woken=entry.score)
+
+    def _count(self, decided: Decided) -> None:
+        self._metrics.count_occurrences(decided.changes, self._log.now())
 
     async def _set_aside(self, entry: Due, error: Exception) -> None:
         """One aggregate that can't be decided must not stop the rest: it comes again in a minute, alone."""

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from msgspec import UNSET, UnsetType
+
 from shared.domain.value import Value
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from shared.domain.events import Failure
+    from shared.domain.events import ChainLink, Failure
     from shared.domain.roles import Role
-    from shared.domain.spec import JobSpec, OverlapPolicy, RunSpec
+    from shared.domain.spec import CatchUp, JobSpec, OverlapPolicy, RunSpec
 
 
 class Edit(Value, frozen=True, kw_only=True):
@@ -40,10 +42,21 @@ class UpdateJob(Edit, frozen=True, kw_only=True):
 
 
 class PauseJob(Edit, frozen=True, kw_only=True):
-    """Stop the schedule; already paused is no change."""
+    """Stop the schedule; already paused so is no change.
+
+    What is left unset is as the pause that there is has it, if this goes on with it; else nothing.
+
+    Attributes:
+        until: when the pause ends by itself; None: when somebody ends it.
+        catch_up: what its end makes of what fell due meanwhile.
+        switch: what is thrown to pause many jobs; it leaves alone what is paused by something else.
+    """
 
     by: str
-    reason: str = ""
+    reason: str | UnsetType = UNSET
+    until: datetime | None | UnsetType = UNSET
+    catch_up: CatchUp | UnsetType = UNSET
+    switch: str | None = None
 
 
 class SuspendJob(Value, frozen=True, kw_only=True):
@@ -54,8 +67,30 @@ class SuspendJob(Value, frozen=True, kw_only=True):
 
 
 class ResumeJob(Edit, frozen=True, kw_only=True):
-    """Let the schedule go on; not paused is no change."""
+    """Let the schedule go on; not paused is no change.
 
+    Attributes:
+        catch_up: what becomes of what fell due in the pause; None: what the pause says.
+        switch: only what this has paused; None: whoever paused it.
+    """
+
+    by: str
+    catch_up: CatchUp | None = None
+    switch: str | None = None
+
+
+class SkipOccurrence(Edit, frozen=True, kw_only=True):
+    """Don't run what is scheduled for this time; already so is no change."""
+
+    scheduled_for: datetime
+    by: str
+    reason: str = ""
+
+
+class UnskipOccurrence(Edit, frozen=True, kw_only=True):
+    """Run it after all; already so is no change."""
+
+    scheduled_for: datetime
     by: str
 
 
@@ -78,6 +113,22 @@ class TriggerJob(Edit, frozen=True, kw_only=True):
     job_data: dict[str, Any] | None = None
     priority: int | None = None
     overlap_policy: OverlapPolicy | None = None
+
+
+class FollowRun(Value, frozen=True, kw_only=True):
+    """Run the job, as run `run_id`, because the run `of` of another job has ended.
+
+    Attributes:
+        run_id: follows from `of` and the job.
+        depth: how many runs of other jobs led to it.
+        job_data: laid over the job's; None leaves that as it is.
+    """
+
+    run_id: str
+    correlation_id: str
+    of: str
+    depth: int
+    job_data: dict[str, Any] | None = None
 
 
 class RetryRun(Value, frozen=True, kw_only=True):
@@ -158,6 +209,12 @@ class InterruptRun(Value, frozen=True, kw_only=True):
     output: Output | None = None
 
 
+class TellRelay(Value, frozen=True, kw_only=True):
+    """Everybody was asked: `links` is what came of it."""
+
+    links: tuple[ChainLink, ...]
+
+
 class IssueApiKey(Value, frozen=True, kw_only=True):
     """Let whoever holds the key of this `hash` use the API; fields as in `shared.domain.apikey.ApiKey`."""
 
@@ -180,8 +237,20 @@ class RevokeApiKey(Value, frozen=True, kw_only=True):
 
 Report = SucceedRun | FailRun | InterruptRun
 JobCommand = (
-    CreateJob | UpdateJob | PauseJob | SuspendJob | ResumeJob | DeleteJob | TriggerJob | RetryRun | Wake
+    CreateJob
+    | UpdateJob
+    | PauseJob
+    | SuspendJob
+    | ResumeJob
+    | SkipOccurrence
+    | UnskipOccurrence
+    | DeleteJob
+    | TriggerJob
+    | FollowRun
+    | RetryRun
+    | Wake
 )
 RunCommand = StartRun | CancelRun | Report | Wake
 ApiKeyCommand = IssueApiKey | RevokeApiKey
-Command = JobCommand | RunCommand | ApiKeyCommand
+RelayCommand = TellRelay | Wake
+Command = JobCommand | RunCommand | RelayCommand | ApiKeyCommand

@@ -5,16 +5,21 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from shared.domain import pausing, skipping
+from shared.domain.ahead import Ahead, announced
 from shared.domain.commands import (
     CreateJob,
     DeleteJob,
     Edit,
+    FollowRun,
     JobCommand,
     PauseJob,
     ResumeJob,
     RetryRun,
+    SkipOccurrence,
     SuspendJob,
     TriggerJob,
+    UnskipOccurrence,
     UpdateJob,
     Wake,
 )
@@ -23,21 +28,21 @@ from shared.domain.events import (
     Decision,
     JobCreated,
     JobDeleted,
-    JobPaused,
-    JobResumed,
     JobUpdated,
     RunRequested,
 )
 from shared.domain.job import Job, Status
-from shared.domain.refusals import IllegalTransition, NeverFires, NoSuchJob, Overlaps, StaleRevision
-from shared.domain.schedule import next_after
+from shared.domain.refusals import IllegalTransition, NeverFires, NoSuchJob, Overlaps, Paused, StaleRevision
+from shared.domain.schedule import Schedule, is_occurrence, next_after
 from shared.domain.settling import Settling
 from shared.domain.spec import JobSpec, run_spec
 
 if TYPE_CHECKING:
+    from shared.domain.events import SkipReason
     from shared.domain.spec import OverlapPolicy
 
-_LEAVES_PAUSED = (Wake, PauseJob, TriggerJob, RetryRun)  # what fell due in a pause is none of their business
+# What fell due in a pause is none of their business.
+_LEAVES_PAUSED = (Wake, PauseJob, TriggerJob, FollowRun, RetryRun, SkipOccurrence, UnskipOccurrence)
 
 
 def decide(job: Job | None, command: JobCommand, now: datetime) -> Decision:
@@ -55,13 +60,22 @@ def decide(job: Job | None, command: JobCommand, now: datetime) -> Decision:
     if isinstance(command, Edit):
         _refuse_stale(job, command)
     if isinstance(command, SuspendJob):
-        return Decision(changes=tuple(_suspended(job, command, now)))
-    due = Settling(job, now, keep_paused=isinstance(command, _LEAVES_PAUSED))
+        return Decision(changes=tuple(pausing.suspended(job, command, now)))
+    due = Settling(job, now, keep_paused=_leaves_paused(job, command))
     due.settle()
     if not due.settled:
         return Decision(changes=tuple(due.changes), settled=isinstance(command, Wake))
+    if reason := _drops_what_has_begun(due.job, command, now):
+        due.drop_begun(reason)
     due.add(*_own(due.job, command, now))
     return Decision(changes=tuple(due.changes))
+
+
+def _leaves_paused(job: Job, command: JobCommand) -> bool:
+    """Whether what fell due in the job's pause stays undecided."""
+    if isinstance(command, ResumeJob):
+        return pausing.leaves_undecided(job, command)
+    return isinstance(command, _LEAVES_PAUSED)
 
 
 def _create(job: Job | None, command: CreateJob, now: datetime) -> tuple[Change, ...]:
@@ -74,9 +88,37 @@ def _create(job: Job | None, command: CreateJob, now: datetime) -> tuple[Change,
         tenant=command.tenant,
         created_at=now,
         anchor_at=now,
-        next_for=_first_for(spec, now, now),
+        **announced(_first_for(spec, now, now), schedule=spec.schedule, job_id=command.job_id, anchor_at=now),
     )
     return (Change(subject=f"job:{command.job_id}", event=created),)
+
+
+def _drops_what_has_begun(job: Job, command: JobCommand, now: datetime) -> SkipReason | None:
+    """Why an occurrence whose time has come, and which jitter still holds back, will not run after `command`."""
+    match command:
+        case DeleteJob():
+            return "deleted"
+        case UpdateJob(spec=spec):
+            schedule, before = spec.pinned(job.id).schedule, job.spec.schedule
+            stays = schedule.has_the_times_of(before) or _begun(job, schedule, now) is not None
+            return None if stays else "edited"
+        case _:
+            return None
+
+
+def _begun(job: Job, schedule: Schedule, now: datetime) -> datetime | None:
+    """The occurrence whose time has come, and which jitter still holds back, if it is one of `schedule` too."""
+    at = job.next_for
+    if at is None or at > now or not is_occurrence(schedule, at, anchor_at=_anchor(job, schedule, now)):
+        return None
+    return at
+
+
+def _anchor(job: Job, schedule: Schedule, now: datetime) -> datetime:
+    """Where the interval of an edited schedule counts from."""
+    before = job.spec.schedule
+    keeps = schedule.has_the_times_of(before) or schedule.is_in_phase_with(before)
+    return job.anchor_at if keeps else now
 
 
 def _own(job: Job, command: JobCommand, now: datetime) -> list[Change]:
@@ -85,16 +127,20 @@ def _own(job: Job, command: JobCommand, now: datetime) -> list[Change]:
     match command:
         case UpdateJob(spec=spec) if (spec := spec.pinned(job.id)) != job.spec:
             return [Change(subject=subject, event=_updated(job, spec, now))]
-        case PauseJob(by=by, reason=reason) if job.status is Status.PENDING:
-            return [Change(subject=subject, event=JobPaused(by=by, reason=reason, paused_at=now))]
-        case PauseJob() if job.status is Status.COMPLETED:
-            raise IllegalTransition("the job is completed: it has no occurrence left", current=job.status)
-        case ResumeJob(by=by) if job.status is Status.PAUSED:
-            return [Change(subject=subject, event=JobResumed(by=by, resumed_at=now))]
+        case PauseJob():
+            return pausing.paused(job, command, now)
+        case ResumeJob():
+            return pausing.resumed(job, command, now)
+        case SkipOccurrence():
+            return skipping.excluded(job, command, now)
+        case UnskipOccurrence():
+            return skipping.included(job, command, now)
         case DeleteJob(by=by):
             return [Change(subject=subject, event=JobDeleted(by=by, deleted_at=now))]
         case TriggerJob():
             return [_triggered(job, command, now)]
+        case FollowRun():
+            return [_follower(job, command, now)]
         case RetryRun():
             return [_retried(job, command, now)]
         case _:
@@ -106,35 +152,50 @@ def _refuse_stale(job: Job, command: Edit) -> None:
         raise StaleRevision(current=str(job.revision))
 
 
-def _suspended(job: Job, command: SuspendJob, now: datetime) -> list[Change]:
-    if job.status is not Status.PENDING:
-        return []
-    paused = JobPaused(by=command.by, reason=command.reason, paused_at=now)
-    return [Change(subject=f"job:{job.id}", event=paused)]
-
-
 def _updated(job: Job, spec: JobSpec, now: datetime) -> JobUpdated:
     if spec.job_type != job.spec.job_type:
         raise IllegalTransition("job_type is fixed after creation; make another job", current=job.status)
-    schedule, before = spec.schedule, job.spec.schedule
-    # A one-off that keeps its time is the occurrence it was, decided or not, in whatever zone it is shown.
-    same = schedule == before or (schedule.run_at is not None and schedule.run_at == before.run_at)
-    anchor_at = job.anchor_at if same or schedule.is_in_phase_with(before) else now
+    schedule = spec.schedule
+    anchor_at = _anchor(job, schedule, now)
     return JobUpdated(
         spec=spec,
         revision=job.revision + 1,
         updated_at=now,
         anchor_at=anchor_at,
-        next_for=job.next_for
-        if same
-        else _first_for(spec, now, anchor_at, decided_to=job.decided_to, runs=job.runs),
+        **_ahead(job, spec, anchor_at, now),
     )
 
 
+def _ahead(job: Job, spec: JobSpec, anchor_at: datetime, now: datetime) -> Ahead:
+    """What is ahead of an edited job: what was announced, as long as the schedule has the same times."""
+    schedule, before = spec.schedule, job.spec.schedule
+    same = schedule.has_the_times_of(before)
+    if same and schedule.jitter_seconds == before.jitter_seconds:
+        return Ahead(next_for=job.next_for, next_fires_at=job.next_fires_at, next_run_at=job.next_run_at)
+    next_for = job.next_for
+    if not same:
+        begun = _begun(job, schedule, now)
+        next_for = _first_for(spec, now, anchor_at, decided_to=job.decided_to, runs=job.runs, begun=begun)
+    ahead = announced(next_for, schedule=schedule, job_id=job.id, anchor_at=anchor_at, skipped=job.skipped)
+    if next_for is not None and next_for == job.next_for and next_for <= now:
+        # With less jitter it would have fired before the edit: that must not make it late.
+        ahead["next_fires_at"] = max(ahead["next_fires_at"] or next_for, now)
+    return ahead
+
+
 def _first_for(
-    spec: JobSpec, now: datetime, anchor_at: datetime, *, decided_to: datetime | None = None, runs: int = 0
+    spec: JobSpec,
+    now: datetime,
+    anchor_at: datetime,
+    *,
+    decided_to: datetime | None = None,
+    runs: int = 0,
+    begun: datetime | None = None,
 ) -> datetime | None:
-    """The first occurrence of a schedule that begins now; a `run_at` just gone by counts, unless it was decided."""
+    """The first occurrence of a schedule that begins now, or has `begun` and isn't decided yet.
+
+    A `run_at` just gone by counts, unless it was decided.
+    """
     schedule = spec.schedule
     if schedule.kind == "none":
         return None
@@ -142,7 +203,7 @@ def _first_for(
     if schedule.run_at is not None:
         after = now - timedelta(seconds=spec.misfire_grace_seconds)
         after = after if decided_to is None else max(after, decided_to)
-    first = next_after(schedule, after, anchor_at=anchor_at)
+    first = begun or next_after(schedule, after, anchor_at=anchor_at)
     if first is None or schedule.is_used_up(runs):
         raise NeverFires
     return first
@@ -160,6 +221,27 @@ def _triggered(job: Job, command: TriggerJob, now: datetime) -> Change:
         follows=job.follows,
         correlation_id=command.correlation_id,
         requested_at=now,
+    )
+    return Change(subject=f"run:{command.run_id}", event=event, job=job.id, both=job.follows)
+
+
+def _follower(job: Job, command: FollowRun, now: datetime) -> Change:
+    if job.status is Status.PAUSED:
+        raise Paused(current=job.status)
+    _refuse_overlap(job, None)
+    data = None if command.job_data is None else job.spec.job_data | command.job_data
+    event = RunRequested(
+        job_id=job.id,
+        scheduled_for=now,
+        fires_at=now,
+        trigger="chain",
+        of=command.of,
+        revision=job.revision,
+        spec=run_spec(job.spec, job_data=data),
+        follows=job.follows,
+        correlation_id=command.correlation_id,
+        requested_at=now,
+        depth=command.depth,
     )
     return Change(subject=f"run:{command.run_id}", event=event, job=job.id, both=job.follows)
 

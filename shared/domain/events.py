@@ -2,7 +2,9 @@
 
 A class is a type of event; its fields are the event's `data`, written as JSON with a trailing underscore taken
 off (`from_` is `from`). Times that matter stand in the data (`evolve` never sees the commit time); they are
-aware UTC. `VERSION` grows when a shape changes, together with an upcaster in `shared.eventlog.upcast`.
+aware UTC. Whatever announces an occurrence (`next_for`) says beside it when that fires (`next_fires_at`; None: at its
+time), and if somebody wants it skipped, when the first one fires that isn't (`next_run_at`; None: there is none).
+`VERSION` grows when a shape changes, together with an upcaster in `shared.eventlog.upcast`.
 
 Facts about backfills, chains, held runs, calendars and webhooks come with the issues that make them happen.
 """
@@ -13,12 +15,13 @@ from datetime import datetime  # noqa: TC003 - the codec reads these annotations
 from typing import Any, ClassVar, Literal
 
 from shared.domain.roles import Role  # noqa: TC001 - likewise
-from shared.domain.spec import JobSpec, RunSpec  # noqa: TC001 - likewise
+from shared.domain.spec import CatchUp, JobSpec, RunSpec  # noqa: TC001 - likewise
 from shared.domain.value import Value
 from shared.domain.walk import ClockNote  # noqa: TC001 - likewise
 
 Trigger = Literal["schedule", "manual", "backfill", "retry", "chain"]
-SkipReason = Literal["misfire", "overlap", "paused", "deleted", "edited"]
+SkipReason = Literal["misfire", "overlap", "paused", "deleted", "edited", "excluded", "calendar"]
+Outcome = Literal["succeeded", "failed", "expired"]  # of a run that others may follow on
 QueueReason = Literal["retry", "lost", "interrupted", "released"]
 
 
@@ -48,6 +51,8 @@ class JobCreated(Event, frozen=True, kw_only=True):
     created_at: datetime
     anchor_at: datetime
     next_for: datetime | None
+    next_fires_at: datetime | None = None
+    next_run_at: datetime | None = None
 
 
 class JobUpdated(Event, frozen=True, kw_only=True):
@@ -59,25 +64,43 @@ class JobUpdated(Event, frozen=True, kw_only=True):
     updated_at: datetime
     anchor_at: datetime
     next_for: datetime | None
+    next_fires_at: datetime | None = None
+    next_run_at: datetime | None = None
 
 
 class JobPaused(Event, frozen=True, kw_only=True):
-    """Somebody stopped the schedule. Triggers still work."""
+    """Somebody stopped the schedule, or said of a stopped one why or until when. Triggers still work.
+
+    Attributes:
+        until: when the pause ends by itself; None: when somebody ends it.
+        catch_up: what its end makes of what fell due meanwhile, unless who ends it says otherwise.
+        switch: what was thrown to pause this job with others (`tag:<tag>`, `all`); None: it was paused singly.
+    """
 
     VERSION: ClassVar[int] = 2
 
     by: str
     reason: str
     paused_at: datetime
+    until: datetime | None = None
+    catch_up: CatchUp = "skip"
+    switch: str | None = None
 
 
 class JobResumed(Event, frozen=True, kw_only=True):
-    """A user let the schedule go on; what fell due meanwhile was skipped by the events before this one."""
+    """The schedule goes on: somebody said so, or (`by` timer) the pause had its end.
+
+    Attributes:
+        resumed_at: until when occurrences fell due in the pause; of one that ended by itself, its `until`.
+        catch_up: what becomes of those. `skip`: the events before this one have skipped them; else the events after it
+            decide them, before any that fell due later.
+    """
 
     VERSION: ClassVar[int] = 2
 
     by: str
     resumed_at: datetime
+    catch_up: CatchUp = "skip"
 
 
 class JobDeleted(Event, frozen=True, kw_only=True):
@@ -99,7 +122,7 @@ class OccurrencesSkipped(Event, frozen=True, kw_only=True):
         to: nominal time of the last.
         count: how many occurrences of the schedule lie in the range, both ends included.
         reason: why.
-        by: the run that stood in the way (reason `overlap`), else None.
+        by: the run that stood in the way (reason `overlap`), or who skipped them (`excluded`), else None.
         next_for: the next undecided occurrence of the job, or None.
         clock: what was done where clocks changed, from the occurrence before up to `to`.
     """
@@ -113,6 +136,27 @@ class OccurrencesSkipped(Event, frozen=True, kw_only=True):
     by: str | None = None
     next_for: datetime | None
     clock: tuple[ClockNote, ...] = ()
+    next_fires_at: datetime | None = None
+    next_run_at: datetime | None = None
+
+
+class OccurrenceExcluded(Event, frozen=True, kw_only=True):
+    """Somebody wants an occurrence skipped when its time comes."""
+
+    scheduled_for: datetime
+    by: str
+    reason: str
+    excluded_at: datetime
+    next_run_at: datetime | None = None
+
+
+class OccurrenceIncluded(Event, frozen=True, kw_only=True):
+    """An occurrence that was to be skipped is to run after all."""
+
+    scheduled_for: datetime
+    by: str
+    included_at: datetime
+    next_run_at: datetime | None = None
 
 
 # Runs.
@@ -126,7 +170,7 @@ class RunRequested(Event, frozen=True, kw_only=True):
         scheduled_for: nominal time; of a trigger, the time it was asked for.
         fires_at: `scheduled_for` with jitter.
         trigger: who asked.
-        of: the run or occurrence it repeats, or None.
+        of: the run or occurrence it repeats, or follows on; or None.
         revision: of the job, when it was asked for.
         spec: what to do; the run is pinned to it.
         follows: whether the job keeps track of its runs, so that their ends advance it too.
@@ -134,6 +178,7 @@ class RunRequested(Event, frozen=True, kw_only=True):
         requested_at: when it was decided.
         next_for: the job's next occurrence after this one (trigger `schedule` only).
         clock: what was done where clocks changed, from the occurrence before up to this one (likewise).
+        depth: how many runs of other jobs led to it (trigger `chain`).
     """
 
     VERSION: ClassVar[int] = 5
@@ -151,6 +196,9 @@ class RunRequested(Event, frozen=True, kw_only=True):
     requested_at: datetime
     next_for: datetime | None = None
     clock: tuple[ClockNote, ...] = ()
+    next_fires_at: datetime | None = None
+    next_run_at: datetime | None = None
+    depth: int = 0
 
 
 class RunQueued(Event, frozen=True, kw_only=True):
@@ -245,6 +293,50 @@ OUTCOMES: dict[type[Event], str] = {  # how a run has ended: the state that each
 TERMINAL: tuple[type[Event], ...] = tuple(OUTCOMES)
 
 
+# Chains.
+
+
+class ChainLink(Value, frozen=True, kw_only=True):
+    """What came of one follower.
+
+    Attributes:
+        job_id: the follower.
+        run_id: the run that was asked of it; None if none was.
+        refused: why not: `no-such-job`, `paused`, `overlap`, `too-deep`; None if it was asked.
+    """
+
+    job_id: str
+    run_id: str | None = None
+    refused: str | None = None
+
+
+class ChainRequested(Event, frozen=True, kw_only=True):
+    """A run has ended in a way that others follow on; written with its end.
+
+    Attributes:
+        outcome: how it has ended.
+        error: what it has failed of, else None.
+        followers: ids of the jobs to be triggered.
+        mail_to: addresses to be told that it failed.
+        depth: how many runs of other jobs led to the run.
+        correlation_id: of the run; its followers' runs get it, too.
+    """
+
+    outcome: Outcome
+    error: Failure | None
+    followers: tuple[str, ...]
+    mail_to: tuple[str, ...]
+    depth: int
+    correlation_id: str
+    requested_at: datetime
+
+
+class ChainTriggered(Event, frozen=True, kw_only=True):
+    """Everybody who follows on the run was asked, or refused; `links` in the order of the followers, mail last."""
+
+    links: tuple[ChainLink, ...]
+
+
 # API keys.
 
 
@@ -298,8 +390,10 @@ class LogOpened(Event, frozen=True, kw_only=True):
 
 ALL: tuple[type[Event], ...] = (
     JobCreated, JobUpdated, JobPaused, JobResumed, JobDeleted, JobCompleted, OccurrencesSkipped,
+    OccurrenceExcluded, OccurrenceIncluded,
     RunRequested, RunQueued, RunStarted, RunSucceeded, RunRetryPlanned, RunLost, RunInterrupted, RunFailed,
-    RunOutput, RunCancelRequested, RunCancelled, RunExpired, ApiKeyIssued, ApiKeyRevoked, LogOpened,
+    RunOutput, RunCancelRequested, RunCancelled, RunExpired, ChainRequested, ChainTriggered,
+    ApiKeyIssued, ApiKeyRevoked, LogOpened,
 )  # fmt: skip
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from shared.domain import apikey, deciding, ids, job, run
+from shared.domain import apikey, deciding, ids, job, relay, run
 from shared.domain.apikey import ApiKey
-from shared.domain.events import ApiKeyIssued, ApiKeyRevoked
+from shared.domain.events import ApiKeyIssued, ApiKeyRevoked, ChainRequested, ChainTriggered
 from shared.domain.job import Job
 from shared.domain.refusals import NoSuchApiKey, NoSuchJob, NoSuchRun
+from shared.domain.relay import Relay
 from shared.domain.run import Run
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 _DAY_MS = 24 * 3600 * 1000
 
 
-Aggregate = Job | Run | ApiKey  # each tells by `over` that its snapshot may leave Redis
+Aggregate = Job | Run | ApiKey | Relay  # each tells by `over` that its snapshot may leave Redis
 
 
 def _of_its_id(identifier: str, partitions: int) -> int:
@@ -116,8 +117,19 @@ API_KEY = Kind(
     partition_of=apikey.partition_of,
     events=(ApiKeyIssued, ApiKeyRevoked),
 )
+RELAY = Kind(
+    name="relay",
+    state=Relay,
+    shape=1,
+    decide=lambda state, command, *_: relay.decide(state, command),
+    evolve=relay.evolve,
+    due_at=lambda state: state.due_at,
+    kept_ms=60_000,
+    unknown=NoSuchRun,
+    events=(ChainRequested, ChainTriggered),
+)
 
-ALL = (JOB, RUN, API_KEY)
+ALL = (JOB, RUN, API_KEY, RELAY)
 BESIDE = tuple(kind for kind in ALL if kind.events)  # neither jobs nor runs
 _BY_NAME = {kind.name: kind for kind in ALL}
 _BY_STATE = {kind.state: kind for kind in ALL}

@@ -33,12 +33,20 @@ class Overlaps(IllegalTransition):
     """The job has an active run and its overlap_policy is skip; send overlap_policy: allow to run beside it."""
 
 
+class Paused(IllegalTransition):
+    """The job is paused: nothing but a person's own trigger runs it."""
+
+
 class StaleRevision(Refused):
     """The job was edited meanwhile: read it again, look at what changed, and send its new ETag in If-Match."""
 
 
 class NeverFires(Refused):
-    """The schedule has no occurrence in the future; choose a later run_at or end_at, or more max_runs."""
+    """The schedule has no occurrence in the future; choose a later run_at or end_at, more max_runs, or exclude less."""
+
+
+class NoSuchOccurrence(Refused):
+    """The job is not scheduled for this time."""
 
 
 class LostLease(Refused):

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from shared.domain import relay
 from shared.domain.commands import (
     CancelRun,
     FailRun,
@@ -92,9 +93,11 @@ class Run(Value, frozen=True, kw_only=True):
         failures: how many of them failed; the retry policy counts these.
         lost: how many of them lost their worker.
         wake_at: when the next attempt is due (retrying only).
+        fires_at: when it was to start, where that isn't `scheduled_for`: jitter is no delay, nor is a retry's past.
         start_by: when it expires, unless it has started once by then.
         cancel: the cancel that its handler has still to heed, or that ended it.
         follows: whether its job advances with its end.
+        depth: how many runs of other jobs led to it.
     """
 
     id: str
@@ -112,7 +115,14 @@ class Run(Value, frozen=True, kw_only=True):
     worker: str = ""
     wake_at: datetime | None = None
     start_by: datetime | None = None
+    depth: int = 0
     cancel: Cancel | None = None
+    fires_at: datetime | None = None
+
+    @property
+    def wanted_at(self) -> datetime:
+        """When it was to start: what is later is a delay."""
+        return self.fires_at or self.scheduled_for
 
     @property
     def ended(self) -> bool:
@@ -149,7 +159,7 @@ def decide(run: Run | None, command: RunCommand, now: datetime, *, fence: str) -
     """
     if run is None:
         raise NoSuchRun
-    tell = _Teller(run)
+    tell = _Teller(run, now)
     match command:
         case StartRun() if run.status is not Status.QUEUED:
             raise IllegalTransition(f"run {run.id} is {run.status}, not queued", current=run.status)
@@ -258,24 +268,29 @@ def _queued(run: Run, reason: str) -> RunQueued:
 
 
 class _Teller:
-    """Makes a decision of events about one run; its end advances the job too, if that follows its runs."""
+    """Makes a decision of events about one run.
 
-    def __init__(self, run: Run) -> None:
+    Its end advances the job too, if that follows its runs, and is handed on to the jobs that follow on it.
+    """
+
+    def __init__(self, run: Run, now: datetime) -> None:
         self._run = run
+        self._now = now
 
     def __call__(self, *events: Event) -> Decision:
         run = self._run
-        return Decision(
-            changes=tuple(
-                Change(
-                    subject=f"run:{run.id}",
-                    event=event,
-                    job=run.job_id,
-                    both=run.follows and isinstance(event, TERMINAL),
-                )
-                for event in events
+        changes = [
+            Change(
+                subject=f"run:{run.id}",
+                event=event,
+                job=run.job_id,
+                both=run.follows and isinstance(event, TERMINAL),
             )
-        )
+            for event in events
+        ]
+        if run.spec.chain is not None and (asked := relay.handed_on(run, events[-1], self._now)):
+            changes.append(asked)
+        return Decision(changes=tuple(changes))
 
 
 # Evolving.
@@ -308,6 +323,8 @@ def _requested(run_id: str, event: RunRequested) -> Run:
         follows=event.follows,
         correlation_id=event.correlation_id,
         start_by=_start_by(event),
+        fires_at=None if event.fires_at == event.scheduled_for else event.fires_at,
+        depth=event.depth,
     )
 
 

@@ -12,9 +12,31 @@ from shared.domain.schedule import Schedule
 from shared.domain.value import Value
 
 MisfirePolicy = Literal["latest", "skip", "all"]
+CatchUp = MisfirePolicy  # what becomes of what fell due in a pause: the same words
 OverlapPolicy = Literal["skip", "allow"]  # `queue_one`, `queue_all` and `replace` come with issue 7 of 8
 LOST_MAX = 3
-CATCH_UP_MAX = 1_000  # late occurrences in a row that misfire `all` runs
+CATCH_UP_MAX = (
+    1_000  # late occurrences in a row that misfire `all` runs, and those of a pause that a resume does
+)
+
+
+class Chain(Value, frozen=True, kw_only=True):
+    """What follows on a job's runs.
+
+    Attributes:
+        on_success: ids of jobs to trigger when a run has succeeded.
+        on_failure: ids of jobs to trigger when a run has failed for good, or nobody started it in time.
+        mail_on_failure: addresses to tell likewise.
+    """
+
+    on_success: tuple[str, ...] = ()
+    on_failure: tuple[str, ...] = ()
+    mail_on_failure: tuple[str, ...] = ()
+
+    @property
+    def followers(self) -> tuple[str, ...]:
+        """All jobs that may follow, each once."""
+        return tuple(dict.fromkeys(self.on_success + self.on_failure))
 
 
 class JobSpec(Value, frozen=True, kw_only=True):
@@ -22,6 +44,7 @@ class JobSpec(Value, frozen=True, kw_only=True):
 
     Attributes:
         pause_after_failures: so many runs that failed in a row pause the job; None: it goes on.
+        chain: what follows on its runs; None: nothing.
     """
 
     name: str
@@ -40,6 +63,7 @@ class JobSpec(Value, frozen=True, kw_only=True):
     start_deadline_seconds: int | None = None
     max_lost: int = LOST_MAX
     pause_after_failures: int | None = None
+    chain: Chain | None = None
 
     def pinned(self, job_id: str) -> Self:
         """As it is kept for a job: what is drawn once for each job, is drawn."""
@@ -54,6 +78,7 @@ class RunSpec(Value, frozen=True, kw_only=True):
         start_deadline_seconds: a run that hasn't started so long after its time expires; None = it waits for ever.
         max_lost: a run that has lost so many workers is poison: it is failed, not handed to another.
         timezone: IANA name of the job's zone: what a day or a month is, to its handler.
+        chain: what follows on its end; None: nothing.
     """
 
     job_name: str
@@ -66,6 +91,7 @@ class RunSpec(Value, frozen=True, kw_only=True):
     start_deadline_seconds: int | None = None
     max_lost: int = LOST_MAX
     timezone: str = "UTC"
+    chain: Chain | None = None
 
 
 def run_spec(job: JobSpec, *, job_data: dict[str, Any] | None = None, priority: int | None = None) -> RunSpec:
@@ -81,4 +107,5 @@ def run_spec(job: JobSpec, *, job_data: dict[str, Any] | None = None, priority: 
         start_deadline_seconds=job.start_deadline_seconds,
         max_lost=job.max_lost,
         timezone=job.schedule.timezone,
+        chain=job.chain,
     )

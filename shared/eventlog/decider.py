@@ -178,6 +178,10 @@ class Decider:
             known[ref] = (await self._log.load(ref))[ref]
         known[other] = newer if newer is not NOTHING else (await self._log.load(other))[other]
 
+    async def has_answered(self, ref: str, once: tuple[Once, ...]) -> bool:
+        """Whether one of `once` has had its answer."""
+        return await self._answered(self._log.partition_of(ref), once) is not None
+
     async def _answered(self, partition: int, once: tuple[Once, ...]) -> Answered | None:
         for each in once:
             if (had := await self._log.answered(partition, each.digest)) is not None:

@@ -1,7 +1,8 @@
 """What is done only once, under which digest: the same request again gets the answer that the first one had.
 
-`commit` keeps each for a day. A log made again from the archive gets them from the events of that day: a retry is known
-by its event, a request with an Idempotency-Key by the `cause` of what it wrote, `key:<digest>:<fingerprint>`.
+`commit` keeps each for a day. A log made again from the archive gets them from the events of that day: retries and what
+follows on a run are known by their events, a request with an Idempotency-Key by the `cause` of what it wrote,
+`key:<digest>:<fingerprint>`.
 """
 
 from __future__ import annotations
@@ -58,6 +59,11 @@ def of_retry(of: str, *, answer: str) -> Once:
     return Once(digest=_sha256(f"retry\x1f{of}"), fingerprint="retry", answer=answer)
 
 
+def of_follower(of: str, job_id: str, *, answer: str) -> Once:
+    """That a job follows once on the run `of`, by the run `answer`."""
+    return Once(digest=_sha256(f"chain\x1f{of}\x1f{job_id}"), fingerprint="chain", answer=answer)
+
+
 def of_event(event: Recorded, *, now: datetime) -> Iterator[Once]:
     """What the commit of this event kept, with the time it has left at `now`.
 
@@ -81,12 +87,15 @@ def of_change(change: Change, *, now: datetime) -> Once | None:
     Its position is that of the event itself, which is the last of its unit.
     """
     event = change.event
-    if not isinstance(event, RunRequested) or event.trigger != "retry" or event.of is None:
+    if not isinstance(event, RunRequested) or event.of is None or event.trigger not in {"retry", "chain"}:
         return None
     left_ms = (event.requested_at + REMEMBERED - now) // timedelta(milliseconds=1)
     if left_ms <= 0:
         return None
-    return replace(of_retry(event.of, answer=change.subject.removeprefix("run:")), ttl_ms=left_ms)
+    run_id = change.subject.removeprefix("run:")
+    if event.trigger == "chain":
+        return replace(of_follower(event.of, event.job_id, answer=run_id), ttl_ms=left_ms)
+    return replace(of_retry(event.of, answer=run_id), ttl_ms=left_ms)
 
 
 def _sha256(text: str) -> str:

@@ -96,7 +96,9 @@ def _on_job(jobs, event):
                 "by": told["by"],
                 "at": _shown(time(at)),
                 "reason": told["reason"],
-                "until": None,
+                "until": told["until"] and _shown(time(told["until"])),
+                "catch_up": told["catch_up"],
+                "switch": told["switch"],
             }
         case "JobResumed":
             job |= {"state": "pending", "paused": None, "updated_at": time(told["resumed_at"])}

@@ -59,14 +59,15 @@ REQUESTS = {
     "priority of 11": _post(422, priority=11),
     # What later versions will take.
     "window of later": _post(422, jitter_seconds=3),
-    "chain of later": _post(422, on_success=[]),
+    "follower by name": _post(422, on_success=["nightly"]),
     "limit of later": _post(422, concurrency_key="k"),
     "overlap of later": _post(422, overlap_policy="queue_all"),
     "Idempotency-Key": _raw("{}", 422, **{"Idempotency-Key": "k k"}),
     "If-Match": _on("PUT", "{id}", 412, json=ECHO, headers={"If-Match": '"999"'}),
     "If-Match without quotes": _on("PUT", "{id}", 422, json=ECHO, headers={"If-Match": "1"}),
-    "catch_up": _on("POST", "{id}/resume", 422, json={"catch_up": "all"}),
-    "pause until": _on("POST", "{id}/pause", 422, json={"until": "2090-01-01T00:00:00Z"}),
+    "catch_up": _on("POST", "{id}/resume", 422, json={"catch_up": "some"}),
+    "pause until long ago": _on("POST", "{id}/pause", 422, json={"until": "2001-01-01T00:00:00Z"}),
+    "pause of nobody says which": ("POST", "/api/v1/jobs:pause", {"json": {}}, 422),
     # What isn't there.
     "unknown path": ("GET", "/api/v1/nothing", {}, 404),
     "unknown method": _on("POST", "{id}", 405, json={}),

@@ -19,6 +19,7 @@ from shared.domain.commands import (
     CancelRun,
     DeleteJob,
     FailRun,
+    FollowRun,
     InterruptRun,
     IssueApiKey,
     Output,
@@ -28,14 +29,16 @@ from shared.domain.commands import (
     RevokeApiKey,
     StartRun,
     SucceedRun,
+    TellRelay,
     TriggerJob,
     UpdateJob,
     Wake,
 )
-from shared.domain.events import Failure
+from shared.domain.events import ChainLink, Failure
 from shared.domain.refusals import Refused
 from shared.domain.retry import RetryPolicy
 from shared.domain.run import Status
+from shared.domain.spec import Chain
 from shared.eventlog import snapshot
 from shared.eventlog.envelope import Context, from_entry
 from shared.eventlog.keys import Keys
@@ -110,6 +113,7 @@ async def write(office):
     told["deleted"] = await _a_job_deleted_while_running(author)
     told["late"] = await _a_job_that_was_late(author)
     told["key"], told["revoked"] = await _keys(author)
+    told["handed_on"], told["to_hand_on"] = await _chains(author)
     await _reopen(office)
     told["paused"] = await author.create(every=60)
     await author.does(f"job:{told['paused']}", PauseJob(by="ann"))
@@ -221,6 +225,20 @@ async def _a_job_that_was_late(author):
     for run_id in await author.wakes(f"job:{job_id}"):
         await author.runs(run_id)
     return job_id
+
+
+async def _chains(author):
+    """Runs whose end another job follows on: of the first it was told, of the second not yet."""
+    follower = await author.create(overlap_policy="allow")
+    job_id = await author.create(overlap_policy="allow", chain=Chain(on_success=(follower,)))
+    runs = [await author.triggers(job_id) for _ in range(2)]
+    for run_id in runs:
+        await author.runs(run_id)
+    command = FollowRun(run_id=a_job_id(0, author.time), correlation_id="c", of=runs[0], depth=1)
+    await author.does(f"job:{follower}", command)
+    links = (ChainLink(job_id=follower, run_id=command.run_id),)
+    await author.does(f"relay:{runs[0]}", TellRelay(links=links))
+    return runs
 
 
 async def _keys(author):

@@ -12,7 +12,8 @@ from services.timer.due import Due, DueIndex, Sight
 from services.timer.service import PACE_S, TROUBLES_MAX, Timer
 from shared.clock import SystemClock
 from shared.domain import ids, settling
-from shared.domain.commands import CreateJob, StartRun, TriggerJob
+from shared.domain.commands import CreateJob, StartRun, SucceedRun, TriggerJob
+from shared.domain.spec import Chain
 from shared.eventlog import snapshot
 from shared.eventlog.connection import connect
 from shared.eventlog.decider import Decider
@@ -314,3 +315,22 @@ async def test_an_entry_whose_snapshot_is_gone_is_put_off_and_does_not_stop_the_
         await service.run_once()
     assert (await bench.log.load(good.ref))[good.ref].state.next_for is None
     assert await bench.redis.zscore(keys.due, gone.ref) > ids.to_ms(bench.log.now()) + 50_000
+
+
+async def test_what_follows_on_a_run_in_another_partition_is_asked_without_anybody_waiting_for_it(
+    bench, timer
+):
+    follower = await a_job(bench, partition=1)
+    first = await a_job(bench, chain=Chain(on_success=(follower.ref.removeprefix("job:"),)))
+    run_id = ids.chance_id(bench.log.now(), 0, chance())
+    async with timer():
+        await bench.decider.decide(first.ref, TriggerJob(run_id=run_id, correlation_id="c"), TESTER)
+        started = await bench.decider.decide(f"run:{run_id}", StartRun(worker="w"), TESTER)
+        await bench.decider.decide(f"run:{run_id}", SucceedRun(fence=started.after.fence), TESTER)
+
+        async def told():
+            return (await kinds(bench))[-1] == "ChainTriggered"
+
+        await wait_until(told, "the relay was told", timeout_s=3)
+    assert (await kinds(bench, 1))[-1] == "RunRequested"
+    assert await refs_due(bench) == []

@@ -238,6 +238,7 @@ def test_next_run_time_is_null_while_a_job_is_paused_and_comes_back():
     assert (row["next_run_time"], row["status"]) == (None, "paused")
     assert json.loads(row["paused"]) == {
         "by": "ann", "at": "2026-11-23T12:00:05.000Z", "reason": "audit", "until": None,
+        "catch_up": "skip", "switch": None,
     }  # fmt: skip
 
 

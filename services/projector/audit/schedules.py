@@ -104,13 +104,18 @@ def _check_overlap(findings: Findings, job: Job, place: str) -> None:
 
 
 def _check_nothing_is_swallowed(findings: Findings, job: Job, event: Event, place: str) -> None:
-    """What was announced and due when somebody changed the job must have been decided before that."""
+    """What was announced and due when somebody changed the job must have been decided before that.
+
+    What a resume catches up is decided after it: until that is done, the job's next change can't come.
+    """
     if job.next_for is None or job.status not in {Status.PENDING, Status.PAUSED}:
+        return
+    if isinstance(event, JobResumed) and event.catch_up != "skip":
         return
     now = _time_of(event)
     findings.expect(
         Invariant.OCCURRENCES,
-        now is not None and job.next_for > now,
+        now is not None and job.fires_next_at is not None and job.fires_next_at > now,
         f"{place} {type(event).__name__}: {job.next_for} of job {job.id} was never decided",
     )
 

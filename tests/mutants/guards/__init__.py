@@ -1,6 +1,6 @@
 """The guards that `make mutants` takes out of the code, one at a time, and the tests that must miss each."""
 
-from . import api, cli, clocks, deployment, job_types, spine, upkeep
+from . import api, chains, cli, clocks, deployment, job_types, spine, upkeep
 from .guard import Guard
 
 GUARDS = (
@@ -11,6 +11,7 @@ GUARDS = (
     *job_types.GUARDS,
     *upkeep.GUARDS,
     *deployment.GUARDS,
+    *chains.GUARDS,
 )
 
 __all__ = ["GUARDS", "Guard"]
