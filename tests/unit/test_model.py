@@ -189,22 +189,23 @@ class Jobs(RuleBasedStateMachine):
         self.jobs[job], self.decided[job] = made, set()
         self._agree(job)
 
-    @rule(pick=picks, drawn=schedules)
-    def reschedule(self, pick, drawn):
-        self._edit(pick, schedule=schedule_of(drawn, self.now))
+    @rule(pick=picks, change=schedules | st.tuples(windows) | st.tuples(policies, st.none()))
+    def edit(self, pick, change):
+        match change:
+            case (window,):
+                self._move_the_window(pick, window)
+            case (policy, None):
+                self._edit(pick, **policy)
+            case drawn:
+                self._edit(pick, schedule=schedule_of(drawn, self.now))
 
-    @rule(pick=picks, changed=windows)
-    def move_the_window(self, pick, changed):
+    def _move_the_window(self, pick, changed):
         spec = self.jobs[self._picked(pick)].spec
         if spec.schedule.cron_expression or spec.schedule.interval_seconds:
             moved = schedule_of(changed, self.now)
             self._edit(
                 pick, schedule=replace(spec.schedule, **{name: getattr(moved, name) for name in WINDOW})
             )
-
-    @rule(pick=picks, policy=policies)
-    def change_policies(self, pick, policy):
-        self._edit(pick, **policy)
 
     def _edit(self, pick, **changes):
         job = self._picked(pick)
@@ -221,13 +222,16 @@ class Jobs(RuleBasedStateMachine):
             self._picked(pick), command, lambda model: model.pause(until, catch_up, switch), in_pause=False
         )
 
+    @precondition(lambda self: any(job.status == "paused" for job in self.jobs.values()))
     @rule(pick=picks, catch_up=st.none() | words, switch=switches)
     def resume(self, pick, catch_up, switch):
-        job = self._picked(pick)
+        paused = [job for job, model in self.jobs.items() if model.status == "paused"]
+        job = paused[pick % len(paused)]
         command = ResumeJob(by="ann", catch_up=catch_up, switch=switch)
         in_pause = self.jobs[job].skips_what_fell_due(catch_up, switch)
         self._command(job, command, lambda model: model.resume(self.now, catch_up, switch), in_pause=in_pause)
 
+    @precondition(lambda self: len(self.runs) > 3)
     @rule(pick=picks)
     def give_up(self, pick):
         command = SuspendJob(by="timer", reason="can't")
@@ -271,7 +275,7 @@ class Jobs(RuleBasedStateMachine):
     def _request(self, job, run, command, overlap):
         self._command(job, command, lambda model: model.trigger(run, overlap), in_pause=False)
 
-    @precondition(lambda self: len(self.jobs) > 1)
+    @precondition(lambda self: len(self.jobs) == JOBS_MAX)
     @rule(pick=picks)
     def delete(self, pick):
         self._command(self._picked(pick), DeleteJob(by="ann"), lambda model: model.delete(self.now))
@@ -300,11 +304,6 @@ class Jobs(RuleBasedStateMachine):
         }[how]
         self._on_run(run, command, act)
 
-    @precondition(lambda self: self._in("queued"))
-    @rule()
-    def the_workers_are_quick(self):
-        self._work()
-
     def _work(self):
         for run in self._in("queued")[:WAKES_MAX]:
             self._on_run(run, StartRun(worker="w"), lambda run: run.start(self.now))
@@ -323,6 +322,9 @@ class Jobs(RuleBasedStateMachine):
     @rule(passed=seconds, lag_ms=st.sampled_from([0, 0, 3, 2_000]), works=st.booleans())
     def time_passes(self, passed, lag_ms, works):
         """The timer wakes what falls due, each at its time or a little later; `works`: executors do it at once."""
+        self._pass(passed, lag_ms, works)
+
+    def _pass(self, passed, lag_ms, works):
         until = self.now + timedelta(seconds=passed)
         for _ in range(WAKES_MAX):
             head = self.log.due(until)
@@ -334,20 +336,25 @@ class Jobs(RuleBasedStateMachine):
                 self._work()
         self.now = until
 
-    @rule(passed=seconds)
-    def the_timer_is_down(self, passed):
+    @rule(passed=seconds, rounds=st.integers(0, 3))
+    def the_timer_is_down(self, passed, rounds):
+        """When it is back, it does so many rounds."""
         self.now += timedelta(seconds=passed)
-
-    @rule(rounds=st.integers(1, 3))
-    def a_round_of_wakes(self, rounds):
         for _ in range(rounds):
             if (head := self.log.due(self.now)) is not None:
                 self._wake(head[1])
 
-    @rule()
-    def the_timer_is_quick(self):
+    @rule(passed=seconds, works=st.booleans())
+    def the_timer_catches_up(self, passed, works):
+        self.now += timedelta(seconds=passed)
         while (head := self.log.due(self.now)) is not None:
             self._wake(head[1])
+            if works:
+                self._work()
+
+    @rule(passed=ahead, works=st.booleans())
+    def all_goes_well(self, passed, works):
+        self._pass(passed, 0, works)
 
     # Comparing.
 
