@@ -1,158 +1,48 @@
-"""A job and its runs as DESIGN §6 tells them, written from its sentences: the judge of the domain's decisions.
+"""A job as DESIGN §6 tells it, written from its sentences: the judge of the domain's decisions on jobs.
 
-It shares no code with the domain. Occurrences come from the oracle, which looks at the clock minute by minute; a
-decision is one occurrence and what becomes of it, however events put several together.
+It shares no code with the domain, but for the draws of jitter, which it is handed. Occurrences come from the oracle,
+which looks at the clock minute by minute; a step is one occurrence and what becomes of it, or another event, however
+events put several together.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from functools import cache
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
-from . import oracle
+from msgspec import UNSET
+from msgspec.structs import replace as changed
+
+from .run_model import Refusal, RunModel
+from .timeline import TICK, after
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from shared.domain.schedule import Schedule
     from shared.domain.spec import JobSpec
 
-DAY = timedelta(days=1)
-TICK = timedelta(milliseconds=1)
-LOOKED_AT = 70  # days: every cron expression of the tests fires within them
-CATCH_UP = 1_000  # late ones in a row that misfire `all` runs
+CATCH_UP = 1_000  # late ones in a row that misfire `all` runs, and of a pause that catches up `all`
+WAITING = 1_000
+KEEPS = False
 
 
-class Decision(NamedTuple):
-    """What becomes of an occurrence: `run`, or the reason why not; `by`: the run that stood in the way."""
+class Step(NamedTuple):
+    """What the domain says next: `run` or why not, of an occurrence; or the name of another event.
 
-    at: datetime
-    outcome: str
+    `by`: the run that stood in the way or that it is about, or who wanted the occurrence skipped.
+    """
+
+    what: str
+    at: datetime | None = None
     by: str | None = None
-
-
-class Refusal(Exception):  # noqa: N818 - an answer
-    """The command is to be refused; the argument is the name of the refusal."""
 
 
 def name_of(at: datetime) -> str:
     """What a job calls the run of an occurrence, whose id is none of its business."""
     return at.isoformat()
-
-
-@cache
-def _of_day(expression: str, zone: str, gap: str, overlap: str, day: datetime) -> list[datetime]:
-    return oracle.occurrences(expression, zone, day - TICK, day + DAY - TICK, gap=gap, overlap=overlap)
-
-
-def after(schedule: Schedule, anchor: datetime, moment: datetime) -> Iterator[datetime]:
-    """The occurrences after `moment`, one by one."""
-    if schedule.start_at is not None:
-        moment = max(moment, schedule.start_at - TICK)
-    for at in _unbounded(schedule, anchor, moment):
-        if schedule.end_at is not None and at > schedule.end_at:
-            return
-        yield at
-
-
-def _unbounded(schedule: Schedule, anchor: datetime, moment: datetime) -> Iterator[datetime]:
-    if schedule.run_at is not None:
-        yield from (at for at in [schedule.run_at] if at > moment)
-    elif schedule.interval_seconds is not None:
-        step = timedelta(seconds=schedule.interval_seconds)
-        first = schedule.start_at or anchor + step
-        number = max(0, (moment - first) // step + 1)
-        while True:
-            yield first + number * step
-            number += 1
-    elif schedule.cron_expression is not None:
-        yield from _cron(schedule, moment)
-
-
-def _cron(schedule: Schedule, moment: datetime) -> Iterator[datetime]:
-    several = schedule.cron_expression
-    expressions = (several,) if isinstance(several, str) else several
-    policy = schedule.dst_policy
-    rules = (policy.gap, policy.overlap) if policy else ("auto", "auto")
-    day = moment.replace(hour=0, minute=0, second=0, microsecond=0)
-    quiet = 0
-    while quiet < LOOKED_AT:
-        found = sorted({at for each in expressions for at in _of_day(each, schedule.timezone, *rules, day)})
-        for at in found:
-            if at > moment:
-                quiet = 0
-                yield at
-        day += DAY
-        quiet += 1
-
-
-@dataclass(kw_only=True)
-class RunModel:
-    """A run, under the name that its job has for it: what has become of it."""
-
-    name: str
-    follows: bool
-    spec: JobSpec
-    start_by: datetime | None
-    status: str = "queued"
-    attempt: int = 0
-    failures: int = 0
-    lost: int = 0
-    wake_at: datetime | None = None
-    cancelling: bool = False
-
-    @property
-    def ended(self) -> bool:
-        return self.status in {"succeeded", "failed", "cancelled", "expired"}
-
-    def _overdue(self, now: datetime) -> bool:
-        return self.attempt == 0 and self.start_by is not None and self.start_by <= now
-
-    def start(self, now: datetime) -> None:
-        if self.status != "queued":
-            raise Refusal("IllegalTransition")
-        if self._overdue(now):
-            self.status = "expired"
-            return
-        self.status, self.attempt = "running", self.attempt + 1
-
-    def succeed(self) -> None:
-        self.status = "succeeded"
-
-    def fail(self, now: datetime) -> None:
-        retry = self.spec.retry
-        if self.cancelling:
-            self.status = "cancelled"
-        elif self.failures >= retry.max_retries:
-            self.status = "failed"
-        else:
-            delay_s = min(retry.initial_seconds * retry.multiplier**self.failures, retry.max_seconds)
-            self.status, self.wake_at = "retrying", now + timedelta(seconds=delay_s)
-            self.failures += 1
-
-    def interrupt(self) -> None:
-        self.status = "cancelled" if self.cancelling else "queued"
-
-    def cancel(self) -> None:
-        if self.ended:
-            raise Refusal("IllegalTransition")
-        if self.status == "running":
-            self.cancelling = True
-        else:
-            self.status = "cancelled"
-
-    def wake(self, now: datetime) -> None:
-        """The time in the due index has come: of a running one, that its lease is out."""
-        if self.status == "running":
-            self.lost += 1
-            poison = "failed" if self.lost >= self.spec.max_lost else "queued"
-            self.status = "cancelled" if self.cancelling else poison
-        elif self.status == "retrying" and self.wake_at is not None and self.wake_at <= now:
-            self.status, self.wake_at = "queued", None
-        elif self.status == "queued" and self._overdue(now):
-            self.status = "expired"
 
 
 @dataclass(kw_only=True)
@@ -161,131 +51,343 @@ class JobModel:
 
     spec: JobSpec
     anchor: datetime
+    draw: Callable[
+        [Schedule, datetime, datetime | None], datetime
+    ]  # when an occurrence fires, before the next
     status: str = "pending"
     next_for: datetime | None = None
+    next_fires: datetime | None = None
     newest: datetime | None = None  # of the occurrences that were decided
     active: list[str] = field(default_factory=list)
+    waiting: list[str] = field(default_factory=list)
+    stopping: set[str] = field(default_factory=set)
+    skipped: dict[datetime, str] = field(default_factory=dict)  # by whom
     runs: int = 0
     late_runs: int = 0
     failures: int = 0
     revision: int = 1
+    until: datetime | None = None
+    catch_up: str = "skip"
+    switch: str | None = None
+    catching: tuple[str, datetime] | None = None  # of a pause that has ended: how, and what fell due by then
+    left: int = 0  # of these, how many may run
 
     @classmethod
-    def create(cls, spec: JobSpec, now: datetime) -> JobModel:
-        made = cls(spec=spec, anchor=now)
-        made.next_for = made._first(now)
+    def create(cls, spec: JobSpec, now: datetime, draw: Callable[..., datetime]) -> JobModel:
+        made = cls(spec=spec, anchor=now, draw=draw)
+        made._announce(made._first(now))
         return made
 
     def copy(self) -> JobModel:
-        return replace(self, active=list(self.active))
+        return replace(
+            self,
+            active=[*self.active],
+            waiting=[*self.waiting],
+            stopping={*self.stopping},
+            skipped={**self.skipped},
+        )
 
     @property
     def follows(self) -> bool:
         return self.spec.overlap_policy != "allow" or self.spec.pause_after_failures is not None
 
-    def settle(self, now: datetime, *, in_pause: bool) -> Iterator[Decision]:
+    @property
+    def due_at(self) -> datetime | None:
+        if self.status == "paused":
+            return self.until
+        return self.next_fires if self.status == "pending" else None
+
+    @property
+    def next_run_time(self) -> datetime | None:
+        if self.status != "pending" or self.next_for is None:
+            return None
+        if self.next_for not in self.skipped:
+            return self.next_fires
+        later = after(self.spec.schedule, self.anchor, self.next_for)
+        return next((self._fires(at) for at in later if at not in self.skipped), None)
+
+    def must_be_there(self) -> None:
+        if self.status == "deleted":
+            raise Refusal("NoSuchJob")
+
+    # What is due.
+
+    def settle(self, now: datetime, *, in_pause: bool) -> Iterator[Step]:
         """Decide what is due, one by one; what was left out is decided when this is iterated no further.
 
-        `in_pause`: whether the command decides what fell due in a pause.
+        `in_pause`: whether the command decides what fell due in a pause that goes on.
         """
-        if self.status != "pending" and not (self.status == "paused" and in_pause):
-            return
-        due = self._due(now)
-        paused = self.status == "paused"
-        kept = set(due) if paused else self._kept(due, now)
-        for at in due:
-            if self._used_up:
-                break
-            yield self._decide(at, now, kept=at in kept, paused=paused)
-        if due and self.next_for is None:
-            self.status = "completed"
+        if self.status == "paused" and self.until is not None and self.until <= now:
+            ended, catch_up = self.until, self.catch_up
+            if catch_up == "skip":
+                yield from self._all_paused(ended)
+            if self.status == "paused":
+                self._resume(ended, catch_up)
+                yield Step("JobResumed")
+        if self.status == "paused" and in_pause:
+            yield from self._all_paused(now)
+        if self.status == "pending" and self.catching is not None:
+            policy, ended = self.catching
+            yield from self._caught_up(self._due(ended), policy, now)
+        if self.status == "pending":
+            yield from self._on_time(self._due(now), now)
 
-    def _due(self, now: datetime) -> list[datetime]:
-        if self.next_for is None or self.next_for > now:
+    def _all_paused(self, by: datetime) -> Iterator[Step]:
+        for at in self._due(by):
+            yield from self._decided(at, Step("paused", at))
+
+    def _caught_up(self, due: list[datetime], policy: str, now: datetime) -> Iterator[Step]:
+        """What a pause that has ended left: however late, the policy alone counts."""
+        wanted = [at for at in due if at not in self.skipped]
+        for at in due:
+            if self.status != "pending":
+                return
+            if at in self.skipped:
+                yield from self._decided(at, Step("excluded", at, self.skipped[at]))
+            elif (policy == "latest" and at != wanted[-1]) or self.left <= 0:
+                yield from self._decided(at, Step("paused", at))
+            else:
+                yield from self._meets_others(at, now, caught_up=True)
+
+    def _on_time(self, due: list[datetime], now: datetime) -> Iterator[Step]:
+        wanted = [at for at in due if at not in self.skipped]
+        late = {at for at in wanted if self._is_late(at, now)}
+        for at in due:
+            if self.status != "pending":  # max_runs: those after it are no occurrences
+                return
+            if at in self.skipped:
+                yield from self._decided(at, Step("excluded", at, self.skipped[at]))
+            elif at in late and not self._runs_late(at, wanted, late):
+                yield from self._decided(at, Step("misfire", at))
+            else:
+                yield from self._meets_others(at, now, caught_up=False)
+
+    def _runs_late(self, at: datetime, wanted: list[datetime], late: set[datetime]) -> bool:
+        match self.spec.misfire_policy:
+            case "all":
+                return self.late_runs < CATCH_UP
+            case "latest":
+                return at == wanted[-1] and late == set(wanted)
+            case _:
+                return False
+
+    def _meets_others(self, at: datetime, now: datetime, *, caught_up: bool) -> Iterator[Step]:
+        if (by := self._in_the_way(self.spec.overlap_policy)) is not None:
+            yield from self._decided(at, Step("overlap", at, by))
+            return
+        if not caught_up:
+            self.late_runs = self.late_runs + 1 if self._is_late(at, now) else 0
+        self.left -= caught_up
+        self.runs += 1
+        self._takes(name_of(at), self.spec.overlap_policy)
+        yield from self._decided(at, Step("run", at))
+
+    def _in_the_way(self, policy: str) -> str | None:
+        if not self.active:
+            return None
+        most = {"skip": -1, "queue_one": 0, "queue_all": WAITING - 1}.get(policy)
+        if most is None or len(self.waiting) <= most:
+            return None
+        return self.active[0] if policy == "skip" else self.waiting[0]
+
+    def _takes(self, run: str, policy: str) -> bool:
+        """A run joins the others; return whether it waits."""
+        waits = bool(self.active) and policy not in {"skip", "allow"}
+        if waits:
+            self.waiting.append(run)
+        elif self.follows:
+            self.active.append(run)
+        return waits
+
+    def _decided(self, at: datetime, step: Step) -> Iterator[Step]:
+        self.newest = at
+        following = next(after(self.spec.schedule, self.anchor, at), None)
+        self._announce(None if self._used_up else following)
+        self.skipped = {each: by for each, by in self.skipped.items() if each > at}
+        self._stop_catching()
+        yield step
+        if self.next_for is None:
+            self.status, self.skipped = "completed", {}
+            yield Step("JobCompleted")
+
+    def _stop_catching(self) -> None:
+        if self.catching and (self.next_fires is None or self.next_fires > self.catching[1]):
+            self.catching = None
+
+    def _announce(self, at: datetime | None) -> None:
+        self.next_for, self.next_fires = at, None
+        self.next_fires = None if at is None else self._fires(at)
+
+    def _fires(self, at: datetime) -> datetime:
+        if at == self.next_for and self.next_fires is not None:
+            return self.next_fires
+        if not self.spec.schedule.jitter_seconds:
+            return at
+        following = next(after(self.spec.schedule, self.anchor, at), None)
+        return self.draw(self.spec.schedule, at, following)
+
+    def _due(self, by: datetime) -> list[datetime]:
+        if self.next_for is None or self.next_fires is None or self.next_fires > by:
             return []
         due = [self.next_for]
         for at in after(self.spec.schedule, self.anchor, self.next_for):
-            if at > now:
+            if at > by or self._fires(at) > by:
                 break
             due.append(at)
         return due
 
     def _is_late(self, at: datetime, now: datetime) -> bool:
-        return now - at > timedelta(seconds=self.spec.misfire_grace_seconds)
-
-    def _kept(self, due: list[datetime], now: datetime) -> set[datetime]:
-        """What the misfire policy lets run."""
-        fresh = [at for at in due if not self._is_late(at, now)]
-        match self.spec.misfire_policy:
-            case "all":
-                return set(due)
-            case "latest":
-                return set(fresh or due[-1:])
-            case _:
-                return set(fresh)
-
-    def _decide(self, at: datetime, now: datetime, *, kept: bool, paused: bool) -> Decision:
-        late = self._is_late(at, now)
-        decision = Decision(at, "run")
-        if paused:
-            decision = Decision(at, "paused")
-        elif not kept or (late and self.spec.misfire_policy == "all" and self.late_runs >= CATCH_UP):
-            decision = Decision(at, "misfire")
-        elif self.spec.overlap_policy == "skip" and self.active:
-            decision = Decision(at, "overlap", self.active[0])
-        else:
-            self.runs += 1
-            self.late_runs = self.late_runs + 1 if late else 0
-            if self.follows:
-                self.active.append(name_of(at))
-        self.newest = at
-        self.next_for = None if self._used_up else next(after(self.spec.schedule, self.anchor, at), None)
-        return decision
+        return now - self._fires(at) > timedelta(seconds=self.spec.misfire_grace_seconds)
 
     @property
     def _used_up(self) -> bool:
         most = self.spec.schedule.max_runs
         return most is not None and self.runs >= most
 
-    def must_be_there(self) -> None:
-        if self.status == "deleted":
-            raise Refusal("NoSuchJob")
+    # What commands make of it, once all that is due is settled.
 
-    def pause(self) -> bool:
-        """Whether anything changes, as of all that follow."""
+    def pause(self, until: object, catch_up: object, switch: str | None) -> list[Step]:
+        """What is UNSET is as the pause has it that there is, if it is the same switch's."""
         if self.status == "completed":
             raise Refusal("IllegalTransition")
-        changes = self.status == "pending"
-        self.status = "paused"
-        return changes
+        paused = self.status == "paused"
+        if paused and switch not in {None, self.switch}:
+            return []
+        goes_on = paused and switch == self.switch
+        had = (self.until, self.catch_up) if goes_on else (None, "skip")
+        wished = (had[0] if until is UNSET else until, had[1] if catch_up is UNSET else catch_up)
+        if goes_on and wished == had:
+            return []
+        self._pause(*wished, switch)
+        return [Step("JobPaused")]
 
-    def resume(self) -> bool:
+    def _pause(self, until: datetime | None, catch_up: str, switch: str | None) -> None:
+        self.status, self.catching = "paused", None
+        self.until, self.catch_up, self.switch = until, catch_up, switch
+
+    def means(self, switch: str | None) -> bool:
+        return switch is None or switch == self.switch
+
+    def skips_what_fell_due(self, catch_up: str | None, switch: str | None) -> bool:
+        """Whether a resume, before it ends a pause, drops all that fell due in it."""
         if self.status != "paused":
-            return False
-        self.status, self.failures = "pending", 0
-        return True
-
-    def delete(self) -> None:
-        self.status, self.next_for = "deleted", None
-
-    def trigger(self, overlap: str | None) -> None:
-        if (overlap or self.spec.overlap_policy) == "skip" and self.active:
-            raise Refusal("Overlaps")
-
-    def edit(self, spec: JobSpec, now: datetime) -> bool:
-        if spec == self.spec:
-            return False
-        old, new = self.spec.schedule, spec.schedule
-        self.spec = spec
-        self.revision += 1
-        if new == old or (new.run_at is not None and new.run_at == old.run_at):
             return True
-        if new.interval_seconds is None or new.interval_seconds != old.interval_seconds:
-            self.anchor = now
-        self.next_for = self._first(now)
+        return self.means(switch) and (catch_up or self.catch_up) == "skip"
+
+    def resume(self, now: datetime, catch_up: str | None, switch: str | None) -> list[Step]:
+        if self.status != "paused" or not self.means(switch):
+            return []
+        self._resume(now, catch_up or self.catch_up)
+        return [Step("JobResumed")]
+
+    def _resume(self, ended: datetime, catch_up: str) -> None:
+        self.status, self.failures = "pending", 0
+        self.until, self.catch_up, self.switch = None, "skip", None
+        if catch_up != "skip":
+            self.catching, self.left = (catch_up, ended), CATCH_UP
+            self._stop_catching()
+
+    def suspend(self) -> list[Step]:
+        """The timer gives it up; nothing is settled."""
+        if self.status != "pending" and not (self.status == "paused" and self.until is not None):
+            return []
+        self._pause(None, "skip", None)
+        return [Step("JobPaused")]
+
+    def delete(self, now: datetime) -> list[Step]:
+        steps = [
+            *self._drop_begun(now, "deleted"),
+            *(Step("RunCancelled", None, run) for run in self.waiting),
+        ]
+        self.waiting, self.skipped = [], {}
+        self.status, self.next_for, self.next_fires = "deleted", None, None
+        return [*steps, Step("JobDeleted")]
+
+    def _drop_begun(self, now: datetime, reason: str) -> list[Step]:
+        """What jitter still holds back, though its time has come."""
+        if self.next_for is None or self.next_for > now:
+            return []
+        at, self.newest = self.next_for, self.next_for
+        self.skipped = {each: by for each, by in self.skipped.items() if each > at}
+        return [Step("paused" if self.status == "paused" else reason, at)]
+
+    def trigger(self, run: str, overlap: str | None) -> list[Step]:
+        policy = overlap or self.spec.overlap_policy
+        if policy != "allow" and not self.follows and KEEPS:
+            raise Refusal("KeepsNoList")
+        if self._in_the_way(policy) is not None:
+            raise Refusal("Overlaps" if policy == "skip" else "WaitingIsFull")
+        steps = []
+        if policy == "replace":
+            steps += [Step("RunCancelled", None, each) for each in self.waiting]
+            steps += [
+                Step("RunCancelRequested", None, each) for each in self.active if each not in self.stopping
+            ]
+            self.waiting, self.stopping = [], {*self.active}
+        self._takes(run, policy)
+        return [*steps, Step("RunRequested", None, run)]
+
+    def some_occurrence(self, which: int) -> datetime | None:
+        """The undecided occurrence of this number, from 0; -1: the newest one that was decided."""
+        if which < 0 or self.next_for is None:
+            return self.newest
+        later = after(self.spec.schedule, self.anchor, self.next_for)
+        return [self.next_for, *islice(later, which)][-1]
+
+    def skip(self, at: datetime, by: str) -> list[Step]:
+        if at in self.skipped:
+            return []
+        self._must_be_ahead(at)
+        self.skipped[at] = by
+        return [Step("OccurrenceExcluded", at)]
+
+    def unskip(self, at: datetime) -> list[Step]:
+        if at in self.skipped:
+            del self.skipped[at]
+            return [Step("OccurrenceIncluded", at)]
+        self._must_be_ahead(at)
+        return []
+
+    def _must_be_ahead(self, at: datetime) -> None:
+        if self.status == "completed":
+            raise Refusal("IllegalTransition")
+        if self.next_for is not None and (at == self.next_for or (at > self.next_for and self._is_one(at))):
+            return
+        decided = self.next_for is not None and self.newest is not None and at <= self.newest
+        was_one = decided and (at == self.newest or self._is_one(at))
+        raise Refusal("IllegalTransition" if was_one else "NoSuchOccurrence")
+
+    def _is_one(self, at: datetime) -> bool:
+        return next(after(self.spec.schedule, self.anchor, at - TICK), None) == at
+
+    def edit(self, spec: JobSpec, now: datetime) -> list[Step]:
+        if spec == self.spec:
+            return []
+        old, self.spec = self.spec.schedule, spec
+        new, steps = spec.schedule, []
+        self.revision += 1
+        if not _same_times(new, old):
+            if new.interval_seconds is None or new.interval_seconds != old.interval_seconds:
+                self.anchor = now
+            begun = self.next_for is not None and self.next_for <= now and self._is_one(self.next_for)
+            if not begun:
+                steps = self._drop_begun(now, "edited")
+            self._announce_anew(self.next_for if begun else None, now)
+        elif new.jitter_seconds != old.jitter_seconds:
+            self._announce_anew(self.next_for, now)
+        return [*steps, Step("JobUpdated")]
+
+    def _announce_anew(self, begun: datetime | None, now: datetime) -> None:
+        """A schedule of other times or other jitter begins now; what had begun before fires from now on."""
+        kept, self.next_fires = self.next_for, None
+        first = self._first(now) if begun is None else begun
+        if begun is not None and self._used_up:
+            raise Refusal("NeverFires")
+        self._announce(first)
+        if first is not None and first == kept and first <= now:
+            self.next_fires = max(self.next_fires, now)
         if self.status == "completed":
             self.status = "pending"
-        return True
 
     def _first(self, now: datetime) -> datetime | None:
         schedule = self.spec.schedule
@@ -300,15 +402,34 @@ class JobModel:
             raise Refusal("NeverFires")
         return first
 
-    def ended(self, run: RunModel) -> bool:
-        """A run that the job follows has ended; return whether that pauses the job."""
-        self.active.remove(run.name)
+    def ended(self, run: RunModel) -> list[Step]:
+        """A run that the job follows has ended."""
+        for several in (self.active, self.waiting):
+            if run.name in several:
+                several.remove(run.name)
+        self.stopping.discard(run.name)
         if run.status == "succeeded":
             self.failures = 0
         elif run.status == "failed":
             self.failures += 1
+        return [*self._released(), *self._paused_by_failures()]
+
+    def _released(self) -> list[Step]:
+        if self.active or not self.waiting:
+            return []
+        self.active.append(self.waiting.pop(0))
+        return [Step("RunQueued", None, self.active[0])]
+
+    def _paused_by_failures(self) -> list[Step]:
         most = self.spec.pause_after_failures
         if most is None or self.failures < most or self.status != "pending":
-            return False
-        self.status = "paused"
-        return True
+            return []
+        self._pause(None, "skip", None)
+        return [Step("JobPaused")]
+
+
+def _same_times(new: Schedule, old: Schedule) -> bool:
+    """Whether both have the same occurrences, whatever jitter makes of them."""
+    if new.run_at is not None:
+        return new.run_at == old.run_at
+    return changed(new, jitter_seconds=0) == changed(old, jitter_seconds=0)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 from datetime import timedelta
-from itertools import count
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from itertools import count, islice
+from typing import TYPE_CHECKING, Any, get_args
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -21,6 +22,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from shared.domain import ids
@@ -33,22 +35,36 @@ from shared.domain.commands import (
     PauseJob,
     ResumeJob,
     RetryRun,
+    SkipOccurrence,
     StartRun,
     SucceedRun,
+    SuspendJob,
     TriggerJob,
+    UnskipOccurrence,
     UpdateJob,
     Wake,
 )
-from shared.domain.events import Failure, JobPaused, OccurrencesSkipped, RunRequested
+from shared.domain.events import (
+    Failure,
+    JobCreated,
+    OccurrenceExcluded,
+    OccurrenceIncluded,
+    OccurrencesSkipped,
+    RunRequested,
+)
+from shared.domain.exclude import Span
+from shared.domain.jitter import fires_at
 from shared.domain.refusals import Refused
 from shared.domain.retry import RetryPolicy
 from shared.domain.schedule import Schedule
-from shared.domain.spec import JobSpec
+from shared.domain.spec import JobSpec, OverlapPolicy
 from shared.domain.walk import DstPolicy
 
-from .job_model import Decision, JobModel, Refusal, RunModel, name_of
+from .job_model import JobModel, Step, name_of
 from .memory_log import MemoryLog
+from .run_model import Refusal, RunModel
 from .schedules import utc
+from .timeline import after
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,11 +77,16 @@ STARTS = [utc("2026-03-28T20:00"), utc("2026-10-24T20:00"), utc("2026-04-04T08:0
 JOBS_MAX = 3
 WAKES_MAX = 40  # a timer that has done so many is gone until the next step
 HOUR = 3600
+OVERLAPS = get_args(OverlapPolicy)
+WINDOW = ("start_at", "end_at", "max_runs", "jitter_seconds", "exclude")
 
 seconds = st.sampled_from([0, 1, 7, 59, 60, 61, 600, HOUR, 5 * HOUR, 12 * HOUR, 24 * HOUR, 10 * 24 * HOUR])
 offsets = st.sampled_from(
     [-24 * HOUR, -HOUR, -30, 0, 1, 30, HOUR, 6 * HOUR, 30 * HOUR]
 )  # from now, in seconds
+ahead = st.sampled_from([1, 60, HOUR, 12 * HOUR, 5 * 24 * HOUR])
+words = st.sampled_from(["latest", "skip", "all"])
+switches = st.sampled_from([None, None, None, "all", "tag:t"])
 picks = st.integers(0, 10**6)
 crons = st.fixed_dictionaries(
     {
@@ -85,12 +106,14 @@ crons = st.fixed_dictionaries(
         ),
     }
 )
-intervals = st.fixed_dictionaries({"interval_seconds": st.sampled_from([45, HOUR, 12 * HOUR])})
+intervals = st.fixed_dictionaries({"interval_seconds": st.sampled_from([300, HOUR, 12 * HOUR])})
 windows = st.fixed_dictionaries(
     {
         "start_at": st.none() | offsets,
         "end_at": st.none() | st.none() | offsets,
         "max_runs": st.sampled_from([None, 1, 3]),
+        "jitter_seconds": st.sampled_from([0, 0, 20, 5 * HOUR]),
+        "exclude": st.sampled_from([(), (), (0, 0), (1, 3)]),  # days from today
     }
 )
 recurring = st.tuples(crons | intervals, st.just({}) | windows | windows).map(lambda both: both[0] | both[1])
@@ -100,9 +123,9 @@ beginnings = st.tuples(crons | intervals, st.sampled_from([{}, {"max_runs": 2}])
 schedules = recurring | recurring | st.fixed_dictionaries({"run_at": offsets}) | st.just({})
 policies = st.fixed_dictionaries(
     {
-        "misfire_policy": st.sampled_from(["latest", "skip", "all"]),
+        "misfire_policy": words,
         "misfire_grace_seconds": st.sampled_from([0, 60, HOUR]),
-        "overlap_policy": st.sampled_from(["skip", "allow"]),
+        "overlap_policy": st.sampled_from(OVERLAPS),
         "start_deadline_seconds": st.sampled_from([None, None, 30]),
         "max_lost": st.sampled_from([1, 2]),
         "pause_after_failures": st.sampled_from([None, None, 1, 2]),
@@ -114,12 +137,15 @@ policies = st.fixed_dictionaries(
 
 
 def schedule_of(drawn: dict[str, Any], now: datetime) -> Schedule:
-    """As it was drawn, its moments counted from now."""
+    """As it was drawn, its moments and dates counted from now."""
     moments = {
         name: now + timedelta(seconds=drawn[name])
         for name in ("start_at", "end_at", "run_at")
         if drawn.get(name) is not None
     }
+    if days := drawn.get("exclude"):
+        first, last = (now.date() + timedelta(days=day) for day in days)
+        moments["exclude"] = (Span(from_=first, to=last),)
     return Schedule(**(drawn | moments))
 
 
@@ -133,7 +159,6 @@ class Jobs(RuleBasedStateMachine):
         self.runs: dict[str, RunModel] = {}
         self.job_of: dict[str, str] = {}  # of a run
         self.decided: dict[str, set[datetime]] = {}
-        self.specs: dict[str, Any] = {}  # of runs, to retry them
         self._chance = count(1)
 
     def made_log(self) -> Any:
@@ -156,100 +181,111 @@ class Jobs(RuleBasedStateMachine):
         spec = JobSpec(name="j", job_type="custom", schedule=schedule_of(drawn, self.now), **policy)
         command = CreateJob(job_id=job, spec=spec, owner="ann", tenant="t")
         try:
-            made = JobModel.create(spec, self.now)
+            made = JobModel.create(spec, self.now, partial(drawn_for, job))
         except Refusal as refusal:
-            self._is_refused(f"job:{job}", command, refusal)
+            self._is_refused(f"job:{job}", command, refusal, [])
             return
-        (change,) = self._do(f"job:{job}", command)
-        assert change.event.next_for == made.next_for
+        assert [type(change.event) for change in self._do(f"job:{job}", command)] == [JobCreated]
         self.jobs[job], self.decided[job] = made, set()
         self._agree(job)
 
-    @rule(pick=picks, drawn=schedules)
-    def reschedule(self, pick, drawn):
-        self._edit(pick, schedule=schedule_of(drawn, self.now))
+    @rule(pick=picks, change=schedules | st.tuples(windows) | st.tuples(policies, st.none()))
+    def edit(self, pick, change):
+        match change:
+            case (window,):
+                self._move_the_window(pick, window)
+            case (policy, None):
+                self._edit(pick, **policy)
+            case drawn:
+                self._edit(pick, schedule=schedule_of(drawn, self.now))
 
-    @rule(pick=picks, changed=windows)
-    def move_the_window(self, pick, changed):
+    def _move_the_window(self, pick, changed):
         spec = self.jobs[self._picked(pick)].spec
         if spec.schedule.cron_expression or spec.schedule.interval_seconds:
             moved = schedule_of(changed, self.now)
-            window = {name: getattr(moved, name) for name in ("start_at", "end_at", "max_runs")}
-            self._edit(pick, schedule=replace(spec.schedule, **window))
-
-    @rule(pick=picks, policy=policies)
-    def change_policies(self, pick, policy):
-        self._edit(pick, **policy)
+            self._edit(
+                pick, schedule=replace(spec.schedule, **{name: getattr(moved, name) for name in WINDOW})
+            )
 
     def _edit(self, pick, **changes):
         job = self._picked(pick)
         spec = replace(self.jobs[job].spec, **changes)
+        self._command(job, UpdateJob(spec=spec), lambda model: model.edit(spec, self.now))
+
+    @rule(
+        pick=picks, until=st.none() | st.just(UNSET) | ahead, catch_up=st.just(UNSET) | words, switch=switches
+    )
+    def pause(self, pick, until, catch_up, switch):
+        until = self.now + timedelta(seconds=until) if isinstance(until, int) else until
+        command = PauseJob(by="ann", until=until, catch_up=catch_up, switch=switch)
         self._command(
-            job,
-            UpdateJob(spec=spec),
-            lambda model: ["JobUpdated"] * model.edit(spec, self.now),
-            in_pause=True,
+            self._picked(pick), command, lambda model: model.pause(until, catch_up, switch), in_pause=False
         )
 
+    @precondition(lambda self: any(job.status == "paused" for job in self.jobs.values()))
+    @rule(pick=picks, catch_up=st.none() | words, switch=switches)
+    def resume(self, pick, catch_up, switch):
+        paused = [job for job, model in self.jobs.items() if model.status == "paused"]
+        job = paused[pick % len(paused)]
+        command = ResumeJob(by="ann", catch_up=catch_up, switch=switch)
+        in_pause = self.jobs[job].skips_what_fell_due(catch_up, switch)
+        self._command(job, command, lambda model: model.resume(self.now, catch_up, switch), in_pause=in_pause)
+
+    @precondition(lambda self: len(self.runs) > 3)
     @rule(pick=picks)
-    def pause(self, pick):
-        self._command(
-            self._picked(pick),
-            PauseJob(by="ann"),
-            lambda model: ["JobPaused"] * model.pause(),
-            in_pause=False,
-        )
+    def give_up(self, pick):
+        command = SuspendJob(by="timer", reason="can't")
+        self._command(self._picked(pick), command, lambda model: model.suspend(), settles=False)
 
-    @rule(pick=picks)
-    def resume(self, pick):
-        self._command(
-            self._picked(pick),
-            ResumeJob(by="ann"),
-            lambda model: ["JobResumed"] * model.resume(),
-            in_pause=True,
-        )
+    @rule(pick=picks, which=st.integers(-1, 4), aside=st.sampled_from([0, 0, 0, 7]), wished=st.booleans())
+    def skip_by_hand(self, pick, which, aside, wished):
+        job = self._picked(pick)
+        if (at := self.jobs[job].some_occurrence(which)) is None:
+            return
+        at += timedelta(seconds=aside)
+        if wished:
+            command = SkipOccurrence(scheduled_for=at, by="ann")
+            self._command(job, command, lambda model: model.skip(at, "ann"), in_pause=False)
+        else:
+            command = UnskipOccurrence(scheduled_for=at, by="ann")
+            self._command(job, command, lambda model: model.unskip(at), in_pause=False)
 
-    @rule(pick=picks, overlap=st.sampled_from([None, None, "skip", "allow"]))
+    @rule(pick=picks, overlap=st.none() | st.none() | st.sampled_from(OVERLAPS))
     def trigger(self, pick, overlap):
         run = self._an_id()
         command = TriggerJob(run_id=run, correlation_id="c", overlap_policy=overlap)
         self._request(self._picked(pick), run, command, overlap)
 
     @precondition(lambda self: any(run.ended for run in self.runs.values()))
-    @rule(pick=picks)
-    def retry(self, pick):
+    @rule(pick=picks, overlap=st.none() | st.sampled_from(OVERLAPS))
+    def retry(self, pick, overlap):
         ended = [each for each, run in self.runs.items() if run.ended]
         of, run = ended[pick % len(ended)], self._an_id()
         command = RetryRun(
-            run_id=run, correlation_id="c", of=of, scheduled_for=self.now, revision=1, spec=self.specs[of]
+            run_id=run,
+            correlation_id="c",
+            of=of,
+            scheduled_for=self.now,
+            revision=1,
+            spec=self.runs[of].spec,
+            overlap_policy=overlap,
         )
-        self._request(self.job_of[of], run, command, None)
+        self._request(self.job_of[of], run, command, overlap)
 
     def _request(self, job, run, command, overlap):
-        def act(model: JobModel) -> list[str]:
-            model.trigger(overlap)
-            if model.follows:
-                model.active.append(run)
-            return ["RunRequested"]
+        self._command(job, command, lambda model: model.trigger(run, overlap), in_pause=False)
 
-        self._command(job, command, act, in_pause=False)
-
-    @precondition(lambda self: len(self.jobs) > 1)
+    @precondition(lambda self: len(self.jobs) == JOBS_MAX)
     @rule(pick=picks)
     def delete(self, pick):
-        self._command(
-            self._picked(pick),
-            DeleteJob(by="ann"),
-            lambda model: ["JobDeleted"] * (model.delete() or 1),
-            in_pause=True,
-        )
+        self._command(self._picked(pick), DeleteJob(by="ann"), lambda model: model.delete(self.now))
 
     # What workers do.
 
     @precondition(lambda self: self._in("queued"))
     @rule(pick=picks)
     def start(self, pick):
-        self._run(pick, "queued", StartRun(worker="w"), lambda run: run.start(self.now))
+        self._on_run(self._of(pick, "queued"), StartRun(worker="w"), lambda run: run.start(self.now))
 
     @precondition(lambda self: self._in("running"))
     @rule(pick=picks, how=st.sampled_from(["succeed", "succeed", "fail", "fail", "interrupt", "lose"]))
@@ -266,12 +302,7 @@ class Jobs(RuleBasedStateMachine):
             "interrupt": (InterruptRun(fence=fence), lambda run: run.interrupt()),
             "lose": (Wake(), lambda run: run.wake(self.now)),
         }[how]
-        self._run(pick, "running", command, act)
-
-    @precondition(lambda self: self._in("queued"))
-    @rule()
-    def the_workers_are_quick(self):
-        self._work()
+        self._on_run(run, command, act)
 
     def _work(self):
         for run in self._in("queued")[:WAKES_MAX]:
@@ -281,16 +312,19 @@ class Jobs(RuleBasedStateMachine):
                 self._on_run(run, done, lambda run: run.succeed())
 
     @precondition(lambda self: self.runs)
-    @rule(pick=picks, status=st.sampled_from(["queued", "running", "retrying", "succeeded"]))
+    @rule(pick=picks, status=st.sampled_from(["held", "queued", "running", "retrying", "succeeded"]))
     def cancel(self, pick, status):
         if self._in(status):
-            self._run(pick, status, CancelRun(by="ann"), lambda run: run.cancel())
+            self._on_run(self._of(pick, status), CancelRun(by="ann"), lambda run: run.cancel())
 
     # What time does.
 
     @rule(passed=seconds, lag_ms=st.sampled_from([0, 0, 3, 2_000]), works=st.booleans())
     def time_passes(self, passed, lag_ms, works):
         """The timer wakes what falls due, each at its time or a little later; `works`: executors do it at once."""
+        self._pass(passed, lag_ms, works)
+
+    def _pass(self, passed, lag_ms, works):
         until = self.now + timedelta(seconds=passed)
         for _ in range(WAKES_MAX):
             head = self.log.due(until)
@@ -302,20 +336,25 @@ class Jobs(RuleBasedStateMachine):
                 self._work()
         self.now = until
 
-    @rule(passed=seconds)
-    def the_timer_is_down(self, passed):
+    @rule(passed=seconds, rounds=st.integers(0, 3))
+    def the_timer_is_down(self, passed, rounds):
+        """When it is back, it does so many rounds."""
         self.now += timedelta(seconds=passed)
-
-    @rule(rounds=st.integers(1, 3))
-    def a_round_of_wakes(self, rounds):
         for _ in range(rounds):
             if (head := self.log.due(self.now)) is not None:
                 self._wake(head[1])
 
-    @rule()
-    def the_timer_is_quick(self):
+    @rule(passed=seconds, works=st.booleans())
+    def the_timer_catches_up(self, passed, works):
+        self.now += timedelta(seconds=passed)
         while (head := self.log.due(self.now)) is not None:
             self._wake(head[1])
+            if works:
+                self._work()
+
+    @rule(passed=ahead, works=st.booleans())
+    def all_goes_well(self, passed, works):
+        self._pass(passed, 0, works)
 
     # Comparing.
 
@@ -324,108 +363,115 @@ class Jobs(RuleBasedStateMachine):
         if kind == "run":
             self._on_run(identifier, Wake(), lambda run: run.wake(self.now))
             return
-        model = self.jobs[identifier]
-        expected = list(model.copy().settle(self.now, in_pause=False))
-        changes = self._do(ref, Wake())
+        expected = list(self.jobs[identifier].copy().settle(self.now, in_pause=False))
         assert expected, f"{ref} is woken, and nothing is due"
-        assert changes, f"{ref} is due, and its wake decides nothing"
-        done, tail = self._decisions(identifier, changes, expected)
-        self._settle_as_far(identifier, done)
-        assert tail == ["JobCompleted"] * (self.jobs[identifier].status == "completed")
+        said = self._said(identifier, self._do(ref, Wake()))
+        assert said, f"{ref} is due, and its wake decides nothing"
+        assert said == expected[: len(said)]
+        self._settle_as_far(identifier, said, in_pause=False)
         self._agree(identifier)
 
     def _command(
-        self, job: str, command: Command, act: Callable[[JobModel], list[str]], *, in_pause: bool
+        self,
+        job: str,
+        command: Command,
+        act: Callable[[JobModel], list[Step]],
+        *,
+        in_pause: bool = True,
+        settles: bool = True,
     ) -> None:
         """Do it to both; `act` is what the model makes of it once all that is due is settled."""
-        model = self.jobs[job].copy()
+        model, expected = self.jobs[job].copy(), []
         try:
             model.must_be_there()
-            before = model.status
-            expected = list(model.settle(self.now, in_pause=in_pause))
-            own = ["JobCompleted"] * (model.status == "completed" != before) + act(model)
+            expected = list(model.settle(self.now, in_pause=in_pause)) if settles else []
+            steps = expected + act(model)
         except Refusal as refusal:
-            self._is_refused(f"job:{job}", command, refusal)
+            self._is_refused(f"job:{job}", command, refusal, expected, in_pause=in_pause)
             return
-        changes = self._do(f"job:{job}", command)
-        done, tail = self._decisions(job, changes, expected)
-        assert len(done) == len(expected)
-        assert tail == own
+        assert self._said(job, self._do(f"job:{job}", command)) == steps
         self.jobs[job] = model
         self._agree(job)
 
-    def _is_refused(self, ref: str, command: Command, refusal: Refusal) -> None:
+    def _is_refused(
+        self, ref: str, command: Command, refusal: Refusal, expected: list[Step], *, in_pause: bool = False
+    ) -> None:
         before = len(self.log.changes)
         with pytest.raises(Refused) as refused:
             self._do(ref, command)
         assert type(refused.value).__name__ == refusal.args[0]
-        job = ref.removeprefix("job:")
         if settled := self.log.changes[before:]:  # more was due than goes into one unit
-            in_pause = not isinstance(command, PauseJob | TriggerJob | RetryRun)
-            expected = list(self.jobs[job].copy().settle(self.now, in_pause=in_pause))
-            done, tail = self._decisions(job, settled, expected)
-            assert tail == []
-            self._settle_as_far(job, done, in_pause=in_pause)
+            job = ref.removeprefix("job:")
+            said = self._said(job, settled)
+            assert said == expected[: len(said)]
+            self._settle_as_far(job, said, in_pause=in_pause)
 
-    def _settle_as_far(self, job: str, done: list[Decision], *, in_pause: bool = False) -> None:
+    def _settle_as_far(self, job: str, said: list[Step], *, in_pause: bool) -> None:
         steps = self.jobs[job].settle(self.now, in_pause=in_pause)
-        for _ in done:
+        for _ in said:
             next(steps)
-        if self.jobs[job].next_for is None:
-            next(steps, None)  # it completes
 
-    def _decisions(
-        self, job: str, changes: list[Change], expected: list[Decision]
-    ) -> tuple[list[Decision], list[str]]:
-        """What `changes` decide on occurrences first, which is what is expected first; the names of the rest."""
-        left, tail = list(expected), []
+    def _said(self, job: str, changes: list[Change]) -> list[Step]:
+        """What `changes` say, one step for each occurrence; its runs are made and ended as they say."""
+        steps = []
         for change in changes:
-            event = change.event
+            event, run = change.event, change.subject.removeprefix("run:")
             match event:
-                case RunRequested(trigger="schedule"):
-                    some = [Decision(event.scheduled_for, "run")]
-                    assert event.requested_at == self.now
-                    self._requested(job, change, name_of(event.scheduled_for))
-                case OccurrencesSkipped():
-                    by = None if event.by is None else self.runs[event.by].name
-                    some = [Decision(each.at, event.reason, by) for each in left[: event.count]]
-                    assert (event.from_, event.to, event.count) == (some[0].at, some[-1].at, len(some))
                 case RunRequested():
-                    self._requested(job, change, change.subject.removeprefix("run:"))
-                    tail.append("RunRequested")
-                    continue
+                    steps.append(self._requested(job, run, event))
+                case OccurrencesSkipped():
+                    steps += self._skipped(job, event)
+                case OccurrenceExcluded() | OccurrenceIncluded():
+                    steps.append(Step(type(event).__name__, event.scheduled_for))
+                case _ if run in self.runs:
+                    self.runs[run].hears(type(event).__name__)
+                    steps.append(Step(type(event).__name__, None, self.runs[run].name))
                 case _:
-                    tail.append(type(event).__name__)
-                    continue
-            assert not tail, "what is due is decided before anything else"
-            assert some == left[: len(some)]
-            del left[: len(some)]
-            assert not left or event.next_for == left[0].at
-            moments = {each.at for each in some}
-            assert not moments & self.decided[job], "an occurrence is decided twice"
-            self.decided[job] |= moments
-        return expected[: len(expected) - len(left)], tail
+                    steps.append(Step(type(event).__name__))
+        return steps
 
-    def _requested(self, job: str, change: Change, name: str) -> None:
-        run, event = change.subject.removeprefix("run:"), change.event
+    def _requested(self, job: str, run: str, event: RunRequested) -> Step:
+        of_schedule = event.trigger == "schedule"
         deadline = event.spec.start_deadline_seconds
-        start_by = None if deadline is None else event.fires_at + timedelta(seconds=deadline)
-        self.runs[run] = RunModel(name=name, follows=event.follows, spec=event.spec, start_by=start_by)
-        self.job_of[run], self.specs[run] = job, event.spec
+        self.runs[run] = RunModel(
+            name=name_of(event.scheduled_for) if of_schedule else run,
+            follows=event.follows,
+            spec=event.spec,
+            start_by=None if deadline is None else event.fires_at + timedelta(seconds=deadline),
+            status="held" if event.held else "queued",
+        )
+        self.job_of[run] = job
+        assert event.requested_at == self.now
+        if not of_schedule:
+            return Step("RunRequested", None, run)
+        assert event.scheduled_for <= event.fires_at <= self.now
+        self._decides(job, event.scheduled_for)
+        return Step("run", event.scheduled_for)
 
-    def _run(self, pick: int, status: str, command: Command, act: Callable[[RunModel], None]) -> None:
-        self._on_run(self._of(pick, status), command, act)
+    def _skipped(self, job: str, event: OccurrencesSkipped) -> list[Step]:
+        model = self.jobs[job]
+        by = self.runs[event.by].name if event.by in self.runs else event.by
+        times = [event.from_, *islice(after(model.spec.schedule, model.anchor, event.from_), event.count - 1)]
+        assert times[-1] == event.to
+        for at in times:
+            self._decides(job, at)
+        return [Step(event.reason, at, by) for at in times]
+
+    def _decides(self, job: str, at: datetime) -> None:
+        assert at not in self.decided[job], "an occurrence is decided twice"
+        self.decided[job].add(at)
 
     def _on_run(self, run: str, command: Command, act: Callable[[RunModel], None]) -> None:
         model, job = self.runs[run], self.job_of[run]
         try:
             act(model)
         except Refusal as refusal:
-            self._is_refused(f"run:{run}", command, refusal)
+            self._is_refused(f"run:{run}", command, refusal, [])
             return
         changes = self._do(f"run:{run}", command)
-        pauses = model.ended and model.follows and self.jobs[job].ended(model)
-        assert pauses == any(isinstance(change.event, JobPaused) for change in changes)
+        others = [change for change in changes if change.subject != f"run:{run}"]
+        expected = self.jobs[job].ended(model) if model.ended and model.follows else []
+        assert self._said(job, others) == expected
         self._agree_on_run(run)
         self._agree(job)
 
@@ -434,21 +480,38 @@ class Jobs(RuleBasedStateMachine):
 
     def _agree(self, job: str) -> None:
         state, model = self.log.states[f"job:{job}"], self.jobs[job]
-        told = (state.status, state.next_for, state.anchor_at, state.revision, state.runs, state.late_runs)
+        assert state.status == model.status
+        assert (state.next_for, state.fires_next_at) == (model.next_for, model.next_fires)
+        assert (state.due_at, state.next_run_time) == (model.due_at, model.next_run_time)
+        told = (
+            state.anchor_at,
+            state.revision,
+            state.runs,
+            state.late_runs,
+            state.failures,
+            state.decided_to,
+        )
         assert told == (
-            model.status, model.next_for, model.anchor, model.revision, model.runs, model.late_runs
+            model.anchor, model.revision, model.runs, model.late_runs, model.failures, model.newest
         )  # fmt: skip
         assert [self.runs[run].name for run in state.active] == model.active
-        assert (state.failures, state.decided_to, state.spec) == (model.failures, model.newest, model.spec)
-        assert state.due_at == (model.next_for if model.status == "pending" else None)
-        assert model.status == "deleted" or (state.paused is not None) == (model.status == "paused")
+        assert [self.runs[run].name for run in getattr(state, "waiting", ())] == model.waiting
+        assert {skip.scheduled_for: skip.by for skip in state.skipped} == model.skipped
+        assert state.spec == model.spec
+        assert (state.catching_up is None) == (model.catching is None)
+        if model.status == "paused":
+            pause = state.paused
+            assert (pause.until, pause.catch_up, pause.switch) == (model.until, model.catch_up, model.switch)
+        for run in (*state.active, *getattr(state, "waiting", ())):
+            self._agree_on_run(run)
 
     def _agree_on_run(self, run: str) -> None:
         state, model = self.log.states[f"run:{run}"], self.runs[run]
         assert (state.status, state.attempt, state.lost) == (model.status, model.attempt, model.lost)
         assert state.ended is model.ended
-        if model.status == "retrying":
-            assert self.log.due_at(state) == model.wake_at
+        assert self.log.due_at(state) == model.due_at(self.log.due_at(state))
+        if model.status == "held":
+            assert model.name in self.jobs[self.job_of[run]].waiting, "it would wait for ever"
 
     def teardown(self):
         for job in self.jobs:
@@ -469,6 +532,14 @@ class Jobs(RuleBasedStateMachine):
 
     def _an_id(self) -> str:
         return ids.chance_id(self.now, 1, next(self._chance))
+
+
+def drawn_for(job: str, schedule: Schedule, at: datetime, following: datetime | None) -> datetime:
+    """When an occurrence fires, as it is drawn; within what was asked for, and before the next one."""
+    fires = fires_at(schedule, job, at, following)
+    assert at <= fires <= at + timedelta(seconds=schedule.jitter_seconds)
+    assert following is None or fires < following
+    return fires
 
 
 def tried(machine: type[Jobs], *, examples: int, steps: int) -> None:
