@@ -65,10 +65,7 @@ class MemoryLog:
 
     def due(self, until: datetime) -> tuple[datetime, str] | None:
         """What is to be woken first, by `until`; a running run's lease is extended for ever."""
-        heads = [
-            (at, ref) for ref, state in self.states.items() if (at := self.due_at(state)) and at <= until
-        ]
-        return min(heads, default=None)
+        return min(((at, ref) for ref, at in self._due.items() if at <= until), default=None)
 
     @staticmethod
     def due_at(state: Any) -> datetime | None:
@@ -88,17 +85,23 @@ class MemoryLog:
 
     def _write(self, changes: tuple[Change, ...]) -> None:
         for change in changes:
-            read = replace(change, event=stored(change.event))
-            assert change.subject not in self._ended, f"{read} comes after the end of its run"
-            if isinstance(read.event, RunRequested):
-                assert change.subject not in self.states, f"{change.subject} is requested twice"
-            if isinstance(read.event, TERMINAL):
-                self._ended.add(change.subject)
-            self.changes.append(read)
-            if isinstance(read.event, RunStarted):
-                self._fences[change.subject] = f"1-{len(self.changes)}"
-            for ref in read.advances:
-                self._advance(ref, read)
+            self._take(replace(change, event=stored(change.event)), f"1-{len(self.changes) + 1}")
+
+    def _take(self, change: Change, position: str) -> None:
+        """An event that has been written, as it is read again."""
+        assert change.subject not in self._ended, f"{change} comes after the end of its run"
+        if isinstance(change.event, RunRequested):
+            assert change.subject not in self.states, f"{change.subject} is requested twice"
+        if isinstance(change.event, TERMINAL):
+            self._ended.add(change.subject)
+        self.changes.append(change)
+        if isinstance(change.event, RunStarted):
+            self._fences[change.subject] = position
+        for ref in change.advances:
+            self._advance(ref, change)
+
+    def close(self) -> None:
+        """Nothing more will be asked."""
 
     def fence(self, ref: str) -> str:
         """Of the run's latest start."""

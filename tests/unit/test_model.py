@@ -519,6 +519,7 @@ class Jobs(RuleBasedStateMachine):
         for run in self.runs:
             self._agree_on_run(run)
         assert self.log.fold() == self.log.states
+        self.log.close()
 
     def _picked(self, pick: int) -> str:
         return list(self.jobs)[pick % len(self.jobs)]
