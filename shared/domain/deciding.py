@@ -68,6 +68,7 @@ def decide(job: Job | None, command: JobCommand, now: datetime) -> Decision:
     if reason := _drops_what_has_begun(due.job, command, now):
         due.drop_begun(reason)
     due.add(*_own(due.job, command, now))
+    due.complete()
     return Decision(changes=tuple(due.changes))
 
 

@@ -124,6 +124,7 @@ class JobModel:
             if self.status == "paused":
                 self._resume(ended, catch_up)
                 yield Step("JobResumed")
+                yield from self._completed()
         if self.status == "paused" and in_pause:
             yield from self._all_paused(now)
         if self.status == "pending" and self.catching is not None:
@@ -206,9 +207,16 @@ class JobModel:
         self.skipped = {each: by for each, by in self.skipped.items() if each > at}
         self._stop_catching()
         yield step
-        if self.next_for is None:
-            self.status, self.skipped = "completed", {}
-            yield Step("JobCompleted")
+        yield from self._completed()
+
+    def _completed(self) -> list[Step]:
+        """What has nothing ahead is completed, unless it is paused: then once it goes on."""
+        schedule = self.spec.schedule
+        never = not (schedule.cron_expression or schedule.interval_seconds or schedule.run_at)
+        if self.status != "pending" or self.next_for is not None or never:
+            return []
+        self.status, self.skipped = "completed", {}
+        return [Step("JobCompleted")]
 
     def _stop_catching(self) -> None:
         if self.catching and (self.next_fires is None or self.next_fires > self.catching[1]):
@@ -278,7 +286,7 @@ class JobModel:
         if self.status != "paused" or not self.means(switch):
             return []
         self._resume(now, catch_up or self.catch_up)
-        return [Step("JobResumed")]
+        return [Step("JobResumed"), *self._completed()]
 
     def _resume(self, ended: datetime, catch_up: str) -> None:
         self.status, self.failures = "pending", 0
