@@ -17,6 +17,7 @@ from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
 from shared.domain.events import Change, OccurrencesSkipped, RunRequested
+from shared.domain.run import Run
 
 PREFIX = "daybook_"
 DELAYS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
@@ -109,6 +110,11 @@ class Metrics:
                 case OccurrencesSkipped(count=count, reason=reason):
                     self._decided(f"skip_{reason}").inc(count)
 
+    def count_ends(self, runs: Iterable[Run]) -> None:
+        """Count runs that have ended without an executor's seeing it: cancelled, expired, lost too often."""
+        for run in runs:
+            self.runs_finished_total.labels(run.spec.job_type, run.status.value).inc()
+
     def _declare_http(self) -> None:
         self.http_requests_total = self._counter(
             "http_requests_total", "How many requests were answered, and how?", "method", "route", "status"
@@ -181,6 +187,7 @@ class Metrics:
             "slots", "How many runs could this executor take (free), and has (busy)?", "state"
         )
         self.queue_depth = self._gauge("queue_depth", "How many runs wait for an executor?", "queue")
+        self.runs_held = self._gauge("runs_held", "How many runs wait for others of their job to end?")
         self.leases_lost_total = self._counter(
             "leases_lost_total", "How many runs were taken from a worker that stopped renewing?"
         )

@@ -239,6 +239,7 @@ class Bulk:
             if creates and batch.left is not None and not is_made:
                 batch.left += 1
         self._deps.metrics.count_occurrences(decided.changes, self._deps.log.now())
+        self._deps.metrics.count_ends(decided.ended)
         if creates and is_made:
             self._deps.metrics.jobs_created_total.inc()
         return decided

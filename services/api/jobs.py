@@ -286,6 +286,7 @@ class Jobs:
                 await self._stale(job_id, problem) if problem.slug == "precondition-failed" else problem
             ) from None
         self._deps.metrics.count_occurrences(done.decided.changes, self._deps.log.now())
+        self._deps.metrics.count_ends(done.decided.ended)
         return done
 
     async def _stale(self, job_id: str, problem: Problem) -> Problem:

@@ -23,8 +23,9 @@ from pydantic_core import PydanticCustomError
 from services.api.json_body import pointer
 from services.api.problems import Fault, invalid
 from shared.domain import cron, exclude, ids, jitter, schedule, walk
+from shared.domain.overlaps import WAITING_MAX
 from shared.domain.roles import SUBJECT, Role
-from shared.domain.spec import CATCH_UP_MAX, LOST_MAX, CatchUp, MisfirePolicy
+from shared.domain.spec import CATCH_UP_MAX, LOST_MAX, CatchUp, MisfirePolicy, OverlapPolicy
 from shared.job_types.mailboxes import Address  # noqa: TC001 - pydantic reads the annotation
 
 if TYPE_CHECKING:
@@ -38,7 +39,6 @@ WORD = r"^[\w.:/-]{1,200}$"
 FINGERPRINT = r"^[0-9a-f]{12}$"
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
-_LATER = "not_yet"  # pydantic's type of such an error
 _READ_ONLY = frozenset(
     {
         "id",
@@ -55,17 +55,6 @@ _READ_ONLY = frozenset(
     }
 )
 Model = TypeVar("Model", bound="Body")
-
-
-def _not_yet(*values: str) -> BeforeValidator:
-    """Refuse `values` as coming later, rather than as unknown."""
-
-    def check(value: object) -> object:
-        if value in values:
-            raise PydanticCustomError(_LATER, "{value} is not available yet", {"value": str(value)})
-        return value
-
-    return BeforeValidator(check)
 
 
 def cron_of(value: object) -> str | list[str] | None:
@@ -189,7 +178,6 @@ RequiredMoment = Annotated[
     datetime, BeforeValidator(required_time_of), WithJsonSchema({"type": "string", "format": "date-time"})
 ]
 Date = Annotated[date, BeforeValidator(date_of), WithJsonSchema({"type": "string", "format": "date"})]
-Overlap = Annotated[Literal["skip", "allow"], _not_yet("queue_one", "queue_all", "replace")]
 
 
 Followers = Annotated[list[Id], Field(max_length=FOLLOWERS_MAX), AfterValidator(_each_once)]
@@ -299,7 +287,13 @@ class JobBody(Body):
         ),
     )
     misfire_grace_seconds: int = Field(default=60, ge=0, le=86_400)
-    overlap_policy: Overlap = "skip"
+    overlap_policy: OverlapPolicy = Field(
+        default="skip",
+        description=(
+            "of a run beside an active one: it doesn't run; one waits; all wait, in order, at most "
+            f"{WAITING_MAX:,}; it runs once the others are cancelled and have ended; or at once"
+        ),
+    )
     start_deadline_seconds: int | None = Field(
         default=None,
         ge=1,
@@ -408,7 +402,7 @@ class TriggerBody(Body):
     """What this one run does differently from its job."""
 
     job_data: JobData | None = Field(default=None, description="merged over the job's, key by key")
-    overlap_policy: Overlap | None = None
+    overlap_policy: OverlapPolicy | None = Field(default=None, description="instead of the job's")
     priority: Priority | None = None
 
 
@@ -437,7 +431,7 @@ class RedriveBody(Body):
     filter: RedriveFilter = RedriveFilter()
     dry_run: bool = Field(default=False, description="only say what would be run again")
     limit: int = Field(default=100, ge=1, le=1_000, description="run at most so many again")
-    overlap_policy: Overlap | None = Field(default=None, description="instead of each job's")
+    overlap_policy: OverlapPolicy | None = Field(default=None, description="instead of each job's")
 
 
 class TokenBody(Body):

@@ -152,7 +152,10 @@ def execution_requested(change: Change, *, at: datetime) -> ExecutionView:
 def execution_of_state(
     run: Run, *, queued_at: datetime | None, of: str | None = None, fires_at: datetime | None = None
 ) -> ExecutionView:
-    """A run as it was requested, which is as the ledger has it until it starts; `queued_at` is the commit's time."""
+    """A run as it was requested, which is as the ledger has it until it starts.
+
+    `queued_at` is the commit's time; one that is held is not queued yet.
+    """
     return ExecutionView(
         id=run.id,
         job_id=run.job_id,
@@ -168,7 +171,7 @@ def execution_of_state(
         max_attempts=run.spec.retry.max_retries + 1,
         scheduled_for=run.scheduled_for,
         fires_at=fires_at or run.wanted_at,
-        queued_at=queued_at,
+        queued_at=None if run.status is runs.Status.HELD else queued_at,
         started_at=None,
         finished_at=None,
         duration_seconds=None,

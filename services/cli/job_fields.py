@@ -94,7 +94,7 @@ _FIELDS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("--timeout", "timeout_seconds", {"type": Every(), "help": "For one attempt."}),
     ("--retries", "max_retries", {"type": int, "help": "After the first attempt."}),
     ("--pause-after-failures", "pause_after_failures", {"type": int, "help": "So many in a row pause it."}),
-    ("--overlap", "overlap_policy", {"help": "skip or allow."}),
+    ("--overlap", "overlap_policy", {"help": "skip, queue_one, queue_all, replace or allow."}),
 )
 
 

@@ -156,7 +156,9 @@ def unskip(session: Session, *, job_id: str, scheduled_for: str) -> None:
 @click.argument("job_id", metavar="ID")
 @click.option("--data", "job_data", type=Data(), help="Laid over the job's, key by key.")
 @click.option("--priority", type=int)
-@click.option("--overlap", "overlap_policy", help="allow: also while it is running.")
+@click.option(
+    "--overlap", "overlap_policy", help="Beside an active one: skip, queue_one, queue_all, replace or allow."
+)
 @click.option("--follow", is_flag=True, help="Wait for its end; see `daybook runs tail`.")
 @talks
 def trigger(session: Session, *, job_id: str, follow: bool, **options: Any) -> None:

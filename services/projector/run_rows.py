@@ -216,7 +216,8 @@ def _on_interrupted(row: RunRow, _: RunInterrupted, at: datetime) -> RunRow:
 
 
 def _on_cancel_requested(row: RunRow, event: RunCancelRequested, _: datetime) -> RunRow:
-    return replace(row, cancel=_wished(event.by, event.requested_at, event.reason))
+    """The first wish is the one that its end will name."""
+    return replace(row, cancel=row.cancel or _wished(event.by, event.requested_at, event.reason))
 
 
 def _on_cancelled(row: RunRow, event: RunCancelled, at: datetime) -> RunRow:

@@ -18,10 +18,9 @@ from services.timer.relays import Relays
 from shared import logs
 from shared.domain import ids
 from shared.domain.commands import SuspendJob, Wake
-from shared.domain.events import JobPaused, JobResumed, RunCancelled, RunExpired, RunFailed, RunLost
+from shared.domain.events import JobPaused, JobResumed, RunLost
 from shared.domain.refusals import Refused
 from shared.domain.relay import Relay
-from shared.domain.run import Run
 from shared.eventlog import story
 from shared.eventlog.cluster_wire import wire_to
 from shared.eventlog.envelope import Context
@@ -206,6 +205,7 @@ class Timer:
 
     def _count(self, decided: Decided) -> None:
         self._metrics.count_occurrences(decided.changes, self._log.now())
+        self._metrics.count_ends(decided.ended)
 
     async def _set_aside(self, entry: Due, error: Exception) -> None:
         """One aggregate that can't be decided must not stop the rest: it comes again in a minute, alone."""
@@ -222,17 +222,12 @@ class Timer:
     def _tell(self, decided: Decided) -> None:
         story.tell(self._words, decided.changes, actor=_ACTOR.actor)
         for change in decided.changes:
-            match change.event, decided.after.state:
-                case (
-                    (RunFailed() | RunCancelled() | RunExpired()),
-                    Run() as run,
-                ):  # no executor sees this end
-                    self._metrics.runs_finished_total.labels(run.spec.job_type, run.status.value).inc()
-                case RunLost(), _:
+            match change.event:
+                case RunLost():
                     self._metrics.leases_lost_total.inc()
-                case JobResumed(catch_up=catch_up), _:
+                case JobResumed(catch_up=catch_up):
                     self._words.info("job resumed", ref=change.subject, catch_up=catch_up)
-                case JobPaused(by=by, reason=reason), _:
+                case JobPaused(by=by, reason=reason):
                     self._words.warning("job paused", ref=change.subject, by=by, reason=reason)
 
     def _clock_trouble(self) -> str | None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from datetime import timedelta
+from typing import TYPE_CHECKING, NamedTuple
 
-from shared.domain import pausing, skipping
+from shared.domain import overlaps, pausing, skipping
 from shared.domain.ahead import Ahead, announced
 from shared.domain.commands import (
     CreateJob,
@@ -32,12 +32,14 @@ from shared.domain.events import (
     RunRequested,
 )
 from shared.domain.job import Job, Status
-from shared.domain.refusals import IllegalTransition, NeverFires, NoSuchJob, Overlaps, Paused, StaleRevision
+from shared.domain.refusals import IllegalTransition, NeverFires, NoSuchJob, Paused, StaleRevision
 from shared.domain.schedule import Schedule, is_occurrence, next_after
 from shared.domain.settling import Settling
 from shared.domain.spec import JobSpec, run_spec
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from shared.domain.events import SkipReason
     from shared.domain.spec import OverlapPolicy
 
@@ -67,6 +69,10 @@ def decide(job: Job | None, command: JobCommand, now: datetime) -> Decision:
         return Decision(changes=tuple(due.changes), settled=isinstance(command, Wake))
     if reason := _drops_what_has_begun(due.job, command, now):
         due.drop_begun(reason)
+    if (sake := _to_end_all(due.job, command)) is not None:
+        due.add(*overlaps.cancelled(due.job, by=sake.by, reason=sake.reason, now=now))
+        if due.job.waiting:  # more than a unit takes
+            return Decision(changes=tuple(due.changes), settled=False)
     due.add(*_own(due.job, command, now))
     due.complete()
     return Decision(changes=tuple(due.changes))
@@ -139,11 +145,11 @@ def _own(job: Job, command: JobCommand, now: datetime) -> list[Change]:
         case DeleteJob(by=by):
             return [Change(subject=subject, event=JobDeleted(by=by, deleted_at=now))]
         case TriggerJob():
-            return [_triggered(job, command, now)]
+            return [*_stopped(job, command, now), _triggered(job, command, now)]
         case FollowRun():
-            return [_follower(job, command, now)]
+            return [*_stopped(job, command, now), _follower(job, command, now)]
         case RetryRun():
-            return [_retried(job, command, now)]
+            return [*_stopped(job, command, now), _retried(job, command, now)]
         case _:
             return []
 
@@ -211,7 +217,6 @@ def _first_for(
 
 
 def _triggered(job: Job, command: TriggerJob, now: datetime) -> Change:
-    _refuse_overlap(job, command.overlap_policy)
     event = RunRequested(
         job_id=job.id,
         scheduled_for=now,
@@ -219,6 +224,7 @@ def _triggered(job: Job, command: TriggerJob, now: datetime) -> Change:
         trigger="manual",
         revision=job.revision,
         spec=run_spec(job.spec, job_data=command.job_data, priority=command.priority),
+        held=overlaps.waits(job, _policy(job, command)),
         follows=job.follows,
         correlation_id=command.correlation_id,
         requested_at=now,
@@ -227,9 +233,6 @@ def _triggered(job: Job, command: TriggerJob, now: datetime) -> Change:
 
 
 def _follower(job: Job, command: FollowRun, now: datetime) -> Change:
-    if job.status is Status.PAUSED:
-        raise Paused(current=job.status)
-    _refuse_overlap(job, None)
     data = None if command.job_data is None else job.spec.job_data | command.job_data
     event = RunRequested(
         job_id=job.id,
@@ -239,6 +242,7 @@ def _follower(job: Job, command: FollowRun, now: datetime) -> Change:
         of=command.of,
         revision=job.revision,
         spec=run_spec(job.spec, job_data=data),
+        held=overlaps.waits(job, _policy(job, command)),
         follows=job.follows,
         correlation_id=command.correlation_id,
         requested_at=now,
@@ -248,7 +252,6 @@ def _follower(job: Job, command: FollowRun, now: datetime) -> Change:
 
 
 def _retried(job: Job, command: RetryRun, now: datetime) -> Change:
-    _refuse_overlap(job, command.overlap_policy)
     event = RunRequested(
         job_id=job.id,
         scheduled_for=command.scheduled_for,
@@ -257,6 +260,7 @@ def _retried(job: Job, command: RetryRun, now: datetime) -> Change:
         of=command.of,
         revision=command.revision,
         spec=command.spec,
+        held=overlaps.waits(job, _policy(job, command)),
         follows=job.follows,
         correlation_id=command.correlation_id,
         requested_at=now,
@@ -264,6 +268,44 @@ def _retried(job: Job, command: RetryRun, now: datetime) -> Change:
     return Change(subject=f"run:{command.run_id}", event=event, job=job.id, both=job.follows)
 
 
-def _refuse_overlap(job: Job, policy: OverlapPolicy | None) -> None:
-    if (policy or job.spec.overlap_policy) == "skip" and job.active:
-        raise Overlaps(current="running")
+def _policy(job: Job, command: TriggerJob | FollowRun | RetryRun) -> OverlapPolicy:
+    return _asked(command) or job.spec.overlap_policy
+
+
+def _asked(command: TriggerJob | FollowRun | RetryRun) -> OverlapPolicy | None:
+    """What the wish says instead of its job's policy."""
+    return None if isinstance(command, FollowRun) else command.overlap_policy
+
+
+class _Sake(NamedTuple):
+    """For whose sake, and why, runs are to end."""
+
+    by: str
+    reason: str
+
+
+def _to_end_all(job: Job, command: JobCommand) -> _Sake | None:
+    """Why no run may wait when this command has been carried out; None: it leaves them alone.
+
+    Raises:
+        Refused: a run that the command asks for is neither to start nor to wait.
+    """
+    match command:
+        case DeleteJob(by=by):
+            return _Sake(by, "its job was deleted")
+        case FollowRun() if job.status is Status.PAUSED:
+            raise Paused(current=job.status)
+        case TriggerJob() | FollowRun() | RetryRun():
+            overlaps.refuse(job, _asked(command))
+            replaces = _policy(job, command) == "replace"
+            return _Sake(overlaps.BY, overlaps.replaced_by(command.run_id)) if replaces else None
+        case _:
+            return None
+
+
+def _stopped(job: Job, command: TriggerJob | FollowRun | RetryRun, now: datetime) -> list[Change]:
+    """The wishes that what is active ends, if that is to be replaced."""
+    if _policy(job, command) != "replace":
+        return []
+    reason = overlaps.replaced_by(command.run_id)
+    return overlaps.stopped(job, by=overlaps.BY, reason=reason, now=now)

@@ -173,6 +173,7 @@ class RunRequested(Event, frozen=True, kw_only=True):
         of: the run or occurrence it repeats, or follows on; or None.
         revision: of the job, when it was asked for.
         spec: what to do; the run is pinned to it.
+        held: it waits until no other run of its job is active, and is queued then.
         follows: whether the job keeps track of its runs, so that their ends advance it too.
         correlation_id: of the HTTP request behind a trigger, else the run's own id.
         requested_at: when it was decided.
@@ -202,7 +203,10 @@ class RunRequested(Event, frozen=True, kw_only=True):
 
 
 class RunQueued(Event, frozen=True, kw_only=True):
-    """A run stands in the work stream of `queue` and `priority` again, under this event's position."""
+    """A run stands in the work stream of `queue` and `priority` (again), under this event's position.
+
+    If it has waited for its job's other runs (reason `released`), the job advances with it.
+    """
 
     queue: str
     priority: int
@@ -255,7 +259,10 @@ class RunOutput(Event, frozen=True, kw_only=True):
 
 
 class RunCancelRequested(Event, frozen=True, kw_only=True):
-    """Somebody wants the running handler stopped. What the same start reports before it heeds that still counts."""
+    """Somebody wants the running handler stopped. What the same start reports before it heeds that still counts.
+
+    Of a run that isn't running it is its job that wants it ended, for a run that replaces it: its wake ends it.
+    """
 
     by: str
     reason: str

@@ -34,7 +34,9 @@ from shared.domain.events import (
     OccurrenceExcluded,
     OccurrenceIncluded,
     OccurrencesSkipped,
+    RunCancelRequested,
     RunFailed,
+    RunQueued,
     RunRequested,
     RunSucceeded,
 )
@@ -99,7 +101,9 @@ class Job(Value, frozen=True, kw_only=True):
         skipped: what somebody wants skipped, by time. An edit of the schedule leaves it: a date that is no occurrence
             any more does no harm.
         decided_to: the newest occurrence that was decided, under whatever schedule the job had then.
-        active: unfinished runs, oldest first, of a job that follows its runs.
+        active: unfinished runs, oldest first, of a job that follows its runs; but for those that wait.
+        waiting: runs that are held until nothing is active, in the order in which they will run.
+        stopping: those of `active` that are to end for the sake of one that waits.
         runs: how many of its occurrences were run.
         late_runs: how many of its occurrences were run later than the grace, since one was in time.
         failures: how many of its runs have failed since one succeeded; counted while `follows`.
@@ -118,6 +122,8 @@ class Job(Value, frozen=True, kw_only=True):
     next_for: datetime | None
     paused: Pause | None = None
     active: tuple[str, ...] = ()
+    waiting: tuple[str, ...] = ()
+    stopping: tuple[str, ...] = ()
     decided_to: datetime | None = None
     runs: int = 0
     late_runs: int = 0
@@ -162,7 +168,10 @@ class Job(Value, frozen=True, kw_only=True):
 
     @property
     def over(self) -> bool:
-        """Whether nothing will happen to it by itself: its snapshot may leave Redis after a day."""
+        """Whether nothing will happen to it by itself: its snapshot may leave Redis after a day.
+
+        Nobody waits where nothing is active.
+        """
         return self.status in {Status.COMPLETED, Status.DELETED} and not self.active
 
 
@@ -178,9 +187,7 @@ def evolve(job: Job | None, change: Change) -> Job:
     if job is None:
         raise ValueError(f"{type(event).__name__} on {change.subject} before any JobCreated")
     if isinstance(event, TERMINAL):
-        return replace(
-            job, active=_without(job.active, change.subject), failures=_failures(job.failures, event)
-        )
+        return _on_ended(job, event, change)
     step = _STEPS.get(type(event))
     return step(job, event, change) if step else job
 
@@ -202,9 +209,19 @@ def _born(job_id: str, event: JobCreated) -> Job:
     )
 
 
-def _without(active: tuple[str, ...], subject: str) -> tuple[str, ...]:
-    gone = subject.removeprefix("run:")
-    return tuple(run for run in active if run != gone)
+def _on_ended(job: Job, event: Event, change: Change) -> Job:
+    gone = change.subject.removeprefix("run:")
+    return replace(
+        job,
+        active=_without(job.active, gone),
+        waiting=_without(job.waiting, gone),
+        stopping=_without(job.stopping, gone),
+        failures=_failures(job.failures, event),
+    )
+
+
+def _without(runs: tuple[str, ...], gone: str) -> tuple[str, ...]:
+    return tuple(run for run in runs if run != gone) if gone in runs else runs
 
 
 def _failures(before: int, event: Event) -> int:
@@ -309,8 +326,19 @@ def _on_requested(job: Job, event: RunRequested, change: Change) -> Job:
         job,
         runs=job.runs + scheduled,
         late_runs=late_runs,
-        active=(*job.active, run_id) if event.follows else job.active,
+        active=(*job.active, run_id) if event.follows and not event.held else job.active,
+        waiting=(*job.waiting, run_id) if event.held else job.waiting,
     )
+
+
+def _on_released(job: Job, _: RunQueued, change: Change) -> Job:
+    """Only the end of a wait advances the job: other runs that are queued again were active all the time."""
+    run_id = change.subject.removeprefix("run:")
+    return replace(job, waiting=_without(job.waiting, run_id), active=(*job.active, run_id))
+
+
+def _on_stopping(job: Job, _: RunCancelRequested, change: Change) -> Job:
+    return replace(job, stopping=(*job.stopping, change.subject.removeprefix("run:")))
 
 
 def _late_runs(job: Job, event: RunRequested) -> int:
@@ -330,4 +358,6 @@ _STEPS: dict[type[Event], Callable[..., Job]] = {
     OccurrenceExcluded: _on_excluded,
     OccurrenceIncluded: _on_included,
     RunRequested: _on_requested,
+    RunQueued: _on_released,
+    RunCancelRequested: _on_stopping,
 }

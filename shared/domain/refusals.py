@@ -30,7 +30,15 @@ class IllegalTransition(Refused):
 
 
 class Overlaps(IllegalTransition):
-    """The job has an active run and its overlap_policy is skip; send overlap_policy: allow to run beside it."""
+    """The job has an active run, and overlap_policy skip; send overlap_policy: allow to run beside it."""
+
+
+class WaitingIsFull(IllegalTransition):
+    """The job has an active run, and as many wait as may; send overlap_policy: allow to run beside it."""
+
+
+class KeepsNoList(IllegalTransition):
+    """The job's overlap_policy is allow, so it doesn't know its active runs: leave yours out, or change the job's."""
 
 
 class Paused(IllegalTransition):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
-from shared.domain import ids
+from shared.domain import ids, overlaps
 from shared.domain.ahead import Ahead, announced
 from shared.domain.events import (
     Change,
@@ -104,7 +104,7 @@ class Settling:
             self.complete()
 
     def complete(self) -> None:
-        """End a schedule that has nothing ahead; of a job that is paused when it goes on: a pause isn't lost by that."""
+        """End a schedule that has nothing ahead; if it is paused, once it goes on: no pause is lost by that."""
         job = self.job
         goes_on = job.status is Status.PENDING and job.spec.schedule.kind != "none"
         if goes_on and job.next_for is None:
@@ -156,7 +156,7 @@ class Settling:
         """Run or skip, in order: consecutive ones that are skipped for one reason are one event."""
         afters = [*due[1:], following]
         begin = 0
-        for drop, alike in groupby(self._drops(due, afters)):
+        for drop, alike in groupby(self._replaced(due, self._drops(due, afters))):
             end = begin + len(list(alike))
             if due[begin] != self.job.next_for:  # a unit's worth is fired, or max_runs is reached
                 return
@@ -206,22 +206,43 @@ class Settling:
         return fires_at(job.spec.schedule, job.id, at, following)
 
     def _fire(self, due: list[datetime], following: datetime | None) -> None:
+        policy = self.job.spec.overlap_policy
         afters = [*due[1:], following]
-        blocked_from = 0
         for index, at in enumerate(due[:FIRES_A_WAKE]):
-            if self.job.spec.overlap_policy == "skip" and self.job.active:
-                break
+            if (by := overlaps.in_the_way(self.job, policy)) is not None:
+                self._skip(due[index:], following, "overlap", by)
+                return
+            if policy == "replace" and not self._makes_way_for(at):
+                return
             is_last = self.job.spec.schedule.is_used_up(self.job.runs + 1)
             self.add(self._requested(at, None if is_last else afters[index]))
             if is_last:  # those after it are no occurrences
                 return
-            blocked_from = index + 1
-        if self.job.spec.overlap_policy == "skip" and due[blocked_from:]:
-            self._skip(due[blocked_from:], following, "overlap", by=self.job.active[0])
+
+    def _makes_way_for(self, at: datetime) -> bool:
+        """Whether all that the run of this occurrence replaces is to end; else more waits than a unit takes."""
+        reason = overlaps.replaced_by(self._run_id(at))
+        self.add(*overlaps.cancelled(self.job, by=overlaps.BY, reason=reason, now=self.now))
+        if self.job.waiting:
+            return False
+        self.add(*overlaps.stopped(self.job, by=overlaps.BY, reason=reason, now=self.now))
+        return True
+
+    def _replaced(self, due: list[datetime], drops: list[Drop | None]) -> list[Drop | None]:
+        """The same, but of those that would run and replace each other the newest alone does."""
+        wanted = [index for index, drop in enumerate(drops) if drop is None]
+        if self.job.spec.overlap_policy == "replace" and len(wanted) > 1:
+            for index in wanted[:-1]:
+                drops[index] = Drop("overlap", self._run_id(due[wanted[-1]]))
+        return drops
+
+    def _run_id(self, at: datetime) -> str:
+        job = self.job
+        return ids.derived_id(at, ids.partition_of(job.id), job.id, str(ids.to_ms(at)), "schedule")
 
     def _requested(self, at: datetime, following: datetime | None) -> Change:
         job = self.job
-        run_id = ids.derived_id(at, ids.partition_of(job.id), job.id, str(ids.to_ms(at)), "schedule")
+        run_id = self._run_id(at)
         event = RunRequested(
             job_id=job.id,
             scheduled_for=at,
@@ -229,6 +250,7 @@ class Settling:
             trigger="schedule",
             revision=job.revision,
             spec=run_spec(job.spec),
+            held=overlaps.waits(job, job.spec.overlap_policy),
             follows=job.follows,
             correlation_id=run_id,
             requested_at=self.now,

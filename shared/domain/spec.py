@@ -13,7 +13,7 @@ from shared.domain.value import Value
 
 MisfirePolicy = Literal["latest", "skip", "all"]
 CatchUp = MisfirePolicy  # what becomes of what fell due in a pause: the same words
-OverlapPolicy = Literal["skip", "allow"]  # `queue_one`, `queue_all` and `replace` come with issue 7 of 8
+OverlapPolicy = Literal["skip", "queue_one", "queue_all", "replace", "allow"]
 LOST_MAX = 3
 CATCH_UP_MAX = (
     1_000  # late occurrences in a row that misfire `all` runs, and those of a pause that a resume does

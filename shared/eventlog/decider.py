@@ -13,7 +13,7 @@ from msgspec import field
 from msgspec.structs import replace
 
 from shared.domain import following, kinds
-from shared.domain.events import RunRequested
+from shared.domain.events import TERMINAL, RunRequested
 from shared.domain.job import Job
 from shared.domain.kinds import Seen
 from shared.domain.refusals import Refused
@@ -65,6 +65,16 @@ class Decided(Value, frozen=True, kw_only=True):
     event_ids: tuple[str, ...] = ()
     answered: Answered | None = None
     states: Mapping[str, Snapshot] = field(default_factory=dict)
+
+    @property
+    def ended(self) -> list[Run]:
+        """The runs that `changes` have ended."""
+        states = [
+            self.states[change.subject].state
+            for change in self.changes
+            if isinstance(change.event, TERMINAL) and change.subject in self.states
+        ]
+        return [state for state in states if isinstance(state, Run)]
 
 
 class Decider:
@@ -166,10 +176,21 @@ class Decider:
         for ref in {f"job:{change.job}" for change in changes if change.both}:
             state = known[ref].state
             if isinstance(state, Job):
-                changes += following.consequences(state, changes, now)
+                job = following.after(state, changes)
+                changes += following.consequences(job, await self._next_to_run(job, known), now)
         decision = replace(decision, changes=changes)
         await self._load_advanced(decision, known)
         return decision
+
+    async def _next_to_run(self, job: Job, known: dict[str, Snapshot]) -> Run | None:
+        """The run that takes the place of one that has ended, which is `known` then."""
+        run_id = following.next_to_run(job)
+        if run_id is None:
+            return None
+        if (ref := f"run:{run_id}") not in known:
+            known |= await self._log.load(ref)
+        state = known[ref].state
+        return state if isinstance(state, Run) else None
 
     async def _learn(self, known: dict[str, Snapshot], ref: str, conflict: Conflict) -> None:
         """Take the newer state into `known`; if it is of a run that was to be requested, that of `ref` too."""
@@ -177,6 +198,9 @@ class Decider:
         if known[other] is NOTHING and other != ref:  # what wished for the run is older than the run
             known[ref] = (await self._log.load(ref))[ref]
         known[other] = newer if newer is not NOTHING else (await self._log.load(other))[other]
+        # Runs that were to be requested may have been meanwhile, and be what the next decision is about.
+        for each in [each for each, held in known.items() if held is NOTHING and each not in {ref, other}]:
+            del known[each]
 
     async def has_answered(self, ref: str, once: tuple[Once, ...]) -> bool:
         """Whether one of `once` has had its answer."""

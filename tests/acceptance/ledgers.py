@@ -210,9 +210,15 @@ def _on_run(jobs, runs, event):
             mark = fingerprint(told["error"]["class"], told["error"]["message"])
             run |= {"error": told["error"], "error_fingerprint": mark}
         case "RunCancelRequested" | "RunCancelled":
-            at = time(told.get("requested_at") or told["cancelled_at"])
-            run["cancel"] = {"by": told["by"], "at": _shown(at), "reason": told["reason"]}
+            _cancel(run, event, told)
     _end_run(run, event)
+
+
+def _cancel(run, event, told):
+    """The first who wished for it is the one who is named."""
+    at = time(told.get("requested_at") or told["cancelled_at"])
+    if event.type == "RunCancelled" or run["cancel"] is None:
+        run["cancel"] = {"by": told["by"], "at": _shown(at), "reason": told["reason"]}
 
 
 def _end_run(run, event):
@@ -226,10 +232,12 @@ def _requested(jobs, event, told):
     return {
         "id": event.run_id, "id_at": datetime.fromtimestamp(0, UTC) + int(event.run_id.replace("-", "")[:12], 16) * _MS,
         "partition": event.partition, "job_id": told["job_id"], "job_name": spec["job_name"],
-        "job_type": spec["job_type"], "status": "queued", "trigger": told["trigger"], "of": told["of"],
+        "job_type": spec["job_type"], "status": "held" if told["held"] else "queued",
+        "trigger": told["trigger"], "of": told["of"],
         "revision": told["revision"], "queue": spec["queue"], "priority": spec["priority"], "attempt": 0,
         "max_attempts": spec["retry"]["max_retries"] + 1, "scheduled_for": time(told["scheduled_for"]),
-        "fires_at": time(told["fires_at"]), "queued_at": event.at, "started_at": None, "finished_at": None,
+        "fires_at": time(told["fires_at"]), "queued_at": None if told["held"] else event.at,
+        "started_at": None, "finished_at": None,
         "duration_ms": None, "lateness_ms": None, "result": None, "error": None, "worker": None,
         "correlation_id": told["correlation_id"], "attempts": [], "cancel": None, "error_fingerprint": None,
         "tenant": jobs[event.job_id]["tenant"],

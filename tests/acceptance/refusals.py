@@ -57,11 +57,11 @@ REQUESTS = {
     "time without offset": _post(422, run_at="2090-01-01T00:00:00"),
     "bad zone": _post(422, timezone="Mars/Base"),
     "priority of 11": _post(422, priority=11),
+    "unknown overlap": _post(422, overlap_policy="queue"),
     # What later versions will take.
     "jitter of none": _post(422, jitter_seconds=3),
     "follower by name": _post(422, on_success=["nightly"]),
     "limit of later": _post(422, concurrency_key="k"),
-    "overlap of later": _post(422, overlap_policy="queue_all"),
     "Idempotency-Key": _raw("{}", 422, **{"Idempotency-Key": "k k"}),
     "If-Match": _on("PUT", "{id}", 412, json=ECHO, headers={"If-Match": '"999"'}),
     "If-Match without quotes": _on("PUT", "{id}", 422, json=ECHO, headers={"If-Match": "1"}),

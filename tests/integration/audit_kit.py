@@ -39,7 +39,6 @@ from shared.domain.commands import (
 from shared.domain.events import ChainLink, Failure
 from shared.domain.refusals import Refused
 from shared.domain.retry import RetryPolicy
-from shared.domain.run import Status
 from shared.domain.spec import Chain
 from shared.eventlog import snapshot
 from shared.eventlog.envelope import Context, from_entry
@@ -114,6 +113,7 @@ async def write(office):
     told |= await _runs_in_all_states(author)
     told["deleted"] = await _a_job_deleted_while_running(author)
     told["late"] = await _a_job_that_was_late(author)
+    told |= await _runs_that_wait(author)
     told["skipped"] = await _a_job_skipped_by_hand(author)
     told["key"], told["revoked"] = await _keys(author)
     told["handed_on"], told["to_hand_on"] = await _chains(author)
@@ -228,6 +228,18 @@ async def _a_job_that_was_late(author):
     for run_id in await author.wakes(f"job:{job_id}"):
         await author.runs(run_id)
     return job_id
+
+
+async def _runs_that_wait(author):
+    """A run at work that has waited, one that waits for its end, and one that was replaced before it started."""
+    job_id = await author.create(overlap_policy="queue_all", start_deadline_seconds=86_400)
+    first = await author.triggers(job_id)
+    second = await author.triggers(job_id)
+    await author.runs(first)
+    await author.starts(second)
+    told = {"released": second, "held": await author.triggers(job_id)}
+    job_id = await author.create(overlap_policy="replace")
+    return told | {"dropped": await author.triggers(job_id), "replacing": await author.triggers(job_id)}
 
 
 async def _a_job_skipped_by_hand(author):
@@ -444,7 +456,7 @@ class Copy:
             if state.ended:
                 return
             due = run.due_at(state, now=ids.time_of(state.id), lease=timedelta(seconds=15))
-            if state.status is Status.QUEUED:
+            if state.offered:
                 pairs = {"run": state.id} | ({"job": state.job_id} if state.follows else {})
                 pipe.xadd(self.keys.work(state.spec.queue, state.spec.priority), pairs, id=version)
         else:

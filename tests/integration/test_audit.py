@@ -191,6 +191,25 @@ async def a_run_starts_beside_another(copy):
     await copy.retells(edit)
 
 
+async def a_run_that_waits_is_forgotten(copy):
+    def edit(events):
+        released = events[_at(events, "RunQueued", reason="released")]
+        gone = [e for e in events if e.subject == released.subject and e.type in ("RunQueued", "RunStarted")]
+        return [event for event in events if event not in gone]
+
+    await copy.retells(edit)
+
+
+async def a_run_waits_for_nothing(copy):
+    def edit(events):
+        at = _at(events, "RunRequested", held=True)
+        requested = [e for e in events[:at] if e.job == events[at].job and e.type == "RunRequested"]
+        ours = [e for e in events if e.subject == requested[0].subject]
+        return [event for event in events if event not in ours]
+
+    await copy.retells(edit)
+
+
 async def a_run_ends_twice(copy):
     def edit(events):
         at = _at(events, "RunSucceeded")
@@ -482,6 +501,10 @@ PLANTED = [
     (_edited("OccurrenceExcluded", scheduled_for=_later(seconds=60)), {"excluded"}),
     (a_deleted_job_skips, {"firings"}),
     (a_run_starts_beside_another, {"overlaps"}),
+    (a_run_that_waits_is_forgotten, {"overlaps", "standing"}),
+    (a_run_waits_for_nothing, {"overlaps"}),
+    (_redis("ZREM", _due, _ref("run", "held")), {"standing"}),
+    (_redis("ZREM", _due, _ref("run", "dropped")), {"standing"}),
     (a_run_ends_twice, {"ends"}),
     (a_run_goes_on_after_its_end, {"ends"}),
     (a_run_expires_after_its_start, {"ends"}),

@@ -23,7 +23,7 @@ class Invariant(StrEnum):
     FIRINGS = "the schedule decides nothing for a job that is paused, completed or deleted"
     JITTER = "nothing fires before its time, nor after the time of the next occurrence"
     EXCLUDED = "what somebody skipped is skipped for that reason, and nothing else is"
-    OVERLAPS = "with overlap policy skip, the schedule starts no run beside one that the job follows"
+    OVERLAPS = "but with overlap policy allow, the schedule starts no run beside an active one, and none waits for none"
     # Runs.
     ENDS = "a run begins once and ends at most once, with nothing after"
     ATTEMPTS = "attempts are counted 1, 2, 3"

@@ -59,7 +59,6 @@ def check(findings: Findings, decided: Decided, job: Job, change: Change, place:
             _check_decision(findings, decided, job, (at, at), place, skipped=None)
             _check_jitter(findings, job, event, place)
             _check_excluded(findings, job, (at, at), place, skipped=None)
-            _check_overlap(findings, job, place)
         case OccurrencesSkipped(from_=first, to=last, reason=reason):
             _check_decision(findings, decided, job, (first, last), place, skipped=reason)
             _check_excluded(findings, job, (first, last), place, skipped=reason)
@@ -140,15 +139,6 @@ def _wished_between(job: Job, first: datetime, last: datetime) -> bool:
         and is_occurrence(job.spec.schedule, skip.scheduled_for, anchor_at=job.anchor_at)
         for skip in job.skipped
     )
-
-
-def _check_overlap(findings: Findings, job: Job, place: str) -> None:
-    if job.spec.overlap_policy == "skip":
-        findings.expect(
-            Invariant.OVERLAPS,
-            not job.active,
-            f"{place} starts a run of job {job.id} beside {', '.join(job.active)}",
-        )
 
 
 def _check_nothing_is_swallowed(findings: Findings, job: Job, event: Event, place: str) -> None:

@@ -1,12 +1,26 @@
 """The guards that `make mutants` takes out of the code, one at a time, and the tests that must miss each."""
 
-from . import api, chains, cli, clocks, deployment, job_types, model, pauses, spine, upkeep, windows
+from . import (
+    api,
+    chains,
+    cli,
+    clocks,
+    deployment,
+    job_types,
+    model,
+    overlaps,
+    pauses,
+    spine,
+    upkeep,
+    windows,
+)
 from .guard import Guard
 
 GUARDS = (
     *spine.GUARDS,
     *clocks.GUARDS,
     *model.GUARDS,
+    *overlaps.GUARDS,
     *api.GUARDS,
     *cli.GUARDS,
     *job_types.GUARDS,
