@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 CATCH_UP = 1_000  # late ones in a row that misfire `all` runs, and of a pause that catches up `all`
 WAITING = 1_000
-KEEPS = False
+A_UNIT = 1_000  # so many occurrences are looked at in one
 
 
 class Step(NamedTuple):
@@ -139,6 +139,9 @@ class JobModel:
 
     def _caught_up(self, due: list[datetime], policy: str, now: datetime) -> Iterator[Step]:
         """What a pause that has ended left: however late, the policy alone counts."""
+        if self.spec.overlap_policy == "replace" and policy == "all":
+            yield from self._by_units(due, now, caught_up=True)
+            return
         wanted = [at for at in due if at not in self.skipped]
         for at in due:
             if self.status != "pending":
@@ -151,6 +154,52 @@ class JobModel:
                 yield from self._meets_others(at, now, caught_up=True)
 
     def _on_time(self, due: list[datetime], now: datetime) -> Iterator[Step]:
+        if self.spec.overlap_policy == "replace":
+            yield from self._by_units(due, now, caught_up=False)
+        else:
+            yield from self._in_order(due, now)
+
+    def _by_units(self, due: list[datetime], now: datetime, *, caught_up: bool) -> Iterator[Step]:
+        """What is decided at once replaces itself: of what may run in a unit, the newest alone does."""
+        while due and self.status == "pending":
+            unit = self._unit(due, now, caught_up=caught_up)
+            yield from self._replacing(unit, due, now, caught_up=caught_up)
+            due = due[len(unit) :]
+
+    def _unit(self, due: list[datetime], now: datetime, *, caught_up: bool) -> list[datetime]:
+        """So much of it: what is late comes first, if all of that runs."""
+        unit = due[:A_UNIT]
+        late = [at for at in unit if at not in self.skipped and (caught_up or self._is_late(at, now))]
+        left = self.left if caught_up else CATCH_UP - self.late_runs
+        everything = caught_up or self.spec.misfire_policy == "all"
+        if late and left > 0 and everything:
+            return unit[: unit.index(late[:left][-1]) + 1]
+        return unit
+
+    def _replacing(
+        self, unit: list[datetime], due: list[datetime], now: datetime, *, caught_up: bool
+    ) -> Iterator[Step]:
+        wanted = [at for at in due if at not in self.skipped]
+        late = set(wanted) if caught_up else {at for at in wanted if self._is_late(at, now)}
+        kept = [
+            at for at in unit if at in wanted and (at not in late or self._may(at, wanted, late, caught_up))
+        ]
+        for at in unit:
+            if self.status != "pending":
+                return
+            if at in self.skipped:
+                yield from self._decided(at, Step("excluded", at, self.skipped[at]))
+            elif at not in kept:
+                yield from self._decided(at, Step("paused" if caught_up else "misfire", at))
+            elif at != kept[-1]:
+                yield from self._decided(at, Step("overlap", at, name_of(kept[-1])))
+            else:
+                yield from self._meets_others(at, now, caught_up=caught_up)
+
+    def _may(self, at: datetime, wanted: list[datetime], late: set[datetime], caught_up: bool) -> bool:  # noqa: FBT001
+        return self.left > 0 if caught_up else self._runs_late(at, wanted, late)
+
+    def _in_order(self, due: list[datetime], now: datetime) -> Iterator[Step]:
         wanted = [at for at in due if at not in self.skipped]
         late = {at for at in wanted if self._is_late(at, now)}
         for at in due:
@@ -176,12 +225,21 @@ class JobModel:
         if (by := self._in_the_way(self.spec.overlap_policy)) is not None:
             yield from self._decided(at, Step("overlap", at, by))
             return
+        if self.spec.overlap_policy == "replace":
+            yield from self._make_way()
         if not caught_up:
             self.late_runs = self.late_runs + 1 if self._is_late(at, now) else 0
         self.left -= caught_up
         self.runs += 1
         self._takes(name_of(at), self.spec.overlap_policy)
         yield from self._decided(at, Step("run", at))
+
+    def _make_way(self) -> list[Step]:
+        """All that is there is to end."""
+        steps = [Step("RunCancelled", None, each) for each in self.waiting]
+        stopped = [each for each in self.active if each not in self.stopping]
+        self.waiting, self.stopping = [], {*self.active}
+        return steps + [Step("RunCancelRequested", None, each) for each in stopped]
 
     def _in_the_way(self, policy: str) -> str | None:
         if not self.active:
@@ -321,17 +379,11 @@ class JobModel:
 
     def trigger(self, run: str, overlap: str | None) -> list[Step]:
         policy = overlap or self.spec.overlap_policy
-        if policy != "allow" and not self.follows and KEEPS:
+        if policy != "allow" and not self.follows:
             raise Refusal("KeepsNoList")
         if self._in_the_way(policy) is not None:
             raise Refusal("Overlaps" if policy == "skip" else "WaitingIsFull")
-        steps = []
-        if policy == "replace":
-            steps += [Step("RunCancelled", None, each) for each in self.waiting]
-            steps += [
-                Step("RunCancelRequested", None, each) for each in self.active if each not in self.stopping
-            ]
-            self.waiting, self.stopping = [], {*self.active}
+        steps = self._make_way() if policy == "replace" else []
         self._takes(run, policy)
         return [*steps, Step("RunRequested", None, run)]
 

@@ -55,8 +55,10 @@ class MemoryLog:
             decision = kind.decide(state, command, now, Seen(self.fence(ref), others))
             changes = decision.changes
             if following.has_followed(changes):
-                for job in {f"job:{change.job}" for change in changes if change.both}:
-                    changes += following.consequences(self.states[job], changes, now)
+                for followed in {f"job:{change.job}" for change in changes if change.both}:
+                    job = following.after(self.states[followed], changes)
+                    released = self.states.get(f"run:{following.next_to_run(job)}")
+                    changes += following.consequences(job, released, now)
             self._write(changes)
             written += changes
             if decision.settled:

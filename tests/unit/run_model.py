@@ -28,6 +28,7 @@ class RunModel:
     lost: int = 0
     wake_at: datetime | None = None
     cancelling: bool = False
+    dropped_at: datetime | None = None  # when its job wanted it ended
 
     @property
     def ended(self) -> bool:
@@ -38,6 +39,8 @@ class RunModel:
 
     def due_at(self, lease: datetime | None) -> datetime | None:
         """When it is to be woken; `lease`: the end of that, which is none of the run's business."""
+        if self.cancelling and self.status in {"queued", "retrying"}:
+            return self.dropped_at
         match self.status:
             case "running":
                 return lease
@@ -48,13 +51,13 @@ class RunModel:
             case _:
                 return None
 
-    def hears(self, event: str) -> None:
+    def hears(self, event: str, now: datetime) -> None:
         """What its job says of it."""
         match event:
             case "RunCancelled":
                 self.status = "cancelled"
             case "RunCancelRequested":
-                self.cancelling = True
+                self.cancelling, self.dropped_at = True, self.dropped_at or now
             case "RunQueued":
                 self.status = "queued"
 
@@ -100,7 +103,9 @@ class RunModel:
             self.lost += 1
             poison = "failed" if self.lost >= self.spec.max_lost else "queued"
             self.status = "cancelled" if self.cancelling else poison
+        elif self.cancelling and not self.ended:
+            self.status = "cancelled"
         elif self.status == "retrying" and self.wake_at is not None and self.wake_at <= now:
             self.status, self.wake_at = "queued", None
-        elif self.status == "queued" and self._overdue(now):
+        elif self.status in {"queued", "held"} and self._overdue(now):
             self.status = "expired"

@@ -424,11 +424,11 @@ class Jobs(RuleBasedStateMachine):
                 case OccurrenceExcluded() | OccurrenceIncluded():
                     steps.append(Step(type(event).__name__, event.scheduled_for))
                 case _ if run in self.runs:
-                    self.runs[run].hears(type(event).__name__)
+                    self.runs[run].hears(type(event).__name__, self.now)
                     steps.append(Step(type(event).__name__, None, self.runs[run].name))
                 case _:
                     steps.append(Step(type(event).__name__))
-        return steps
+        return [step._replace(by=self.runs[step.by].name) if step.by in self.runs else step for step in steps]
 
     def _requested(self, job: str, run: str, event: RunRequested) -> Step:
         of_schedule = event.trigger == "schedule"
@@ -450,12 +450,11 @@ class Jobs(RuleBasedStateMachine):
 
     def _skipped(self, job: str, event: OccurrencesSkipped) -> list[Step]:
         model = self.jobs[job]
-        by = self.runs[event.by].name if event.by in self.runs else event.by
         times = [event.from_, *islice(after(model.spec.schedule, model.anchor, event.from_), event.count - 1)]
         assert times[-1] == event.to
         for at in times:
             self._decides(job, at)
-        return [Step(event.reason, at, by) for at in times]
+        return [Step(event.reason, at, event.by) for at in times]
 
     def _decides(self, job: str, at: datetime) -> None:
         assert at not in self.decided[job], "an occurrence is decided twice"
@@ -495,14 +494,14 @@ class Jobs(RuleBasedStateMachine):
             model.anchor, model.revision, model.runs, model.late_runs, model.failures, model.newest
         )  # fmt: skip
         assert [self.runs[run].name for run in state.active] == model.active
-        assert [self.runs[run].name for run in getattr(state, "waiting", ())] == model.waiting
+        assert [self.runs[run].name for run in state.waiting] == model.waiting
         assert {skip.scheduled_for: skip.by for skip in state.skipped} == model.skipped
         assert state.spec == model.spec
         assert (state.catching_up is None) == (model.catching is None)
         if model.status == "paused":
             pause = state.paused
             assert (pause.until, pause.catch_up, pause.switch) == (model.until, model.catch_up, model.switch)
-        for run in (*state.active, *getattr(state, "waiting", ())):
+        for run in (*state.active, *state.waiting):
             self._agree_on_run(run)
 
     def _agree_on_run(self, run: str) -> None:
