@@ -22,11 +22,11 @@ GUARDS = (
         tests=_MODEL,
     ),
     Guard(
-        name="caught-up",
-        protects="what fell due in a pause is decided by what its end said, what fell due later is not",
+        name="pause-outlasts-schedule",
+        protects="a pause is ended by nothing but its end: not by an edit after the last occurrence has passed in it",
         file="shared/domain/settling.py",
-        text="return self.now if catching is None else catching.to",
-        instead="return self.now",
-        tests=_MODEL,
+        text='goes_on = job.status is Status.PENDING and job.spec.schedule.kind != "none"',
+        instead='goes_on = job.spec.schedule.kind != "none"',
+        tests=unit("test_pauses", "test_an_edit_ends_no_pause_in_which_the_last_occurrence_has_passed"),
     ),
 )
