@@ -18,6 +18,7 @@ from prometheus_client.registry import Collector
 
 from shared.domain.events import Change, OccurrencesSkipped, RunRequested
 from shared.domain.run import Run
+from shared.domain.zones import tables_version
 
 PREFIX = "daybook_"
 DELAYS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
@@ -77,6 +78,8 @@ class Metrics:
         prometheus_client.ProcessCollector(registry=self.registry)
         build = Info(f"{PREFIX}build", "Which version runs here?", registry=self.registry)
         build.info({"version": version or importlib.metadata.version("daybook")})
+        zones = Info(f"{PREFIX}tzdata", "Which zone tables does it go by?", registry=self.registry)
+        zones.info({"version": tables_version()})
         self._declare_http()
         self._declare_decisions()
         self._declare_runs()

@@ -157,6 +157,22 @@ class Ledger:
         """The row of an API key, revoked or not."""
         return _first(await self._ask_within("api_key", key_id))
 
+    async def calendars(self, tenant: str, *, limit: int, offset: int) -> Found:
+        """A tenant's calendars, by name."""
+        rows, counted = await asyncio.gather(
+            self._ask("calendars_page", tenant, limit, offset),
+            self._ask("calendars_count", tenant, COUNTED_MAX + 1),
+        )
+        return Found(rows, counted[0][0])
+
+    async def calendar(self, tenant: str, name: str) -> asyncpg.Record | None:
+        """The row of a calendar."""
+        return _first(await self._ask("calendar", tenant, name))
+
+    async def jobs_naming(self, tenant: str, calendar: str, *, limit: int) -> list[asyncpg.Record]:
+        """Id and name of jobs that name a calendar."""
+        return await self._ask("jobs_naming", tenant, calendar, limit)
+
     async def retry_of(self, run_id: str) -> asyncpg.Record | None:
         """The row of the run that repeats this one."""
         return _first(await self._ask("retry_of", run_id))
@@ -184,6 +200,10 @@ class Ledger:
     ) -> list[asyncpg.Record]:
         """Groups of failed runs that failed alike, the largest first."""
         return await self._ask_within("errors", job_id, job_type, since, until, limit)
+
+    async def forecast(self, *, before: datetime, by_job: int, limit: int) -> list[asyncpg.Record]:
+        """Jobs that are to run before a time, alike ones together; up to `by_job`, each with its own durations."""
+        return await self._ask_within("forecast", before, by_job, limit)
 
     async def principals(self, *, since: datetime, until: datetime, limit: int) -> list[asyncpg.Record]:
         """How many changes each actor has made (actor, changes, last_at), most first."""

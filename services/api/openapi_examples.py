@@ -35,6 +35,7 @@ _SPEC: dict[str, Any] = {
     "max_runs": None,
     "jitter_seconds": 300,
     "exclude": ["2026-12-25", {"from": "2026-12-31", "to": "2027-01-01"}],
+    "exclude_calendars": ["holidays"],
     "timezone": "Europe/Berlin",
     "dst_policy": {"gap": "auto", "overlap": "auto"},
     "timeout_seconds": 3600,
@@ -131,6 +132,24 @@ _EDIT: dict[str, Any] = {
     "by": "bob",
     "type": "JobUpdated",
 }
+_MOVED: dict[str, Any] = {
+    "scheduled_for": "2027-03-28T01:00:00.000Z",
+    "local_time": "2027-03-28T03:00:00+02:00",
+    "fires_at": "2027-03-28T01:00:00.000Z",
+    "rule": "gap_next_valid",
+}
+_FIRST: dict[str, Any] = {
+    "scheduled_for": "2026-10-25T00:30:00.000Z",
+    "local_time": "2026-10-25T02:30:00+02:00",
+    "fires_at": "2026-10-25T00:30:00.000Z",
+    "rule": "overlap_first",
+}
+_SECOND: dict[str, Any] = {
+    "at": "2026-10-25T01:30:00.000Z",
+    "local_time": "2026-10-25T02:30:00+01:00",
+    "reason": "overlap_first",
+    "by": None,
+}
 
 EXAMPLES: dict[str, list[Any]] = {
     "JobBody": [
@@ -147,6 +166,15 @@ EXAMPLES: dict[str, list[Any]] = {
             "job_data": {"operation": "fail"},
             "max_retries": 0,
         },
+    ],
+    "PreviewBody": [
+        {
+            "cron_expression": "30 2 * * *",
+            "timezone": "Europe/Berlin",
+            "from": "2026-03-28T12:00:00Z",
+            "count": 2,
+        },
+        {"interval_seconds": 3600, "start_at": "2026-11-28T00:00:00+01:00"},
     ],
     "JobPatch": [{"priority": 8, "description": None}],
     "PauseBody": [{"reason": "maintenance", "until": "2030-11-28T12:00:00Z", "catch_up": "latest"}],
@@ -187,6 +215,41 @@ EXAMPLES: dict[str, list[Any]] = {
             "unchanged": 0,
             "deleted": 0,
             "dry_run": True,
+        }
+    ],
+    "PreviewView": [
+        {
+            "cron_expression": "30 2 * * *",
+            "timezone": "Europe/Berlin",
+            "occurrences": [_FIRST],
+            "dropped": [_SECOND],
+        }
+    ],
+    "NextView": [
+        {
+            "job_id": JOB_ID,
+            "timezone": "Europe/Berlin",
+            "paused": None,
+            "occurrences": [_MOVED],
+            "dropped": [],
+        }
+    ],
+    "ForecastView": [
+        {
+            "from": "2026-11-28T01:00:00.000Z",
+            "to": "2026-11-28T02:00:00.000Z",
+            "bucket_seconds": 3600,
+            "jobs": 1200,
+            "durations": "job",
+            "unmeasured_jobs": 3,
+            "buckets": [
+                {
+                    "from": "2026-11-28T01:00:00.000Z",
+                    "occurrences": 1200,
+                    "work_seconds": 5400.0,
+                    "concurrency": 1.5,
+                }
+            ],
         }
     ],
     "ApiKeyBody": [{"name": "deploy pipeline", "role": "viewer", "owner": "bob"}],
@@ -271,6 +334,27 @@ EXAMPLES: dict[str, list[Any]] = {
                     "given_up": "nothing by itself; name exceptions in give_up_on",
                 }
             ]
+        }
+    ],
+    "CalendarBody": [
+        {
+            "description": "public holidays",
+            "dates": ["2026-12-25", {"from": "2026-12-31", "to": "2027-01-01"}],
+            "weekdays": ["sun"],
+        }
+    ],
+    "CalendarView": [
+        {
+            "name": "holidays",
+            "tenant": "default",
+            "description": "public holidays",
+            "dates": ["2026-12-25", {"from": "2026-12-31", "to": "2027-01-01"}],
+            "weekdays": ["sun"],
+            "timezone": None,
+            "revision": 2,
+            "created_at": "2026-11-24T10:15:00.484Z",
+            "updated_at": "2026-11-25T08:00:00.120Z",
+            "updated_by": "bob",
         }
     ],
     "ApiKeyView": [_KEY],

@@ -12,11 +12,13 @@ from services.api.bulk_contract import BulkBody, BulkView
 from services.api.list_query import LIST_EXECUTIONS, LIST_JOB_EXECUTIONS, LIST_JOBS
 from services.api.requests import (
     ApiKeyBody,
+    CalendarBody,
     CancelBody,
     JobBody,
     JobPatch,
     PauseBody,
     PauseManyBody,
+    PreviewBody,
     RedriveBody,
     ResumeBody,
     ResumeManyBody,
@@ -30,12 +32,16 @@ from services.api.requests import (
 from services.api.responses import (
     ApiKeyMadeView,
     ApiKeyView,
+    CalendarView,
     DiffView,
     ErrorsView,
     ExecutionView,
+    ForecastView,
     JobTypesView,
     JobView,
+    NextView,
     OutputView,
+    PreviewView,
     PrincipalsView,
     RedriveView,
     RevisionJobView,
@@ -134,7 +140,7 @@ def _some_of(item: dict[str, str]) -> dict[str, Any]:
     return {"anyOf": [item, {"type": "object", "description": "the fields asked for"}]}
 
 
-JOB, EXECUTION = ref(JobView), ref(ExecutionView)
+JOB, EXECUTION, CALENDAR = ref(JobView), ref(ExecutionView), ref(CalendarView)
 EVENTS = {
     "type": "object",
     "required": ["items", "next_cursor"],
@@ -260,6 +266,21 @@ OPERATIONS = (
         keyed=True, conditional=True, adds_work=True,
     ),
     Operation(
+        method="get", path=f"{BASE}/jobs/{{job_id}}/next", name="list_next_occurrences", role="viewer",
+        summary="When a job is to run, and what its rules leave out", answers={200: ref(NextView)},
+        parameters=("from", "count"), refusals=(404, 409, 422),
+    ),
+    Operation(
+        method="post", path=f"{BASE}/schedules/preview", name="preview_schedule", tag="schedules", role="viewer",
+        summary="When a job of this schedule would run, and what its rules leave out; nothing is made",
+        answers={200: ref(PreviewView)}, body=PreviewBody, refusals=(400, 413, 415, 422),
+    ),
+    Operation(
+        method="get", path=f"{BASE}/forecast", name="forecast", tag="schedules", role="viewer",
+        summary="How much is to run, and when, of all jobs that aren't paused",
+        answers={200: ref(ForecastView)}, parameters=("from", "to", "bucket"), refusals=(409, 422),
+    ),
+    Operation(
         method="get", path=f"{BASE}/jobs/{{job_id}}/revisions", name="list_job_revisions", role="viewer",
         summary="Who has edited a job, newest first", answers={200: _list_of(ref(RevisionView))},
         parameters=list_query.PAGES, refusals=(404, 409, 422),
@@ -355,6 +376,26 @@ OPERATIONS = (
         method="get", path=f"{BASE}/stats/principals", name="list_principals", tag="keys", role="admin",
         summary="Who has sent how many requests, and changed how much, within at most 7 days",
         answers={200: ref(PrincipalsView)}, parameters=("from", "to", "limit"), refusals=(409, 422),
+    ),
+    Operation(
+        method="get", path=f"{BASE}/calendars", name="list_calendars", tag="calendars", role="viewer",
+        summary="Calendars of the tenant, by name", answers={200: _list_of(CALENDAR)}, parameters=list_query.PAGES,
+        refusals=(409, 422),
+    ),
+    Operation(
+        method="get", path=f"{BASE}/calendars/{{name}}", name="get_calendar", tag="calendars", role="viewer",
+        summary="One calendar", answers={200: CALENDAR, 304: None}, refusals=(404, 409, 422),
+    ),
+    Operation(
+        method="put", path=f"{BASE}/calendars/{{name}}", name="put_calendar", tag="calendars", role="editor",
+        summary="Make a calendar, or replace it: what is left out takes its default; jobs go by it at their next wake",
+        answers={200: CALENDAR, 201: CALENDAR, 202: CALENDAR}, body=CalendarBody,
+        refusals=(400, 413, 415, 422), conditional=True, edits=True,
+    ),
+    Operation(
+        method="delete", path=f"{BASE}/calendars/{{name}}", name="delete_calendar", tag="calendars", role="editor",
+        summary="Delete a calendar that no job names", answers={204: None, 202: None}, refusals=(404, 409, 422),
+        conditional=True, edits=True,
     ),
     Operation(
         method="get", path=f"{BASE}/job-types", name="list_job_types", role="viewer", summary="What a job can be",

@@ -22,10 +22,11 @@ from pydantic_core import PydanticCustomError
 
 from services.api.json_body import pointer
 from services.api.problems import Fault, invalid
-from shared.domain import cron, exclude, ids, jitter, schedule, walk
+from shared.domain import calendar, calendars, cron, exclude, ids, jitter, schedule, walk
 from shared.domain.overlaps import WAITING_MAX
 from shared.domain.roles import SUBJECT, Role
 from shared.domain.spec import CATCH_UP_MAX, LOST_MAX, CatchUp, MisfirePolicy, OverlapPolicy
+from shared.domain.weekdays import Weekday  # noqa: TC001 - pydantic reads these annotations
 from shared.job_types.mailboxes import Address  # noqa: TC001 - pydantic reads the annotation
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 JOB_DATA_MAX = 64 * 1024  # bytes of compact JSON
 EXPRESSIONS_MAX = 20
+PREVIEWED_MAX = 1_000
 FOLLOWERS_MAX = 20
 NOT_YET = "is not available yet"
 WORD = r"^[\w.:/-]{1,200}$"
@@ -161,6 +163,7 @@ Tag = Annotated[str, Field(min_length=1, max_length=50)]
 Priority = Annotated[int, Field(ge=1, le=10)]
 Queue = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 ErrorName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.]{0,199}$")]
+CalendarName = Annotated[str, Field(pattern=f"^{calendar.NAME}$")]
 JobData = Annotated[dict[str, Any], AfterValidator(small)]
 _Expression = Annotated[str, Field(min_length=1, max_length=cron.LENGTH_MAX)]
 _Expressions = Annotated[list[_Expression], Field(min_length=1, max_length=EXPRESSIONS_MAX)]
@@ -225,24 +228,9 @@ class Dst(Body):
     overlap: walk.Overlap = Field(default="auto", description="the first time, the last, or both")
 
 
-class JobBody(Body):
-    """A job as a client writes it, in POST and PUT: what is left out takes its default."""
+class ScheduleBody(Body):
+    """When a job runs: at most one of cron_expression, interval_seconds and run_at."""
 
-    LATER = frozenset(
-        {
-            "exclude_calendars",
-            "concurrency_key", "concurrency_limit",
-        }
-    )  # fmt: skip
-    READ_ONLY = _READ_ONLY
-
-    name: Name
-    description: str = Field(default="", max_length=2_000)
-    tags: list[Tag] = Field(default_factory=list, max_length=20)
-    job_type: str = Field(
-        min_length=1, max_length=200, description="see GET /job-types; fixed after creation"
-    )
-    job_data: JobData = Field(default_factory=dict, description="fits the type's model; at most 64 KB")
     cron_expression: Cron = Field(
         default=None,
         description=(
@@ -270,8 +258,32 @@ class JobBody(Body):
         max_length=exclude.SPANS_MAX,
         description="no occurrence on these dates, in the job's zone",
     )
+    exclude_calendars: list[CalendarName] = Field(
+        default_factory=list,
+        max_length=calendars.NAMES_MAX,
+        description="what these calendars exclude when its time has come is skipped",
+    )
     timezone: str = Field(default="UTC", min_length=1, max_length=100, description="IANA name")
     dst_policy: Dst = Field(default=Dst(), description="of cron expressions, where clocks change")
+
+
+class JobBody(ScheduleBody):
+    """A job as a client writes it, in POST and PUT: what is left out takes its default."""
+
+    LATER = frozenset(
+        {
+            "concurrency_key", "concurrency_limit",
+        }
+    )  # fmt: skip
+    READ_ONLY = _READ_ONLY
+
+    name: Name
+    description: str = Field(default="", max_length=2_000)
+    tags: list[Tag] = Field(default_factory=list, max_length=20)
+    job_type: str = Field(
+        min_length=1, max_length=200, description="see GET /job-types; fixed after creation"
+    )
+    job_data: JobData = Field(default_factory=dict, description="fits the type's model; at most 64 KB")
     timeout_seconds: int = Field(default=3_600, ge=1, le=86_400)
     max_retries: int = Field(default=3, ge=0, le=100)
     retry_backoff: Backoff = Backoff()
@@ -319,6 +331,34 @@ class JobBody(Body):
     )
     notify_on_failure: Annotated[list[Address], Field(max_length=FOLLOWERS_MAX)] = Field(
         default_factory=list, description="mail addresses to tell then"
+    )
+
+
+class CalendarBody(Body):
+    """Days on which the jobs that name a calendar don't run; what is left out takes its default."""
+
+    description: str = Field(default="", max_length=2_000)
+    dates: list[Excluded] = Field(default_factory=list, max_length=calendar.DATES_MAX)
+    weekdays: list[Weekday] = Field(default_factory=list, max_length=6, description="excluded every week")
+    timezone: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=100,
+        description="IANA name of the zone that these days are of; each job's, if left out",
+    )
+
+
+class PreviewBody(ScheduleBody):
+    """A schedule, and which of its occurrences are wanted."""
+
+    from_: Moment = Field(
+        default=None,
+        alias="from",
+        description="occurrences after this time, as of a job that is made then; now, if left out",
+    )
+    count: int = Field(default=10, ge=1, le=PREVIEWED_MAX, description="at most so many")
+    job_id: Id | None = Field(
+        default=None, description="H draws what it draws for this job; if left out, what it draws for none"
     )
 
 

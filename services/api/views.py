@@ -83,11 +83,26 @@ def job_of_state(job: Job, known: Seen) -> JobView:
         last_run=known.last_run,
         created_at=job.created_at,
         updated_at=job.updated_at,
-        paused=_paused(job),
+        paused=paused_of_state(job),
         skipped=[
             SkipView(scheduled_for=each.scheduled_for, by=each.by, at=each.at, reason=each.reason)
             for each in job.skipped
         ],
+    )
+
+
+def paused_of_state(job: Job) -> PausedView | None:
+    """By whom, since when and until when the job is paused; None if it isn't."""
+    if job.paused is None or job.status is not jobs.Status.PAUSED:
+        return None
+    paused = job.paused
+    return PausedView(
+        by=paused.by,
+        at=paused.at,
+        reason=paused.reason,
+        until=paused.until,
+        catch_up=paused.catch_up,
+        switch=paused.switch,
     )
 
 
@@ -238,7 +253,8 @@ def _specified(spec: JobSpec) -> dict[str, Any]:
         "end_at": plan.end_at,
         "max_runs": plan.max_runs,
         "jitter_seconds": plan.jitter_seconds,
-        "exclude": [_excluded(span) for span in plan.exclude],
+        "exclude": [excluded(span) for span in plan.exclude],
+        "exclude_calendars": list(plan.exclude_calendars),
         "timezone": plan.timezone,
         "dst_policy": _dst(plan.dst_policy or DstPolicy()),
         "timeout_seconds": spec.timeout_seconds,
@@ -265,7 +281,8 @@ def _specified(spec: JobSpec) -> dict[str, Any]:
     }
 
 
-def _excluded(span: Span) -> str | RangeView:
+def excluded(span: Span) -> str | RangeView:
+    """Excluded dates as bodies have them."""
     if span.from_ == span.to:
         return span.to.isoformat()
     return RangeView.model_validate({"from": span.from_.isoformat(), "to": span.to.isoformat()})
@@ -285,20 +302,6 @@ def _status(job: Job, known: Seen) -> JobStatus:
         return "pending"
     failed = known.last_run is not None and known.last_run.status == "failed"
     return "failed" if failed else "completed"
-
-
-def _paused(job: Job) -> PausedView | None:
-    if job.paused is None or job.status is not jobs.Status.PAUSED:
-        return None
-    paused = job.paused
-    return PausedView(
-        by=paused.by,
-        at=paused.at,
-        reason=paused.reason,
-        until=paused.until,
-        catch_up=paused.catch_up,
-        switch=paused.switch,
-    )
 
 
 def _seconds(ms: int | None) -> float | None:

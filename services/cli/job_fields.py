@@ -65,10 +65,7 @@ class Dates(click.ParamType[Any]):
         return {"from": begin, "to": end}
 
 
-_FIELDS: tuple[tuple[str, str, dict[str, Any]], ...] = (
-    ("--name", "name", {"help": "What people call it."}),
-    ("--type", "job_type", {"help": "One of GET /job-types."}),
-    ("--data", "job_data", {"type": Data(), "help": "What the type needs."}),
+_SCHEDULE: tuple[tuple[str, str, dict[str, Any]], ...] = (
     (
         "--cron",
         "cron_expression",
@@ -86,7 +83,17 @@ _FIELDS: tuple[tuple[str, str, dict[str, Any]], ...] = (
             "help": "A date, or two: 2026-12-24..2027-01-01; several times for several.",
         },
     ),
+    ("--exclude-calendar", "exclude_calendars", {"multiple": True, "help": "See `daybook calendars`."}),
     ("--timezone", "timezone", {"help": "Of the cron expression, such as Europe/Vienna."}),
+    ("--start-at", "start_at", {"help": "No occurrence before it; an interval's first."}),
+    ("--end-at", "end_at", {"help": "No occurrence after it."}),
+    ("--max-runs", "max_runs", {"type": int, "help": "So many runs, ever."}),
+)
+_FIELDS: tuple[tuple[str, str, dict[str, Any]], ...] = (
+    ("--name", "name", {"help": "What people call it."}),
+    ("--type", "job_type", {"help": "One of GET /job-types."}),
+    ("--data", "job_data", {"type": Data(), "help": "What the type needs."}),
+    *_SCHEDULE,
     ("--description", "description", {}),
     ("--tag", "tags", {"multiple": True, "help": "Several times for several."}),
     ("--queue", "queue", {}),
@@ -100,7 +107,18 @@ _FIELDS: tuple[tuple[str, str, dict[str, Any]], ...] = (
 
 def job_options(command: Callable[..., None]) -> Callable[..., None]:
     """Options for the fields of a job."""
-    for option, field, told in reversed(_FIELDS):
+    return _with(_FIELDS, command)
+
+
+def schedule_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Options for those of them that are its schedule."""
+    return _with(_SCHEDULE, command)
+
+
+def _with(
+    fields: Sequence[tuple[str, str, dict[str, Any]]], command: Callable[..., None]
+) -> Callable[..., None]:
+    for option, field, told in reversed(fields):
         command = click.option(option, field, **told)(command)
     return command
 
@@ -108,7 +126,7 @@ def job_options(command: Callable[..., None]) -> Callable[..., None]:
 def fields_of(options: dict[str, Any]) -> dict[str, Any]:
     """Those that were given."""
     given = {name: value for name, value in options.items() if value is not None and value != ()}
-    for name in {"tags", "exclude"} & given.keys():
+    for name in {"tags", "exclude", "exclude_calendars"} & given.keys():
         given[name] = list(given[name])
     if "cron_expression" in given:
         one, *more = given["cron_expression"]

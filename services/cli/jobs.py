@@ -10,6 +10,7 @@ from services.cli import editing, following
 from services.cli.failures import STATUSES
 from services.cli.files import one_job_in
 from services.cli.job_fields import Data, assigned, fields_of, job_options
+from services.cli.schedules import looks_ahead, occurrences
 from services.cli.session import path_of, talks
 from services.cli.show import Column, listed, say, single
 from services.cli.switching import CATCH_UP, several, stopped_or_let_go
@@ -71,6 +72,18 @@ def list_jobs(
 def get(session: Session, *, job_id: str) -> None:
     """Show the job ID."""
     single(session.client.get(path_of("jobs", job_id)).json(), session.output)
+
+
+@jobs.command("next", epilog=STATUSES)
+@click.argument("job_id", metavar="ID")
+@looks_ahead
+@talks
+def next_of(session: Session, *, job_id: str, **query: Any) -> None:
+    """Show when the job ID is to run; of a paused one, when it would."""
+    told = session.client.get(path_of("jobs", job_id, "/next"), **query).json()
+    occurrences(told, session.output)
+    if told["paused"]:
+        say(f"It is paused by {told['paused']['by']}: none of these runs before it is resumed.")
 
 
 @jobs.command(epilog=STATUSES)

@@ -12,8 +12,10 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from shared.domain.events import ChainLink, Failure
+    from shared.domain.exclude import Span
     from shared.domain.roles import Role
     from shared.domain.spec import CatchUp, JobSpec, OverlapPolicy, RunSpec
+    from shared.domain.weekdays import Weekday
 
 
 class Edit(Value, frozen=True, kw_only=True):
@@ -64,6 +66,18 @@ class SuspendJob(Value, frozen=True, kw_only=True):
 
     by: str
     reason: str
+
+
+class ReplanJob(Value, frozen=True, kw_only=True):
+    """Announce anew what newer zone tables have moved; nothing moved is no change.
+
+    Attributes:
+        tables: version of the tables that it is planned by from now on.
+        before: of those that it was planned by; None if nobody has noted that.
+    """
+
+    tables: str
+    before: str | None
 
 
 class ResumeJob(Edit, frozen=True, kw_only=True):
@@ -235,12 +249,47 @@ class RevokeApiKey(Value, frozen=True, kw_only=True):
     by: str
 
 
+class CalendarContent(Value, frozen=True, kw_only=True):
+    """What a user sets of a calendar; fields as in `shared.domain.calendar.Calendar`."""
+
+    description: str
+    dates: tuple[Span, ...]
+    weekdays: tuple[Weekday, ...]
+    timezone: str | None
+
+
+class EditCalendar(Value, frozen=True, kw_only=True):
+    """A wish about a calendar that may have been made up from an older revision of it.
+
+    Attributes:
+        if_revision: the revisions that it may be carried out on; None for any.
+        if_there: whether it must be there; None: it may or may not.
+    """
+
+    by: str
+    if_revision: tuple[int, ...] | None = None
+    if_there: bool | None = None
+
+
+class ChangeCalendar(EditCalendar, frozen=True, kw_only=True):
+    """Make the calendar, or replace all of it; what is so already is no change."""
+
+    name: str
+    tenant: str
+    content: CalendarContent
+
+
+class DeleteCalendar(EditCalendar, frozen=True, kw_only=True):
+    """Have it exclude nothing any more."""
+
+
 Report = SucceedRun | FailRun | InterruptRun
 JobCommand = (
     CreateJob
     | UpdateJob
     | PauseJob
     | SuspendJob
+    | ReplanJob
     | ResumeJob
     | SkipOccurrence
     | UnskipOccurrence
@@ -253,4 +302,5 @@ JobCommand = (
 RunCommand = StartRun | CancelRun | Report | Wake
 ApiKeyCommand = IssueApiKey | RevokeApiKey
 RelayCommand = TellRelay | Wake
-Command = JobCommand | RunCommand | RelayCommand | ApiKeyCommand
+CalendarCommand = ChangeCalendar | DeleteCalendar
+Command = JobCommand | RunCommand | RelayCommand | ApiKeyCommand | CalendarCommand

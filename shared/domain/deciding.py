@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from shared.domain import overlaps, pausing, skipping
 from shared.domain.ahead import Ahead, announced
+from shared.domain.calendars import NONE, refuse_unknown
 from shared.domain.commands import (
     CreateJob,
     DeleteJob,
@@ -14,6 +15,7 @@ from shared.domain.commands import (
     FollowRun,
     JobCommand,
     PauseJob,
+    ReplanJob,
     ResumeJob,
     RetryRun,
     SkipOccurrence,
@@ -33,27 +35,48 @@ from shared.domain.events import (
 )
 from shared.domain.job import Job, Status
 from shared.domain.refusals import IllegalTransition, NeverFires, NoSuchJob, Paused, StaleRevision
+from shared.domain.replanning import replanned
 from shared.domain.schedule import Schedule, is_occurrence, next_after
 from shared.domain.settling import Settling
 from shared.domain.spec import JobSpec, run_spec
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
 
+    from shared.domain.calendars import Seen
     from shared.domain.events import SkipReason
     from shared.domain.spec import OverlapPolicy
 
 # What fell due in a pause is none of their business.
-_LEAVES_PAUSED = (Wake, PauseJob, TriggerJob, FollowRun, RetryRun, SkipOccurrence, UnskipOccurrence)
+_LEAVES_PAUSED = (
+    Wake,
+    PauseJob,
+    ReplanJob,
+    TriggerJob,
+    FollowRun,
+    RetryRun,
+    SkipOccurrence,
+    UnskipOccurrence,
+)
 
 
-def decide(job: Job | None, command: JobCommand, now: datetime) -> Decision:
+def decide(
+    job: Job | None, command: JobCommand, now: datetime, *, calendars: Mapping[str, Seen] = NONE
+) -> Decision:
     """The events that `command` leads to at `now`, those of what is due first.
+
+    Args:
+        job: as it stands.
+        command: the wish.
+        now: when.
+        calendars: those that `calendars.named` names, by name.
 
     Raises:
         Refused: the command doesn't fit; nothing is to be written.
     """
     if isinstance(command, CreateJob):
+        refuse_unknown(command.spec.schedule, calendars)
         return Decision(changes=_create(job, command, now))
     if job is None or job.status is Status.DELETED:
         if isinstance(command, Wake):
@@ -61,9 +84,10 @@ def decide(job: Job | None, command: JobCommand, now: datetime) -> Decision:
         raise NoSuchJob
     if isinstance(command, Edit):
         _refuse_stale(job, command)
+        _refuse_unknown(job, command, calendars)
     if isinstance(command, SuspendJob):
         return Decision(changes=tuple(pausing.suspended(job, command, now)))
-    due = Settling(job, now, keep_paused=_leaves_paused(job, command))
+    due = Settling(job, now, keep_paused=_leaves_paused(job, command), calendars=calendars)
     due.settle()
     if not due.settled:
         return Decision(changes=tuple(due.changes), settled=isinstance(command, Wake))
@@ -142,6 +166,8 @@ def _own(job: Job, command: JobCommand, now: datetime) -> list[Change]:
             return pausing.resumed(job, command, now)
         case SkipOccurrence() | UnskipOccurrence():
             return skipping.decide(job, command, now)
+        case ReplanJob():
+            return replanned(job, command, now)
         case DeleteJob(by=by):
             return [Change(subject=subject, event=JobDeleted(by=by, deleted_at=now))]
         case TriggerJob():
@@ -152,6 +178,11 @@ def _own(job: Job, command: JobCommand, now: datetime) -> list[Change]:
             return [*_stopped(job, command, now), _retried(job, command, now)]
         case _:
             return []
+
+
+def _refuse_unknown(job: Job, command: Edit, calendars: Mapping[str, Seen]) -> None:
+    if isinstance(command, UpdateJob):
+        refuse_unknown(command.spec.schedule, calendars, job.spec.schedule)
 
 
 def _refuse_stale(job: Job, command: Edit) -> None:

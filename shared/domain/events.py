@@ -14,10 +14,12 @@ from __future__ import annotations
 from datetime import datetime  # noqa: TC003 - the codec reads these annotations
 from typing import Any, ClassVar, Literal
 
+from shared.domain.exclude import Span  # noqa: TC001 - likewise
 from shared.domain.roles import Role  # noqa: TC001 - likewise
 from shared.domain.spec import CatchUp, JobSpec, RunSpec  # noqa: TC001 - likewise
 from shared.domain.value import Value
 from shared.domain.walk import ClockNote  # noqa: TC001 - likewise
+from shared.domain.weekdays import Weekday  # noqa: TC001 - likewise
 
 Trigger = Literal["schedule", "manual", "backfill", "retry", "chain"]
 SkipReason = Literal["misfire", "overlap", "paused", "deleted", "edited", "excluded", "calendar"]
@@ -122,7 +124,8 @@ class OccurrencesSkipped(Event, frozen=True, kw_only=True):
         to: nominal time of the last.
         count: how many occurrences of the schedule lie in the range, both ends included.
         reason: why.
-        by: the run that stood in the way (reason `overlap`), or who skipped them (`excluded`), else None.
+        by: the run that stood in the way (reason `overlap`), who skipped them (`excluded`), or the calendar that
+            excludes them (`calendar`: `<name>@<position>` of its last event); else None.
         next_for: the next undecided occurrence of the job, or None.
         clock: what was done where clocks changed, from the occurrence before up to `to`.
     """
@@ -159,6 +162,31 @@ class OccurrenceIncluded(Event, frozen=True, kw_only=True):
     next_run_at: datetime | None = None
 
 
+class ScheduleReplanned(Event, frozen=True, kw_only=True):
+    """What was announced last is taken back, as the rule that it followed has changed: other zone tables came.
+
+    The only exception to "what was announced stays announced".
+
+    Attributes:
+        reason: what has changed.
+        from_: version of the zone tables that it was announced by, or None if nobody has noted that.
+        to: of those that it is announced by now.
+        was_for: the occurrence that was announced.
+        next_for: the one that is announced instead, which may be past; None: none is left. If somebody wanted the old
+            one skipped, it is this one that is.
+        replanned_at: when it was decided.
+    """
+
+    reason: Literal["tzdata"] = "tzdata"
+    from_: str | None
+    to: str
+    was_for: datetime
+    next_for: datetime | None
+    next_fires_at: datetime | None = None
+    next_run_at: datetime | None = None
+    replanned_at: datetime
+
+
 # Runs.
 
 
@@ -179,6 +207,7 @@ class RunRequested(Event, frozen=True, kw_only=True):
         requested_at: when it was decided.
         next_for: the job's next occurrence after this one (trigger `schedule` only).
         clock: what was done where clocks changed, from the occurrence before up to this one (likewise).
+        calendars: those that didn't exclude it, `<name>@<position>` of their last event; `<name>@none`: there was none.
         depth: how many runs of other jobs led to it (trigger `chain`).
     """
 
@@ -199,6 +228,7 @@ class RunRequested(Event, frozen=True, kw_only=True):
     clock: tuple[ClockNote, ...] = ()
     next_fires_at: datetime | None = None
     next_run_at: datetime | None = None
+    calendars: tuple[str, ...] = ()
     depth: int = 0
 
 
@@ -376,6 +406,42 @@ class ApiKeyRevoked(Event, frozen=True, kw_only=True):
     revoked_at: datetime
 
 
+# Calendars.
+
+
+class CalendarChanged(Event, frozen=True, kw_only=True):
+    """Somebody made a calendar or replaced it: this is all of it (shared.domain.calendar).
+
+    Attributes:
+        revision: 1 for the first of the name, more for each change and deletion.
+        dates: excluded dates.
+        weekdays: excluded every week.
+        timezone: that dates and weekdays are of; None: each job's.
+    """
+
+    name: str
+    tenant: str
+    revision: int
+    description: str
+    dates: tuple[Span, ...]
+    weekdays: tuple[Weekday, ...]
+    timezone: str | None
+    by: str
+    created_at: datetime
+    changed_at: datetime
+
+
+class CalendarDeleted(Event, frozen=True, kw_only=True):
+    """Somebody deleted a calendar: it excludes nothing any more. Its revision counts on."""
+
+    name: str
+    tenant: str
+    revision: int
+    by: str
+    created_at: datetime
+    deleted_at: datetime
+
+
 # The log itself.
 
 
@@ -397,10 +463,10 @@ class LogOpened(Event, frozen=True, kw_only=True):
 
 ALL: tuple[type[Event], ...] = (
     JobCreated, JobUpdated, JobPaused, JobResumed, JobDeleted, JobCompleted, OccurrencesSkipped,
-    OccurrenceExcluded, OccurrenceIncluded,
+    OccurrenceExcluded, OccurrenceIncluded, ScheduleReplanned,
     RunRequested, RunQueued, RunStarted, RunSucceeded, RunRetryPlanned, RunLost, RunInterrupted, RunFailed,
     RunOutput, RunCancelRequested, RunCancelled, RunExpired, ChainRequested, ChainTriggered,
-    ApiKeyIssued, ApiKeyRevoked, LogOpened,
+    ApiKeyIssued, ApiKeyRevoked, CalendarChanged, CalendarDeleted, LogOpened,
 )  # fmt: skip
 
 

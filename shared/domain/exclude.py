@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
 SPANS_MAX = 100  # of one schedule
+FIRST, LAST = date(1970, 1, 2), date(8999, 12, 31)  # all that is scheduled lies within
+FIRST, LAST = date(1970, 1, 2), date(8999, 12, 31)  # all that is scheduled lies within
 _DAY = timedelta(days=1)
 
 
@@ -30,6 +32,22 @@ class Span(Value, frozen=True, kw_only=True):
 
     from_: date
     to: date
+
+
+class BadSpan(ValueError):  # noqa: N818 - an answer to a client, like a refusal
+    """Such dates can't be excluded; the message is a sentence for the client."""
+
+
+def check_span(span: Span) -> None:
+    """Refuse what makes no sense: to be called where dates come in.
+
+    Raises:
+        BadSpan: it ends before it begins, or lies elsewhere than all that is scheduled.
+    """
+    if span.to < span.from_:
+        raise BadSpan(f"the range ends on {span.to}, before it begins")
+    if not FIRST <= span.from_ <= span.to <= LAST:
+        raise BadSpan("excluded dates lie in the years 1970 to 8999")
 
 
 def excluded_until(spans: Iterable[Span], zone: ZoneInfo, at: datetime) -> datetime | None:

@@ -39,6 +39,7 @@ from shared.domain.events import (
     RunQueued,
     RunRequested,
     RunSucceeded,
+    ScheduleReplanned,
 )
 from shared.domain.spec import CATCH_UP_MAX, CatchUp, JobSpec
 from shared.domain.value import Value
@@ -314,6 +315,25 @@ def _skipped_but(job: Job, at: datetime) -> tuple[Skip, ...]:
     return tuple(skip for skip in job.skipped if skip.scheduled_for != at)
 
 
+def _on_replanned(job: Job, event: ScheduleReplanned, _: Change) -> Job:
+    return replace(
+        job,
+        next_for=event.next_for,
+        next_fires_at=event.next_fires_at,
+        next_run_at=event.next_run_at,
+        skipped=moved_with(job.skipped, event.was_for, event.next_for),
+    )
+
+
+def moved_with(skipped: tuple[Skip, ...], was_for: datetime, next_for: datetime | None) -> tuple[Skip, ...]:
+    """What is to be skipped after an occurrence has moved: if that was to be, it still is."""
+    if next_for is None:
+        return ()
+    return tuple(
+        replace(skip, scheduled_for=next_for) if skip.scheduled_for == was_for else skip for skip in skipped
+    )
+
+
 def _on_requested(job: Job, event: RunRequested, change: Change) -> Job:
     run_id = change.subject.removeprefix("run:")
     scheduled = event.trigger == "schedule"
@@ -357,6 +377,7 @@ _STEPS: dict[type[Event], Callable[..., Job]] = {
     OccurrencesSkipped: _on_skipped,
     OccurrenceExcluded: _on_excluded,
     OccurrenceIncluded: _on_included,
+    ScheduleReplanned: _on_replanned,
     RunRequested: _on_requested,
     RunQueued: _on_released,
     RunCancelRequested: _on_stopping,

@@ -25,6 +25,19 @@ class NoSuchApiKey(Refused):
     """There is no API key with this id."""
 
 
+class NoSuchCalendar(Refused):
+    """There is no calendar of this name."""
+
+
+class UnknownCalendars(Refused):
+    """A job is to name calendars that there aren't; `missing` has their places in its list, and their names."""
+
+    def __init__(self, missing: tuple[tuple[int, str], ...]) -> None:
+        self.missing = missing
+        names = ", ".join(name for _, name in missing)
+        super().__init__(f"There is no calendar {names}: make it first, or leave it out.")
+
+
 class IllegalTransition(Refused):
     """The command doesn't fit the present state."""
 

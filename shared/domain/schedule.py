@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from shared.domain import ids
 from shared.domain.cron import YEARS_SEARCHED, BadCron
 from shared.domain.cron_hash import expanded, has_hash
-from shared.domain.exclude import SPANS_MAX, Span, excluded_until
+from shared.domain.exclude import SPANS_MAX, BadSpan, Span, check_span, excluded_until
 from shared.domain.jitter import JITTER_MAX_S
 from shared.domain.value import Value
 from shared.domain.walk import ClockNote, DstPolicy, Walk, walk_of
@@ -55,6 +55,7 @@ class Schedule(Value, frozen=True, kw_only=True):
         max_runs: there is none once so many have run, ever; those that were skipped don't count.
         jitter_seconds: an occurrence may fire so much later than its time (`shared.domain.jitter`).
         exclude: dates in its zone that have no occurrence.
+        exclude_calendars: names of calendars: what they exclude when its time comes is skipped (`calendars`).
     """
 
     cron_expression: str | tuple[str, ...] | None = None
@@ -67,6 +68,7 @@ class Schedule(Value, frozen=True, kw_only=True):
     max_runs: int | None = None
     jitter_seconds: int = 0
     exclude: tuple[Span, ...] = ()
+    exclude_calendars: tuple[str, ...] = ()
 
     @property
     def kind(self) -> Literal["cron", "interval", "once", "none"]:
@@ -133,10 +135,24 @@ def check(schedule: Schedule) -> None:
     if schedule.interval_seconds is not None and not 1 <= schedule.interval_seconds <= INTERVAL_MAX_S:
         raise BadSchedule(f"an interval lasts 1 to {INTERVAL_MAX_S:,} seconds", field="interval_seconds")
     if schedule.run_at is not None:
-        _check_moment(schedule.run_at, "run_at")
+        check_moment(schedule.run_at, "run_at")
     _check_window(schedule)
     _check_jitter(schedule)
     _check_exclude(schedule)
+    if schedule.exclude_calendars and schedule.kind == "none":
+        raise BadSchedule("exclude_calendars goes with a schedule", field="exclude_calendars")
+
+
+def check_moment(at: datetime, field: str) -> None:
+    """Refuse a time that no schedule reaches; `field` is what it is of.
+
+    Raises:
+        BadSchedule: it has no offset, or lies before 1970 or after 8999.
+    """
+    if at.utcoffset() is None:
+        raise BadSchedule(f"{field} needs an offset, such as 2026-03-29T02:30:00+01:00", field=field)
+    if not _EPOCH < at < _END:
+        raise BadSchedule(f"{field} lies outside the years 1970 to 8999", field=field)
 
 
 def next_after(schedule: Schedule, after: datetime, *, anchor_at: datetime) -> datetime | None:
@@ -244,19 +260,12 @@ def _fires(expression: str, timezone: str, policy: DstPolicy | None) -> bool:
     return all(walk.search(probe).at is not None for probe in _PROBES)
 
 
-def _check_moment(at: datetime, field: str) -> None:
-    if at.utcoffset() is None:
-        raise BadSchedule(f"{field} needs an offset, such as 2026-03-29T02:30:00+01:00", field=field)
-    if not _EPOCH < at < _END:
-        raise BadSchedule(f"{field} lies outside the years 1970 to 8999", field=field)
-
-
 def _check_window(schedule: Schedule) -> None:
     for name in filter(lambda name: _has(schedule, name), ("start_at", "end_at", "max_runs")):
         if schedule.kind not in {"cron", "interval"}:
             raise BadSchedule(f"{name} goes with cron_expression or interval_seconds", field=name)
         if name != "max_runs":
-            _check_moment(getattr(schedule, name), name)
+            check_moment(getattr(schedule, name), name)
     if schedule.start_at and schedule.end_at and schedule.end_at < schedule.start_at:
         raise BadSchedule("end_at lies before start_at", field="end_at")
 
@@ -278,10 +287,10 @@ def _check_exclude(schedule: Schedule) -> None:
     if len(schedule.exclude) > SPANS_MAX:
         raise BadSchedule(f"at most {SPANS_MAX} dates and ranges are excluded", field="exclude")
     for span in schedule.exclude:
-        if span.to < span.from_:
-            raise BadSchedule(f"the range ends on {span.to}, before it begins", field="exclude")
-        if not _EPOCH.date() < span.from_ <= span.to < _END.date():
-            raise BadSchedule("excluded dates lie in the years 1970 to 8999", field="exclude")
+        try:
+            check_span(span)
+        except BadSpan as refusal:
+            raise BadSchedule(str(refusal), field="exclude") from refusal
     if schedule.run_at is not None and next_after(schedule, _EPOCH, anchor_at=_EPOCH) is None:
         raise BadSchedule("run_at lies on an excluded date", field="run_at")
     if schedule.start_at is not None and next_after(schedule, _EPOCH, anchor_at=_EPOCH) is None:

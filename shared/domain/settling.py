@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from shared.domain import ids, overlaps
 from shared.domain.ahead import Ahead, announced
+from shared.domain.calendars import NONE, excluding
 from shared.domain.events import (
     Change,
     JobCompleted,
@@ -21,8 +22,10 @@ from shared.domain.schedule import clock_notes, next_after
 from shared.domain.spec import CATCH_UP_MAX, run_spec
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
 
+    from shared.domain.calendars import Seen
     from shared.domain.job import Job, Pause
     from shared.domain.walk import ClockNote
 
@@ -45,11 +48,14 @@ class Settling:
     each change, so that the overlap rule sees the runs of this very wake.
     """
 
-    def __init__(self, job: Job, now: datetime, *, keep_paused: bool) -> None:
+    def __init__(
+        self, job: Job, now: datetime, *, keep_paused: bool, calendars: Mapping[str, Seen] = NONE
+    ) -> None:
         self.job = job
         self.now = now
         self.changes: list[Change] = []
         self._keep_paused = keep_paused
+        self._calendars = excluding(job.spec.schedule, calendars)
         self._skipped_by = {skip.scheduled_for: skip.by for skip in job.skipped}
 
     @property
@@ -194,9 +200,11 @@ class Settling:
         return drops
 
     def _excluded(self, at: datetime) -> Drop | None:
-        """What keeps the job from running at `at` though that is an occurrence: somebody skipped it."""
-        by = self._skipped_by.get(at)
-        return None if by is None else Drop("excluded", by)
+        """What keeps the job from running at `at` though that is an occurrence: somebody skipped it, or a calendar."""
+        if (by := self._skipped_by.get(at)) is not None:
+            return Drop("excluded", by)
+        by = self._calendars.by(at)
+        return None if by is None else Drop("calendar", by)
 
     def _fires_at(self, at: datetime, following: datetime | None) -> datetime:
         """When an occurrence that is due fires; of the one that was announced, as announced."""
@@ -255,6 +263,7 @@ class Settling:
             correlation_id=run_id,
             requested_at=self.now,
             clock=self._clock([at]),
+            calendars=self._calendars.passed,
             **self._announced(following),
         )
         return Change(subject=f"run:{run_id}", event=event, job=job.id, both=True)

@@ -22,6 +22,7 @@ from shared.domain.value import Value
 from shared.eventlog.plan import planned
 from shared.eventlog.snapshot import NOTHING, Snapshot
 from shared.eventlog.unit import Answered, Committed, Conflict, Early
+from shared.faults import is_broken
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -38,6 +39,10 @@ if TYPE_CHECKING:
 
 
 _NONE: Mapping[str, Aggregate | None] = MappingProxyType({})
+
+
+class Unseen(ConnectionError):  # noqa: N818 - said in logs
+    """A decision can't be made now, as something that it looks at can't be reached; other decisions can."""
 
 
 class Decided(Value, frozen=True, kw_only=True):
@@ -122,11 +127,8 @@ class Decider:
         partition = self._log.partition_of(ref)
         known = {**beside, ref: await self._held(ref, held, context.tenant)}
         while True:
-            kind, latest = kinds.of_ref(ref), known[ref]
-            seen = Seen(latest.fence, await self._seen(kind.reads(latest.state, command)))
-            now = self._log.now(partition)
             try:
-                decision = kind.decide(latest.state, command, now, seen)
+                decision, now = await self._decision(ref, command, known[ref])
             except Refused:
                 # What was done by the first of two may be what stands in the way of the second.
                 if (had := await self._answered(partition, once)) is None:
@@ -159,11 +161,41 @@ class Decider:
                 case Answered() as answered:
                     return _nothing(ref, partition, known, answered=answered)
 
-    async def _seen(self, refs: tuple[str, ...]) -> Mapping[str, Aggregate | None]:
-        """States of others that a decision looks at."""
+    async def rehearse(self, ref: str, command: Command, held: Snapshot) -> Decision:
+        """What `command` would lead to now on an aggregate that stands as `held`; nothing is written.
+
+        Raises:
+            Refused: the domain says no.
+        """
+        return (await self._decision(ref, command, held))[0]
+
+    async def _decision(self, ref: str, command: Command, latest: Snapshot) -> tuple[Decision, datetime]:
+        """What the domain says, and when."""
+        kind, partition = kinds.of_ref(ref), self._log.partition_of(ref)
+        seen = await self._seen(partition, latest, kind.reads(latest.state, command))
+        now = self._log.now(partition)
+        return kind.decide(latest.state, command, now, seen), now
+
+    async def _seen(self, partition: int, latest: Snapshot, refs: tuple[str, ...]) -> Seen:
+        """What a decision looks at beside the state.
+
+        Raises:
+            Unseen: what it looks at stands elsewhere, where nobody answers.
+        """
         if not refs:
-            return _NONE
-        return {ref: held.state for ref, held in (await self._log.load(*refs)).items()}
+            return Seen(latest.fence, _NONE)
+        try:
+            found = await self._log.load(*refs)
+        except Exception as error:
+            if not is_broken(error) or all(self._log.partition_of(ref) == partition for ref in refs):
+                raise
+            raise Unseen(f"{', '.join(refs)} can't be looked at: {error}") from error
+        places = {
+            ref: f"{self._log.partition_of(ref)}:{held.version}"
+            for ref, held in found.items()
+            if held.version is not None
+        }
+        return Seen(latest.fence, {ref: held.state for ref, held in found.items()}, places)
 
     async def _with_consequences(
         self, decision: Decision, known: dict[str, Snapshot], now: datetime

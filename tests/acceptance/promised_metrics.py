@@ -140,4 +140,5 @@ CONTRACT = {
     "quarantined_events": gauge(*from_0("projector", "last", equals(1), to=1)),
     # All.
     "build_info": gauge(*(at("first", role, equals(1)) for role in ROLES), labels=("version",)),
+    "tzdata_info": gauge(*(at("first", role, equals(1)) for role in ROLES), labels=("version",)),
 }

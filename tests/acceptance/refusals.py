@@ -58,6 +58,18 @@ REQUESTS = {
     "bad zone": _post(422, timezone="Mars/Base"),
     "priority of 11": _post(422, priority=11),
     "unknown overlap": _post(422, overlap_policy="queue"),
+    "calendar of nobody": _post(422, cron_expression="0 9 * * *", exclude_calendars=["nobodys"]),
+    "calendar without a schedule": _post(422, exclude_calendars=["nobodys"]),
+    "calendar of no days": ("PUT", "/api/v1/calendars/x", {"json": {"dates": ["2026-02-30"]}}, 422),
+    "calendar of no name": ("PUT", "/api/v1/calendars/-x", {"json": {}}, 422),
+    "calendar that was changed": (
+        "PUT",
+        "/api/v1/calendars/x",
+        {"json": {}, "headers": {"If-Match": '"1"'}},
+        412,
+    ),
+    "no calendar: GET": ("GET", "/api/v1/calendars/x", {}, 404),
+    "no calendar: DELETE": ("DELETE", "/api/v1/calendars/x", {}, 404),
     # What later versions will take.
     "jitter of none": _post(422, jitter_seconds=3),
     "follower by name": _post(422, on_success=["nightly"]),

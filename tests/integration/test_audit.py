@@ -490,6 +490,8 @@ async def a_key_is_revoked_that_nobody_issued(copy):
 
 PLANTED = [
     (_edited("RunRequested", where={"trigger": "schedule"}, next_for=_later(seconds=1)), {"occurrences"}),
+    (_edited("ScheduleReplanned", next_for=_later(seconds=1)), {"occurrences"}),
+    (_edited("ScheduleReplanned", replanned_at=_later(hours=2)), {"occurrences"}),
     (an_occurrence_is_skipped_in_silence, {"occurrences"}),
     (an_occurrence_is_swallowed_by_a_change, {"occurrences"}),
     (an_occurrence_is_decided_again_after_a_change, {"occurrences"}),
@@ -558,6 +560,8 @@ PLANTED = [
     (_redis("DEL", _hash("apikey", "key")), {"snapshots"}),
     (_redis("COPY", _hash("apikey", "key"), lambda copy: copy.keys.aggregate("apikey:nobody")), {"snapshots"}),
     (_redis("ZADD", _due, 1, _ref("apikey", "key")), {"strays"}),
+    (_redis("DEL", _hash("calendar", "calendar_gone")), {"snapshots"}),
+    (_redis("HSET", _hash("calendar", "calendar"), "version", "1-1"), {"versions"}),
     (_sql("update book.snapshots set pos = pos - 1 where ref = 'job:' || $1 /* regular */"), {"book_snapshots"}),
     (_sql("delete from book.snapshots where ref = 'job:' || $1 /* regular */"), {"book_snapshots"}),
     (_sql("update ledger.jobs set revision = revision + 1 where id = $1 /* regular */"), {"jobs"}),
@@ -577,6 +581,8 @@ PLANTED = [
         {"runs"},
     ),
     (_sql("update ledger.run_hourly set started = started + 1 where partition = 0"), {"hours"}),
+    (_sql("update ledger.calendars set revision = 9 where tenant || ':' || name = $1 /* calendar */"), {"calendars"}),
+    (_sql("delete from ledger.calendars where deleted"), {"calendars"}),
     (a_refused_row_is_still_missing, {"refused"}),
     (
         _sql("insert into book.projection_errors values (0, 1, 1, 'event', 'nobody', '', 'ouch', now())"),

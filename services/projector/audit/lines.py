@@ -43,6 +43,7 @@ class Invariant(StrEnum):
     JOBS = "rows of ledger.jobs are the fold of the archive"
     RUNS = "rows of ledger.runs are the fold of the archive"
     HOURS = "rows of ledger.run_hourly are the fold of the archive"
+    CALENDARS = "rows of ledger.calendars are the fold of the archive"
     REFUSED = "what a ledger has refused is right by now"
 
 

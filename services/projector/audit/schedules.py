@@ -18,6 +18,7 @@ from shared.domain.events import (
     JobUpdated,
     OccurrencesSkipped,
     RunRequested,
+    ScheduleReplanned,
 )
 from shared.domain.job import Status
 from shared.domain.schedule import is_occurrence
@@ -62,7 +63,7 @@ def check(findings: Findings, decided: Decided, job: Job, change: Change, place:
         case OccurrencesSkipped(from_=first, to=last, reason=reason):
             _check_decision(findings, decided, job, (first, last), place, skipped=reason)
             _check_excluded(findings, job, (first, last), place, skipped=reason)
-        case JobUpdated() | JobResumed() | JobDeleted() | JobCompleted() as event:
+        case JobUpdated() | JobResumed() | JobDeleted() | JobCompleted() | ScheduleReplanned() as event:
             _check_nothing_is_swallowed(findings, job, event, place)
         case _:
             pass
@@ -175,6 +176,8 @@ def _time_of(event: Event) -> datetime | None:
     """When a user changed the job; None for its completion, before which all must have been decided."""
     match event:
         case JobUpdated(updated_at=at) | JobResumed(resumed_at=at) | JobDeleted(deleted_at=at):
+            return at
+        case ScheduleReplanned(replanned_at=at):
             return at
         case _:
             return None

@@ -2,6 +2,7 @@
 
 from . import (
     api,
+    calendars,
     chains,
     cli,
     clocks,
@@ -10,6 +11,7 @@ from . import (
     model,
     overlaps,
     pauses,
+    previews,
     spine,
     upkeep,
     windows,
@@ -26,8 +28,10 @@ GUARDS = (
     *job_types.GUARDS,
     *upkeep.GUARDS,
     *deployment.GUARDS,
-    *windows.GUARDS,
+    *calendars.GUARDS,
     *chains.GUARDS,
+    *previews.GUARDS,
+    *windows.GUARDS,
     *pauses.GUARDS,
 )
 

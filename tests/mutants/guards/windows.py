@@ -47,8 +47,8 @@ GUARDS = (
         name="skip-by-hand",
         protects="what somebody skipped doesn't run",
         file="shared/domain/settling.py",
-        text='return None if by is None else Drop("excluded", by)',
-        instead="return None",
+        text='            return Drop("excluded", by)\n',
+        instead="            return None\n",
         tests=unit("test_skipping", "test_every_occurrence_is_decided_once_and_every_skipped_one_as_that"),
     ),
     Guard(
