@@ -84,6 +84,7 @@ def test_a_job_at_half_past_two_runs_once_on_both_days_on_which_clocks_change(sy
 
     jobs.comes("2026-10-25T00:30:00")  # seven months of nobody there, up to 02:30 for the first time
     jobs.ran(daily, "2026-03-29T01:00", "2026-10-24T00:30", "2026-10-25T00:30")
+    jobs.ran(often, "2026-03-29T01:00", "2026-10-25T00:30")
     (skipped,) = jobs.facts(daily, "occurrences.skipped")
     assert (skipped["from"][:16], skipped["to"][:16], skipped["count"], skipped["reason"]) == (
         "2026-03-30T00:30", "2026-10-23T00:30", 208, "misfire"
