@@ -20,6 +20,7 @@ import click
 from services import traced
 from services.cli.apply import apply
 from services.cli.audit import audit
+from services.cli.backfills import backfills
 from services.cli.backup import backup
 from services.cli.calendars import calendars
 from services.cli.completion import completion
@@ -106,6 +107,7 @@ for _command in (
     probe,
     jobs,
     runs,
+    backfills,
     schedules,
     forecast,
     events,

@@ -15,6 +15,7 @@ from services.api import door, problems
 from services.api.api_keys import ApiKeys
 from services.api.apply import Apply
 from services.api.auth import Auth
+from services.api.backfills import Backfills
 from services.api.body_sizes import SizedRequest, body_max
 from services.api.browsers import Cors, Guarded
 from services.api.bulk import Bulk
@@ -74,6 +75,7 @@ def create_app(deps: Deps) -> Quart:
         Forecasts(deps, slices),
         Runs(deps),
         Cancels(deps),
+        Backfills(deps),
         DeadLetters(deps),
         Events(deps),
         Streams(deps, auth),

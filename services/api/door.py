@@ -258,6 +258,15 @@ def run_id(text: str, *, partitions: int) -> str:
     return _id(text, partitions, "execution")
 
 
+def backfill_id(text: str, *, partitions: int) -> str:
+    """The id of a backfill in the path.
+
+    Raises:
+        Problem: 404.
+    """
+    return _id(text, partitions, "backfill")
+
+
 def key_id(text: str, *, partitions: int) -> str:
     """The id of an API key in the path.
 
@@ -310,7 +319,7 @@ def _is_id(text: str, partitions: int) -> bool:
 
 
 def no_such(what: str) -> Problem:
-    """The 404 of a job, an execution, an API key."""
+    """The 404 of a job, an execution, a backfill, an API key."""
     return Problem("not-found", f"There is no {what} with this id; look it up in the list.")
 
 

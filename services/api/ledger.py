@@ -9,6 +9,7 @@ from services.api import list_sql
 from services.api.list_sql import Question
 from services.api.principal import wall
 from shared.domain import ids
+from shared.domain.past import LEFT_OUT, Ran, Range
 from shared.eventlog.position import START, Position
 from shared.faults import is_broken
 from shared.readmodel import archive
@@ -144,6 +145,35 @@ class Ledger:
     async def jobs_of(self, owner: str, tenant: str, *, most: int) -> int:
         """How many jobs somebody has, counted up to `most`."""
         return int((await self._ask("jobs_of", owner, tenant, most))[0][0])
+
+    async def backfill(self, backfill_id: str) -> asyncpg.Record | None:
+        """The row of a backfill."""
+        return _first(await self._ask_within("backfill", backfill_id))
+
+    async def backfills(self, job_id: str, *, limit: int, offset: int) -> Found:
+        """Backfills of a job, newest first."""
+        rows, counted = await asyncio.gather(
+            self._ask_within("backfills_page", job_id, limit, offset),
+            self._ask_within("backfills_count", job_id, COUNTED_MAX + 1),
+        )
+        return Found(rows, counted[0][0])
+
+    async def occurrences(
+        self, job_id: str, tenant: str, since: datetime, until: datetime
+    ) -> dict[datetime, Ran]:
+        """What became of the nominal times of a job from `since` (inclusive) to `until` (exclusive) that have runs."""
+        bounds = [list_sql.lowest_id(at) for at in (since, until)]
+        rows = await self._ask("occurrences", job_id, tenant, *bounds, since, until)
+        return {row["scheduled_for"]: Ran(row["newest"], row["unfinished"]) for row in rows}
+
+    async def left_out(self, job_id: str) -> list[Range]:
+        """Occurrences of a job that its schedule has passed over as they were not to run."""
+        rows = await self._ask("left_out", f"job/{job_id}", list(LEFT_OUT))
+        return [Range(row["first"], row["last"]) for row in rows]
+
+    async def runs_whole_from(self) -> datetime | None:
+        """Before when rows of runs may have been deleted; None: never."""
+        return _first(await self._ask("runs_whole_from"))["at"]  # type: ignore[index, no-any-return]
 
     async def api_keys(self, *, limit: int, offset: int) -> Found:
         """API keys, newest first, those that were revoked too."""

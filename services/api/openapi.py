@@ -25,6 +25,8 @@ from services.api.requests import PREVIEWED_MAX, WORD
 from services.api.responses import (
     ApiKeyMadeView,
     ApiKeyView,
+    BackfillDryRunView,
+    BackfillView,
     CalendarView,
     DiffView,
     ErrorsView,
@@ -57,6 +59,7 @@ _BODIES = (*dict.fromkeys(each.body for each in OPERATIONS if each.body is not N
 _VIEWS: tuple[type[BaseModel], ...] = (
     JobView, ExecutionView, OutputView, RedriveView, ErrorsView, ApiKeyView, ApiKeyMadeView, TokenView,
     RevisionView, RevisionJobView, DiffView, PrincipalsView, BulkView, ApplyView, JobTypesView, SwitchView,
+    BackfillView, BackfillDryRunView,
     PreviewView, NextView, ForecastView, CalendarView,
 )  # fmt: skip
 _PROBLEM = {
@@ -345,7 +348,7 @@ def _told(operation: Operation) -> dict[str, Any]:
 
 
 def _parameters(operation: Operation) -> Iterator[dict[str, Any]]:
-    for name in ("job_id", "run_id", "key_id"):
+    for name in ("job_id", "run_id", "backfill_id", "key_id"):
         if f"{{{name}}}" in operation.path:
             yield {"name": name, "in": "path", "required": True, "schema": _ID}
     if "{number}" in operation.path:

@@ -6,6 +6,7 @@ from typing import Any
 
 JOB_ID = "01a20ad0-3484-8003-875b-32a60b7402cd"
 RUN_ID = "01a20af1-9b80-8003-b1d4-0d6f2c9a7e15"
+BACKFILL_ID = "01a20af5-6f00-8003-9f0a-7c1d5e2b3a44"
 KEY_ID = "01a20ad0-11c0-8001-9c3f-6b1f0a2d4e88"
 EVENT_ID = "01a20af1-9b8a-7c41-8a55-3f6d20c9b7e1"
 POSITION = "3:1763900000000-17"
@@ -84,6 +85,7 @@ _RUN: dict[str, Any] = {
     "status": "succeeded",
     "trigger": "schedule",
     "of": None,
+    "backfill": None,
     "revision": 1,
     "queue": "default",
     "priority": 5,
@@ -188,6 +190,7 @@ EXAMPLES: dict[str, list[Any]] = {
     "UnskipBody": [{"scheduled_for": "2026-11-29T02:30:00+01:00"}],
     "TriggerBody": [{"priority": 10}],
     "CancelBody": [{"reason": "started by mistake"}],
+    "BackfillBody": [{"from": "2026-11-20T00:00:00Z", "max_parallel": 4, "dry_run": True}],
     "RetryBody": [{"priority": 10}],
     "RevertBody": [{"revision": 1}],
     "RedriveBody": [{"filter": {"error_class": "ConnectionError"}, "dry_run": True}],
@@ -287,6 +290,41 @@ EXAMPLES: dict[str, list[Any]] = {
             "retried": [{"of": RUN_ID, "id": None}],
             "refused": [],
             "more": False,
+            "dry_run": True,
+        }
+    ],
+    "BackfillView": [
+        {
+            "id": BACKFILL_ID,
+            "job_id": JOB_ID,
+            "status": "running",
+            "which": "missing",
+            "from": "2026-11-20T00:00:00.000Z",
+            "to": "2026-11-27T08:00:00.000Z",
+            "total": 5,
+            "requested": 4,
+            "running": 2,
+            "succeeded": 1,
+            "failed": 1,
+            "max_parallel": 2,
+            "revision": 1,
+            "by": "bob",
+            "reason": "the machine was off",
+            "created_at": "2026-11-27T08:00:00.000Z",
+            "finished_at": None,
+            "cancel": None,
+        }
+    ],
+    "BackfillDryRunView": [
+        {
+            "job_id": JOB_ID,
+            "which": "missing",
+            "from": "2026-11-20T00:00:00.000Z",
+            "to": "2026-11-27T08:00:00.000Z",
+            "total": 2,
+            "first": "2026-11-21T01:30:00.000Z",
+            "last": "2026-11-22T01:30:00.000Z",
+            "times": ["2026-11-21T01:30:00.000Z", "2026-11-22T01:30:00.000Z"],
             "dry_run": True,
         }
     ],

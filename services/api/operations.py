@@ -12,6 +12,7 @@ from services.api.bulk_contract import BulkBody, BulkView
 from services.api.list_query import LIST_EXECUTIONS, LIST_JOB_EXECUTIONS, LIST_JOBS
 from services.api.requests import (
     ApiKeyBody,
+    BackfillBody,
     CalendarBody,
     CancelBody,
     JobBody,
@@ -32,6 +33,8 @@ from services.api.requests import (
 from services.api.responses import (
     ApiKeyMadeView,
     ApiKeyView,
+    BackfillDryRunView,
+    BackfillView,
     CalendarView,
     DiffView,
     ErrorsView,
@@ -140,7 +143,8 @@ def _some_of(item: dict[str, str]) -> dict[str, Any]:
     return {"anyOf": [item, {"type": "object", "description": "the fields asked for"}]}
 
 
-JOB, EXECUTION, CALENDAR = ref(JobView), ref(ExecutionView), ref(CalendarView)
+JOB, EXECUTION = ref(JobView), ref(ExecutionView)
+BACKFILL, CALENDAR = ref(BackfillView), ref(CalendarView)
 EVENTS = {
     "type": "object",
     "required": ["items", "next_cursor"],
@@ -264,6 +268,27 @@ OPERATIONS = (
         summary="Run a job now",
         answers={201: EXECUTION, 202: EXECUTION}, body=TriggerBody, optional=True, refusals=_CHANGING,
         keyed=True, conditional=True, adds_work=True,
+    ),
+    Operation(
+        method="post", path=f"{BASE}/jobs/{{job_id}}/backfill", name="backfill_job", tag="backfills",
+        role="operator",
+        summary="Run occurrences that have gone by: what should have run and did not; 200 says which, in a dry run",
+        answers={200: ref(BackfillDryRunView), 201: BACKFILL, 202: BACKFILL}, body=BackfillBody,
+        refusals=_CHANGING, keyed=True, adds_work=True,
+    ),
+    Operation(
+        method="get", path=f"{BASE}/jobs/{{job_id}}/backfills", name="list_job_backfills", tag="backfills",
+        role="viewer", summary="Backfills of a job, newest first", answers={200: _list_of(BACKFILL)},
+        parameters=list_query.PAGES, refusals=(404, 409, 422),
+    ),
+    Operation(
+        method="get", path=f"{BASE}/backfills/{{backfill_id}}", name="get_backfill", tag="backfills",
+        role="viewer", summary="One backfill, and how far it is", answers={200: BACKFILL}, refusals=(404, 409, 422),
+    ),
+    Operation(
+        method="post", path=f"{BASE}/backfills/{{backfill_id}}/cancel", name="cancel_backfill", tag="backfills",
+        role="operator", summary="Let a backfill ask for no more executions; those it has asked for go on",
+        answers={200: BACKFILL, 202: BACKFILL}, body=CancelBody, optional=True, refusals=_CHANGING, keyed=True,
     ),
     Operation(
         method="get", path=f"{BASE}/jobs/{{job_id}}/next", name="list_next_occurrences", role="viewer",

@@ -23,6 +23,8 @@ from pydantic_core import PydanticCustomError
 from services.api.json_body import pointer
 from services.api.problems import Fault, invalid
 from shared.domain import calendar, calendars, cron, exclude, ids, jitter, schedule, walk
+from shared.domain.backfill import PARALLEL_MAX
+from shared.domain.events import Which  # noqa: TC001 - pydantic reads these annotations
 from shared.domain.overlaps import WAITING_MAX
 from shared.domain.roles import SUBJECT, Role
 from shared.domain.spec import CATCH_UP_MAX, LOST_MAX, CatchUp, MisfirePolicy, OverlapPolicy
@@ -179,6 +181,9 @@ Moment = Annotated[
 ]
 RequiredMoment = Annotated[
     datetime, BeforeValidator(required_time_of), WithJsonSchema({"type": "string", "format": "date-time"})
+]
+ExactMoment = Annotated[  # to be rounded by whoever knows which way
+    datetime, BeforeValidator(time_of), WithJsonSchema({"type": "string", "format": "date-time"})
 ]
 Date = Annotated[date, BeforeValidator(date_of), WithJsonSchema({"type": "string", "format": "date"})]
 
@@ -444,6 +449,29 @@ class TriggerBody(Body):
     job_data: JobData | None = Field(default=None, description="merged over the job's, key by key")
     overlap_policy: OverlapPolicy | None = Field(default=None, description="instead of the job's")
     priority: Priority | None = None
+
+
+class BackfillBody(Body):
+    """Which occurrences of a job that have gone by are to run, and how."""
+
+    from_: ExactMoment = Field(alias="from", description="at this time or later")
+    to: Moment = Field(
+        default=None, description="before this time; at most up to now, which it is if left out"
+    )
+    which: Which = Field(
+        default="missing",
+        description=(
+            "missing: those that no run was asked for, whatever for; failed: those whose newest run failed, was "
+            "cancelled or expired; all: every one, again"
+        ),
+    )
+    dry_run: bool = Field(default=False, description="only say which those are")
+    max_parallel: int = Field(
+        default=1, ge=1, le=PARALLEL_MAX, description="so many of its executions may be unfinished at a time"
+    )
+    job_data: JobData | None = Field(default=None, description="merged over the job's, key by key")
+    priority: Priority | None = None
+    reason: str = Field(default="", max_length=500)
 
 
 class RetryBody(TriggerBody):

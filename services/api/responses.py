@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
+from shared.domain.events import Which  # noqa: TC001 - likewise
 from shared.domain.preview import EXCLUDED_SHOWN, DropReason
 from shared.domain.roles import Role  # noqa: TC001 - pydantic reads these annotations
 from shared.domain.walk import ClockRule  # noqa: TC001
@@ -19,6 +20,7 @@ Time = Annotated[
 ]
 JobStatus = Literal["pending", "running", "failed", "paused", "completed"]
 RunStatus = Literal["held", "queued", "running", "retrying", "succeeded", "failed", "cancelled", "expired"]
+BackfillStatus = Literal["running", "completed", "cancelled"]
 RunTrigger = Literal["schedule", "manual", "backfill", "retry", "chain"]
 
 
@@ -343,6 +345,48 @@ class RedriveView(Answer):
     dry_run: bool
 
 
+class BackfillView(Answer):
+    """Occurrences of a job that have gone by, being run.
+
+    `total` were found when it was requested, oldest first; `requested` of them it has asked for an execution for. Of
+    these `running` haven't ended, and `failed` have ended otherwise than `succeeded`. One that was `cancelled` asks for
+    no more; those it has asked for go on, and are counted.
+    """
+
+    id: str
+    job_id: str
+    status: BackfillStatus
+    which: Which
+    from_: Time = Field(alias="from")
+    to: Time
+    total: int
+    requested: int
+    running: int
+    succeeded: int
+    failed: int
+    max_parallel: int
+    revision: int = Field(description="of the job, that its executions are pinned to")
+    by: str
+    reason: str
+    created_at: Time
+    finished_at: Time | None
+    cancel: CancelView | None
+
+
+class BackfillDryRunView(Answer):
+    """What a backfill would run; `times` are the first hundred."""
+
+    job_id: str
+    which: Which
+    from_: Time = Field(alias="from")
+    to: Time
+    total: int
+    first: Time | None
+    last: Time | None
+    times: list[Time]
+    dry_run: Literal[True] = True
+
+
 class SwitchView(Answer):
     """What came of pausing or resuming jobs together.
 
@@ -467,6 +511,7 @@ class ExecutionView(Answer):
     status: RunStatus
     trigger: RunTrigger
     of: str | None
+    backfill: str | None
     revision: int
     queue: str
     priority: int

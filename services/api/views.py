@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from pydantic import TypeAdapter
 
 from services.api.responses import (
+    BackfillView,
     BackoffView,
     CancelView,
     DstView,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
+    from shared.domain.backfill import Backfill
     from shared.domain.events import Change, RunRequested
     from shared.domain.exclude import Span
     from shared.domain.job import Job
@@ -146,6 +148,7 @@ def execution_of_row(row: asyncpg.Record, progress: ProgressView | None = None) 
         | {
             "id": str(row["id"]),
             "job_id": str(row["job_id"]),
+            "backfill": None if row["backfill"] is None else str(row["backfill"]),
             "duration_seconds": _seconds(row["duration_ms"]),
             "lateness_seconds": _seconds(row["lateness_ms"]),
             "result": _json(row["result"]),
@@ -179,6 +182,7 @@ def execution_of_state(
         status=run.status.value,
         trigger=run.trigger,
         of=of,
+        backfill=run.backfill,
         revision=run.revision,
         queue=run.spec.queue,
         priority=run.spec.priority,
@@ -211,6 +215,40 @@ def execution_of_run(run: Run, row: asyncpg.Record | None) -> ExecutionView:
             "cancel": wished,
             "attempt": run.attempt,
             "worker": run.worker or None,
+        }
+    )
+
+
+def backfill_of_row(row: asyncpg.Record) -> BackfillView:
+    """The backfill as the ledger has it."""
+    told = dict(row) | {"id": str(row["id"]), "job_id": str(row["job_id"]), "cancel": _json(row["cancel"])}
+    running = row["requested"] - row["succeeded"] - row["failed"]
+    return BackfillView.model_validate(told | {"from": row["since"], "to": row["until"], "running": running})
+
+
+def backfill_of_state(backfill: Backfill) -> BackfillView:
+    """The backfill as the write model has it."""
+    wanted, cancel = backfill.spec, backfill.cancel
+    return BackfillView.model_validate(
+        {
+            "id": backfill.id,
+            "job_id": backfill.job_id,
+            "status": backfill.status.value,
+            "which": wanted.which,
+            "from": wanted.from_,
+            "to": wanted.to,
+            "total": len(wanted.times),
+            "requested": backfill.requested,
+            "running": len(backfill.unfinished),
+            "succeeded": backfill.succeeded,
+            "failed": backfill.failed,
+            "max_parallel": wanted.max_parallel,
+            "revision": wanted.revision,
+            "by": wanted.by,
+            "reason": wanted.reason,
+            "created_at": wanted.requested_at,
+            "finished_at": backfill.finished_at,
+            "cancel": cancel and CancelView(by=cancel.by, at=cancel.at, reason=cancel.reason),
         }
     )
 

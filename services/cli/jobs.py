@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from services.cli import editing, following
+from services.cli.backfills import backfill
 from services.cli.failures import STATUSES
 from services.cli.files import one_job_in
 from services.cli.job_fields import Data, assigned, fields_of, job_options
@@ -48,6 +49,9 @@ COLUMNS = (
 @click.group(epilog=STATUSES)
 def jobs() -> None:
     """Jobs: list, make, change, pause, run."""
+
+
+jobs.add_command(backfill)
 
 
 @jobs.command("list", epilog=STATUSES)

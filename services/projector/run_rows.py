@@ -82,6 +82,7 @@ class RunRow(Value, frozen=True):
     cancel: Json | None = None
     error_fingerprint: str | None = None
     tenant: str = ""
+    backfill: str | None = None
 
     @property
     def ended(self) -> bool:
@@ -128,6 +129,7 @@ def loaded(record: tuple[Any, ...]) -> RunRow:
         error=None if row.error is None else json.loads(row.error),  # type: ignore[arg-type]
         cancel=None if row.cancel is None else json.loads(row.cancel),  # type: ignore[arg-type]
         attempts=tuple(json.loads(row.attempts)),  # type: ignore[arg-type]
+        backfill=None if row.backfill is None else str(row.backfill),
     )
 
 
@@ -163,6 +165,7 @@ def _requested(recorded: Recorded, event: RunRequested, at: datetime, tenant: st
         epoch=recorded.position.epoch,
         pos=recorded.position.pos,
         tenant=tenant,
+        backfill=event.backfill,
     )
 
 

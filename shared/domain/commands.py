@@ -11,7 +11,7 @@ from shared.domain.value import Value
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from shared.domain.events import ChainLink, Failure
+    from shared.domain.events import ChainLink, Failure, Which
     from shared.domain.exclude import Span
     from shared.domain.roles import Role
     from shared.domain.spec import CatchUp, JobSpec, OverlapPolicy, RunSpec
@@ -165,6 +165,36 @@ class RetryRun(Value, frozen=True, kw_only=True):
     overlap_policy: OverlapPolicy | None = None
 
 
+class RequestBackfill(Edit, frozen=True, kw_only=True):
+    """Run occurrences that have gone by, as backfill `backfill_id`.
+
+    Attributes:
+        backfill_id: a chance id in the job's partition.
+        times: Unix ms, in order; found by the schedule of the revision in `if_revision`.
+        job_data: replaces the job's (the caller has merged and checked it); None leaves it.
+        priority: None leaves what the job says.
+    """
+
+    backfill_id: str
+    which: Which
+    from_: datetime
+    to: datetime
+    times: tuple[int, ...]
+    max_parallel: int
+    by: str
+    reason: str = ""
+    correlation_id: str
+    job_data: dict[str, Any] | None = None
+    priority: int | None = None
+
+
+class CancelBackfill(Value, frozen=True, kw_only=True):
+    """Ask for no more of its runs."""
+
+    by: str
+    reason: str = ""
+
+
 class Wake(Value, frozen=True, kw_only=True):
     """The time in the due index has come: decide what is due, for a job or a run."""
 
@@ -297,10 +327,12 @@ JobCommand = (
     | TriggerJob
     | FollowRun
     | RetryRun
+    | RequestBackfill
     | Wake
 )
 RunCommand = StartRun | CancelRun | Report | Wake
 ApiKeyCommand = IssueApiKey | RevokeApiKey
+BackfillCommand = CancelBackfill | Wake
 RelayCommand = TellRelay | Wake
 CalendarCommand = ChangeCalendar | DeleteCalendar
-Command = JobCommand | RunCommand | RelayCommand | ApiKeyCommand | CalendarCommand
+Command = JobCommand | RunCommand | BackfillCommand | RelayCommand | ApiKeyCommand | CalendarCommand

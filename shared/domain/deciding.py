@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
-from shared.domain import overlaps, pausing, skipping
+from shared.domain import backfilling, overlaps, pausing, skipping
 from shared.domain.ahead import Ahead, announced
 from shared.domain.calendars import NONE, refuse_unknown
 from shared.domain.commands import (
@@ -16,6 +16,7 @@ from shared.domain.commands import (
     JobCommand,
     PauseJob,
     ReplanJob,
+    RequestBackfill,
     ResumeJob,
     RetryRun,
     SkipOccurrence,
@@ -56,6 +57,7 @@ _LEAVES_PAUSED = (
     TriggerJob,
     FollowRun,
     RetryRun,
+    RequestBackfill,
     SkipOccurrence,
     UnskipOccurrence,
 )
@@ -169,15 +171,31 @@ def _own(job: Job, command: JobCommand, now: datetime) -> list[Change]:
         case ReplanJob():
             return replanned(job, command, now)
         case DeleteJob(by=by):
-            return [Change(subject=subject, event=JobDeleted(by=by, deleted_at=now))]
-        case TriggerJob():
-            return [*_stopped(job, command, now), _triggered(job, command, now)]
-        case FollowRun():
-            return [*_stopped(job, command, now), _follower(job, command, now)]
-        case RetryRun():
-            return [*_stopped(job, command, now), _retried(job, command, now)]
+            deleted = Change(subject=subject, event=JobDeleted(by=by, deleted_at=now))
+            return [*_backfill_ended(job, by, now), deleted]
+        case TriggerJob() | FollowRun() | RetryRun():
+            return [*_stopped(job, command, now), _run_now(job, command, now)]
+        case RequestBackfill():
+            return list(backfilling.requested(job, command, now))
         case _:
             return []
+
+
+def _run_now(job: Job, command: TriggerJob | FollowRun | RetryRun, now: datetime) -> Change:
+    match command:
+        case TriggerJob():
+            return _triggered(job, command, now)
+        case FollowRun():
+            return _follower(job, command, now)
+        case RetryRun():
+            return _retried(job, command, now)
+
+
+def _backfill_ended(job: Job, by: str, now: datetime) -> list[Change]:
+    """A job that is deleted takes the backfill that is under way with it."""
+    if job.backfill is None:
+        return []
+    return [backfilling.cancelled(job.backfill, job.id, by=by, reason="its job was deleted", now=now)]
 
 
 def _refuse_unknown(job: Job, command: Edit, calendars: Mapping[str, Seen]) -> None:

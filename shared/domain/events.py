@@ -6,7 +6,7 @@ aware UTC. Whatever announces an occurrence (`next_for`) says beside it when tha
 time), and if somebody wants it skipped, when the first one fires that isn't (`next_run_at`; None: there is none).
 `VERSION` grows when a shape changes, together with an upcaster in `shared.eventlog.upcast`.
 
-Facts about backfills, chains, held runs, calendars and webhooks come with the issues that make them happen.
+Facts about held runs, calendars and webhooks come with the issues that make them happen.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from shared.domain.walk import ClockNote  # noqa: TC001 - likewise
 from shared.domain.weekdays import Weekday  # noqa: TC001 - likewise
 
 Trigger = Literal["schedule", "manual", "backfill", "retry", "chain"]
+Which = Literal["missing", "failed", "all"]
 SkipReason = Literal["misfire", "overlap", "paused", "deleted", "edited", "excluded", "calendar"]
 Outcome = Literal["succeeded", "failed", "expired"]  # of a run that others may follow on
 QueueReason = Literal["retry", "lost", "interrupted", "released"]
@@ -209,6 +210,7 @@ class RunRequested(Event, frozen=True, kw_only=True):
         clock: what was done where clocks changed, from the occurrence before up to this one (likewise).
         calendars: those that didn't exclude it, `<name>@<position>` of their last event; `<name>@none`: there was none.
         depth: how many runs of other jobs led to it (trigger `chain`).
+        backfill: id of the backfill that asked for it (trigger `backfill` only).
     """
 
     VERSION: ClassVar[int] = 5
@@ -230,6 +232,7 @@ class RunRequested(Event, frozen=True, kw_only=True):
     next_run_at: datetime | None = None
     calendars: tuple[str, ...] = ()
     depth: int = 0
+    backfill: str | None = None
 
 
 class RunQueued(Event, frozen=True, kw_only=True):
@@ -328,6 +331,73 @@ OUTCOMES: dict[type[Event], str] = {  # how a run has ended: the state that each
     RunExpired: "expired",
 }
 TERMINAL: tuple[type[Event], ...] = tuple(OUTCOMES)
+
+
+# Backfills.
+
+
+class BackfillRequested(Event, frozen=True, kw_only=True):
+    """Somebody wants occurrences of a job run that have gone by; its job takes no other until it is over.
+
+    Attributes:
+        which: of the occurrences from `from_` (inclusive) to `to` (exclusive), those that no run was asked for, those
+            whose newest run ended badly, or all.
+        times: these, as they were found: Unix ms, in order.
+        max_parallel: so many of its runs may be unfinished at a time.
+        revision: of the job, when it was asked for.
+        spec: what its runs are to do.
+        correlation_id: of the request, and of all its runs.
+    """
+
+    job_id: str
+    tenant: str
+    which: Which
+    from_: datetime
+    to: datetime
+    times: tuple[int, ...]
+    max_parallel: int
+    revision: int
+    spec: RunSpec
+    by: str
+    reason: str
+    correlation_id: str
+    requested_at: datetime
+
+
+class BackfillAdvanced(Event, frozen=True, kw_only=True):
+    """A backfill has asked for runs, whose events follow; or runs of it have ended.
+
+    Attributes:
+        requested: how many it has asked for so far.
+        succeeded: how many of these have succeeded so far.
+        failed: how many have ended otherwise.
+        begun: ids of those that it asks for now.
+        ended: ids of those that have just ended.
+        advanced_at: when.
+    """
+
+    requested: int
+    succeeded: int
+    failed: int
+    begun: tuple[str, ...] = ()
+    ended: tuple[str, ...] = ()
+    advanced_at: datetime
+
+
+class BackfillCompleted(Event, frozen=True, kw_only=True):
+    """All runs of a backfill have ended. Terminal."""
+
+    succeeded: int
+    failed: int
+    completed_at: datetime
+
+
+class BackfillCancelled(Event, frozen=True, kw_only=True):
+    """A backfill asks for no more runs. What it has asked for goes on, and is still counted."""
+
+    by: str
+    reason: str
+    cancelled_at: datetime
 
 
 # Chains.
@@ -465,7 +535,8 @@ ALL: tuple[type[Event], ...] = (
     JobCreated, JobUpdated, JobPaused, JobResumed, JobDeleted, JobCompleted, OccurrencesSkipped,
     OccurrenceExcluded, OccurrenceIncluded, ScheduleReplanned,
     RunRequested, RunQueued, RunStarted, RunSucceeded, RunRetryPlanned, RunLost, RunInterrupted, RunFailed,
-    RunOutput, RunCancelRequested, RunCancelled, RunExpired, ChainRequested, ChainTriggered,
+    RunOutput, RunCancelRequested, RunCancelled, RunExpired,
+    BackfillRequested, BackfillAdvanced, BackfillCompleted, BackfillCancelled, ChainRequested, ChainTriggered,
     ApiKeyIssued, ApiKeyRevoked, CalendarChanged, CalendarDeleted, LogOpened,
 )  # fmt: skip
 
@@ -474,9 +545,9 @@ class Change(Value, frozen=True, kw_only=True):
     """An event, and what it is about.
 
     Attributes:
-        subject: `job:<id>`, `run:<id>` or `apikey:<hash>`, the aggregate the event tells of.
-        job: id of the job a run belongs to, else ''.
-        both: the run's job advances with this event as well as the run.
+        subject: `job:<id>`, `run:<id>`, `backfill:<id>` or `apikey:<hash>`, the aggregate the event tells of.
+        job: id of the job a run or backfill belongs to, else ''.
+        both: that job advances with this event as well as the run or backfill.
     """
 
     subject: str

@@ -23,6 +23,9 @@ from msgspec.structs import replace
 
 from shared.domain.events import (
     TERMINAL,
+    BackfillCancelled,
+    BackfillCompleted,
+    BackfillRequested,
     Change,
     Event,
     JobCompleted,
@@ -108,6 +111,7 @@ class Job(Value, frozen=True, kw_only=True):
         runs: how many of its occurrences were run.
         late_runs: how many of its occurrences were run later than the grace, since one was in time.
         failures: how many of its runs have failed since one succeeded; counted while `follows`.
+        backfill: id of the backfill that is under way: one at a time, so that none asks for what another is about to.
         catching_up: until what fell due in a pause has been decided.
     """
 
@@ -129,6 +133,7 @@ class Job(Value, frozen=True, kw_only=True):
     runs: int = 0
     late_runs: int = 0
     failures: int = 0
+    backfill: str | None = None
     catching_up: CatchingUp | None = None
     next_fires_at: datetime | None = None
     next_run_at: datetime | None = None
@@ -351,6 +356,14 @@ def _on_requested(job: Job, event: RunRequested, change: Change) -> Job:
     )
 
 
+def _on_backfill_requested(job: Job, _: BackfillRequested, change: Change) -> Job:
+    return replace(job, backfill=change.subject.removeprefix("backfill:"))
+
+
+def _on_backfill_over(job: Job, _: Event, __: Change) -> Job:
+    return replace(job, backfill=None)
+
+
 def _on_released(job: Job, _: RunQueued, change: Change) -> Job:
     """Only the end of a wait advances the job: other runs that are queued again were active all the time."""
     run_id = change.subject.removeprefix("run:")
@@ -379,6 +392,9 @@ _STEPS: dict[type[Event], Callable[..., Job]] = {
     OccurrenceIncluded: _on_included,
     ScheduleReplanned: _on_replanned,
     RunRequested: _on_requested,
+    BackfillRequested: _on_backfill_requested,
+    BackfillCompleted: _on_backfill_over,
+    BackfillCancelled: _on_backfill_over,
     RunQueued: _on_released,
     RunCancelRequested: _on_stopping,
 }

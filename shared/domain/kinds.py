@@ -6,19 +6,24 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from shared.domain import apikey, calendar, calendars, deciding, ids, job, relay, run
+from shared.domain import apikey, backfill, backfilling, calendar, calendars, deciding, ids, job, relay, run
 from shared.domain.apikey import ApiKey
+from shared.domain.backfill import Backfill
 from shared.domain.calendar import Calendar
 from shared.domain.events import (
     ApiKeyIssued,
     ApiKeyRevoked,
+    BackfillAdvanced,
+    BackfillCancelled,
+    BackfillCompleted,
+    BackfillRequested,
     CalendarChanged,
     CalendarDeleted,
     ChainRequested,
     ChainTriggered,
 )
 from shared.domain.job import Job
-from shared.domain.refusals import NoSuchApiKey, NoSuchCalendar, NoSuchJob, NoSuchRun
+from shared.domain.refusals import NoSuchApiKey, NoSuchBackfill, NoSuchCalendar, NoSuchJob, NoSuchRun
 from shared.domain.relay import Relay
 from shared.domain.run import Run
 
@@ -29,10 +34,13 @@ if TYPE_CHECKING:
     from shared.domain.events import Change, Decision, Event
     from shared.domain.refusals import Refused
 
-_DAY_MS = 24 * 3600 * 1000
+_HOUR_MS = 3600 * 1000
+_DAY_MS = 24 * _HOUR_MS
 
 
-Aggregate = Job | Run | ApiKey | Calendar | Relay  # each tells by `over` that its snapshot may leave Redis
+Aggregate = (
+    Job | Run | Backfill | ApiKey | Calendar | Relay
+)  # each tells by `over` that its snapshot may leave Redis
 
 
 def _of_its_id(identifier: str, partitions: int) -> int:
@@ -120,6 +128,18 @@ RUN = Kind(
     unknown=NoSuchRun,
     has_spec=True,
 )
+BACKFILL = Kind(
+    name="backfill",
+    state=Backfill,
+    shape=1,
+    decide=lambda state, command, now, _: backfilling.decide(state, command, now),
+    evolve=backfill.evolve,
+    due_at=lambda state: state.due_at,
+    kept_ms=_HOUR_MS,
+    unknown=NoSuchBackfill,
+    has_spec=True,
+    events=(BackfillRequested, BackfillAdvanced, BackfillCompleted, BackfillCancelled),
+)
 API_KEY = Kind(
     name="apikey",
     state=ApiKey,
@@ -155,7 +175,7 @@ RELAY = Kind(
     events=(ChainRequested, ChainTriggered),
 )
 
-ALL = (JOB, RUN, API_KEY, CALENDAR, RELAY)
+ALL = (JOB, RUN, BACKFILL, API_KEY, CALENDAR, RELAY)
 BESIDE = tuple(kind for kind in ALL if kind.events)  # neither jobs nor runs
 _BY_NAME = {kind.name: kind for kind in ALL}
 _BY_STATE = {kind.state: kind for kind in ALL}

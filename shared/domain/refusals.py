@@ -25,6 +25,10 @@ class NoSuchApiKey(Refused):
     """There is no API key with this id."""
 
 
+class NoSuchBackfill(Refused):
+    """There is no backfill with this id."""
+
+
 class NoSuchCalendar(Refused):
     """There is no calendar of this name."""
 

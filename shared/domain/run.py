@@ -100,6 +100,7 @@ class Run(Value, frozen=True, kw_only=True):
         start_by: when it expires, unless it has started once by then.
         cancel: the cancel that its handler has still to heed, or that ended it.
         follows: whether its job advances with its end.
+        backfill: id of the backfill that asked for it, which advances with its end.
         depth: how many runs of other jobs led to it.
     """
 
@@ -121,6 +122,7 @@ class Run(Value, frozen=True, kw_only=True):
     depth: int = 0
     cancel: Cancel | None = None
     fires_at: datetime | None = None
+    backfill: str | None = None
 
     @property
     def wanted_at(self) -> datetime:
@@ -342,6 +344,7 @@ def _requested(run_id: str, event: RunRequested) -> Run:
         follows=event.follows,
         correlation_id=event.correlation_id,
         start_by=_start_by(event),
+        backfill=event.backfill,
         fires_at=None if event.fires_at == event.scheduled_for else event.fires_at,
         depth=event.depth,
     )

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from msgspec import field
 from msgspec.structs import replace
 
-from shared.domain import following, kinds
+from shared.domain import backfilling, following, kinds
+from shared.domain.backfill import Backfill
 from shared.domain.events import TERMINAL, RunRequested
 from shared.domain.job import Job
 from shared.domain.kinds import Seen
@@ -200,19 +201,34 @@ class Decider:
     async def _with_consequences(
         self, decision: Decision, known: dict[str, Snapshot], now: datetime
     ) -> Decision:
-        """The decision with what it leads to on the jobs that follow the runs it ends; all it advances is `known`."""
+        """The decision with what it leads to on jobs and backfills whose runs it ends; all it advances is `known`."""
         await self._load_advanced(decision, known)
         changes = decision.changes
-        if not following.has_followed(changes):
+        if following.has_followed(changes):
+            for ref in {f"job:{change.job}" for change in changes if change.both}:
+                state = known[ref].state
+                if isinstance(state, Job):
+                    job = following.after(state, changes)
+                    changes += following.consequences(job, await self._next_to_run(job, known), now)
+        # What ends a run stands last: a request that it answers is known by the last event of its unit.
+        changes = await self._told_to_backfills(changes, known, now) + changes
+        if len(changes) == len(decision.changes):
             return decision
-        for ref in {f"job:{change.job}" for change in changes if change.both}:
-            state = known[ref].state
-            if isinstance(state, Job):
-                job = following.after(state, changes)
-                changes += following.consequences(job, await self._next_to_run(job, known), now)
         decision = replace(decision, changes=changes)
         await self._load_advanced(decision, known)
         return decision
+
+    async def _told_to_backfills(
+        self, changes: tuple[Change, ...], known: dict[str, Snapshot], now: datetime
+    ) -> tuple[Change, ...]:
+        """What `changes` lead to on the backfills whose runs they end."""
+        runs = [known[change.subject].state for change in changes if isinstance(change.event, TERMINAL)]
+        refs = {f"backfill:{run.backfill}" for run in runs if isinstance(run, Run) and run.backfill}
+        if missing := refs - known.keys():
+            known |= await self._log.load(*missing)
+        states = [known[ref].state for ref in refs]
+        led = [backfilling.after_ends(state, changes, now) for state in states if isinstance(state, Backfill)]
+        return tuple(each for some in led for each in some)
 
     async def _next_to_run(self, job: Job, known: dict[str, Snapshot]) -> Run | None:
         """The run that takes the place of one that has ended, which is `known` then."""

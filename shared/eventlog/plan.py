@@ -9,7 +9,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 from shared.domain import ids, kinds, run
-from shared.domain.events import JobCreated, JobUpdated, RunQueued, RunRequested, RunStarted
+from shared.domain.events import (
+    BackfillRequested,
+    JobCreated,
+    JobUpdated,
+    RunQueued,
+    RunRequested,
+    RunStarted,
+)
 from shared.domain.run import Run
 from shared.eventlog import snapshot
 from shared.eventlog.envelope import encode
@@ -26,7 +33,7 @@ if TYPE_CHECKING:
     from shared.eventlog.envelope import Context
     from shared.eventlog.unit import Committed, Once
 
-_ADDS_WORK = frozenset({JobCreated, JobUpdated, RunRequested})
+_ADDS_WORK = frozenset({JobCreated, JobUpdated, RunRequested, BackfillRequested})
 
 
 class Reopened(RuntimeError):  # noqa: N818 - a finding

@@ -233,7 +233,10 @@ class Fuzzer:
             return self._chance.choice(
                 ("", "0", "-1", "1.5h", "1w", "h", "1 h", "٣m", "9" * 30, "367d", "1h\x00")
             )
-        if name in {"cursor", "min_position", "job_id", "run_id", "error_fingerprint"} or "enum" in schema:
+        if (
+            name in {"cursor", "min_position", "job_id", "run_id", "backfill", "error_fingerprint"}
+            or "enum" in schema
+        ):
             return self._chance.choice(
                 (self._text(), "", "\x00", base64.urlsafe_b64encode(self._chance.randbytes(40)).decode(), "0:1-1,0:1-2",
                  "9999:1-1", "0:99999999999999999-1", "a" * 3_000, "../..", "'; drop table ledger.jobs; --"),

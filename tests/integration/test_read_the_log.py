@@ -46,7 +46,7 @@ REQUESTED = (
     '"spec":{"job_name":"a job","job_type":"custom","job_data":{"operation":"echo","parameters":{}},'
     f'"timeout_seconds":3600,{RETRY},"priority":5,"queue":"default","start_deadline_seconds":null,"max_lost":3,'
     '"timezone":"UTC","chain":null},"held":false,"follows":true,"correlation_id":"request-1","requested_at":"2026-11-23T12:00:00Z",'
-    '"next_for":null,"clock":[],"next_fires_at":null,"next_run_at":null,"calendars":[],"depth":0}'
+    '"next_for":null,"clock":[],"next_fires_at":null,"next_run_at":null,"calendars":[],"depth":0,"backfill":null}'
 )
 COMMON = [
     ("actor", "ann"),
@@ -96,7 +96,7 @@ ADDED = {
     RunRequested: (
         REQUESTED,
         (
-            [AHEAD, CHAIN, (',"calendars":[]', ""), (',"depth":0', "")],
+            [AHEAD, CHAIN, (',"calendars":[]', ""), (',"depth":0', ""), (',"backfill":null', "")],
             [(',"clock":[]', "")],
             [ZONE],
             [LIMITS],

@@ -2,6 +2,7 @@
 
 from . import (
     api,
+    backfills,
     calendars,
     chains,
     cli,
@@ -30,6 +31,7 @@ GUARDS = (
     *deployment.GUARDS,
     *calendars.GUARDS,
     *chains.GUARDS,
+    *backfills.GUARDS,
     *previews.GUARDS,
     *windows.GUARDS,
     *pauses.GUARDS,
