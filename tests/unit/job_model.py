@@ -234,12 +234,13 @@ class JobModel:
         self._takes(name_of(at), self.spec.overlap_policy)
         yield from self._decided(at, Step("run", at))
 
-    def _make_way(self) -> list[Step]:
+    def _make_way(self) -> Iterator[Step]:
         """All that is there is to end."""
-        steps = [Step("RunCancelled", None, each) for each in self.waiting]
-        stopped = [each for each in self.active if each not in self.stopping]
-        self.waiting, self.stopping = [], {*self.active}
-        return steps + [Step("RunCancelRequested", None, each) for each in stopped]
+        while self.waiting:
+            yield Step("RunCancelled", None, self.waiting.pop(0))
+        for each in [run for run in self.active if run not in self.stopping]:
+            self.stopping.add(each)
+            yield Step("RunCancelRequested", None, each)
 
     def _in_the_way(self, policy: str) -> str | None:
         if not self.active:
@@ -383,7 +384,7 @@ class JobModel:
             raise Refusal("KeepsNoList")
         if self._in_the_way(policy) is not None:
             raise Refusal("Overlaps" if policy == "skip" else "WaitingIsFull")
-        steps = self._make_way() if policy == "replace" else []
+        steps = [*self._make_way()] if policy == "replace" else []
         self._takes(run, policy)
         return [*steps, Step("RunRequested", None, run)]
 

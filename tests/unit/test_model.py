@@ -366,7 +366,13 @@ class Jobs(RuleBasedStateMachine):
                     steps.append(Step(type(event).__name__, None, self.runs[run].name))
                 case _:
                     steps.append(Step(type(event).__name__))
-        return [step._replace(by=self.runs[step.by].name) if step.by in self.runs else step for step in steps]
+        return [
+            step._replace(by=self._name_of(step.by)) if step.what == "overlap" else step for step in steps
+        ]
+
+    def _name_of(self, run: str) -> str:
+        """Of one that stood in the way; what replaces others may be requested by a later unit only."""
+        return self.runs[run].name if run in self.runs else name_of(ids.time_of(run))
 
     def _requested(self, job: str, run: str, event: RunRequested) -> Step:
         of_schedule = event.trigger == "schedule"
