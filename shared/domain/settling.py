@@ -221,13 +221,13 @@ class Settling:
                 return
 
     def _makes_way_for(self, at: datetime) -> bool:
-        """Whether all that the run of this occurrence replaces is to end; else more waits than a unit takes."""
+        """Whether all that the run of this occurrence replaces is to end; else that is more than a unit takes."""
         reason = overlaps.replaced_by(self._run_id(at))
         self.add(*overlaps.cancelled(self.job, by=overlaps.BY, reason=reason, now=self.now))
         if self.job.waiting:
             return False
         self.add(*overlaps.stopped(self.job, by=overlaps.BY, reason=reason, now=self.now))
-        return True
+        return not overlaps.go_on(self.job)
 
     def _replaced(self, due: list[datetime], drops: list[Drop | None]) -> list[Drop | None]:
         """The same, but of those that would run and replace each other the newest alone does."""
