@@ -18,7 +18,7 @@ from shared.domain.events import (
 )
 from shared.domain.jitter import fires_at
 from shared.domain.job import Status, evolve
-from shared.domain.schedule import clock_notes, next_after
+from shared.domain.schedule import TICK, clock_notes, next_after
 from shared.domain.spec import CATCH_UP_MAX, run_spec
 
 if TYPE_CHECKING:
@@ -184,13 +184,23 @@ class Settling:
         else:
             policy, left, late = catching.policy, catching.left, wanted
         match policy:
-            case "latest" if len(late) == len(wanted) and not self._is_due(afters[-1]):
+            case "latest" if late and len(late) == len(wanted) and not self._has_newer(afters[-1]):
                 late = late[:-1]
             case "all" if late and left > 0:
                 return drops[: late[:left][-1] + 1]  # the rest stays due: the next wake has it
         for index in late:
             drops[index] = Drop(reason)
         return drops
+
+    def _has_newer(self, at: datetime | None) -> bool:
+        """Whether of what is due from `at` on, which later units decide, one isn't excluded: a search a span."""
+        job = self.job
+        while at is not None and self._is_due(at):
+            if (drop := self._excluded(at)) is None:
+                return True
+            end = at if drop.reason == "excluded" else self._calendars.until(at) - TICK
+            at = next_after(job.spec.schedule, end, anchor_at=job.anchor_at)
+        return False
 
     def _excluded(self, at: datetime) -> Drop | None:
         """What keeps the job from running at `at` though that is an occurrence: somebody skipped it, or a calendar."""
