@@ -106,7 +106,14 @@ def _leaves_paused(job: Job, command: JobCommand) -> bool:
     """Whether what fell due in the job's pause stays undecided."""
     if isinstance(command, ResumeJob):
         return pausing.leaves_undecided(job, command)
+    if isinstance(command, UpdateJob):
+        return _fires_alike(command.spec.pinned(job.id).schedule, job.spec.schedule)
     return isinstance(command, _LEAVES_PAUSED)
+
+
+def _fires_alike(schedule: Schedule, before: Schedule) -> bool:
+    """Whether an edited schedule leaves what was announced as it is."""
+    return schedule.has_the_times_of(before) and schedule.jitter_seconds == before.jitter_seconds
 
 
 def _create(job: Job | None, command: CreateJob, now: datetime) -> tuple[Change, ...]:
@@ -223,11 +230,10 @@ def _updated(job: Job, spec: JobSpec, now: datetime) -> JobUpdated:
 def _ahead(job: Job, spec: JobSpec, anchor_at: datetime, now: datetime) -> Ahead:
     """What is ahead of an edited job: what was announced, as long as the schedule has the same times."""
     schedule, before = spec.schedule, job.spec.schedule
-    same = schedule.has_the_times_of(before)
-    if same and schedule.jitter_seconds == before.jitter_seconds:
+    if _fires_alike(schedule, before):
         return Ahead(next_for=job.next_for, next_fires_at=job.next_fires_at, next_run_at=job.next_run_at)
     next_for = job.next_for
-    if not same:
+    if not schedule.has_the_times_of(before):
         begun = _begun(job, schedule, now)
         next_for = _first_for(spec, now, anchor_at, decided_to=job.decided_to, runs=job.runs, begun=begun)
     ahead = announced(next_for, schedule=schedule, job_id=job.id, anchor_at=anchor_at, skipped=job.skipped)
