@@ -187,6 +187,8 @@ class Settling:
             case "latest" if late and len(late) == len(wanted) and not self._has_newer(afters[-1]):
                 late = late[:-1]
             case "all" if late and left > 0:
+                if overlaps.in_the_way(self.job, self.job.spec.overlap_policy) is not None:
+                    return drops  # none runs, so none counts as one of those that are left
                 return drops[: late[:left][-1] + 1]  # the rest stays due: the next wake has it
         for index in late:
             drops[index] = Drop(reason)
