@@ -103,6 +103,19 @@ async def test_a_success_triggers_its_followers_in_every_partition(stage, hand):
     assert kinds[:2] == ["io.daybook.chain.triggered", "io.daybook.chain.requested"]
 
 
+async def test_an_end_that_is_handed_on_looks_for_no_relay(stage, hand, monkeypatch):
+    _, first = await two(stage, names=("on_success",))
+    load = stage.log.load
+
+    async def counted(*refs):
+        assert not any(ref.startswith("relay:") for ref in refs), "it can't be there: its run ends once"
+        return await load(*refs)
+
+    monkeypatch.setattr(stage.log, "load", counted)
+    await hand.run(first)
+    assert len(await hand.due()) == 1
+
+
 async def test_a_failure_triggers_those_that_follow_on_failures_alone(stage, hand):
     (one, other), _ = await two(stage)
     first = await stage.create(**MANUAL, on_success=[one], on_failure=[other])
