@@ -53,7 +53,7 @@ async def test_whoever_makes_a_job_has_it_followed_by_jobs_of_the_own_tenant(wal
     assert await pointers(a_job_id(), OURS.id, THEIRS.id, NOBODY) == ["#/on_failure/1", "#/on_failure/2"]
 
 
-@pytest.mark.parametrize("follower", [OURS.id, THEIRS.id, NOBODY])
+@pytest.mark.parametrize("follower", [OURS.id, THEIRS.id, NOBODY], ids=["ours", "theirs", "nobodys"])
 async def test_what_is_said_of_another_tenants_job_is_what_is_said_of_none(walled, follower):
     assert await pointers(FOLLOWED.id, follower) == await pointers(NOBODY, follower)
 
