@@ -99,6 +99,7 @@ def decide(
     if sake is not None and not _make_way(due, sake, now):  # more than a unit takes
         return Decision(changes=tuple(due.changes), settled=False)
     due.add(*_own(due.job, command, now))
+    due.complete()
     return Decision(changes=tuple(due.changes))
 
 

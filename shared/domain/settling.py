@@ -107,6 +107,14 @@ class Settling:
                 return  # the rest of what fell due in it is the next unit's
             ended = JobResumed(by=BY, resumed_at=self._by, catch_up=pause.catch_up)
             self.add(Change(subject=f"job:{self.job.id}", event=ended))
+            self.complete()
+
+    def complete(self) -> None:
+        """End a schedule that has nothing ahead; if it is paused, once it goes on: no pause is lost by that."""
+        job = self.job
+        goes_on = job.status is Status.PENDING and job.spec.schedule.kind != "none"
+        if goes_on and job.next_for is None:
+            self.add(Change(subject=f"job:{job.id}", event=JobCompleted()))
 
     def _decide_due(self) -> None:
         due, following = self._due()
@@ -114,8 +122,7 @@ class Settling:
             self._skip(due, following, "paused")
         else:
             self._decide(due, following)
-        if self.job.next_for is None:
-            self.add(Change(subject=f"job:{self.job.id}", event=JobCompleted()))
+        self.complete()
 
     def drop_begun(self, reason: SkipReason) -> None:
         """Skip an occurrence whose time has come, while jitter keeps it from firing yet."""
