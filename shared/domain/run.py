@@ -103,7 +103,7 @@ class Hold(Value, frozen=True, kw_only=True):
     since: datetime
 
 
-class Run(Value, frozen=True, kw_only=True):
+class Run(Value, frozen=True, kw_only=True, omit_defaults=True):
     """The fold of a run's events.
 
     Attributes:
@@ -352,8 +352,9 @@ class _Teller:
             )
             for event in events
         ]
-        if run.spec.chain is not None and (asked := relay.handed_on(run, events[-1], self._now)):
-            changes.append(asked)
+        if events and run.spec.chain is not None:
+            asked = relay.handed_on(run, events[-1], self._now)
+            changes += [] if asked is None else [asked]
         return Decision(changes=tuple(changes))
 
 

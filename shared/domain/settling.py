@@ -18,7 +18,7 @@ from shared.domain.events import (
 )
 from shared.domain.jitter import fires_at
 from shared.domain.job import Status, evolve
-from shared.domain.schedule import clock_notes, next_after
+from shared.domain.schedule import TICK, clock_notes, next_after
 from shared.domain.spec import CATCH_UP_MAX, run_spec
 
 if TYPE_CHECKING:
@@ -107,6 +107,14 @@ class Settling:
                 return  # the rest of what fell due in it is the next unit's
             ended = JobResumed(by=BY, resumed_at=self._by, catch_up=pause.catch_up)
             self.add(Change(subject=f"job:{self.job.id}", event=ended))
+            self.complete()
+
+    def complete(self) -> None:
+        """End a schedule that has nothing ahead; if it is paused, once it goes on: no pause is lost by that."""
+        job = self.job
+        goes_on = job.status is Status.PENDING and job.spec.schedule.kind != "none"
+        if goes_on and job.next_for is None:
+            self.add(Change(subject=f"job:{job.id}", event=JobCompleted()))
 
     def _decide_due(self) -> None:
         due, following = self._due()
@@ -114,8 +122,7 @@ class Settling:
             self._skip(due, following, "paused")
         else:
             self._decide(due, following)
-        if self.job.next_for is None:
-            self.add(Change(subject=f"job:{self.job.id}", event=JobCompleted()))
+        self.complete()
 
     def drop_begun(self, reason: SkipReason) -> None:
         """Skip an occurrence whose time has come, while jitter keeps it from firing yet."""
@@ -184,13 +191,25 @@ class Settling:
         else:
             policy, left, late = catching.policy, catching.left, wanted
         match policy:
-            case "latest" if len(late) == len(wanted) and not self._is_due(afters[-1]):
+            case "latest" if late and len(late) == len(wanted) and not self._has_newer(afters[-1]):
                 late = late[:-1]
             case "all" if late and left > 0:
+                if overlaps.in_the_way(self.job, self.job.spec.overlap_policy) is not None:
+                    return drops  # none runs, so none counts as one of those that are left
                 return drops[: late[:left][-1] + 1]  # the rest stays due: the next wake has it
         for index in late:
             drops[index] = Drop(reason)
         return drops
+
+    def _has_newer(self, at: datetime | None) -> bool:
+        """Whether of what is due from `at` on, which later units decide, one isn't excluded: a search a span."""
+        job = self.job
+        while at is not None and self._is_due(at):
+            if (drop := self._excluded(at)) is None:
+                return True
+            end = at if drop.reason == "excluded" else self._calendars.until(at) - TICK
+            at = next_after(job.spec.schedule, end, anchor_at=job.anchor_at)
+        return False
 
     def _excluded(self, at: datetime) -> Drop | None:
         """What keeps the job from running at `at` though that is an occurrence: somebody skipped it, or a calendar."""
@@ -221,13 +240,13 @@ class Settling:
                 return
 
     def _makes_way_for(self, at: datetime) -> bool:
-        """Whether all that the run of this occurrence replaces is to end; else more waits than a unit takes."""
+        """Whether all that the run of this occurrence replaces is to end; else that is more than a unit takes."""
         reason = overlaps.replaced_by(self._run_id(at))
         self.add(*overlaps.cancelled(self.job, by=overlaps.BY, reason=reason, now=self.now))
         if self.job.waiting:
             return False
         self.add(*overlaps.stopped(self.job, by=overlaps.BY, reason=reason, now=self.now))
-        return True
+        return not overlaps.go_on(self.job)
 
     def _replaced(self, due: list[datetime], drops: list[Drop | None]) -> list[Drop | None]:
         """The same, but of those that would run and replace each other the newest alone does."""

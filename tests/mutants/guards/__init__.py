@@ -6,8 +6,10 @@ from . import (
     calendars,
     chains,
     cli,
+    clocks,
     deployment,
     job_types,
+    model,
     overlaps,
     pauses,
     previews,
@@ -19,6 +21,8 @@ from .guard import Guard
 
 GUARDS = (
     *spine.GUARDS,
+    *clocks.GUARDS,
+    *model.GUARDS,
     *overlaps.GUARDS,
     *api.GUARDS,
     *cli.GUARDS,
