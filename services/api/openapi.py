@@ -138,9 +138,8 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
     AS_OF: {
         "type": "string",
         "pattern": r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ]|^[0-9]{1,4}:[0-9]{1,16}-[0-9]{1,16}",
-        "examples": ["2026-11-27T03:00:00Z", "0:1763900000000-17,1:1763900000000-4"],
-        "description": "what there was at a time, or after the events at these positions (Daybook-Position); "
-        "a list then goes by id, in slices, and is filtered by owner, job_type and created_at alone",
+        "description": "what there was at a time (2026-11-27T03:00:00Z), or after the events at these positions "
+        "(Daybook-Position); a list then goes by id, in slices, and is filtered by owner, job_type and created_at alone",
     },
     "execution_id": _ID,
     "type": {
