@@ -139,7 +139,7 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
         "type": "string",
         "pattern": r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ]|^[0-9]{1,4}:[0-9]{1,16}-[0-9]{1,16}",
         "description": "what there was at a time (2026-11-27T03:00:00Z), or after the events at these positions "
-        "(Daybook-Position); a list then goes by id, in slices, and is filtered by owner, job_type and created_at alone",
+        "(Daybook-Position); a list then goes by id, in slices, filtered by owner, job_type and created_at alone",
     },
     "execution_id": _ID,
     "type": {
