@@ -19,6 +19,7 @@ import click
 
 from services import traced
 from services.cli.apply import apply
+from services.cli.archive import archive
 from services.cli.audit import audit
 from services.cli.backup import backup
 from services.cli.completion import completion
@@ -95,6 +96,7 @@ def main() -> None:
 
 
 for _command in (
+    archive,
     audit,
     backup,
     recover,
