@@ -21,13 +21,16 @@ from services import traced
 from services.cli.apply import apply
 from services.cli.archive import archive
 from services.cli.audit import audit
+from services.cli.backfills import backfills
 from services.cli.backup import backup
+from services.cli.calendars import calendars
 from services.cli.completion import completion
 from services.cli.events import events
 from services.cli.jobs import jobs
 from services.cli.migrate import migrate
-from services.cli.operating import bits_for_ids, config, keys, probe, recover, settings_of
+from services.cli.operating import bits_for_ids, config, keys, probe, recover, replan, settings_of
 from services.cli.runs import runs
+from services.cli.schedules import forecast, schedules
 from services.cli.secrets import make_secrets
 from shared import environment, tracing
 from shared.clock import SystemClock
@@ -100,12 +103,17 @@ for _command in (
     audit,
     backup,
     recover,
+    replan,
     keys,
     config,
     probe,
     jobs,
     runs,
+    backfills,
+    schedules,
+    forecast,
     events,
+    calendars,
     apply,
     migrate,
     make_secrets,
@@ -141,8 +149,10 @@ def api() -> None:
 
     async def serve(frame: Frame, stop: Stop) -> None:
         from services.api.service import Api, listening_socket  # noqa: PLC0415
+        from shared.domain.schedule import searches  # noqa: PLC0415
         from shared.readmodel.database import LISTS, connect_pool  # noqa: PLC0415
 
+        frame.metrics.collect_from("schedule_searches_total", searches)
         told = frame.settings
         lists = await insist(
             lambda: connect_pool(

@@ -17,6 +17,8 @@ from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
 from shared.domain.events import Change, OccurrencesSkipped, RunRequested
+from shared.domain.run import Run
+from shared.domain.zones import tables_version
 
 PREFIX = "daybook_"
 DELAYS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
@@ -76,6 +78,8 @@ class Metrics:
         prometheus_client.ProcessCollector(registry=self.registry)
         build = Info(f"{PREFIX}build", "Which version runs here?", registry=self.registry)
         build.info({"version": version or importlib.metadata.version("daybook")})
+        zones = Info(f"{PREFIX}tzdata", "Which zone tables does it go by?", registry=self.registry)
+        zones.info({"version": tables_version()})
         self._declare_http()
         self._declare_decisions()
         self._declare_runs()
@@ -103,11 +107,16 @@ class Metrics:
         """Count the occurrences of schedules among what was decided `now`: by the timer, or before an edit."""
         for change in changes:
             match change.event:
-                case RunRequested(trigger="schedule", scheduled_for=scheduled_for):
+                case RunRequested(trigger="schedule", fires_at=fires_at):
                     self._decided("run").inc()
-                    self.fire_delay_seconds.observe((now - scheduled_for).total_seconds())
+                    self.fire_delay_seconds.observe((now - fires_at).total_seconds())
                 case OccurrencesSkipped(count=count, reason=reason):
                     self._decided(f"skip_{reason}").inc(count)
+
+    def count_ends(self, runs: Iterable[Run]) -> None:
+        """Count runs that have ended without an executor's seeing it: cancelled, expired, lost too often."""
+        for run in runs:
+            self.runs_finished_total.labels(run.spec.job_type, run.status.value).inc()
 
     def _declare_http(self) -> None:
         self.http_requests_total = self._counter(
@@ -145,7 +154,9 @@ class Metrics:
             self.occurrences_decided_total.labels
         )  # finding a series costs more than counting
         self.fire_delay_seconds = self._histogram(
-            "fire_delay_seconds", "How late was the decision, after the occurrence's time?", DELAYS_S
+            "fire_delay_seconds",
+            "How late was the decision, after the occurrence's time and jitter?",
+            DELAYS_S,
         )
         self.jobs_overdue = self._gauge("jobs_overdue", "How many wakes in the due index are in the past?")
         self.timer_last_tick_timestamp_seconds = self._gauge(
@@ -161,7 +172,9 @@ class Metrics:
 
     def _declare_runs(self) -> None:
         self.start_delay_seconds = self._histogram(
-            "start_delay_seconds", "How late did handlers start, after the occurrence's time?", DELAYS_S
+            "start_delay_seconds",
+            "How late did handlers start, after the occurrence's time and jitter?",
+            DELAYS_S,
         )
         self.runs_finished_total = self._counter(
             "runs_finished_total", "How many runs have ended, and how?", "job_type", "outcome"
@@ -177,6 +190,7 @@ class Metrics:
             "slots", "How many runs could this executor take (free), and has (busy)?", "state"
         )
         self.queue_depth = self._gauge("queue_depth", "How many runs wait for an executor?", "queue")
+        self.runs_held = self._gauge("runs_held", "How many runs wait for others of their job to end?")
         self.leases_lost_total = self._counter(
             "leases_lost_total", "How many runs were taken from a worker that stopped renewing?"
         )

@@ -81,3 +81,8 @@ def job_path(job_id: str) -> str:
 def execution_path(run_id: str) -> str:
     """Where an execution stands."""
     return f"{BASE}/executions/{run_id}"
+
+
+def backfill_path(backfill_id: str) -> str:
+    """Where a backfill stands."""
+    return f"{BASE}/backfills/{backfill_id}"

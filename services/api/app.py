@@ -15,23 +15,29 @@ from services.api import door, problems
 from services.api.api_keys import ApiKeys
 from services.api.apply import Apply
 from services.api.auth import Auth
+from services.api.backfills import Backfills
 from services.api.body_sizes import SizedRequest, body_max
 from services.api.browsers import Cors, Guarded
 from services.api.bulk import Bulk
+from services.api.calendars import Calendars
 from services.api.cancels import Cancels
 from services.api.dead_letters import DeadLetters
 from services.api.dev_mail import DevMail
 from services.api.events import Events
+from services.api.forecasts import Forecasts
 from services.api.jobs import Jobs
 from services.api.large_bodies import LargeBodies
 from services.api.limits import EXEMPT, Limits
 from services.api.ops import Ops
+from services.api.previews import Previews
 from services.api.principal import ANONYMOUS
 from services.api.principals import Principals
 from services.api.problems import Problem
 from services.api.revisions import Revisions
 from services.api.runs import Runs
+from services.api.slices import Slices
 from services.api.streams import Streams
+from services.api.switches import Switches
 from shared import logs
 from shared.domain import ids
 from shared.faults import is_broken, leaves
@@ -58,18 +64,23 @@ def create_app(deps: Deps) -> Quart:
     app.url_map.strict_slashes = False
     app.url_map.converters["default"] = _Segment
     app.url_map.merge_slashes = False  # an encoded one would be answered with a redirect
-    auth = Auth(deps)
+    auth, slices = Auth(deps), Slices(deps.clock)
     for noun in (
         Jobs(deps),
         Bulk(deps),
+        Switches(deps),
         Apply(deps),
         Revisions(deps),
+        Previews(deps, slices),
+        Forecasts(deps, slices),
         Runs(deps),
         Cancels(deps),
+        Backfills(deps),
         DeadLetters(deps),
         Events(deps),
         Streams(deps, auth),
         ApiKeys(deps, auth.tokens),
+        Calendars(deps),
         Principals(deps),
         Ops(deps),
         DevMail(deps),

@@ -27,15 +27,14 @@ from services.api.job_specs import JobSpecs, Quota
 from services.api.json_body import pointer
 from services.api.json_patch import differences
 from services.api.principal import present
-from services.api.problems import Fault, Problem, below, invalid, unavailable
+from services.api.problems import Fault, Problem, below, invalid, of_refusal, unavailable
 from services.api.requests import JobBody, read
 from services.api.together import all_of, places
 from services.api.writes import Writes
 from shared import logs
-from shared.domain import deciding
 from shared.domain.commands import CreateJob, DeleteJob, UpdateJob
 from shared.domain.job import Job, Status
-from shared.domain.refusals import Refused
+from shared.domain.refusals import Refused, UnknownCalendars
 from shared.eventlog.position import parse_places
 from shared.eventlog.snapshot import NOTHING
 from shared.eventlog.unit import ONCE_MS
@@ -246,15 +245,16 @@ class Apply:
             wish.changes = list(differences(views.body_of_spec(job.spec), views.body_of_spec(spec)))
             wish.command = UpdateJob(spec=spec, if_revision=(job.revision,))
         faults = await self._chains.faults(wish.job_id, spec, principal.tenant)
-        return faults or self._refused(wish)
+        return faults or await self._refused(wish)
 
-    def _refused(self, wish: _Wish) -> list[Fault]:
+    async def _refused(self, wish: _Wish) -> list[Fault]:
         """Why the domain would say no: asked beforehand, so that nothing is written if one job can't be."""
         if wish.command is None or wish.spec is None:
             return []
         try:
-            state = wish.held.state
-            deciding.decide(state if isinstance(state, Job) else None, wish.command, self._deps.log.now())
+            await self._deps.decider.rehearse(f"job:{wish.job_id}", wish.command, wish.held)
+        except UnknownCalendars as refused:
+            return list(of_refusal(refused).errors)
         except Refused as refused:
             where = "run_at" if wish.spec.schedule.run_at is not None else "cron_expression"
             return [Fault(pointer=f"#/{where}", detail=refused.detail)]

@@ -30,6 +30,7 @@ from services.api.bulk_contract import (
 from services.api.chains import Chains
 from services.api.idempotency import Idempotency, Told, key_of_request, part_of, partition_of
 from services.api.job_specs import JobSpecs, Quota
+from services.api.pauses import pause_of, resume_of
 from services.api.principal import present
 from services.api.problems import Problem, below, invalid, unavailable
 from services.api.requests import JobBody, read
@@ -38,7 +39,7 @@ from services.api.turns import Turns
 from services.api.writes import Writes
 from shared import logs
 from shared.domain import ids
-from shared.domain.commands import CreateJob, DeleteJob, PauseJob, ResumeJob, TriggerJob, UpdateJob
+from shared.domain.commands import CreateJob, DeleteJob, TriggerJob, UpdateJob
 from shared.domain.job import Job, Status
 from shared.eventlog.decider import Decided
 from shared.eventlog.snapshot import NOTHING
@@ -238,6 +239,7 @@ class Bulk:
             if creates and batch.left is not None and not is_made:
                 batch.left += 1
         self._deps.metrics.count_occurrences(decided.changes, self._deps.log.now())
+        self._deps.metrics.count_ends(decided.ended)
         if creates and is_made:
             self._deps.metrics.jobs_created_total.inc()
         return decided
@@ -265,9 +267,9 @@ class Bulk:
             case BulkUpdate():
                 return self._update(asked, held, wanted)
             case BulkPause():
-                return PauseJob(by=by, reason=asked.reason, if_revision=wanted)
+                return pause_of(asked, now=self._deps.log.now(), if_revision=wanted)
             case BulkResume():
-                return ResumeJob(by=by, if_revision=wanted)
+                return resume_of(asked, if_revision=wanted)
             case BulkDelete():
                 return DeleteJob(by=by, if_revision=wanted)
             case BulkTrigger():

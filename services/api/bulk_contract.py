@@ -12,13 +12,13 @@ from services.api.requests import (
     JobBody,
     JobData,
     JobPatch,
-    Overlap,
     PauseBody,
     Priority,
     ResumeBody,
     read,
 )
 from services.api.responses import Answer, ExecutionView, JobView
+from shared.domain.spec import OverlapPolicy  # noqa: TC001 - pydantic reads the annotation
 
 if TYPE_CHECKING:
     from pydantic import BaseModel, GetJsonSchemaHandler
@@ -86,7 +86,7 @@ class BulkTrigger(Body):
     op: Literal["trigger"]
     id: Id
     job_data: JobData | None = Field(default=None, description="merged over the job's, key by key")
-    overlap_policy: Overlap | None = None
+    overlap_policy: OverlapPolicy | None = Field(default=None, description="instead of the job's")
     priority: Priority | None = None
     if_revision: Revision | None = None
 

@@ -75,19 +75,26 @@ def context() -> Context:
     )
 
 
-def body(model: type[Model], *, optional: bool = False, heeds: Collection[str] = ()) -> Model:
+def body(
+    model: type[Model],
+    *,
+    optional: bool = False,
+    heeds: Collection[str] = (),
+    asks: Collection[str] = (),
+) -> Model:
     """The body of the present request, which is to change something.
 
     Args:
         model: of the body.
         optional: none at all stands for an empty object.
         heeds: those of CONDITIONS that mean something here.
+        asks: the query parameters that do.
 
     Raises:
         Problem: 400, 413, 415 or 422.
     """
     no_conditions_but(*heeds)
-    no_parameters()
+    parameters(*asks)
     if not g.body and optional and not request.content_type:
         return read(model, {})
     return read(model, _tree(_JSON))
@@ -251,6 +258,15 @@ def run_id(text: str, *, partitions: int) -> str:
     return _id(text, partitions, "execution")
 
 
+def backfill_id(text: str, *, partitions: int) -> str:
+    """The id of a backfill in the path.
+
+    Raises:
+        Problem: 404.
+    """
+    return _id(text, partitions, "backfill")
+
+
 def key_id(text: str, *, partitions: int) -> str:
     """The id of an API key in the path.
 
@@ -303,7 +319,7 @@ def _is_id(text: str, partitions: int) -> bool:
 
 
 def no_such(what: str) -> Problem:
-    """The 404 of a job, an execution, an API key."""
+    """The 404 of a job, an execution, a backfill, an API key."""
     return Problem("not-found", f"There is no {what} with this id; look it up in the list.")
 
 

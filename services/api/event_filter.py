@@ -47,7 +47,7 @@ class Sight(NamedTuple):
     """What somebody may see.
 
     Attributes:
-        tenant: events of its jobs and their runs; None: all events, those of the log itself too.
+        tenant: events of its jobs, their runs and its calendars; None: all events, those of the log itself too.
         keys: those of its API keys too.
     """
 

@@ -171,7 +171,16 @@ class Feed:
             jobs = [each for each in unknown if not each.startswith(_KEY)]
             for name, tenant in (await self._ledger.tenants(jobs, keys)).items():
                 self._tenants[name if name in unknown else _KEY + name] = tenant
-        return [None if each is None else self._tenants.get(each) for each in subjects]
+        return [
+            _told(event) if each is None else self._tenants.get(each)
+            for event, each in zip(events, subjects, strict=True)
+        ]
+
+
+def _told(event: Recorded) -> str | None:
+    """Whose an event is that says so itself: a calendar's name begins with its tenant."""
+    kind, _, identifier = event.subject.partition("/")
+    return identifier.partition(":")[0] if kind == "calendar" else None
 
 
 def _owned(event: Recorded) -> str | None:

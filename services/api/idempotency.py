@@ -13,6 +13,7 @@ nothing keeps nothing: a refusal, or a pause of what is paused already, is answe
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import re
 import zlib
@@ -29,8 +30,9 @@ from services.api.principal import present
 from services.api.problems import Fault, Problem, invalid, unavailable
 from services.api.writes import REDIS_S
 from shared import logs
-from shared.domain import ids, job
-from shared.domain.events import JobCreated, RunRequested
+from shared.domain import backfill, ids, job
+from shared.domain.backfill import Backfill
+from shared.domain.events import BackfillCompleted, BackfillRequested, JobCreated, RunRequested
 from shared.domain.job import Job
 from shared.domain.run import Run
 from shared.eventlog.once import Key, key_of
@@ -98,6 +100,8 @@ def key_of_request(asked: Body) -> Key | None:
         raise invalid(Fault(pointer=door.KEY_HEADER, detail="stands twice"))
     route = f"{request.method} {request.path.rstrip('/')}"
     body = json.dumps(asked.model_dump(mode="json", exclude_unset=True), sort_keys=True)
+    if request.query_string:
+        body += f"?{request.query_string.decode('latin1')}"
     principal = present()
     return key_of(principal.tenant, principal.id, route, key_text(given[0]), asked=body)
 
@@ -275,11 +279,18 @@ class Idempotency:
                 done=201,
                 etag=etag,
             )
+        if isinstance(change.event, BackfillRequested):
+            begun = backfill.evolve(None, change)
+            where = answers.backfill_path(begun.id)
+            return answers.reply(views.backfill_of_state(begun), location=where, done=201)
         if isinstance(change.event, RunRequested):
             view = views.execution_requested(change, at=ids.from_ms(event.at))
             return answers.reply(view, location=answers.execution_path(view.id), done=201)
         kind, _, identifier = had.answer.partition(":")
-        return await (self._job_now(identifier) if kind == "job" else self._run_now(identifier))
+        if isinstance(change.event, BackfillCompleted):  # at once: it was found to have nothing to do
+            return dataclasses.replace(await self._backfill_now(identifier), done=201)
+        now = {"job": self._job_now, "run": self._run_now, "backfill": self._backfill_now}[kind]
+        return await now(identifier)
 
     async def _event(self, partition: int, position: Position) -> Recorded:
         row = await self._deps.ledger.glance(self._deps.ledger.event(partition, position))
@@ -310,6 +321,16 @@ class Idempotency:
             raise unavailable("It was done before, and the archive that tells of it doesn't answer.")
         done = 200 if view.finished_at or view.status == "cancelled" else 202
         return answers.reply(view, location=answers.execution_path(run_id), done=done)
+
+    async def _backfill_now(self, backfill_id: str) -> Reply:
+        ref, where = f"backfill:{backfill_id}", answers.backfill_path(backfill_id)
+        state = (await self._log.load(ref))[ref].state
+        if isinstance(state, Backfill):
+            return answers.reply(views.backfill_of_state(state), location=where)
+        row = await self._deps.ledger.glance(self._deps.ledger.backfill(backfill_id))
+        if row is None:
+            raise unavailable("It was done before, and the archive that tells of it doesn't answer.")
+        return answers.reply(views.backfill_of_row(row), location=where)
 
 
 def _replayed(told: Told, *, archived: bool) -> Response:

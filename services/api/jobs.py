@@ -13,9 +13,19 @@ from services.api.idempotency import Idempotency, key_of_request, partition_of
 from services.api.job_specs import JobSpecs, Quota
 from services.api.list_query import LIST_JOBS
 from services.api.lists import Lists
+from services.api.pauses import pause_of, resume_of
 from services.api.principal import present
 from services.api.problems import Problem, of_refusal
-from services.api.requests import JobBody, PauseBody, ResumeBody, RevertBody, TriggerBody, read
+from services.api.requests import (
+    JobBody,
+    PauseBody,
+    ResumeBody,
+    RevertBody,
+    SkipBody,
+    TriggerBody,
+    UnskipBody,
+    read,
+)
 from services.api.turns import Turns
 from services.api.writes import Writes
 from shared import logs
@@ -24,9 +34,9 @@ from shared.domain.commands import (
     CreateJob,
     DeleteJob,
     JobCommand,
-    PauseJob,
-    ResumeJob,
+    SkipOccurrence,
     TriggerJob,
+    UnskipOccurrence,
     UpdateJob,
 )
 from shared.domain.job import Job, Status
@@ -71,6 +81,8 @@ class Jobs:
         app.add_url_rule(f"{base}/<job_id>", "delete_job", self.delete, methods=["DELETE"])
         app.add_url_rule(f"{base}/<job_id>/pause", "pause_job", self.pause, methods=["POST"])
         app.add_url_rule(f"{base}/<job_id>/resume", "resume_job", self.resume, methods=["POST"])
+        app.add_url_rule(f"{base}/<job_id>/skip", "skip_occurrence", self.skip, methods=["POST"])
+        app.add_url_rule(f"{base}/<job_id>/unskip", "unskip_occurrence", self.unskip, methods=["POST"])
         app.add_url_rule(f"{base}/<job_id>/trigger", "trigger_job", self.trigger, methods=["POST"])
         app.add_url_rule(f"{base}/<job_id>/revert", "revert_job", self.revert, methods=["POST"])
 
@@ -159,15 +171,41 @@ class Jobs:
         """POST /jobs/{id}/pause."""
         job_id = self._id(job_id)
         body = door.body(PauseBody, optional=True, heeds=door.CONDITIONS)
-        command = PauseJob(by=present().id, reason=body.reason, if_revision=self._wanted())
-        return await self._changed(job_id, command, "job paused", key=key_of_request(body))
+        key = key_of_request(body)
+        if key is not None and body.until is not None:  # which may be past when it is sent again
+            again = await self._once.again(key, ids.partition_of(job_id))
+            if again is not None:
+                return again
+        command = pause_of(body, now=self._deps.log.now(), if_revision=self._wanted())
+        return await self._changed(job_id, command, "job paused", key=key)
 
     async def resume(self, job_id: str) -> Response:
         """POST /jobs/{id}/resume."""
         job_id = self._id(job_id)
         body = door.body(ResumeBody, optional=True, heeds=door.CONDITIONS)
-        command = ResumeJob(by=present().id, if_revision=self._wanted())
+        command = resume_of(body, if_revision=self._wanted())
         return await self._changed(job_id, command, "job resumed", key=key_of_request(body))
+
+    async def skip(self, job_id: str) -> Response:
+        """POST /jobs/{id}/skip."""
+        job_id = self._id(job_id)
+        body = door.body(SkipBody, heeds=door.CONDITIONS)
+        command = SkipOccurrence(
+            scheduled_for=body.scheduled_for,
+            by=present().id,
+            reason=body.reason,
+            if_revision=self._wanted(),
+        )
+        return await self._changed(job_id, command, "occurrence skipped", key=key_of_request(body))
+
+    async def unskip(self, job_id: str) -> Response:
+        """POST /jobs/{id}/unskip."""
+        job_id = self._id(job_id)
+        body = door.body(UnskipBody, heeds=door.CONDITIONS)
+        command = UnskipOccurrence(
+            scheduled_for=body.scheduled_for, by=present().id, if_revision=self._wanted()
+        )
+        return await self._changed(job_id, command, "occurrence unskipped", key=key_of_request(body))
 
     async def delete(self, job_id: str) -> Response:
         """DELETE /jobs/{id}."""
@@ -248,6 +286,7 @@ class Jobs:
                 await self._stale(job_id, problem) if problem.slug == "precondition-failed" else problem
             ) from None
         self._deps.metrics.count_occurrences(done.decided.changes, self._deps.log.now())
+        self._deps.metrics.count_ends(done.decided.ended)
         return done
 
     async def _stale(self, job_id: str, problem: Problem) -> Problem:

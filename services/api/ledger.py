@@ -9,6 +9,7 @@ from services.api import list_sql
 from services.api.list_sql import Question
 from services.api.principal import wall
 from shared.domain import ids
+from shared.domain.past import LEFT_OUT, Ran, Range
 from shared.eventlog.position import START, Position
 from shared.faults import is_broken
 from shared.readmodel import archive
@@ -94,6 +95,15 @@ class Ledger:
         """Id, name and status of somebody's jobs whose ids stand before `bound`, deleted or not."""
         return await self._ask_within("jobs_applied", owner, tenant, bound)
 
+    async def jobs_to_pause(self, tag: str | None, *, after: str | None, limit: int) -> list[asyncpg.Record]:
+        """Ids and states of jobs that go on or are paused, those with a tag or all, by id from after one."""
+        facets = [] if tag is None else [f"tag:{tag}"]
+        return await self._ask_within("jobs_to_pause", facets, after, limit)
+
+    async def jobs_paused_by(self, switch: str, *, after: str | None, limit: int) -> list[asyncpg.Record]:
+        """Ids and states of the jobs that a switch has paused, by id from after one."""
+        return await self._ask_within("jobs_paused_by", switch, after, limit)
+
     async def job_exists(self, job_id: str) -> bool:
         """Whether there is such a job, or was."""
         return bool((await self._ask_within("job_exists", job_id))[0][0])
@@ -136,6 +146,35 @@ class Ledger:
         """How many jobs somebody has, counted up to `most`."""
         return int((await self._ask("jobs_of", owner, tenant, most))[0][0])
 
+    async def backfill(self, backfill_id: str) -> asyncpg.Record | None:
+        """The row of a backfill."""
+        return _first(await self._ask_within("backfill", backfill_id))
+
+    async def backfills(self, job_id: str, *, limit: int, offset: int) -> Found:
+        """Backfills of a job, newest first."""
+        rows, counted = await asyncio.gather(
+            self._ask_within("backfills_page", job_id, limit, offset),
+            self._ask_within("backfills_count", job_id, COUNTED_MAX + 1),
+        )
+        return Found(rows, counted[0][0])
+
+    async def occurrences(
+        self, job_id: str, tenant: str, since: datetime, until: datetime
+    ) -> dict[datetime, Ran]:
+        """What became of the nominal times of a job from `since` (inclusive) to `until` (exclusive) that have runs."""
+        bounds = [list_sql.lowest_id(at) for at in (since, until)]
+        rows = await self._ask("occurrences", job_id, tenant, *bounds, since, until)
+        return {row["scheduled_for"]: Ran(row["newest"], row["unfinished"]) for row in rows}
+
+    async def left_out(self, job_id: str) -> list[Range]:
+        """Occurrences of a job that its schedule has passed over as they were not to run."""
+        rows = await self._ask("left_out", f"job/{job_id}", list(LEFT_OUT))
+        return [Range(row["first"], row["last"]) for row in rows]
+
+    async def runs_whole_from(self) -> datetime | None:
+        """Before when rows of runs may have been deleted; None: never."""
+        return _first(await self._ask("runs_whole_from"))["at"]  # type: ignore[index, no-any-return]
+
     async def api_keys(self, *, limit: int, offset: int) -> Found:
         """API keys, newest first, those that were revoked too."""
         rows, counted = await asyncio.gather(
@@ -147,6 +186,22 @@ class Ledger:
     async def api_key(self, key_id: str) -> asyncpg.Record | None:
         """The row of an API key, revoked or not."""
         return _first(await self._ask_within("api_key", key_id))
+
+    async def calendars(self, tenant: str, *, limit: int, offset: int) -> Found:
+        """A tenant's calendars, by name."""
+        rows, counted = await asyncio.gather(
+            self._ask("calendars_page", tenant, limit, offset),
+            self._ask("calendars_count", tenant, COUNTED_MAX + 1),
+        )
+        return Found(rows, counted[0][0])
+
+    async def calendar(self, tenant: str, name: str) -> asyncpg.Record | None:
+        """The row of a calendar."""
+        return _first(await self._ask("calendar", tenant, name))
+
+    async def jobs_naming(self, tenant: str, calendar: str, *, limit: int) -> list[asyncpg.Record]:
+        """Id and name of jobs that name a calendar."""
+        return await self._ask("jobs_naming", tenant, calendar, limit)
 
     async def retry_of(self, run_id: str) -> asyncpg.Record | None:
         """The row of the run that repeats this one."""
@@ -175,6 +230,10 @@ class Ledger:
     ) -> list[asyncpg.Record]:
         """Groups of failed runs that failed alike, the largest first."""
         return await self._ask_within("errors", job_id, job_type, since, until, limit)
+
+    async def forecast(self, *, before: datetime, by_job: int, limit: int) -> list[asyncpg.Record]:
+        """Jobs that are to run before a time, alike ones together; up to `by_job`, each with its own durations."""
+        return await self._ask_within("forecast", before, by_job, limit)
 
     async def principals(self, *, since: datetime, until: datetime, limit: int) -> list[asyncpg.Record]:
         """How many changes each actor has made (actor, changes, last_at), most first."""

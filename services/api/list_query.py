@@ -178,6 +178,7 @@ def _run_filters(given: Given, partitions: int) -> dict[str, Any]:
             if status is None
             else status in _ENDED,  # what follows, as an index knows only this
             "trigger": door.one_of(single, "trigger", RUN_TRIGGERS),
+            "backfill": door.id_in(single, "backfill", partitions=partitions),
             **{name: door.word(single, name) for name in ("job_type", "queue", "error_class")},
             "error_fingerprint": _matching(
                 single, "error_fingerprint", FINGERPRINT, "is 12 hexadecimal digits, see GET /stats/errors"
@@ -217,6 +218,7 @@ _RUN_FILTERS: dict[str, dict[str, Any]] = {
     "job_type": _TEXT,
     "queue": _TEXT,
     "trigger": {"type": "string", "enum": list(RUN_TRIGGERS)},
+    "backfill": {"type": "string", "format": "uuid", "description": "that this backfill has asked for"},
     "error_class": _TEXT,
     "error_fingerprint": {"type": "string", "pattern": FINGERPRINT, "description": "see GET /stats/errors"},
 }

@@ -124,6 +124,7 @@ RUNS = Source(
         "job_type": "r.job_type = {}::text",
         "queue": "r.queue = {}::text",
         "trigger": "r.trigger = {}::text",
+        "backfill": "r.backfill = {}::uuid",
         "error_class": "r.error_class = {}::text",
         "error_fingerprint": "r.error_fingerprint = {}::text",
         "ended": "(r.finished_at is not null) = {}::boolean",
@@ -332,6 +333,11 @@ def _id_at(ms: int, *, last: bool) -> str:
     """The lowest id of that time, or the highest."""
     text = f"{ms:012x}" + ("f" if last else "0") * 20
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def lowest_id(at: datetime) -> str:
+    """The lowest id that one of that time, or a later one, can have."""
+    return _id_at(max(0, -(-(at - ids.from_ms(0)) // timedelta(milliseconds=1))), last=False)
 
 
 def _time_at(ms: int) -> datetime:

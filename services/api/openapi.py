@@ -9,33 +9,43 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic.json_schema import models_json_schema
 
-from services.api import door, event_filter, lists, problems
+from services.api import door, event_filter, list_query, lists, problems
 from services.api.apply_contract import ApplyView
 from services.api.bulk_contract import OPERATION_MODELS, BulkView
 from services.api.cursors import LENGTH_MAX
 from services.api.dead_letters import GROUPS, GROUPS_MAX
+from services.api.forecasts import BUCKET, BUCKET_PATTERN, BUCKETS_MAX
 from services.api.list_query import SHAPES
 from services.api.openapi_examples import ETAG, EXAMPLES, POSITION
 from services.api.openapi_links import links
 from services.api.operations import OPERATIONS, REF, Operation, ref
+from services.api.previews import COUNT
 from services.api.principals import LISTED, LISTED_MAX
-from services.api.requests import WORD
+from services.api.requests import PREVIEWED_MAX, WORD
 from services.api.responses import (
     ApiKeyMadeView,
     ApiKeyView,
+    BackfillDryRunView,
+    BackfillView,
+    CalendarView,
     DiffView,
     ErrorsView,
     ExecutionView,
+    ForecastView,
     JobTypesView,
     JobView,
+    NextView,
     OutputView,
+    PreviewView,
     PrincipalsView,
     RedriveView,
     RevisionJobView,
     RevisionView,
+    SwitchView,
     TokenView,
 )
 from services.api.revisions import REVISION_MAX
+from shared.domain import calendar
 from shared.mail_folder import NAME
 
 if TYPE_CHECKING:
@@ -48,7 +58,9 @@ if TYPE_CHECKING:
 _BODIES = (*dict.fromkeys(each.body for each in OPERATIONS if each.body is not None), *OPERATION_MODELS)
 _VIEWS: tuple[type[BaseModel], ...] = (
     JobView, ExecutionView, OutputView, RedriveView, ErrorsView, ApiKeyView, ApiKeyMadeView, TokenView,
-    RevisionView, RevisionJobView, DiffView, PrincipalsView, BulkView, ApplyView, JobTypesView,
+    RevisionView, RevisionJobView, DiffView, PrincipalsView, BulkView, ApplyView, JobTypesView, SwitchView,
+    BackfillView, BackfillDryRunView,
+    PreviewView, NextView, ForecastView, CalendarView,
 )  # fmt: skip
 _PROBLEM = {
     "type": "object",
@@ -134,10 +146,39 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
     "last_event_id": {**_PLACES, "description": "as the header Last-Event-ID, which goes before it"},
     **{name: {"type": "string", "format": "date-time"} for name in event_filter.TIMES},
 }
+_SWITCHED: dict[str, dict[str, Any]] = {
+    "tag": {
+        "type": "string",
+        "minLength": 1,
+        "maxLength": list_query.TAG_MAX,
+        "examples": ["night"],
+        "description": "the jobs with it; this or `all`",
+    },
+    "all": {"type": "string", "const": "true", "description": "all jobs; this or `tag`"},
+    "cursor": {**_ID, "description": "next_cursor of the answer before"},
+}
 _SPAN: dict[str, dict[str, Any]] = {
     "from": {"type": "string", "format": "date-time", "description": "default: a day before `to`"},
     "to": {"type": "string", "format": "date-time", "description": "default: now"},
     "limit": {"type": "integer", "minimum": 1, "maximum": LISTED_MAX, "default": LISTED},
+}
+_NEXT: dict[str, dict[str, Any]] = {
+    "from": {"type": "string", "format": "date-time", "description": "only those after this time"},
+    "count": {"type": "integer", "minimum": 1, "maximum": PREVIEWED_MAX, "default": COUNT},
+}
+_FORECAST: dict[str, dict[str, Any]] = {
+    "from": {
+        "type": "string",
+        "format": "date-time",
+        "description": "default: the beginning of the bucket that is now, counted from 1970; whole seconds",
+    },
+    "to": {"type": "string", "format": "date-time", "description": "default: a day after `from`"},
+    "bucket": {
+        "type": "string",
+        "pattern": BUCKET_PATTERN,
+        "default": BUCKET,
+        "description": f"90, 90s, 5m, 1h or 1d; at most {BUCKETS_MAX:,} of them",
+    },
 }
 _HEADERS: dict[str, dict[str, Any]] = {
     door.KEY_HEADER: {
@@ -149,7 +190,7 @@ _HEADERS: dict[str, dict[str, Any]] = {
     "If-Match": {
         "type": "string",
         "pattern": _TAGS,
-        "description": "the ETag of the job, or *: its revision must still be this",
+        "description": "the ETag of it, or *: its revision must still be this",
     },
     "Last-Event-ID": {
         **_PLACES,
@@ -203,6 +244,15 @@ _LIST_EVENTS: dict[str, dict[str, Any]] = {
     "limit": {"type": "integer", "minimum": 1, "maximum": lists.SIZE_MAX},
     "cursor": {**_PLACES, "description": "next_cursor of the answer before"},
 }
+_OWN = {
+    "list_events": _LIST_EVENTS,
+    "list_principals": _SPAN,
+    "list_next_occurrences": _NEXT,
+    "forecast": _FORECAST,
+    "pause_jobs": _SWITCHED,
+    "resume_jobs": _SWITCHED,
+}
+"""Parameters that are something else elsewhere, by operation."""
 
 
 @cache
@@ -298,7 +348,7 @@ def _told(operation: Operation) -> dict[str, Any]:
 
 
 def _parameters(operation: Operation) -> Iterator[dict[str, Any]]:
-    for name in ("job_id", "run_id", "key_id"):
+    for name in ("job_id", "run_id", "backfill_id", "key_id"):
         if f"{{{name}}}" in operation.path:
             yield {"name": name, "in": "path", "required": True, "schema": _ID}
     if "{number}" in operation.path:
@@ -308,12 +358,13 @@ def _parameters(operation: Operation) -> Iterator[dict[str, Any]]:
             "required": True,
             "schema": _REVISION,
         }
+    is_calendar = operation.tag == "calendars"
     if "{name}" in operation.path:
         yield {
             "name": "name",
             "in": "path",
             "required": True,
-            "schema": {"type": "string", "pattern": f"^{NAME}$"},
+            "schema": {"type": "string", "pattern": f"^{calendar.NAME if is_calendar else NAME}$"},
         }
     reads = operation.method == "get" and operation.tag != "system"
     for name in (*operation.parameters, *((door.POSITION_PARAMETER,) if reads else ())):
@@ -323,7 +374,8 @@ def _parameters(operation: Operation) -> Iterator[dict[str, Any]]:
     for name, is_taken in (
         (door.KEY_HEADER, operation.keyed),
         ("If-Match", operation.conditional),
-        ("If-None-Match", 304 in operation.answers),  # noqa: PLR2004 - HTTP's number,
+        ("If-None-Match", 304 in operation.answers),  # noqa: PLR2004 - HTTP's number
+        ("If-None-Match", operation.name == "put_calendar"),
         ("Last-Event-ID", operation.media == event_filter.STREAMED),
     ):
         if is_taken:
@@ -336,10 +388,8 @@ def _parameters(operation: Operation) -> Iterator[dict[str, Any]]:
 def _schema(operation: Operation, name: str) -> dict[str, Any]:
     if operation.name == "diff_job_revisions" and name in {"from", "to"}:
         return _REVISION
-    if operation.name == "list_events" and name in _LIST_EVENTS:
-        return _LIST_EVENTS[name]
-    if operation.name == "list_principals" and name in _SPAN:
-        return _SPAN[name]
+    if name in (told := _OWN.get(operation.name, {})):
+        return told[name]
     if operation.name == "list_errors" and name == "limit":
         return {"type": "integer", "minimum": 1, "maximum": GROUPS_MAX, "default": GROUPS}
     if operation.name in SHAPES and name not in _PARAMETERS.keys() - SHAPES[operation.name].filters:
@@ -372,7 +422,7 @@ def _said(operation: Operation, status: int, schema: Any) -> Iterator[str]:
         yield "Daybook-Position"
     if status in {201, 202} and schema is not None:
         yield "Location"
-    if status == 304 or schema == ref("JobView"):  # noqa: PLR2004 - HTTP's number
+    if status == 304 or schema in _TAGGED:  # noqa: PLR2004 - HTTP's number
         yield "ETag"
     if operation.keyed:
         yield "Idempotency-Replayed"
@@ -398,4 +448,5 @@ def _headers(*names: str) -> dict[str, Any]:
     return told
 
 
+_TAGGED = (ref("JobView"), ref("CalendarView"))
 _IN_PATHS = {each.name: _NAMES.findall(each.path) for each in OPERATIONS}

@@ -6,6 +6,7 @@ from typing import Any
 
 JOB_ID = "01a20ad0-3484-8003-875b-32a60b7402cd"
 RUN_ID = "01a20af1-9b80-8003-b1d4-0d6f2c9a7e15"
+BACKFILL_ID = "01a20af5-6f00-8003-9f0a-7c1d5e2b3a44"
 KEY_ID = "01a20ad0-11c0-8001-9c3f-6b1f0a2d4e88"
 EVENT_ID = "01a20af1-9b8a-7c41-8a55-3f6d20c9b7e1"
 POSITION = "3:1763900000000-17"
@@ -17,6 +18,8 @@ _NIGHTLY: dict[str, Any] = {
     "job_data": {"operation": "echo", "parameters": {"greeting": "Good night"}},
     "cron_expression": "30 2 * * *",
     "timezone": "Europe/Berlin",
+    "jitter_seconds": 300,
+    "exclude": ["2026-12-25", {"from": "2026-12-31", "to": "2027-01-01"}],
     "tags": ["night"],
 }
 _SPEC: dict[str, Any] = {
@@ -31,6 +34,9 @@ _SPEC: dict[str, Any] = {
     "start_at": None,
     "end_at": None,
     "max_runs": None,
+    "jitter_seconds": 300,
+    "exclude": ["2026-12-25", {"from": "2026-12-31", "to": "2027-01-01"}],
+    "exclude_calendars": ["holidays"],
     "timezone": "Europe/Berlin",
     "dst_policy": {"gap": "auto", "overlap": "auto"},
     "timeout_seconds": 3600,
@@ -45,6 +51,7 @@ _SPEC: dict[str, Any] = {
     "overlap_policy": "skip",
     "start_deadline_seconds": None,
     "max_lost": 3,
+    "pause_after_failures": None,
     "on_success": [],
     "on_failure": [],
     "notify_on_failure": [],
@@ -61,6 +68,14 @@ _JOB: dict[str, Any] = {
     "created_at": "2026-11-24T10:15:00.484Z",
     "updated_at": "2026-11-24T10:15:00.484Z",
     "paused": None,
+    "skipped": [
+        {
+            "scheduled_for": "2026-11-29T01:30:00.000Z",
+            "by": "bob",
+            "at": "2026-11-27T08:00:00.000Z",
+            "reason": "the database moves",
+        }
+    ],
 }
 _RUN: dict[str, Any] = {
     "id": RUN_ID,
@@ -70,13 +85,14 @@ _RUN: dict[str, Any] = {
     "status": "succeeded",
     "trigger": "schedule",
     "of": None,
+    "backfill": None,
     "revision": 1,
     "queue": "default",
     "priority": 5,
     "attempt": 1,
     "max_attempts": 4,
     "scheduled_for": "2026-11-27T01:30:00.000Z",
-    "fires_at": "2026-11-27T01:30:00.000Z",
+    "fires_at": "2026-11-27T01:31:47.208Z",
     "queued_at": "2026-11-27T01:30:00.010Z",
     "started_at": "2026-11-27T01:30:00.031Z",
     "finished_at": "2026-11-27T01:30:00.052Z",
@@ -118,6 +134,24 @@ _EDIT: dict[str, Any] = {
     "by": "bob",
     "type": "JobUpdated",
 }
+_MOVED: dict[str, Any] = {
+    "scheduled_for": "2027-03-28T01:00:00.000Z",
+    "local_time": "2027-03-28T03:00:00+02:00",
+    "fires_at": "2027-03-28T01:00:00.000Z",
+    "rule": "gap_next_valid",
+}
+_FIRST: dict[str, Any] = {
+    "scheduled_for": "2026-10-25T00:30:00.000Z",
+    "local_time": "2026-10-25T02:30:00+02:00",
+    "fires_at": "2026-10-25T00:30:00.000Z",
+    "rule": "overlap_first",
+}
+_SECOND: dict[str, Any] = {
+    "at": "2026-10-25T01:30:00.000Z",
+    "local_time": "2026-10-25T02:30:00+01:00",
+    "reason": "overlap_first",
+    "by": None,
+}
 
 EXAMPLES: dict[str, list[Any]] = {
     "JobBody": [
@@ -135,11 +169,28 @@ EXAMPLES: dict[str, list[Any]] = {
             "max_retries": 0,
         },
     ],
+    "PreviewBody": [
+        {
+            "cron_expression": "30 2 * * *",
+            "timezone": "Europe/Berlin",
+            "from": "2026-03-28T12:00:00Z",
+            "count": 2,
+        },
+        {"interval_seconds": 3600, "start_at": "2026-11-28T00:00:00+01:00"},
+    ],
     "JobPatch": [{"priority": 8, "description": None}],
-    "PauseBody": [{"reason": "maintenance until noon"}],
-    "ResumeBody": [{}],
+    "PauseBody": [{"reason": "maintenance", "until": "2030-11-28T12:00:00Z", "catch_up": "latest"}],
+    "ResumeBody": [{"catch_up": "latest"}],
+    "PauseManyBody": [{"reason": "the database moves", "until": "2030-11-28T12:00:00Z", "dry_run": True}],
+    "ResumeManyBody": [{"catch_up": "skip", "dry_run": True}],
+    "SwitchView": [
+        {"switch": "tag:night", "changed": 42, "unchanged": 1, "next_cursor": None, "dry_run": False}
+    ],
+    "SkipBody": [{"scheduled_for": "2026-11-29T02:30:00+01:00", "reason": "the database moves"}],
+    "UnskipBody": [{"scheduled_for": "2026-11-29T02:30:00+01:00"}],
     "TriggerBody": [{"priority": 10}],
     "CancelBody": [{"reason": "started by mistake"}],
+    "BackfillBody": [{"from": "2026-11-20T00:00:00Z", "max_parallel": 4, "dry_run": True}],
     "RetryBody": [{"priority": 10}],
     "RevertBody": [{"revision": 1}],
     "RedriveBody": [{"filter": {"error_class": "ConnectionError"}, "dry_run": True}],
@@ -167,6 +218,41 @@ EXAMPLES: dict[str, list[Any]] = {
             "unchanged": 0,
             "deleted": 0,
             "dry_run": True,
+        }
+    ],
+    "PreviewView": [
+        {
+            "cron_expression": "30 2 * * *",
+            "timezone": "Europe/Berlin",
+            "occurrences": [_FIRST],
+            "dropped": [_SECOND],
+        }
+    ],
+    "NextView": [
+        {
+            "job_id": JOB_ID,
+            "timezone": "Europe/Berlin",
+            "paused": None,
+            "occurrences": [_MOVED],
+            "dropped": [],
+        }
+    ],
+    "ForecastView": [
+        {
+            "from": "2026-11-28T01:00:00.000Z",
+            "to": "2026-11-28T02:00:00.000Z",
+            "bucket_seconds": 3600,
+            "jobs": 1200,
+            "durations": "job",
+            "unmeasured_jobs": 3,
+            "buckets": [
+                {
+                    "from": "2026-11-28T01:00:00.000Z",
+                    "occurrences": 1200,
+                    "work_seconds": 5400.0,
+                    "concurrency": 1.5,
+                }
+            ],
         }
     ],
     "ApiKeyBody": [{"name": "deploy pipeline", "role": "viewer", "owner": "bob"}],
@@ -204,6 +290,41 @@ EXAMPLES: dict[str, list[Any]] = {
             "retried": [{"of": RUN_ID, "id": None}],
             "refused": [],
             "more": False,
+            "dry_run": True,
+        }
+    ],
+    "BackfillView": [
+        {
+            "id": BACKFILL_ID,
+            "job_id": JOB_ID,
+            "status": "running",
+            "which": "missing",
+            "from": "2026-11-20T00:00:00.000Z",
+            "to": "2026-11-27T08:00:00.000Z",
+            "total": 5,
+            "requested": 4,
+            "running": 2,
+            "succeeded": 1,
+            "failed": 1,
+            "max_parallel": 2,
+            "revision": 1,
+            "by": "bob",
+            "reason": "the machine was off",
+            "created_at": "2026-11-27T08:00:00.000Z",
+            "finished_at": None,
+            "cancel": None,
+        }
+    ],
+    "BackfillDryRunView": [
+        {
+            "job_id": JOB_ID,
+            "which": "missing",
+            "from": "2026-11-20T00:00:00.000Z",
+            "to": "2026-11-27T08:00:00.000Z",
+            "total": 2,
+            "first": "2026-11-21T01:30:00.000Z",
+            "last": "2026-11-22T01:30:00.000Z",
+            "times": ["2026-11-21T01:30:00.000Z", "2026-11-22T01:30:00.000Z"],
             "dry_run": True,
         }
     ],
@@ -251,6 +372,27 @@ EXAMPLES: dict[str, list[Any]] = {
                     "given_up": "nothing by itself; name exceptions in give_up_on",
                 }
             ]
+        }
+    ],
+    "CalendarBody": [
+        {
+            "description": "public holidays",
+            "dates": ["2026-12-25", {"from": "2026-12-31", "to": "2027-01-01"}],
+            "weekdays": ["sun"],
+        }
+    ],
+    "CalendarView": [
+        {
+            "name": "holidays",
+            "tenant": "default",
+            "description": "public holidays",
+            "dates": ["2026-12-25", {"from": "2026-12-31", "to": "2027-01-01"}],
+            "weekdays": ["sun"],
+            "timezone": None,
+            "revision": 2,
+            "created_at": "2026-11-24T10:15:00.484Z",
+            "updated_at": "2026-11-25T08:00:00.120Z",
+            "updated_by": "bob",
         }
     ],
     "ApiKeyView": [_KEY],

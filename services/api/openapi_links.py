@@ -7,7 +7,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-_IN_PATH = {"job_id": "JobView", "run_id": "ExecutionView", "key_id": "ApiKeyMadeView"}
+_IN_PATH = {
+    "job_id": "JobView",
+    "run_id": "ExecutionView",
+    "backfill_id": "BackfillView",
+    "key_id": "ApiKeyMadeView",
+}
 _BODY_ID = "$response.body#/id"
 
 

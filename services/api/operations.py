@@ -12,30 +12,44 @@ from services.api.bulk_contract import BulkBody, BulkView
 from services.api.list_query import LIST_EXECUTIONS, LIST_JOB_EXECUTIONS, LIST_JOBS
 from services.api.requests import (
     ApiKeyBody,
+    BackfillBody,
+    CalendarBody,
     CancelBody,
     JobBody,
     JobPatch,
     PauseBody,
+    PauseManyBody,
+    PreviewBody,
     RedriveBody,
     ResumeBody,
+    ResumeManyBody,
     RetryBody,
     RevertBody,
+    SkipBody,
     TokenBody,
     TriggerBody,
+    UnskipBody,
 )
 from services.api.responses import (
     ApiKeyMadeView,
     ApiKeyView,
+    BackfillDryRunView,
+    BackfillView,
+    CalendarView,
     DiffView,
     ErrorsView,
     ExecutionView,
+    ForecastView,
     JobTypesView,
     JobView,
+    NextView,
     OutputView,
+    PreviewView,
     PrincipalsView,
     RedriveView,
     RevisionJobView,
     RevisionView,
+    SwitchView,
     TokenView,
 )
 
@@ -130,6 +144,7 @@ def _some_of(item: dict[str, str]) -> dict[str, Any]:
 
 
 JOB, EXECUTION = ref(JobView), ref(ExecutionView)
+BACKFILL, CALENDAR = ref(BackfillView), ref(CalendarView)
 EVENTS = {
     "type": "object",
     "required": ["items", "next_cursor"],
@@ -171,6 +186,7 @@ CAUGHT = {
     },
 }
 _CHANGING = (400, 404, 409, 413, 415, 422)
+_SWITCHED = ("tag", "all", "cursor", "min_position")
 OPERATIONS = (
     Operation(
         method="get", path=f"{BASE}/jobs", name="list_jobs", role="viewer", summary="Jobs, newest first",
@@ -187,6 +203,18 @@ OPERATIONS = (
         summary="Create, update, pause, resume, delete and trigger up to 1,000 times, each by itself; at most 4 MB",
         answers={200: ref(BulkView), 202: ref(BulkView)}, body=BulkBody, refusals=(400, 413, 415, 422), keyed=True,
         adds_work=True,
+    ),
+    Operation(
+        method="post", path=f"{BASE}/jobs:pause", name="pause_jobs", role="operator",
+        summary="Pause all jobs with a tag, or all there are, that are not paused; not those that are made meanwhile",
+        answers={200: ref(SwitchView), 202: ref(SwitchView)}, body=PauseManyBody, optional=True,
+        parameters=_SWITCHED, refusals=(400, 409, 413, 415, 422), keyed=True,
+    ),
+    Operation(
+        method="post", path=f"{BASE}/jobs:resume", name="resume_jobs", role="operator",
+        summary="Resume what pausing all jobs with that tag, or all there were, has paused; nothing paused singly",
+        answers={200: ref(SwitchView), 202: ref(SwitchView)}, body=ResumeManyBody, optional=True,
+        parameters=_SWITCHED, refusals=(400, 409, 413, 415, 422), keyed=True,
     ),
     Operation(
         method="post", path=f"{BASE}/apply", name="apply_jobs", role="editor",
@@ -226,10 +254,56 @@ OPERATIONS = (
         conditional=True,
     ),
     Operation(
+        method="post", path=f"{BASE}/jobs/{{job_id}}/skip", name="skip_occurrence", role="operator",
+        summary="Skip one occurrence of a job when its time comes; the schedule stays as it is",
+        answers={200: JOB, 202: JOB}, body=SkipBody, refusals=_CHANGING, keyed=True, conditional=True,
+    ),
+    Operation(
+        method="post", path=f"{BASE}/jobs/{{job_id}}/unskip", name="unskip_occurrence", role="operator",
+        summary="Run after all what was to be skipped",
+        answers={200: JOB, 202: JOB}, body=UnskipBody, refusals=_CHANGING, keyed=True, conditional=True,
+    ),
+    Operation(
         method="post", path=f"{BASE}/jobs/{{job_id}}/trigger", name="trigger_job", role="operator",
         summary="Run a job now",
         answers={201: EXECUTION, 202: EXECUTION}, body=TriggerBody, optional=True, refusals=_CHANGING,
         keyed=True, conditional=True, adds_work=True,
+    ),
+    Operation(
+        method="post", path=f"{BASE}/jobs/{{job_id}}/backfill", name="backfill_job", tag="backfills",
+        role="operator",
+        summary="Run occurrences that have gone by: what should have run and did not; 200 says which, in a dry run",
+        answers={200: ref(BackfillDryRunView), 201: BACKFILL, 202: BACKFILL}, body=BackfillBody,
+        refusals=_CHANGING, keyed=True, adds_work=True,
+    ),
+    Operation(
+        method="get", path=f"{BASE}/jobs/{{job_id}}/backfills", name="list_job_backfills", tag="backfills",
+        role="viewer", summary="Backfills of a job, newest first", answers={200: _list_of(BACKFILL)},
+        parameters=list_query.PAGES, refusals=(404, 409, 422),
+    ),
+    Operation(
+        method="get", path=f"{BASE}/backfills/{{backfill_id}}", name="get_backfill", tag="backfills",
+        role="viewer", summary="One backfill, and how far it is", answers={200: BACKFILL}, refusals=(404, 409, 422),
+    ),
+    Operation(
+        method="post", path=f"{BASE}/backfills/{{backfill_id}}/cancel", name="cancel_backfill", tag="backfills",
+        role="operator", summary="Let a backfill ask for no more executions; those it has asked for go on",
+        answers={200: BACKFILL, 202: BACKFILL}, body=CancelBody, optional=True, refusals=_CHANGING, keyed=True,
+    ),
+    Operation(
+        method="get", path=f"{BASE}/jobs/{{job_id}}/next", name="list_next_occurrences", role="viewer",
+        summary="When a job is to run, and what its rules leave out", answers={200: ref(NextView)},
+        parameters=("from", "count"), refusals=(404, 409, 422),
+    ),
+    Operation(
+        method="post", path=f"{BASE}/schedules/preview", name="preview_schedule", tag="schedules", role="viewer",
+        summary="When a job of this schedule would run, and what its rules leave out; nothing is made",
+        answers={200: ref(PreviewView)}, body=PreviewBody, refusals=(400, 413, 415, 422),
+    ),
+    Operation(
+        method="get", path=f"{BASE}/forecast", name="forecast", tag="schedules", role="viewer",
+        summary="How much is to run, and when, of all jobs that aren't paused",
+        answers={200: ref(ForecastView)}, parameters=("from", "to", "bucket"), refusals=(409, 422),
     ),
     Operation(
         method="get", path=f"{BASE}/jobs/{{job_id}}/revisions", name="list_job_revisions", role="viewer",
@@ -327,6 +401,26 @@ OPERATIONS = (
         method="get", path=f"{BASE}/stats/principals", name="list_principals", tag="keys", role="admin",
         summary="Who has sent how many requests, and changed how much, within at most 7 days",
         answers={200: ref(PrincipalsView)}, parameters=("from", "to", "limit"), refusals=(409, 422),
+    ),
+    Operation(
+        method="get", path=f"{BASE}/calendars", name="list_calendars", tag="calendars", role="viewer",
+        summary="Calendars of the tenant, by name", answers={200: _list_of(CALENDAR)}, parameters=list_query.PAGES,
+        refusals=(409, 422),
+    ),
+    Operation(
+        method="get", path=f"{BASE}/calendars/{{name}}", name="get_calendar", tag="calendars", role="viewer",
+        summary="One calendar", answers={200: CALENDAR, 304: None}, refusals=(404, 409, 422),
+    ),
+    Operation(
+        method="put", path=f"{BASE}/calendars/{{name}}", name="put_calendar", tag="calendars", role="editor",
+        summary="Make a calendar, or replace it: what is left out takes its default; jobs go by it at their next wake",
+        answers={200: CALENDAR, 201: CALENDAR, 202: CALENDAR}, body=CalendarBody,
+        refusals=(400, 413, 415, 422), conditional=True, edits=True,
+    ),
+    Operation(
+        method="delete", path=f"{BASE}/calendars/{{name}}", name="delete_calendar", tag="calendars", role="editor",
+        summary="Delete a calendar that no job names", answers={204: None, 202: None}, refusals=(404, 409, 422),
+        conditional=True, edits=True,
     ),
     Operation(
         method="get", path=f"{BASE}/job-types", name="list_job_types", role="viewer", summary="What a job can be",

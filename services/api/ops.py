@@ -16,6 +16,7 @@ from services.api.problems import Problem
 from shared import job_types
 from shared import metrics as metrics_
 from shared.domain import ids
+from shared.domain.zones import tables_version
 from shared.eventlog.envelope import rfc3339
 from shared.faults import is_broken, leaves
 from shared.logs import masked
@@ -72,6 +73,7 @@ class Ops:
             "status": "healthy" if well else "unhealthy",
             "timestamp": rfc3339(self._deps.clock.now()),
             "version": self._version,
+            "tzdata": tables_version(),
             "checks": checks,
             "queue_depth": queued,
             "active_runs": running,

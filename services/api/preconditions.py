@@ -75,9 +75,7 @@ def revisions(headers: Sequence[str], *, required: bool) -> tuple[int, ...] | No
     """
     if not headers:
         if required:
-            raise Problem(
-                "precondition-required", "Send If-Match with the ETag of the job that you have changed."
-            )
+            raise Problem("precondition-required", "Send If-Match with the ETag of what you have changed.")
         return None
     wanted = _read(IF_MATCH, headers)
     if wanted is None:

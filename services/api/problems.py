@@ -9,10 +9,14 @@ from shared.domain.refusals import (
     IllegalTransition,
     NeverFires,
     NoSuchApiKey,
+    NoSuchBackfill,
+    NoSuchCalendar,
     NoSuchJob,
+    NoSuchOccurrence,
     NoSuchRun,
     Refused,
     StaleRevision,
+    UnknownCalendars,
 )
 
 if TYPE_CHECKING:
@@ -28,15 +32,17 @@ KINDS: dict[str, tuple[int, str]] = {
     "method-not-allowed": (405, "This method doesn't fit the path"),
     "request-timeout": (408, "The request took too long to arrive"),
     "illegal-transition": (409, "The command doesn't fit the present state"),
+    "in-use": (409, "Something needs it"),
     "quota": (409, "There is no room for more"),
     "history-rewound": (409, "The position belongs to a history that was given up"),
     "history-gone": (410, "What is asked for has left the archive"),
-    "precondition-failed": (412, "The job is not at the revision that the request was made up from"),
+    "precondition-failed": (412, "It is not at the revision that the request was made up from"),
     "too-large": (413, "The body is too large"),
     "uri-too-long": (414, "The query is too long"),
     "unsupported-media-type": (415, "The body is not of a type that is read here"),
     "invalid": (422, "The request means nothing here"),
     "never-fires": (422, "The schedule never fires"),
+    "no-such-occurrence": (422, "The job is not scheduled for this time"),
     "key-reused": (422, "The Idempotency-Key was used for another request"),
     "not-available-yet": (422, "Not available yet"),
     "precondition-required": (428, "The request must say which revision it was made up from"),
@@ -56,8 +62,11 @@ _BY_REFUSAL: dict[type[Refused], str] = {
     NoSuchJob: "not-found",
     NoSuchRun: "not-found",
     NoSuchApiKey: "not-found",
+    NoSuchBackfill: "not-found",
+    NoSuchCalendar: "not-found",
     IllegalTransition: "illegal-transition",
     NeverFires: "never-fires",
+    NoSuchOccurrence: "no-such-occurrence",
     StaleRevision: "precondition-failed",
 }
 
@@ -134,6 +143,13 @@ def below(problem: Problem, where: str) -> Problem:
 
 def of_refusal(refused: Refused) -> Problem:
     """What a refused command is answered with."""
+    if isinstance(refused, UnknownCalendars):
+        return invalid(
+            *(
+                Fault(pointer=f"#/exclude_calendars/{index}", detail=f"there is no calendar {name}")
+                for index, name in refused.missing
+            )
+        )
     slug = next(_BY_REFUSAL[cls] for cls in type(refused).__mro__ if cls in _BY_REFUSAL)
     return Problem(slug, refused.detail, current=refused.current)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import UTC, datetime
+from contextlib import suppress
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar, cast
 
 from pydantic import (
@@ -21,9 +22,13 @@ from pydantic_core import PydanticCustomError
 
 from services.api.json_body import pointer
 from services.api.problems import Fault, invalid
-from shared.domain import cron, ids, schedule, walk
+from shared.domain import calendar, calendars, cron, exclude, ids, jitter, schedule, walk
+from shared.domain.backfill import PARALLEL_MAX
+from shared.domain.events import Which  # noqa: TC001 - pydantic reads these annotations
+from shared.domain.overlaps import WAITING_MAX
 from shared.domain.roles import SUBJECT, Role
-from shared.domain.spec import CATCH_UP_MAX, LOST_MAX, MisfirePolicy
+from shared.domain.spec import CATCH_UP_MAX, LOST_MAX, CatchUp, MisfirePolicy, OverlapPolicy
+from shared.domain.weekdays import Weekday  # noqa: TC001 - pydantic reads these annotations
 from shared.job_types.mailboxes import Address  # noqa: TC001 - pydantic reads the annotation
 
 if TYPE_CHECKING:
@@ -31,12 +36,13 @@ if TYPE_CHECKING:
 
 JOB_DATA_MAX = 64 * 1024  # bytes of compact JSON
 EXPRESSIONS_MAX = 20
+PREVIEWED_MAX = 1_000
 FOLLOWERS_MAX = 20
 NOT_YET = "is not available yet"
 WORD = r"^[\w.:/-]{1,200}$"
 FINGERPRINT = r"^[0-9a-f]{12}$"
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
-_LATER = "not_yet"  # pydantic's type of such an error
+_DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _READ_ONLY = frozenset(
     {
         "id",
@@ -49,20 +55,10 @@ _READ_ONLY = frozenset(
         "created_at",
         "updated_at",
         "paused",
+        "skipped",
     }
 )
 Model = TypeVar("Model", bound="Body")
-
-
-def _not_yet(*values: str) -> BeforeValidator:
-    """Refuse `values` as coming later, rather than as unknown."""
-
-    def check(value: object) -> object:
-        if value in values:
-            raise PydanticCustomError(_LATER, "{value} is not available yet", {"value": str(value)})
-        return value
-
-    return BeforeValidator(check)
 
 
 def cron_of(value: object) -> str | list[str] | None:
@@ -102,6 +98,38 @@ def time_of(text: object) -> datetime | None:
     return at
 
 
+def required_time_of(text: object) -> datetime:
+    """As `time_of`, in UTC and whole milliseconds; None is none."""
+    at = time_of("" if text is None else text)
+    assert at is not None  # noqa: S101 - only None is None
+    at = at.astimezone(UTC)
+    return at.replace(microsecond=at.microsecond // 1000 * 1000)
+
+
+def date_of(text: object) -> date:
+    """The date that `text` is.
+
+    Raises:
+        PydanticCustomError: it is none.
+    """
+    if isinstance(text, str) and _DATE.fullmatch(text):
+        with suppress(ValueError):
+            return date.fromisoformat(text)
+    raise PydanticCustomError("date", "write a date, such as 2026-12-25")
+
+
+def range_of(value: object) -> object:
+    """A date as the range of one day; what may be an object of a Range, as it is.
+
+    Raises:
+        PydanticCustomError: it is neither.
+    """
+    if isinstance(value, dict):
+        return value
+    day = date_of(value).isoformat()
+    return {"from": day, "to": day}
+
+
 def small(data: dict[str, Any]) -> dict[str, Any]:
     """`data`, if it is at most JOB_DATA_MAX bytes.
 
@@ -137,6 +165,7 @@ Tag = Annotated[str, Field(min_length=1, max_length=50)]
 Priority = Annotated[int, Field(ge=1, le=10)]
 Queue = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 ErrorName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.]{0,199}$")]
+CalendarName = Annotated[str, Field(pattern=f"^{calendar.NAME}$")]
 JobData = Annotated[dict[str, Any], AfterValidator(small)]
 _Expression = Annotated[str, Field(min_length=1, max_length=cron.LENGTH_MAX)]
 _Expressions = Annotated[list[_Expression], Field(min_length=1, max_length=EXPRESSIONS_MAX)]
@@ -150,7 +179,13 @@ Moment = Annotated[
     BeforeValidator(time_of),
     WithJsonSchema({"anyOf": [{"type": "string", "format": "date-time"}, {"type": "null"}]}),
 ]
-Overlap = Annotated[Literal["skip", "allow"], _not_yet("queue_one", "queue_all", "replace")]
+RequiredMoment = Annotated[
+    datetime, BeforeValidator(required_time_of), WithJsonSchema({"type": "string", "format": "date-time"})
+]
+ExactMoment = Annotated[  # to be rounded by whoever knows which way
+    datetime, BeforeValidator(time_of), WithJsonSchema({"type": "string", "format": "date-time"})
+]
+Date = Annotated[date, BeforeValidator(date_of), WithJsonSchema({"type": "string", "format": "date"})]
 
 
 Followers = Annotated[list[Id], Field(max_length=FOLLOWERS_MAX), AfterValidator(_each_once)]
@@ -173,6 +208,20 @@ class Backoff(Body):
     jitter: float = Field(default=0.1, ge=0, le=1, description="a fraction of the delay")
 
 
+class Range(Body):
+    """Consecutive dates, both included."""
+
+    from_: Date = Field(alias="from")
+    to: Date
+
+
+Excluded = Annotated[
+    Range,
+    BeforeValidator(range_of),
+    WithJsonSchema({"anyOf": [{"type": "string", "format": "date"}, Range.model_json_schema()]}),
+]
+
+
 class Dst(Body):
     """What to do where clocks are put forward (gap) or back (overlap).
 
@@ -184,25 +233,9 @@ class Dst(Body):
     overlap: walk.Overlap = Field(default="auto", description="the first time, the last, or both")
 
 
-class JobBody(Body):
-    """A job as a client writes it, in POST and PUT: what is left out takes its default."""
+class ScheduleBody(Body):
+    """When a job runs: at most one of cron_expression, interval_seconds and run_at."""
 
-    LATER = frozenset(
-        {
-            "jitter_seconds", "exclude", "exclude_calendars",
-            "concurrency_key", "concurrency_limit",
-            "pause_after_failures",
-        }
-    )  # fmt: skip
-    READ_ONLY = _READ_ONLY
-
-    name: Name
-    description: str = Field(default="", max_length=2_000)
-    tags: list[Tag] = Field(default_factory=list, max_length=20)
-    job_type: str = Field(
-        min_length=1, max_length=200, description="see GET /job-types; fixed after creation"
-    )
-    job_data: JobData = Field(default_factory=dict, description="fits the type's model; at most 64 KB")
     cron_expression: Cron = Field(
         default=None,
         description=(
@@ -217,8 +250,45 @@ class JobBody(Body):
     max_runs: int | None = Field(
         default=None, ge=1, le=1_000_000_000, description="no occurrence once so many have run, ever"
     )
+    jitter_seconds: int = Field(
+        default=0,
+        ge=0,
+        le=jitter.JITTER_MAX_S,
+        description=(
+            "an occurrence fires up to so much later, before the next one's time; the same for the same job and time"
+        ),
+    )
+    exclude: list[Excluded] = Field(
+        default_factory=list,
+        max_length=exclude.SPANS_MAX,
+        description="no occurrence on these dates, in the job's zone",
+    )
+    exclude_calendars: list[CalendarName] = Field(
+        default_factory=list,
+        max_length=calendars.NAMES_MAX,
+        description="what these calendars exclude when its time has come is skipped",
+    )
     timezone: str = Field(default="UTC", min_length=1, max_length=100, description="IANA name")
     dst_policy: Dst = Field(default=Dst(), description="of cron expressions, where clocks change")
+
+
+class JobBody(ScheduleBody):
+    """A job as a client writes it, in POST and PUT: what is left out takes its default."""
+
+    LATER = frozenset(
+        {
+            "concurrency_key", "concurrency_limit",
+        }
+    )  # fmt: skip
+    READ_ONLY = _READ_ONLY
+
+    name: Name
+    description: str = Field(default="", max_length=2_000)
+    tags: list[Tag] = Field(default_factory=list, max_length=20)
+    job_type: str = Field(
+        min_length=1, max_length=200, description="see GET /job-types; fixed after creation"
+    )
+    job_data: JobData = Field(default_factory=dict, description="fits the type's model; at most 64 KB")
     timeout_seconds: int = Field(default=3_600, ge=1, le=86_400)
     max_retries: int = Field(default=3, ge=0, le=100)
     retry_backoff: Backoff = Backoff()
@@ -234,7 +304,13 @@ class JobBody(Body):
         ),
     )
     misfire_grace_seconds: int = Field(default=60, ge=0, le=86_400)
-    overlap_policy: Overlap = "skip"
+    overlap_policy: OverlapPolicy = Field(
+        default="skip",
+        description=(
+            "of a run beside an active one: it doesn't run; one waits; all wait, in order, at most "
+            f"{WAITING_MAX:,}; it runs once the others are cancelled and have ended; or at once"
+        ),
+    )
     start_deadline_seconds: int | None = Field(
         default=None,
         ge=1,
@@ -243,6 +319,12 @@ class JobBody(Body):
     )
     max_lost: int = Field(
         default=LOST_MAX, ge=1, le=100, description="a run that loses so many workers fails"
+    )
+    pause_after_failures: int | None = Field(
+        default=None,
+        ge=1,
+        le=1_000,
+        description="so many runs that failed, none having succeeded since, pause the job; null: it goes on",
     )
 
     on_success: Followers = Field(
@@ -254,6 +336,34 @@ class JobBody(Body):
     )
     notify_on_failure: Annotated[list[Address], Field(max_length=FOLLOWERS_MAX)] = Field(
         default_factory=list, description="mail addresses to tell then"
+    )
+
+
+class CalendarBody(Body):
+    """Days on which the jobs that name a calendar don't run; what is left out takes its default."""
+
+    description: str = Field(default="", max_length=2_000)
+    dates: list[Excluded] = Field(default_factory=list, max_length=calendar.DATES_MAX)
+    weekdays: list[Weekday] = Field(default_factory=list, max_length=6, description="excluded every week")
+    timezone: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=100,
+        description="IANA name of the zone that these days are of; each job's, if left out",
+    )
+
+
+class PreviewBody(ScheduleBody):
+    """A schedule, and which of its occurrences are wanted."""
+
+    from_: Moment = Field(
+        default=None,
+        alias="from",
+        description="occurrences after this time, as of a job that is made then; now, if left out",
+    )
+    count: int = Field(default=10, ge=1, le=PREVIEWED_MAX, description="at most so many")
+    job_id: Id | None = Field(
+        default=None, description="H draws what it draws for this job; if left out, what it draws for none"
     )
 
 
@@ -269,17 +379,56 @@ class JobPatch(BaseModel):
 
 
 class PauseBody(Body):
-    """Why a job is paused."""
+    """Why a job is paused, and until when.
 
-    LATER = frozenset({"until"})
+    Of a job that is paused already, what is left out stays as it is.
+    """
 
     reason: str = Field(default="", max_length=500)
+    until: Moment = Field(
+        default=None,
+        description="it goes on by itself then, within ten years; null: when somebody resumes it",
+    )
+    catch_up: CatchUp = Field(default="skip", description="what a resume that doesn't say is to catch up")
+
+
+class SkipBody(Body):
+    """Which occurrence is to be skipped, or not to be after all."""
+
+    scheduled_for: RequiredMoment = Field(
+        description="its time, as GET /jobs/{id}/next shows it, before jitter"
+    )
+    reason: str = Field(default="", max_length=200)
+
+
+class UnskipBody(Body):
+    """Which occurrence is not to be skipped after all."""
+
+    scheduled_for: RequiredMoment
 
 
 class ResumeBody(Body):
-    """Nothing yet."""
+    """What becomes of the occurrences that fell due in the pause."""
 
-    LATER = frozenset({"catch_up"})
+    catch_up: CatchUp | None = Field(
+        default=None,
+        description=(
+            "none of them runs; the newest does; or all, the oldest first, "
+            f"at most {CATCH_UP_MAX:,}. What doesn't run is recorded. null: what the pause says"
+        ),
+    )
+
+
+class PauseManyBody(PauseBody):
+    """Why jobs are paused together, and until when."""
+
+    dry_run: bool = Field(default=False, description="only say how many would be paused")
+
+
+class ResumeManyBody(ResumeBody):
+    """What becomes of the occurrences that fell due while jobs were paused together."""
+
+    dry_run: bool = Field(default=False, description="only say how many would be resumed")
 
 
 class RevertBody(Body):
@@ -298,8 +447,31 @@ class TriggerBody(Body):
     """What this one run does differently from its job."""
 
     job_data: JobData | None = Field(default=None, description="merged over the job's, key by key")
-    overlap_policy: Overlap | None = None
+    overlap_policy: OverlapPolicy | None = Field(default=None, description="instead of the job's")
     priority: Priority | None = None
+
+
+class BackfillBody(Body):
+    """Which occurrences of a job that have gone by are to run, and how."""
+
+    from_: ExactMoment = Field(alias="from", description="at this time or later")
+    to: Moment = Field(
+        default=None, description="before this time; at most up to now, which it is if left out"
+    )
+    which: Which = Field(
+        default="missing",
+        description=(
+            "missing: those that no run was asked for, whatever for; failed: those whose newest run failed, was "
+            "cancelled or expired; all: every one, again"
+        ),
+    )
+    dry_run: bool = Field(default=False, description="only say which those are")
+    max_parallel: int = Field(
+        default=1, ge=1, le=PARALLEL_MAX, description="so many of its executions may be unfinished at a time"
+    )
+    job_data: JobData | None = Field(default=None, description="merged over the job's, key by key")
+    priority: Priority | None = None
+    reason: str = Field(default="", max_length=500)
 
 
 class RetryBody(TriggerBody):
@@ -327,7 +499,7 @@ class RedriveBody(Body):
     filter: RedriveFilter = RedriveFilter()
     dry_run: bool = Field(default=False, description="only say what would be run again")
     limit: int = Field(default=100, ge=1, le=1_000, description="run at most so many again")
-    overlap_policy: Overlap | None = Field(default=None, description="instead of each job's")
+    overlap_policy: OverlapPolicy | None = Field(default=None, description="instead of each job's")
 
 
 class TokenBody(Body):

@@ -7,7 +7,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
+from shared.domain.events import Which  # noqa: TC001 - likewise
+from shared.domain.preview import EXCLUDED_SHOWN, DropReason
 from shared.domain.roles import Role  # noqa: TC001 - pydantic reads these annotations
+from shared.domain.walk import ClockRule  # noqa: TC001
 from shared.eventlog.envelope import rfc3339
 
 Time = Annotated[
@@ -17,6 +20,7 @@ Time = Annotated[
 ]
 JobStatus = Literal["pending", "running", "failed", "paused", "completed"]
 RunStatus = Literal["held", "queued", "running", "retrying", "succeeded", "failed", "cancelled", "expired"]
+BackfillStatus = Literal["running", "completed", "cancelled"]
 RunTrigger = Literal["schedule", "manual", "backfill", "retry", "chain"]
 
 
@@ -44,12 +48,115 @@ class LastRunView(Answer):
 
 
 class PausedView(Answer):
-    """Who paused a job, when and why."""
+    """Who paused a job, when and why.
+
+    `until`: it goes on by itself then. `catch_up`: what its end makes of what fell due meanwhile. `switch`: what has
+    paused it together with others, `tag:<tag>` or `all`; null: it was paused singly.
+    """
 
     by: str
     at: Time
     reason: str
     until: Time | None
+    catch_up: str = "skip"
+    switch: str | None = None
+
+
+class OccurrenceView(Answer):
+    """An occurrence that is to come."""
+
+    scheduled_for: Time
+    local_time: str = Field(description="what the clock on the wall reads then, with its offset from UTC")
+    fires_at: Time = Field(description="when it is started")
+    rule: ClockRule | None = Field(
+        description=(
+            "what dst_policy did: gap_next_valid: the clock leaves its time of day out, and this is the next there is; "
+            "overlap_first, overlap_last: the clock shows its time of day twice, and this is the one that counts"
+        )
+    )
+
+
+class DroppedView(Answer):
+    """What would have been an occurrence."""
+
+    at: Time = Field(description="when; of a time of day that there is not, when the clock is put forward")
+    local_time: str = Field(
+        description="as of an occurrence; without offset where there is no such time of day"
+    )
+    reason: DropReason = Field(
+        description=(
+            "gap_skip: the clock leaves it out, as it may others in the same gap; "
+            "overlap_first, overlap_last: the clock shows it twice, and the other one counts; "
+            f"exclude: its date is excluded, of which the first {EXCLUDED_SHOWN} in a row are told; "
+            "calendar: a calendar excludes it as it stands now; skipped: by hand"
+        )
+    )
+    by: str | None = Field(description="whoever wants it skipped, or the name of the calendar")
+
+
+class PreviewView(Answer):
+    """What a schedule comes to, in the order of time."""
+
+    cron_expression: str | list[str] | None = Field(description="with what H stands for")
+    timezone: str
+    occurrences: list[OccurrenceView] = Field(description="fewer than asked for if there are no more")
+    dropped: list[DroppedView] = Field(description="what rules left out between these")
+
+
+class NextView(Answer):
+    """What is to come of a job, if each of its occurrences is run; of a paused one, if it was resumed now."""
+
+    job_id: str
+    timezone: str
+    paused: PausedView | None
+    occurrences: list[OccurrenceView] = Field(description="fewer than asked for if there are no more")
+    dropped: list[DroppedView] = Field(description="what rules left out between these")
+
+
+class BucketView(Answer):
+    """What is to run in one bucket of a forecast."""
+
+    since: Time = Field(serialization_alias="from")
+    occurrences: int
+    work_seconds: float = Field(description="how long runs of these take, if they take as long as before")
+    concurrency: float = Field(
+        description="how many of them run at a time: the seconds of work in each second"
+    )
+
+
+class ForecastView(Answer):
+    """What is to run, of all jobs that aren't paused, if each occurrence is run."""
+
+    since: Time = Field(serialization_alias="from")
+    until: Time = Field(serialization_alias="to")
+    bucket_seconds: int
+    jobs: int = Field(description="that have an occurrence before `to`, or are overdue")
+    durations: Literal["job", "job_type"] = Field(
+        description=(
+            "how long a run takes: the mean of its job's last 5, or of the last 100 of its job's type if the job has "
+            "none, or there are so many jobs that this is told of all"
+        )
+    )
+    unmeasured_jobs: int = Field(
+        description="no run of these or of their types has ended: they count as no work"
+    )
+    buckets: list[BucketView] = Field(description="in the order of time; the last ends at `to`")
+
+
+class SkipView(Answer):
+    """An occurrence that somebody wants skipped: who, when and why."""
+
+    scheduled_for: Time
+    by: str
+    at: Time
+    reason: str
+
+
+class RangeView(Answer):
+    """Consecutive dates, both included."""
+
+    from_: str = Field(alias="from")
+    to: str
 
 
 class _Named(Answer):
@@ -79,6 +186,9 @@ class JobSpecView(Answer):
     start_at: Time | None
     end_at: Time | None
     max_runs: int | None
+    jitter_seconds: int
+    exclude: list[str | RangeView]
+    exclude_calendars: list[str]
     timezone: str
     dst_policy: DstView
     timeout_seconds: int
@@ -93,6 +203,7 @@ class JobSpecView(Answer):
     overlap_policy: str
     start_deadline_seconds: int | None
     max_lost: int
+    pause_after_failures: int | None
     on_success: list[str]
     on_failure: list[str]
     notify_on_failure: list[str]
@@ -110,6 +221,22 @@ class JobView(JobSpecView, _Named):
     created_at: Time
     updated_at: Time
     paused: PausedView | None
+    skipped: list[SkipView]
+
+
+class CalendarView(Answer):
+    """A calendar; `timezone` is null where its days are those of each job's zone."""
+
+    name: str
+    tenant: str
+    description: str
+    dates: list[str | RangeView]
+    weekdays: list[str]
+    timezone: str | None
+    revision: int
+    created_at: Time
+    updated_at: Time
+    updated_by: str
 
 
 class RevisionView(Answer):
@@ -215,6 +342,62 @@ class RedriveView(Answer):
     retried: list[RetriedView]
     refused: list[RefusedView]
     more: bool
+    dry_run: bool
+
+
+class BackfillView(Answer):
+    """Occurrences of a job that have gone by, being run.
+
+    `total` were found when it was requested, oldest first; `requested` of them it has asked for an execution for. Of
+    these `running` haven't ended, and `failed` have ended otherwise than `succeeded`. One that was `cancelled` asks for
+    no more; those it has asked for go on, and are counted.
+    """
+
+    id: str
+    job_id: str
+    status: BackfillStatus
+    which: Which
+    from_: Time = Field(alias="from")
+    to: Time
+    total: int
+    requested: int
+    running: int
+    succeeded: int
+    failed: int
+    max_parallel: int
+    revision: int = Field(description="of the job, that its executions are pinned to")
+    by: str
+    reason: str
+    created_at: Time
+    finished_at: Time | None
+    cancel: CancelView | None
+
+
+class BackfillDryRunView(Answer):
+    """What a backfill would run; `times` are the first hundred."""
+
+    job_id: str
+    which: Which
+    from_: Time = Field(alias="from")
+    to: Time
+    total: int
+    first: Time | None
+    last: Time | None
+    times: list[Time]
+    dry_run: Literal[True] = True
+
+
+class SwitchView(Answer):
+    """What came of pausing or resuming jobs together.
+
+    `changed` counts those that were, `unchanged` those that were so already, were paused by something else, or are
+    gone. `next_cursor`: not all were come to; the same request with it as `cursor` goes on.
+    """
+
+    switch: str
+    changed: int
+    unchanged: int
+    next_cursor: str | None
     dry_run: bool
 
 
@@ -328,6 +511,7 @@ class ExecutionView(Answer):
     status: RunStatus
     trigger: RunTrigger
     of: str | None
+    backfill: str | None
     revision: int
     queue: str
     priority: int

@@ -139,6 +139,7 @@ class Retries:
 
     def _count(self, done: Decided) -> None:
         self._deps.metrics.count_occurrences(done.changes, self._deps.log.now())
+        self._deps.metrics.count_ends(done.ended)
 
 
 def letter_of_state(run: Run) -> Letter:

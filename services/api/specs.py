@@ -12,17 +12,23 @@ from services.api.problems import Fault, invalid
 from services.api.requests import small
 from shared import job_types
 from shared.domain import schedule
+from shared.domain.commands import CalendarContent
+from shared.domain.exclude import BadSpan, Span, check_span
 from shared.domain.retry import RetryPolicy
 from shared.domain.schedule import BadSchedule, Schedule
 from shared.domain.spec import Chain, JobSpec
 from shared.domain.walk import DstPolicy
+from shared.domain.weekdays import WEEKDAYS
+from shared.domain.zones import UnknownZone, zone_named
 from shared.job_types.email_notification import NO_SERVER
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
-    from services.api.requests import Dst, JobBody
+    from services.api.requests import CalendarBody, Dst, JobBody, Range, ScheduleBody
     from shared.job_types import Catalog, Known
+
+FAULTS_MAX = 20
 
 
 def spec_of(body: JobBody, *, known: Known, catalog: Catalog) -> JobSpec:
@@ -32,13 +38,27 @@ def spec_of(body: JobBody, *, known: Known, catalog: Catalog) -> JobSpec:
         Problem: 422, with everything that is wrong.
     """
     faults: list[Fault] = []
+    plan = schedule_of(body, faults)
+    if body.notify_on_failure and not catalog.senders:
+        faults.append(Fault(pointer="#/notify_on_failure", detail=NO_SERVER))
+    data = _checked(body.job_type, body.job_data, known, catalog, faults)
+    if faults:
+        raise invalid(*faults)
+    return _spec(body, plan, data)
+
+
+def schedule_of(body: ScheduleBody, faults: list[Fault]) -> Schedule:
+    """The schedule that `body` is; what is wrong with it goes into `faults`."""
     plan = Schedule(
         cron_expression=tuple(each) if isinstance(each := body.cron_expression, list) else each,
         interval_seconds=body.interval_seconds,
-        run_at=body.run_at,
-        start_at=body.start_at,
-        end_at=body.end_at,
+        run_at=_utc_ms(body.run_at),
+        start_at=_utc_ms(body.start_at),
+        end_at=_utc_ms(body.end_at),
         max_runs=body.max_runs,
+        jitter_seconds=body.jitter_seconds,
+        exclude=_spans(body.exclude),
+        exclude_calendars=tuple(dict.fromkeys(body.exclude_calendars)),
         timezone=body.timezone,
         dst_policy=_policy(body.dst_policy),
     )
@@ -46,12 +66,37 @@ def spec_of(body: JobBody, *, known: Known, catalog: Catalog) -> JobSpec:
         schedule.check(plan)
     except BadSchedule as refusal:
         faults.append(Fault(pointer=pointer(refusal.field), detail=str(refusal)))
-    if body.notify_on_failure and not catalog.senders:
-        faults.append(Fault(pointer="#/notify_on_failure", detail=NO_SERVER))
-    data = _checked(body.job_type, body.job_data, known, catalog, faults)
+    return plan
+
+
+def content_of(body: CalendarBody) -> CalendarContent:
+    """What `body` sets of a calendar, its days checked.
+
+    Raises:
+        Problem: 422, with everything that is wrong.
+    """
+    faults: list[Fault] = []
+    spans = _spans(body.dates)
+    for index, span in enumerate(spans):
+        try:
+            check_span(span)
+        except BadSpan as refusal:
+            faults.append(Fault(pointer=pointer("dates", index), detail=str(refusal)))
+    if body.timezone is not None:
+        try:
+            zone_named(body.timezone)
+        except UnknownZone as refusal:
+            faults.append(Fault(pointer="#/timezone", detail=str(refusal)))
     if faults:
-        raise invalid(*faults)
-    return _spec(body, plan, data)
+        raise invalid(*faults[:FAULTS_MAX])
+    weekdays = tuple(day for day in WEEKDAYS if day in body.weekdays)
+    return CalendarContent(
+        description=body.description, dates=spans, weekdays=weekdays, timezone=body.timezone
+    )
+
+
+def _spans(ranges: Iterable[Range]) -> tuple[Span, ...]:
+    return tuple(Span(from_=each.from_, to=each.to) for each in ranges)
 
 
 def merged_data(
@@ -97,16 +142,7 @@ def _spec(body: JobBody, plan: Schedule, data: dict[str, Any]) -> JobSpec:
         tags=tuple(body.tags),
         job_type=body.job_type,
         job_data=data,
-        schedule=Schedule(
-            cron_expression=plan.cron_expression,
-            interval_seconds=plan.interval_seconds,
-            run_at=_utc_ms(plan.run_at),
-            start_at=_utc_ms(plan.start_at),
-            end_at=_utc_ms(plan.end_at),
-            max_runs=plan.max_runs,
-            timezone=plan.timezone,
-            dst_policy=plan.dst_policy,
-        ),
+        schedule=plan,
         timeout_seconds=body.timeout_seconds,
         retry=RetryPolicy(
             max_retries=body.max_retries,
@@ -124,6 +160,7 @@ def _spec(body: JobBody, plan: Schedule, data: dict[str, Any]) -> JobSpec:
         overlap_policy=body.overlap_policy,
         start_deadline_seconds=body.start_deadline_seconds,
         max_lost=body.max_lost,
+        pause_after_failures=body.pause_after_failures,
         chain=_chain(body),
     )
 

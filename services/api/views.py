@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
+from pydantic import TypeAdapter
+
 from services.api.responses import (
+    BackfillView,
     BackoffView,
     CancelView,
     DstView,
@@ -17,6 +20,8 @@ from services.api.responses import (
     OutputView,
     PausedView,
     ProgressView,
+    RangeView,
+    SkipView,
 )
 from shared.domain import job as jobs
 from shared.domain import run as runs
@@ -31,9 +36,14 @@ if TYPE_CHECKING:
 
     import asyncpg
 
+    from shared.domain.backfill import Backfill
     from shared.domain.events import Change, RunRequested
+    from shared.domain.exclude import Span
     from shared.domain.job import Job
     from shared.domain.run import Run
+
+
+_SKIPS = TypeAdapter(list[SkipView])
 
 
 class Seen(NamedTuple):
@@ -58,6 +68,7 @@ def job_of_row(row: asyncpg.Record) -> JobView:
         created_at=row["created_at"],
         updated_at=row["updated_at"],
         paused=paused,
+        skipped=_SKIPS.validate_json(row["skipped"]),
     )
 
 
@@ -70,11 +81,30 @@ def job_of_state(job: Job, known: Seen) -> JobView:
         tenant=job.tenant,
         status=_status(job, known),
         revision=job.revision,
-        next_run_time=job.due_at,
+        next_run_time=job.next_run_time,
         last_run=known.last_run,
         created_at=job.created_at,
         updated_at=job.updated_at,
-        paused=_paused(job),
+        paused=paused_of_state(job),
+        skipped=[
+            SkipView(scheduled_for=each.scheduled_for, by=each.by, at=each.at, reason=each.reason)
+            for each in job.skipped
+        ],
+    )
+
+
+def paused_of_state(job: Job) -> PausedView | None:
+    """By whom, since when and until when the job is paused; None if it isn't."""
+    if job.paused is None or job.status is not jobs.Status.PAUSED:
+        return None
+    paused = job.paused
+    return PausedView(
+        by=paused.by,
+        at=paused.at,
+        reason=paused.reason,
+        until=paused.until,
+        catch_up=paused.catch_up,
+        switch=paused.switch,
     )
 
 
@@ -85,7 +115,7 @@ def job_of_spec(spec: JobSpec) -> JobSpecView:
 
 def body_of_spec(spec: JobSpec) -> dict[str, Any]:
     """The body that makes a job of this specification, as JSON."""
-    return job_of_spec(spec).model_dump(mode="json")
+    return job_of_spec(spec).model_dump(mode="json", by_alias=True)
 
 
 def seen(row: asyncpg.Record | None) -> Seen:
@@ -118,6 +148,7 @@ def execution_of_row(row: asyncpg.Record, progress: ProgressView | None = None) 
         | {
             "id": str(row["id"]),
             "job_id": str(row["job_id"]),
+            "backfill": None if row["backfill"] is None else str(row["backfill"]),
             "duration_seconds": _seconds(row["duration_ms"]),
             "lateness_seconds": _seconds(row["lateness_ms"]),
             "result": _json(row["result"]),
@@ -139,7 +170,10 @@ def execution_requested(change: Change, *, at: datetime) -> ExecutionView:
 def execution_of_state(
     run: Run, *, queued_at: datetime | None, of: str | None = None, fires_at: datetime | None = None
 ) -> ExecutionView:
-    """A run as it was requested, which is as the ledger has it until it starts; `queued_at` is the commit's time."""
+    """A run as it was requested, which is as the ledger has it until it starts.
+
+    `queued_at` is the commit's time; one that is held is not queued yet.
+    """
     return ExecutionView(
         id=run.id,
         job_id=run.job_id,
@@ -148,14 +182,15 @@ def execution_of_state(
         status=run.status.value,
         trigger=run.trigger,
         of=of,
+        backfill=run.backfill,
         revision=run.revision,
         queue=run.spec.queue,
         priority=run.spec.priority,
         attempt=run.attempt,
         max_attempts=run.spec.retry.max_retries + 1,
         scheduled_for=run.scheduled_for,
-        fires_at=fires_at or run.scheduled_for,
-        queued_at=queued_at,
+        fires_at=fires_at or run.wanted_at,
+        queued_at=None if run.status is runs.Status.HELD else queued_at,
         started_at=None,
         finished_at=None,
         duration_seconds=None,
@@ -180,6 +215,40 @@ def execution_of_run(run: Run, row: asyncpg.Record | None) -> ExecutionView:
             "cancel": wished,
             "attempt": run.attempt,
             "worker": run.worker or None,
+        }
+    )
+
+
+def backfill_of_row(row: asyncpg.Record) -> BackfillView:
+    """The backfill as the ledger has it."""
+    told = dict(row) | {"id": str(row["id"]), "job_id": str(row["job_id"]), "cancel": _json(row["cancel"])}
+    running = row["requested"] - row["succeeded"] - row["failed"]
+    return BackfillView.model_validate(told | {"from": row["since"], "to": row["until"], "running": running})
+
+
+def backfill_of_state(backfill: Backfill) -> BackfillView:
+    """The backfill as the write model has it."""
+    wanted, cancel = backfill.spec, backfill.cancel
+    return BackfillView.model_validate(
+        {
+            "id": backfill.id,
+            "job_id": backfill.job_id,
+            "status": backfill.status.value,
+            "which": wanted.which,
+            "from": wanted.from_,
+            "to": wanted.to,
+            "total": len(wanted.times),
+            "requested": backfill.requested,
+            "running": len(backfill.unfinished),
+            "succeeded": backfill.succeeded,
+            "failed": backfill.failed,
+            "max_parallel": wanted.max_parallel,
+            "revision": wanted.revision,
+            "by": wanted.by,
+            "reason": wanted.reason,
+            "created_at": wanted.requested_at,
+            "finished_at": backfill.finished_at,
+            "cancel": cancel and CancelView(by=cancel.by, at=cancel.at, reason=cancel.reason),
         }
     )
 
@@ -221,6 +290,9 @@ def _specified(spec: JobSpec) -> dict[str, Any]:
         "start_at": plan.start_at,
         "end_at": plan.end_at,
         "max_runs": plan.max_runs,
+        "jitter_seconds": plan.jitter_seconds,
+        "exclude": [excluded(span) for span in plan.exclude],
+        "exclude_calendars": list(plan.exclude_calendars),
         "timezone": plan.timezone,
         "dst_policy": _dst(plan.dst_policy or DstPolicy()),
         "timeout_seconds": spec.timeout_seconds,
@@ -240,10 +312,18 @@ def _specified(spec: JobSpec) -> dict[str, Any]:
         "overlap_policy": spec.overlap_policy,
         "start_deadline_seconds": spec.start_deadline_seconds,
         "max_lost": spec.max_lost,
+        "pause_after_failures": spec.pause_after_failures,
         "on_success": list(chain.on_success),
         "on_failure": list(chain.on_failure),
         "notify_on_failure": list(chain.mail_on_failure),
     }
+
+
+def excluded(span: Span) -> str | RangeView:
+    """Excluded dates as bodies have them."""
+    if span.from_ == span.to:
+        return span.to.isoformat()
+    return RangeView.model_validate({"from": span.from_.isoformat(), "to": span.to.isoformat()})
 
 
 def _dst(policy: DstPolicy) -> DstView:
@@ -260,12 +340,6 @@ def _status(job: Job, known: Seen) -> JobStatus:
         return "pending"
     failed = known.last_run is not None and known.last_run.status == "failed"
     return "failed" if failed else "completed"
-
-
-def _paused(job: Job) -> PausedView | None:
-    if job.paused is None or job.status is not jobs.Status.PAUSED:
-        return None
-    return PausedView(by=job.paused.by, at=job.paused.at, reason=job.paused.reason, until=None)
 
 
 def _seconds(ms: int | None) -> float | None:

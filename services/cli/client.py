@@ -60,10 +60,16 @@ class Client:
         """
         return self._sent("GET", path, resend=True, params=_given(parameters))
 
-    def post(self, path: str, body: Any = None) -> httpx.Response:
+    def post(self, path: str, body: Any = None, **parameters: Any) -> httpx.Response:
         """POST under a key of its own."""
         headers = {"Idempotency-Key": secrets.token_hex(16)}
-        return self._sent("POST", path, resend=True, headers=headers, **_json(body))
+        return self._sent(
+            "POST", path, resend=True, headers=headers, params=parameters or None, **_json(body)
+        )
+
+    def ask(self, path: str, body: Any) -> httpx.Response:
+        """POST what is only a question: it changes nothing, and takes no key."""
+        return self._sent("POST", path, resend=True, json=body)
 
     def send(
         self, method: str, path: str, body: Any = None, *, if_match: str | None = None

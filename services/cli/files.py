@@ -58,6 +58,23 @@ def one_job_in(name: str) -> dict[str, Any]:
     return found[0].job
 
 
+def one_object_in(name: str) -> dict[str, Any]:
+    """The only document of a file, which is an object.
+
+    Raises:
+        click.UsageError: there is something else.
+    """
+    from services.cli.yaml_text import BadYaml, load  # noqa: PLC0415
+
+    try:
+        found = load(read_text(name))
+    except BadYaml as error:
+        raise click.UsageError(f"{name}: {error}.") from None
+    if not isinstance(found, dict):
+        raise click.UsageError(f"{name} is not an object.")
+    return found
+
+
 def _in_file(name: str) -> list[Written]:
     from services.cli.yaml_text import BadYaml, load_all  # noqa: PLC0415
 

@@ -52,10 +52,20 @@ class Data(click.ParamType[dict[str, Any]]):
         return found
 
 
-_FIELDS: tuple[tuple[str, str, dict[str, Any]], ...] = (
-    ("--name", "name", {"help": "What people call it."}),
-    ("--type", "job_type", {"help": "One of GET /job-types."}),
-    ("--data", "job_data", {"type": Data(), "help": "What the type needs."}),
+class Dates(click.ParamType[Any]):
+    """A date, or a range of two."""
+
+    name = "date|date..date"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ARG002
+        """As click asks for it; whether they are dates the API says."""
+        if not isinstance(value, str) or ".." not in value:
+            return value
+        begin, _, end = value.partition("..")
+        return {"from": begin, "to": end}
+
+
+_SCHEDULE: tuple[tuple[str, str, dict[str, Any]], ...] = (
     (
         "--cron",
         "cron_expression",
@@ -63,20 +73,52 @@ _FIELDS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ),
     ("--every", "interval_seconds", {"type": Every(), "help": "90, 90s, 5m, 2h, 1d."}),
     ("--at", "run_at", {"help": "Once, at a time with its offset: 2027-01-31T09:00:00+01:00."}),
+    ("--jitter", "jitter_seconds", {"type": Every(), "help": "Fire up to so much later: 30s, 5m."}),
+    (
+        "--exclude",
+        "exclude",
+        {
+            "multiple": True,
+            "type": Dates(),
+            "help": "A date, or two: 2026-12-24..2027-01-01; several times for several.",
+        },
+    ),
+    ("--exclude-calendar", "exclude_calendars", {"multiple": True, "help": "See `daybook calendars`."}),
     ("--timezone", "timezone", {"help": "Of the cron expression, such as Europe/Vienna."}),
+    ("--start-at", "start_at", {"help": "No occurrence before it; an interval's first."}),
+    ("--end-at", "end_at", {"help": "No occurrence after it."}),
+    ("--max-runs", "max_runs", {"type": int, "help": "So many runs, ever."}),
+)
+_FIELDS: tuple[tuple[str, str, dict[str, Any]], ...] = (
+    ("--name", "name", {"help": "What people call it."}),
+    ("--type", "job_type", {"help": "One of GET /job-types."}),
+    ("--data", "job_data", {"type": Data(), "help": "What the type needs."}),
+    *_SCHEDULE,
     ("--description", "description", {}),
     ("--tag", "tags", {"multiple": True, "help": "Several times for several."}),
     ("--queue", "queue", {}),
     ("--priority", "priority", {"type": int, "help": "1 to 10, 10 first."}),
     ("--timeout", "timeout_seconds", {"type": Every(), "help": "For one attempt."}),
     ("--retries", "max_retries", {"type": int, "help": "After the first attempt."}),
-    ("--overlap", "overlap_policy", {"help": "skip or allow."}),
+    ("--pause-after-failures", "pause_after_failures", {"type": int, "help": "So many in a row pause it."}),
+    ("--overlap", "overlap_policy", {"help": "skip, queue_one, queue_all, replace or allow."}),
 )
 
 
 def job_options(command: Callable[..., None]) -> Callable[..., None]:
     """Options for the fields of a job."""
-    for option, field, told in reversed(_FIELDS):
+    return _with(_FIELDS, command)
+
+
+def schedule_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Options for those of them that are its schedule."""
+    return _with(_SCHEDULE, command)
+
+
+def _with(
+    fields: Sequence[tuple[str, str, dict[str, Any]]], command: Callable[..., None]
+) -> Callable[..., None]:
+    for option, field, told in reversed(fields):
         command = click.option(option, field, **told)(command)
     return command
 
@@ -84,8 +126,8 @@ def job_options(command: Callable[..., None]) -> Callable[..., None]:
 def fields_of(options: dict[str, Any]) -> dict[str, Any]:
     """Those that were given."""
     given = {name: value for name, value in options.items() if value is not None and value != ()}
-    if "tags" in given:
-        given["tags"] = list(given["tags"])
+    for name in {"tags", "exclude", "exclude_calendars"} & given.keys():
+        given[name] = list(given[name])
     if "cron_expression" in given:
         one, *more = given["cron_expression"]
         given["cron_expression"] = [one, *more] if more else one

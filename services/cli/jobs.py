@@ -7,16 +7,20 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from services.cli import editing, following
+from services.cli.backfills import backfill
 from services.cli.failures import STATUSES
 from services.cli.files import one_job_in
 from services.cli.job_fields import Data, assigned, fields_of, job_options
+from services.cli.schedules import looks_ahead, occurrences
 from services.cli.session import path_of, talks
 from services.cli.show import Column, listed, say, single
+from services.cli.switching import CATCH_UP, several, stopped_or_let_go
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from services.cli.session import Session
+    from services.cli.switching import Which
 
 JOB_STATUSES = ("pending", "paused", "running", "failed", "completed")
 
@@ -47,6 +51,9 @@ def jobs() -> None:
     """Jobs: list, make, change, pause, run."""
 
 
+jobs.add_command(backfill)
+
+
 @jobs.command("list", epilog=STATUSES)
 @click.option("--status", type=click.Choice(JOB_STATUSES))
 @click.option("--type", "job_type", help="Of this job type only.")
@@ -69,6 +76,18 @@ def list_jobs(
 def get(session: Session, *, job_id: str) -> None:
     """Show the job ID."""
     single(session.client.get(path_of("jobs", job_id)).json(), session.output)
+
+
+@jobs.command("next", epilog=STATUSES)
+@click.argument("job_id", metavar="ID")
+@looks_ahead
+@talks
+def next_of(session: Session, *, job_id: str, **query: Any) -> None:
+    """Show when the job ID is to run; of a paused one, when it would."""
+    told = session.client.get(path_of("jobs", job_id, "/next"), **query).json()
+    occurrences(told, session.output)
+    if told["paused"]:
+        say(f"It is paused by {told['paused']['by']}: none of these runs before it is resumed.")
 
 
 @jobs.command(epilog=STATUSES)
@@ -106,28 +125,57 @@ def edit(session: Session, *, job_id: str, pairs: tuple[str, ...], name_of_file:
 
 
 @jobs.command(epilog=STATUSES)
-@click.argument("job_id", metavar="ID")
-@click.option("--reason", default="", help="Why; it is shown with the job.")
+@several
+@click.option("--reason", help="Why; it is shown with the job.")
+@click.option("--until", help="It goes on by itself at this time: 2027-01-31T09:00:00+01:00.")
+@click.option("--catch-up", type=CATCH_UP, help="What its end makes of what fell due meanwhile.")
 @talks
-def pause(session: Session, *, job_id: str, reason: str) -> None:
-    """Stop the schedule of the job ID."""
-    body = {"reason": reason} if reason else None
-    single(session.client.post(path_of("jobs", job_id, "/pause"), body).json(), session.output)
+def pause(session: Session, *, which: Which, **options: Any) -> None:
+    """Stop the schedule of the job ID, or of all jobs with a tag, or of all.
+
+    The end of the latter is `resume` with the same tag, or --all: it lets go on what they have paused, and nothing that
+    was paused singly.
+    """
+    stopped_or_let_go(session, "pause", which, fields_of(options))
+
+
+@jobs.command(epilog=STATUSES)
+@several
+@click.option("--catch-up", type=CATCH_UP, help="What becomes of what fell due meanwhile.")
+@talks
+def resume(session: Session, *, which: Which, **options: Any) -> None:
+    """Let the job ID go on, or what pausing jobs with a tag, or all, has paused."""
+    stopped_or_let_go(session, "resume", which, fields_of(options))
 
 
 @jobs.command(epilog=STATUSES)
 @click.argument("job_id", metavar="ID")
+@click.argument("scheduled_for", metavar="TIME")
+@click.option("--reason", default="", help="Why; it is shown with the job.")
 @talks
-def resume(session: Session, *, job_id: str) -> None:
-    """Let the job ID go on."""
-    single(session.client.post(path_of("jobs", job_id, "/resume")).json(), session.output)
+def skip(session: Session, *, job_id: str, scheduled_for: str, reason: str) -> None:
+    """Don't run the job ID at TIME, at which it is scheduled: 2027-01-31T09:00:00+01:00, before jitter."""
+    body = {"scheduled_for": scheduled_for} | ({"reason": reason} if reason else {})
+    single(session.client.post(path_of("jobs", job_id, "/skip"), body).json(), session.output)
+
+
+@jobs.command(epilog=STATUSES)
+@click.argument("job_id", metavar="ID")
+@click.argument("scheduled_for", metavar="TIME")
+@talks
+def unskip(session: Session, *, job_id: str, scheduled_for: str) -> None:
+    """Run the job ID at TIME after all."""
+    body = {"scheduled_for": scheduled_for}
+    single(session.client.post(path_of("jobs", job_id, "/unskip"), body).json(), session.output)
 
 
 @jobs.command(epilog=STATUSES)
 @click.argument("job_id", metavar="ID")
 @click.option("--data", "job_data", type=Data(), help="Laid over the job's, key by key.")
 @click.option("--priority", type=int)
-@click.option("--overlap", "overlap_policy", help="allow: also while it is running.")
+@click.option(
+    "--overlap", "overlap_policy", help="Beside an active one: skip, queue_one, queue_all, replace or allow."
+)
 @click.option("--follow", is_flag=True, help="Wait for its end; see `daybook runs tail`.")
 @talks
 def trigger(session: Session, *, job_id: str, follow: bool, **options: Any) -> None:

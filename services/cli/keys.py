@@ -61,7 +61,7 @@ async def create(
     _check(wanted)
     key = apikey.made_of(secrets.token_urlsafe(apikey.SECRET_BYTES))
     key_hash = apikey.digest(key)
-    async with opened(told) as stores, _log(stores, told, chance) as log:
+    async with opened(told) as stores, log_of(stores, told, chance) as log:
         now = await log.sync()
         command = IssueApiKey(
             id=ids.chance_id(now, apikey.partition_of(key_hash, log.partitions), chance()),
@@ -104,7 +104,7 @@ async def revoke(told: Settings, key: str, *, chance: Callable[[], int], say: Ca
         Fatal: it means none, or several.
         OSError: a store doesn't answer.
     """
-    async with opened(told) as stores, _log(stores, told, chance) as log:
+    async with opened(told) as stores, log_of(stores, told, chance) as log:
         rows = await stores.pool.fetch(_statement("api_key"), key)
         if len(rows) != 1:
             raise Fatal(f"{key} means {len(rows) or 'no'} keys: `daybook keys list` shows their ids.")
@@ -126,7 +126,9 @@ def _check(wanted: Wanted) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _log(stores: Stores, told: Settings, chance: Callable[[], int]) -> AsyncIterator[EventLog]:
+async def log_of(stores: Stores, told: Settings, chance: Callable[[], int]) -> AsyncIterator[EventLog]:
+    """The deployment's log, to be written to by a command."""
+
     async def reopen(partition: int) -> None:
         await stores.open_log(partition, lease_s=told.lease_seconds, chance=chance)
 

@@ -42,6 +42,24 @@ def recover(*, dry_run: bool, **options: Any) -> None:
     sys.exit(finished(go_through))
 
 
+@click.command()
+@click.option("--data-dir", type=click.Path(path_type=Path), help="Of a running `up` (DAYBOOK_DATA_DIR).")
+def replan(**options: Any) -> None:
+    """Plan all jobs by the zone tables that are installed here.
+
+    Timers do so by themselves when they come with newer ones; this does it at once. It ends with 1 if a partition is
+    planned by newer ones already.
+    """
+    from services.cli.replan import replan as replanned  # noqa: PLC0415
+
+    told = settings_of(options, "replan")
+
+    async def go_through() -> int:
+        return 0 if await replanned(told, chance=bits_for_ids(), say=click.echo) else 1
+
+    sys.exit(finished(go_through))
+
+
 @click.group()
 def keys() -> None:
     """API keys, by hand: straight on the stores, so that the first admin's can be made."""

@@ -82,7 +82,9 @@ def cancel(session: Session, *, run_id: str, reason: str) -> None:
 @click.argument("run_id", metavar="ID")
 @click.option("--data", "job_data", type=Data(), help="Laid over the execution's, key by key.")
 @click.option("--priority", type=int)
-@click.option("--overlap", "overlap_policy", help="allow: also while another is running.")
+@click.option(
+    "--overlap", "overlap_policy", help="Beside an active one: skip, queue_one, queue_all, replace or allow."
+)
 @click.option("--follow", is_flag=True, help="Wait for its end; see `daybook runs tail`.")
 @talks
 def retry(session: Session, *, run_id: str, follow: bool, **options: Any) -> None:

@@ -140,8 +140,8 @@ class Attempt:
             await self._worker.claims.drop(self.claim)
             return None
         run = _run_of(decided)
-        if run.ended:  # its start deadline had passed
-            self._worker.tally.expired(run)
+        if run.ended:  # its start deadline had passed, or another run replaces it
+            self._worker.tally.not_started(run)
             return None
         started = Started(decided=decided, run=run, at=time.monotonic())
         self._worker.heartbeat.hold(started.run.id, started.fence)

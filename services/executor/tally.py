@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from logging import INFO, WARNING
 from typing import TYPE_CHECKING
 
 from shared import logs
@@ -45,7 +46,7 @@ class Tally:
 
     def started(self, run: Run, at: datetime) -> None:
         """A handler is about to be called; `at` is Redis's time."""
-        delay_s = (at - run.scheduled_for).total_seconds()
+        delay_s = (at - run.wanted_at).total_seconds()
         if run.attempt == 1:
             self._metrics.start_delay_seconds.observe(max(0.0, delay_s))
         self._log.info("attempt started", job_type=run.spec.job_type, delay_s=delay_s)
@@ -62,10 +63,11 @@ class Tally:
         said = {} if error is None else {"error": f"{error.class_}: {error.message[:300]}"}
         self._log.info(f"attempt {outcome}", status=run.status.value, took_s=round(took_s, 4), **said)
 
-    def expired(self, run: Run) -> None:
-        """The run was claimed after its start deadline."""
+    def not_started(self, run: Run) -> None:
+        """The run was claimed after its start deadline, or when it was to end."""
         self._finished(self._label(run), run.status.value).inc()
-        self._log.warning("run expired before it could start", job_id=run.job_id, run_id=run.id)
+        level = WARNING if run.status is Status.EXPIRED else INFO
+        self._log.log(level, f"run {run.status} before it could start", job_id=run.job_id, run_id=run.id)
 
     def moved(self, run: Run) -> None:
         """The run was taken away while its handler ran; nothing is reported."""

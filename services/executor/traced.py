@@ -103,9 +103,9 @@ class TracedTally(Tally):
         if isinstance(command, FailRun):
             failed(current(), command.error.class_, command.error.message)
 
-    def expired(self, run: Run) -> None:
-        """Tell that it came too late."""
-        super().expired(run)
+    def not_started(self, run: Run) -> None:
+        """Tell that it came too late, or was not wanted any more."""
+        super().not_started(run)
         current().set_attribute("daybook.run.status", run.status.value)
 
     def moved(self, run: Run) -> None:

@@ -74,5 +74,6 @@ async def count_ledgers(metrics: Metrics, pool: asyncpg.Pool, partitions: Collec
     metrics.jobs.clear()
     for row in rows:
         metrics.jobs.labels(row["status"], row["job_type"]).set(row["jobs"])
+    metrics.runs_held.set(await pool.fetchval(statement("count_held"), owned))
     metrics.dead_letters.set(await pool.fetchval(statement("count_dead_letters"), owned))
     metrics.quarantined_events.set(await pool.fetchval(statement("count_quarantined"), owned))

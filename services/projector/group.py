@@ -27,6 +27,7 @@ _PARTS = {
     "jobs": "upsert_jobs",
     "runs": "upsert_runs",
     "run_hourly": "add_hours",
+    "backfills": "upsert_backfills",
 }  # name → statement, `moved` first: it locks, and ALL asks it
 _ALL = "all_moved"
 _ARGUMENT = re.compile(r"\$(\d+)")

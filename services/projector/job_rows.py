@@ -114,9 +114,10 @@ def stored(entry: JobEntry, partition: int) -> tuple[Any, ...]:
         status_of(job, entry.active_runs, last),
         job.status.value,
         entry.active_runs,
-        job.due_at,
+        job.next_run_time,
         *(last or (None, None, None)),
         _paused(job),
+        _skipped(job),
         job.created_at,
         job.updated_at,
         *entry.position,
@@ -175,4 +176,26 @@ def _paused(job: Job) -> str | None:
     if job.paused is None or job.status is not jobs.Status.PAUSED:
         return None
     paused = job.paused
-    return json_text({"by": paused.by, "at": rfc3339(paused.at), "reason": paused.reason, "until": None})
+    told = {
+        "by": paused.by,
+        "at": rfc3339(paused.at),
+        "reason": paused.reason,
+        "until": None if paused.until is None else rfc3339(paused.until),
+        "catch_up": paused.catch_up,
+        "switch": paused.switch,
+    }
+    return json_text(told)
+
+
+def _skipped(job: Job) -> str:
+    return json_text(
+        [
+            {
+                "scheduled_for": rfc3339(skip.scheduled_for),
+                "by": skip.by,
+                "at": rfc3339(skip.at),
+                "reason": skip.reason,
+            }
+            for skip in job.skipped
+        ]
+    )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from services.projector import hours, job_rows, key_rows, run_rows
+from services.projector import backfill_rows, calendar_rows, hours, job_rows, key_rows, run_rows
 from shared.domain import ids
 from shared.domain.events import JobCreated, RunRequested
 from shared.domain.occurrences import decided_again
@@ -17,6 +17,8 @@ from shared.domain.occurrences import decided_again
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, MutableMapping
 
+    from services.projector.backfill_rows import BackfillRow
+    from services.projector.calendar_rows import CalendarRow
     from services.projector.hours import Hours
     from services.projector.job_rows import JobEntry
     from services.projector.key_rows import KeyRow
@@ -43,6 +45,8 @@ class Folded:
         runs: run id → row, of the runs touched.
         hours: what to add.
         keys: hash → row, of the API keys touched.
+        backfills: id → row, of those touched.
+        calendars: ref → row, of the calendars touched.
         unreadable: events that are in the archive only.
         duplicated: occurrences that these events decide, though others had decided them.
     """
@@ -52,6 +56,8 @@ class Folded:
     runs: dict[str, RunRow] = field(default_factory=dict)
     hours: Hours = field(default_factory=dict)
     keys: dict[str, KeyRow] = field(default_factory=dict)
+    backfills: dict[str, BackfillRow] = field(default_factory=dict)
+    calendars: dict[str, CalendarRow] = field(default_factory=dict)
     unreadable: list[Unreadable] = field(default_factory=list)
     duplicated: int = 0
 
@@ -98,7 +104,8 @@ def fold(
             change = recorded.change()
             _fold_run(folded, jobs, runs, recorded, change)
             _fold_job(folded, jobs, recorded, change)
-            _fold_key(folded, recorded, change)
+            _fold_other(folded, recorded, change)
+            _fold_backfill(folded, recorded, change)
         except Exception as error:  # noqa: BLE001 - whatever it is, one event must not stop the projector
             folded.unreadable.append(
                 Unreadable(recorded=recorded, message=f"{type(error).__name__}: {error}")
@@ -142,13 +149,23 @@ def _fold_job(
         folded.snapshots.add(job_id)
 
 
-def _fold_key(folded: Folded, recorded: Recorded, change: Change) -> None:
-    kind, _, key_hash = change.subject.partition(":")
-    if kind != "apikey":
+def _fold_other(folded: Folded, recorded: Recorded, change: Change) -> None:
+    kind, _, identifier = change.subject.partition(":")
+    if kind == "apikey":
+        row = key_rows.fold(folded.keys.get(identifier), recorded, change)
+        if row is not None:
+            folded.keys[identifier] = row
+    elif kind == "calendar":
+        folded.calendars[change.subject] = calendar_rows.fold(recorded, change)
+
+
+def _fold_backfill(folded: Folded, recorded: Recorded, change: Change) -> None:
+    kind, _, identifier = change.subject.partition(":")
+    if kind != "backfill":
         return
-    row = key_rows.fold(folded.keys.get(key_hash), recorded, change)
+    row = backfill_rows.fold(folded.backfills.get(identifier), recorded, change)
     if row is not None:
-        folded.keys[key_hash] = row
+        folded.backfills[ids.parse(identifier)] = row
 
 
 def _give_up(folded: Folded, jobs: MutableMapping[str, JobEntry], recorded: Recorded) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
-from services.projector import hours, job_rows, key_rows, run_rows
+from services.projector import backfill_rows, calendar_rows, hours, job_rows, key_rows, run_rows
 from shared.eventlog.position import Position
 from shared.readmodel.database import columns, sql
 
@@ -76,11 +76,21 @@ def ledgers(folded: Folded, partition: int, last: Position) -> list[Table]:
         Row(key=key, position=row.position, values=key_rows.stored(key, row, partition))
         for key, row in sorted(folded.keys.items())
     ]
+    backfills = [
+        Row(key=key, position=row.position, values=backfill_rows.stored(key, row, partition))
+        for key, row in sorted(folded.backfills.items())
+    ]
+    calendars = [
+        Row(key=ref, position=row.position, values=calendar_rows.stored(*row, partition))
+        for ref, row in sorted(folded.calendars.items())
+    ]
     tables = (
         ("jobs", "upsert_jobs", jobs),
         ("runs", "upsert_runs", runs),
         ("run_hourly", "add_hours", counted),
         ("api_keys", "upsert_api_keys", keys),
+        ("backfills", "upsert_backfills", backfills),
+        ("calendars", "upsert_calendars", calendars),
     )
     return [Table(model=model, statement=statement(name), rows=rows) for model, name, rows in tables if rows]
 

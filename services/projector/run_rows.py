@@ -46,7 +46,7 @@ class RunRow(Value, frozen=True):
         id_at: the time in the id.
         queued_at: when it entered a work stream last.
         started_at: of the latest attempt; `duration_ms` counts from it.
-        lateness_ms: from `scheduled_for` to the first start; of a retry, from `fires_at`.
+        lateness_ms: from `fires_at` to the first start: jitter isn't lateness, nor is the past of what is retried.
         attempts: one JSON object each, times as the API shows them.
         tenant: of the job; '' if that is not known.
     """
@@ -82,6 +82,7 @@ class RunRow(Value, frozen=True):
     cancel: Json | None = None
     error_fingerprint: str | None = None
     tenant: str = ""
+    backfill: str | None = None
 
     @property
     def ended(self) -> bool:
@@ -128,6 +129,7 @@ def loaded(record: tuple[Any, ...]) -> RunRow:
         error=None if row.error is None else json.loads(row.error),  # type: ignore[arg-type]
         cancel=None if row.cancel is None else json.loads(row.cancel),  # type: ignore[arg-type]
         attempts=tuple(json.loads(row.attempts)),  # type: ignore[arg-type]
+        backfill=None if row.backfill is None else str(row.backfill),
     )
 
 
@@ -163,6 +165,7 @@ def _requested(recorded: Recorded, event: RunRequested, at: datetime, tenant: st
         epoch=recorded.position.epoch,
         pos=recorded.position.pos,
         tenant=tenant,
+        backfill=event.backfill,
     )
 
 
@@ -185,13 +188,9 @@ def _on_started(row: RunRow, event: RunStarted, at: datetime) -> RunRow:
         attempt=event.attempt,
         worker=event.worker,
         started_at=at,
-        lateness_ms=row.lateness_ms if row.attempts else max(0, _ms_between(_wanted_at(row), at)),
+        lateness_ms=row.lateness_ms if row.attempts else max(0, _ms_between(row.fires_at, at)),
         attempts=(*row.attempts, begun),
     )
-
-
-def _wanted_at(row: RunRow) -> datetime:
-    return row.fires_at if row.trigger == "retry" else row.scheduled_for
 
 
 def _on_succeeded(row: RunRow, event: RunSucceeded, at: datetime) -> RunRow:
@@ -220,7 +219,8 @@ def _on_interrupted(row: RunRow, _: RunInterrupted, at: datetime) -> RunRow:
 
 
 def _on_cancel_requested(row: RunRow, event: RunCancelRequested, _: datetime) -> RunRow:
-    return replace(row, cancel=_wished(event.by, event.requested_at, event.reason))
+    """The first wish is the one that its end will name."""
+    return replace(row, cancel=row.cancel or _wished(event.by, event.requested_at, event.reason))
 
 
 def _on_cancelled(row: RunRow, event: RunCancelled, at: datetime) -> RunRow:

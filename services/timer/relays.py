@@ -10,7 +10,7 @@ from shared.domain import ids
 from shared.domain.commands import FollowRun, TellRelay
 from shared.domain.events import ChainLink
 from shared.domain.job import Job
-from shared.domain.refusals import IllegalTransition, NoSuchJob, Overlaps, Paused, Refused
+from shared.domain.refusals import IllegalTransition, NoSuchJob, Overlaps, Paused, Refused, WaitingIsFull
 from shared.domain.relay import DEPTH_MAX, Relay
 from shared.eventlog import once
 from shared.eventlog.envelope import Context
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from shared.eventlog.log import EventLog
 
 ACTOR = "timer"
-_WHY = {NoSuchJob: "no-such-job", Paused: "paused", Overlaps: "overlap"}
+_WHY = {NoSuchJob: "no-such-job", Paused: "paused", Overlaps: "overlap", WaitingIsFull: "overlap"}
 
 
 class Relays:

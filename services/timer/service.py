@@ -11,19 +11,22 @@ import asyncio
 import contextlib
 from collections import Counter
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 from services.timer.due import DueIndex
 from services.timer.relays import Relays
+from services.timer.replanning import Replanning
 from shared import logs
 from shared.domain import ids
 from shared.domain.commands import SuspendJob, Wake
-from shared.domain.events import JobPaused, RunCancelled, RunExpired, RunFailed, RunLost
+from shared.domain.events import JobPaused, JobResumed, RunLost
 from shared.domain.refusals import Refused
 from shared.domain.relay import Relay
-from shared.domain.run import Run
+from shared.domain.zones import tables_version
 from shared.eventlog import story
 from shared.eventlog.cluster_wire import wire_to
+from shared.eventlog.decider import Unseen
 from shared.eventlog.envelope import Context
 from shared.eventlog.snapshot import NewerShape
 from shared.eventlog.writer import LogFull
@@ -89,6 +92,9 @@ class Timer:
         self._overdue: dict[int, int] = {}
         self._troubles: Counter[str] = Counter()
         self._skew = timedelta()
+        self._replanning = Replanning(
+            log, decider, share, clock=clock, metrics=metrics, tables=tables_version()
+        )
         self._words = logs.get("daybook.timer")
         health.check("clock", self._clock_trouble)
 
@@ -100,6 +106,10 @@ class Timer:
                 tasks.create_task(self._listen(partition, stop), name=f"timer bell {partition}")
             tasks.create_task(
                 repeat(self.run_once, stop=stop, name="timer", health=self._health), name="timer wakes"
+            )
+            tasks.create_task(
+                repeat(partial(self._replanning.run_once, stop), stop=stop, name="timer zones"),
+                name="timer zones",
             )
             await stop.wait()
             self._rung.set()
@@ -183,6 +193,9 @@ class Timer:
         except LogFull as error:
             self._words.warning("wake refused", ref=entry.ref, reason=str(error))
             await self._index.postpone(entry, by_ms=1_000)
+        except Unseen as error:  # the rest is not to wait for what stands on another server
+            self._words.warning("wake waits", ref=entry.ref, reason=str(error))
+            await self._index.postpone(entry, by_ms=1_000)
         except (NewerShape, Refused) as error:  # a newer replica's to decide; or gone from Redis
             self._words.warning("wake left alone", ref=entry.ref, reason=str(error))
             await self._index.postpone(entry, by_ms=POSTPONE_MS)
@@ -206,6 +219,7 @@ class Timer:
 
     def _count(self, decided: Decided) -> None:
         self._metrics.count_occurrences(decided.changes, self._log.now())
+        self._metrics.count_ends(decided.ended)
 
     async def _set_aside(self, entry: Due, error: Exception) -> None:
         """One aggregate that can't be decided must not stop the rest: it comes again in a minute, alone."""
@@ -222,15 +236,12 @@ class Timer:
     def _tell(self, decided: Decided) -> None:
         story.tell(self._words, decided.changes, actor=_ACTOR.actor)
         for change in decided.changes:
-            match change.event, decided.after.state:
-                case (
-                    (RunFailed() | RunCancelled() | RunExpired()),
-                    Run() as run,
-                ):  # no executor sees this end
-                    self._metrics.runs_finished_total.labels(run.spec.job_type, run.status.value).inc()
-                case RunLost(), _:
+            match change.event:
+                case RunLost():
                     self._metrics.leases_lost_total.inc()
-                case JobPaused(by=by, reason=reason), _:
+                case JobResumed(catch_up=catch_up):
+                    self._words.info("job resumed", ref=change.subject, catch_up=catch_up)
+                case JobPaused(by=by, reason=reason):
                     self._words.warning("job paused", ref=change.subject, by=by, reason=reason)
 
     def _clock_trouble(self) -> str | None:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from msgspec import UNSET, UnsetType
+
 from shared.domain.value import Value
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from shared.domain.events import ChainLink, Failure
+    from shared.domain.events import ChainLink, Failure, Which
+    from shared.domain.exclude import Span
     from shared.domain.roles import Role
-    from shared.domain.spec import JobSpec, OverlapPolicy, RunSpec
+    from shared.domain.spec import CatchUp, JobSpec, OverlapPolicy, RunSpec
+    from shared.domain.weekdays import Weekday
 
 
 class Edit(Value, frozen=True, kw_only=True):
@@ -40,10 +44,21 @@ class UpdateJob(Edit, frozen=True, kw_only=True):
 
 
 class PauseJob(Edit, frozen=True, kw_only=True):
-    """Stop the schedule; already paused is no change."""
+    """Stop the schedule; already paused so is no change.
+
+    What is left unset is as the pause that there is has it, if this goes on with it; else nothing.
+
+    Attributes:
+        until: when the pause ends by itself; None: when somebody ends it.
+        catch_up: what its end makes of what fell due meanwhile.
+        switch: what is thrown to pause many jobs; it leaves alone what is paused by something else.
+    """
 
     by: str
-    reason: str = ""
+    reason: str | UnsetType = UNSET
+    until: datetime | None | UnsetType = UNSET
+    catch_up: CatchUp | UnsetType = UNSET
+    switch: str | None = None
 
 
 class SuspendJob(Value, frozen=True, kw_only=True):
@@ -53,9 +68,43 @@ class SuspendJob(Value, frozen=True, kw_only=True):
     reason: str
 
 
-class ResumeJob(Edit, frozen=True, kw_only=True):
-    """Let the schedule go on; not paused is no change."""
+class ReplanJob(Value, frozen=True, kw_only=True):
+    """Announce anew what newer zone tables have moved; nothing moved is no change.
 
+    Attributes:
+        tables: version of the tables that it is planned by from now on.
+        before: of those that it was planned by; None if nobody has noted that.
+    """
+
+    tables: str
+    before: str | None
+
+
+class ResumeJob(Edit, frozen=True, kw_only=True):
+    """Let the schedule go on; not paused is no change.
+
+    Attributes:
+        catch_up: what becomes of what fell due in the pause; None: what the pause says.
+        switch: only what this has paused; None: whoever paused it.
+    """
+
+    by: str
+    catch_up: CatchUp | None = None
+    switch: str | None = None
+
+
+class SkipOccurrence(Edit, frozen=True, kw_only=True):
+    """Don't run what is scheduled for this time; already so is no change."""
+
+    scheduled_for: datetime
+    by: str
+    reason: str = ""
+
+
+class UnskipOccurrence(Edit, frozen=True, kw_only=True):
+    """Run it after all; already so is no change."""
+
+    scheduled_for: datetime
     by: str
 
 
@@ -114,6 +163,36 @@ class RetryRun(Value, frozen=True, kw_only=True):
     revision: int
     spec: RunSpec
     overlap_policy: OverlapPolicy | None = None
+
+
+class RequestBackfill(Edit, frozen=True, kw_only=True):
+    """Run occurrences that have gone by, as backfill `backfill_id`.
+
+    Attributes:
+        backfill_id: a chance id in the job's partition.
+        times: Unix ms, in order; found by the schedule of the revision in `if_revision`.
+        job_data: replaces the job's (the caller has merged and checked it); None leaves it.
+        priority: None leaves what the job says.
+    """
+
+    backfill_id: str
+    which: Which
+    from_: datetime
+    to: datetime
+    times: tuple[int, ...]
+    max_parallel: int
+    by: str
+    reason: str = ""
+    correlation_id: str
+    job_data: dict[str, Any] | None = None
+    priority: int | None = None
+
+
+class CancelBackfill(Value, frozen=True, kw_only=True):
+    """Ask for no more of its runs."""
+
+    by: str
+    reason: str = ""
 
 
 class Wake(Value, frozen=True, kw_only=True):
@@ -200,20 +279,60 @@ class RevokeApiKey(Value, frozen=True, kw_only=True):
     by: str
 
 
+class CalendarContent(Value, frozen=True, kw_only=True):
+    """What a user sets of a calendar; fields as in `shared.domain.calendar.Calendar`."""
+
+    description: str
+    dates: tuple[Span, ...]
+    weekdays: tuple[Weekday, ...]
+    timezone: str | None
+
+
+class EditCalendar(Value, frozen=True, kw_only=True):
+    """A wish about a calendar that may have been made up from an older revision of it.
+
+    Attributes:
+        if_revision: the revisions that it may be carried out on; None for any.
+        if_there: whether it must be there; None: it may or may not.
+    """
+
+    by: str
+    if_revision: tuple[int, ...] | None = None
+    if_there: bool | None = None
+
+
+class ChangeCalendar(EditCalendar, frozen=True, kw_only=True):
+    """Make the calendar, or replace all of it; what is so already is no change."""
+
+    name: str
+    tenant: str
+    content: CalendarContent
+
+
+class DeleteCalendar(EditCalendar, frozen=True, kw_only=True):
+    """Have it exclude nothing any more."""
+
+
 Report = SucceedRun | FailRun | InterruptRun
 JobCommand = (
     CreateJob
     | UpdateJob
     | PauseJob
     | SuspendJob
+    | ReplanJob
     | ResumeJob
+    | SkipOccurrence
+    | UnskipOccurrence
     | DeleteJob
     | TriggerJob
     | FollowRun
     | RetryRun
+    | RequestBackfill
     | Wake
 )
 RunCommand = StartRun | CancelRun | Report | Wake
 ApiKeyCommand = IssueApiKey | RevokeApiKey
+BackfillCommand = CancelBackfill | Wake
 RelayCommand = TellRelay | Wake
-Command = JobCommand | RunCommand | RelayCommand | ApiKeyCommand
+CalendarCommand = ChangeCalendar | DeleteCalendar
+Command = JobCommand | RunCommand | BackfillCommand | RelayCommand | ApiKeyCommand | CalendarCommand

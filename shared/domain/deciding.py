@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from datetime import timedelta
+from typing import TYPE_CHECKING, NamedTuple
 
+from shared.domain import backfilling, overlaps, pausing, skipping
+from shared.domain.ahead import Ahead, announced
+from shared.domain.calendars import NONE, refuse_unknown
 from shared.domain.commands import (
     CreateJob,
     DeleteJob,
@@ -12,10 +15,14 @@ from shared.domain.commands import (
     FollowRun,
     JobCommand,
     PauseJob,
+    ReplanJob,
+    RequestBackfill,
     ResumeJob,
     RetryRun,
+    SkipOccurrence,
     SuspendJob,
     TriggerJob,
+    UnskipOccurrence,
     UpdateJob,
     Wake,
 )
@@ -24,36 +31,54 @@ from shared.domain.events import (
     Decision,
     JobCreated,
     JobDeleted,
-    JobPaused,
-    JobResumed,
     JobUpdated,
     RunRequested,
 )
 from shared.domain.job import Job, Status
-from shared.domain.refusals import IllegalTransition, NeverFires, NoSuchJob, Overlaps, Paused, StaleRevision
-from shared.domain.schedule import next_after
+from shared.domain.refusals import IllegalTransition, NeverFires, NoSuchJob, Paused, StaleRevision
+from shared.domain.replanning import replanned
+from shared.domain.schedule import Schedule, is_occurrence, next_after
 from shared.domain.settling import Settling
 from shared.domain.spec import JobSpec, run_spec
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from shared.domain.calendars import Seen
+    from shared.domain.events import SkipReason
     from shared.domain.spec import OverlapPolicy
 
+# What fell due in a pause is none of their business.
 _LEAVES_PAUSED = (
     Wake,
     PauseJob,
+    ReplanJob,
     TriggerJob,
     FollowRun,
     RetryRun,
-)  # what fell due in a pause is none of their business
+    RequestBackfill,
+    SkipOccurrence,
+    UnskipOccurrence,
+)
 
 
-def decide(job: Job | None, command: JobCommand, now: datetime) -> Decision:
+def decide(
+    job: Job | None, command: JobCommand, now: datetime, *, calendars: Mapping[str, Seen] = NONE
+) -> Decision:
     """The events that `command` leads to at `now`, those of what is due first.
+
+    Args:
+        job: as it stands.
+        command: the wish.
+        now: when.
+        calendars: those that `calendars.named` names, by name.
 
     Raises:
         Refused: the command doesn't fit; nothing is to be written.
     """
     if isinstance(command, CreateJob):
+        refuse_unknown(command.spec.schedule, calendars)
         return Decision(changes=_create(job, command, now))
     if job is None or job.status is Status.DELETED:
         if isinstance(command, Wake):
@@ -61,14 +86,28 @@ def decide(job: Job | None, command: JobCommand, now: datetime) -> Decision:
         raise NoSuchJob
     if isinstance(command, Edit):
         _refuse_stale(job, command)
+        _refuse_unknown(job, command, calendars)
     if isinstance(command, SuspendJob):
-        return Decision(changes=tuple(_suspended(job, command, now)))
-    due = Settling(job, now, keep_paused=isinstance(command, _LEAVES_PAUSED))
+        return Decision(changes=tuple(pausing.suspended(job, command, now)))
+    due = Settling(job, now, keep_paused=_leaves_paused(job, command), calendars=calendars)
     due.settle()
     if not due.settled:
         return Decision(changes=tuple(due.changes), settled=isinstance(command, Wake))
+    if reason := _drops_what_has_begun(due.job, command, now):
+        due.drop_begun(reason)
+    if (sake := _to_end_all(due.job, command)) is not None:
+        due.add(*overlaps.cancelled(due.job, by=sake.by, reason=sake.reason, now=now))
+        if due.job.waiting:  # more than a unit takes
+            return Decision(changes=tuple(due.changes), settled=False)
     due.add(*_own(due.job, command, now))
     return Decision(changes=tuple(due.changes))
+
+
+def _leaves_paused(job: Job, command: JobCommand) -> bool:
+    """Whether what fell due in the job's pause stays undecided."""
+    if isinstance(command, ResumeJob):
+        return pausing.leaves_undecided(job, command)
+    return isinstance(command, _LEAVES_PAUSED)
 
 
 def _create(job: Job | None, command: CreateJob, now: datetime) -> tuple[Change, ...]:
@@ -81,9 +120,39 @@ def _create(job: Job | None, command: CreateJob, now: datetime) -> tuple[Change,
         tenant=command.tenant,
         created_at=now,
         anchor_at=now,
-        next_for=_first_for(spec, now, now),
+        **announced(_first_for(spec, now, now), schedule=spec.schedule, job_id=command.job_id, anchor_at=now),
     )
     return (Change(subject=f"job:{command.job_id}", event=created),)
+
+
+def _drops_what_has_begun(job: Job, command: JobCommand, now: datetime) -> SkipReason | None:
+    """Why an occurrence whose time has come, and which jitter still holds back, will not run after `command`."""
+    if job.next_for is None or job.next_for > now:
+        return None
+    match command:
+        case DeleteJob():
+            return "deleted"
+        case UpdateJob(spec=spec):
+            schedule, before = spec.pinned(job.id).schedule, job.spec.schedule
+            stays = schedule.has_the_times_of(before) or _begun(job, schedule, now) is not None
+            return None if stays else "edited"
+        case _:
+            return None
+
+
+def _begun(job: Job, schedule: Schedule, now: datetime) -> datetime | None:
+    """The occurrence whose time has come, and which jitter still holds back, if it is one of `schedule` too."""
+    at = job.next_for
+    if at is None or at > now or not is_occurrence(schedule, at, anchor_at=_anchor(job, schedule, now)):
+        return None
+    return at
+
+
+def _anchor(job: Job, schedule: Schedule, now: datetime) -> datetime:
+    """Where the interval of an edited schedule counts from."""
+    before = job.spec.schedule
+    keeps = schedule.has_the_times_of(before) or schedule.is_in_phase_with(before)
+    return job.anchor_at if keeps else now
 
 
 def _own(job: Job, command: JobCommand, now: datetime) -> list[Change]:
@@ -92,22 +161,45 @@ def _own(job: Job, command: JobCommand, now: datetime) -> list[Change]:
     match command:
         case UpdateJob(spec=spec) if (spec := spec.pinned(job.id)) != job.spec:
             return [Change(subject=subject, event=_updated(job, spec, now))]
-        case PauseJob(by=by, reason=reason) if job.status is Status.PENDING:
-            return [Change(subject=subject, event=JobPaused(by=by, reason=reason, paused_at=now))]
-        case PauseJob() if job.status is Status.COMPLETED:
-            raise IllegalTransition("the job is completed: it has no occurrence left", current=job.status)
-        case ResumeJob(by=by) if job.status is Status.PAUSED:
-            return [Change(subject=subject, event=JobResumed(by=by, resumed_at=now))]
+        case PauseJob():
+            return pausing.paused(job, command, now)
+        case ResumeJob():
+            return pausing.resumed(job, command, now)
+        case SkipOccurrence() | UnskipOccurrence():
+            return skipping.decide(job, command, now)
+        case ReplanJob():
+            return replanned(job, command, now)
         case DeleteJob(by=by):
-            return [Change(subject=subject, event=JobDeleted(by=by, deleted_at=now))]
-        case TriggerJob():
-            return [_triggered(job, command, now)]
-        case FollowRun():
-            return [_follower(job, command, now)]
-        case RetryRun():
-            return [_retried(job, command, now)]
+            deleted = Change(subject=subject, event=JobDeleted(by=by, deleted_at=now))
+            return [*_backfill_ended(job, by, now), deleted]
+        case TriggerJob() | FollowRun() | RetryRun():
+            return [*_stopped(job, command, now), _run_now(job, command, now)]
+        case RequestBackfill():
+            return list(backfilling.requested(job, command, now))
         case _:
             return []
+
+
+def _run_now(job: Job, command: TriggerJob | FollowRun | RetryRun, now: datetime) -> Change:
+    match command:
+        case TriggerJob():
+            return _triggered(job, command, now)
+        case FollowRun():
+            return _follower(job, command, now)
+        case RetryRun():
+            return _retried(job, command, now)
+
+
+def _backfill_ended(job: Job, by: str, now: datetime) -> list[Change]:
+    """A job that is deleted takes the backfill that is under way with it."""
+    if job.backfill is None:
+        return []
+    return [backfilling.cancelled(job.backfill, job.id, by=by, reason="its job was deleted", now=now)]
+
+
+def _refuse_unknown(job: Job, command: Edit, calendars: Mapping[str, Seen]) -> None:
+    if isinstance(command, UpdateJob):
+        refuse_unknown(command.spec.schedule, calendars, job.spec.schedule)
 
 
 def _refuse_stale(job: Job, command: Edit) -> None:
@@ -115,35 +207,50 @@ def _refuse_stale(job: Job, command: Edit) -> None:
         raise StaleRevision(current=str(job.revision))
 
 
-def _suspended(job: Job, command: SuspendJob, now: datetime) -> list[Change]:
-    if job.status is not Status.PENDING:
-        return []
-    paused = JobPaused(by=command.by, reason=command.reason, paused_at=now)
-    return [Change(subject=f"job:{job.id}", event=paused)]
-
-
 def _updated(job: Job, spec: JobSpec, now: datetime) -> JobUpdated:
     if spec.job_type != job.spec.job_type:
         raise IllegalTransition("job_type is fixed after creation; make another job", current=job.status)
-    schedule, before = spec.schedule, job.spec.schedule
-    # A one-off that keeps its time is the occurrence it was, decided or not, in whatever zone it is shown.
-    same = schedule == before or (schedule.run_at is not None and schedule.run_at == before.run_at)
-    anchor_at = job.anchor_at if same or schedule.is_in_phase_with(before) else now
+    schedule = spec.schedule
+    anchor_at = _anchor(job, schedule, now)
     return JobUpdated(
         spec=spec,
         revision=job.revision + 1,
         updated_at=now,
         anchor_at=anchor_at,
-        next_for=job.next_for
-        if same
-        else _first_for(spec, now, anchor_at, decided_to=job.decided_to, runs=job.runs),
+        **_ahead(job, spec, anchor_at, now),
     )
 
 
+def _ahead(job: Job, spec: JobSpec, anchor_at: datetime, now: datetime) -> Ahead:
+    """What is ahead of an edited job: what was announced, as long as the schedule has the same times."""
+    schedule, before = spec.schedule, job.spec.schedule
+    same = schedule.has_the_times_of(before)
+    if same and schedule.jitter_seconds == before.jitter_seconds:
+        return Ahead(next_for=job.next_for, next_fires_at=job.next_fires_at, next_run_at=job.next_run_at)
+    next_for = job.next_for
+    if not same:
+        begun = _begun(job, schedule, now)
+        next_for = _first_for(spec, now, anchor_at, decided_to=job.decided_to, runs=job.runs, begun=begun)
+    ahead = announced(next_for, schedule=schedule, job_id=job.id, anchor_at=anchor_at, skipped=job.skipped)
+    if next_for is not None and next_for == job.next_for and next_for <= now:
+        # With less jitter it would have fired before the edit: that must not make it late.
+        ahead["next_fires_at"] = max(ahead["next_fires_at"] or next_for, now)
+    return ahead
+
+
 def _first_for(
-    spec: JobSpec, now: datetime, anchor_at: datetime, *, decided_to: datetime | None = None, runs: int = 0
+    spec: JobSpec,
+    now: datetime,
+    anchor_at: datetime,
+    *,
+    decided_to: datetime | None = None,
+    runs: int = 0,
+    begun: datetime | None = None,
 ) -> datetime | None:
-    """The first occurrence of a schedule that begins now; a `run_at` just gone by counts, unless it was decided."""
+    """The first occurrence of a schedule that begins now, or has `begun` and isn't decided yet.
+
+    A `run_at` just gone by counts, unless it was decided.
+    """
     schedule = spec.schedule
     if schedule.kind == "none":
         return None
@@ -151,14 +258,13 @@ def _first_for(
     if schedule.run_at is not None:
         after = now - timedelta(seconds=spec.misfire_grace_seconds)
         after = after if decided_to is None else max(after, decided_to)
-    first = next_after(schedule, after, anchor_at=anchor_at)
+    first = begun or next_after(schedule, after, anchor_at=anchor_at)
     if first is None or schedule.is_used_up(runs):
         raise NeverFires
     return first
 
 
 def _triggered(job: Job, command: TriggerJob, now: datetime) -> Change:
-    _refuse_overlap(job, command.overlap_policy)
     event = RunRequested(
         job_id=job.id,
         scheduled_for=now,
@@ -166,6 +272,7 @@ def _triggered(job: Job, command: TriggerJob, now: datetime) -> Change:
         trigger="manual",
         revision=job.revision,
         spec=run_spec(job.spec, job_data=command.job_data, priority=command.priority),
+        held=overlaps.waits(job, _policy(job, command)),
         follows=job.follows,
         correlation_id=command.correlation_id,
         requested_at=now,
@@ -174,9 +281,6 @@ def _triggered(job: Job, command: TriggerJob, now: datetime) -> Change:
 
 
 def _follower(job: Job, command: FollowRun, now: datetime) -> Change:
-    if job.status is Status.PAUSED:
-        raise Paused(current=job.status)
-    _refuse_overlap(job, None)
     data = None if command.job_data is None else job.spec.job_data | command.job_data
     event = RunRequested(
         job_id=job.id,
@@ -186,6 +290,7 @@ def _follower(job: Job, command: FollowRun, now: datetime) -> Change:
         of=command.of,
         revision=job.revision,
         spec=run_spec(job.spec, job_data=data),
+        held=overlaps.waits(job, _policy(job, command)),
         follows=job.follows,
         correlation_id=command.correlation_id,
         requested_at=now,
@@ -195,7 +300,6 @@ def _follower(job: Job, command: FollowRun, now: datetime) -> Change:
 
 
 def _retried(job: Job, command: RetryRun, now: datetime) -> Change:
-    _refuse_overlap(job, command.overlap_policy)
     event = RunRequested(
         job_id=job.id,
         scheduled_for=command.scheduled_for,
@@ -204,6 +308,7 @@ def _retried(job: Job, command: RetryRun, now: datetime) -> Change:
         of=command.of,
         revision=command.revision,
         spec=command.spec,
+        held=overlaps.waits(job, _policy(job, command)),
         follows=job.follows,
         correlation_id=command.correlation_id,
         requested_at=now,
@@ -211,6 +316,44 @@ def _retried(job: Job, command: RetryRun, now: datetime) -> Change:
     return Change(subject=f"run:{command.run_id}", event=event, job=job.id, both=job.follows)
 
 
-def _refuse_overlap(job: Job, policy: OverlapPolicy | None) -> None:
-    if (policy or job.spec.overlap_policy) == "skip" and job.active:
-        raise Overlaps(current="running")
+def _policy(job: Job, command: TriggerJob | FollowRun | RetryRun) -> OverlapPolicy:
+    return _asked(command) or job.spec.overlap_policy
+
+
+def _asked(command: TriggerJob | FollowRun | RetryRun) -> OverlapPolicy | None:
+    """What the wish says instead of its job's policy."""
+    return None if isinstance(command, FollowRun) else command.overlap_policy
+
+
+class _Sake(NamedTuple):
+    """For whose sake, and why, runs are to end."""
+
+    by: str
+    reason: str
+
+
+def _to_end_all(job: Job, command: JobCommand) -> _Sake | None:
+    """Why no run may wait when this command has been carried out; None: it leaves them alone.
+
+    Raises:
+        Refused: a run that the command asks for is neither to start nor to wait.
+    """
+    match command:
+        case DeleteJob(by=by):
+            return _Sake(by, "its job was deleted")
+        case FollowRun() if job.status is Status.PAUSED:
+            raise Paused(current=job.status)
+        case TriggerJob() | FollowRun() | RetryRun():
+            overlaps.refuse(job, _asked(command))
+            replaces = _policy(job, command) == "replace"
+            return _Sake(overlaps.BY, overlaps.replaced_by(command.run_id)) if replaces else None
+        case _:
+            return None
+
+
+def _stopped(job: Job, command: TriggerJob | FollowRun | RetryRun, now: datetime) -> list[Change]:
+    """The wishes that what is active ends, if that is to be replaced."""
+    if _policy(job, command) != "replace":
+        return []
+    reason = overlaps.replaced_by(command.run_id)
+    return overlaps.stopped(job, by=overlaps.BY, reason=reason, now=now)

@@ -2,9 +2,11 @@
 
 A class is a type of event; its fields are the event's `data`, written as JSON with a trailing underscore taken
 off (`from_` is `from`). Times that matter stand in the data (`evolve` never sees the commit time); they are
-aware UTC. `VERSION` grows when a shape changes, together with an upcaster in `shared.eventlog.upcast`.
+aware UTC. Whatever announces an occurrence (`next_for`) says beside it when that fires (`next_fires_at`; None: at its
+time), and if somebody wants it skipped, when the first one fires that isn't (`next_run_at`; None: there is none).
+`VERSION` grows when a shape changes, together with an upcaster in `shared.eventlog.upcast`.
 
-Facts about backfills, chains, held runs, calendars and webhooks come with the issues that make them happen.
+Facts about held runs, calendars and webhooks come with the issues that make them happen.
 """
 
 from __future__ import annotations
@@ -12,13 +14,16 @@ from __future__ import annotations
 from datetime import datetime  # noqa: TC003 - the codec reads these annotations
 from typing import Any, ClassVar, Literal
 
+from shared.domain.exclude import Span  # noqa: TC001 - likewise
 from shared.domain.roles import Role  # noqa: TC001 - likewise
-from shared.domain.spec import JobSpec, RunSpec  # noqa: TC001 - likewise
+from shared.domain.spec import CatchUp, JobSpec, RunSpec  # noqa: TC001 - likewise
 from shared.domain.value import Value
 from shared.domain.walk import ClockNote  # noqa: TC001 - likewise
+from shared.domain.weekdays import Weekday  # noqa: TC001 - likewise
 
 Trigger = Literal["schedule", "manual", "backfill", "retry", "chain"]
-SkipReason = Literal["misfire", "overlap", "paused", "deleted", "edited"]
+Which = Literal["missing", "failed", "all"]
+SkipReason = Literal["misfire", "overlap", "paused", "deleted", "edited", "excluded", "calendar"]
 Outcome = Literal["succeeded", "failed", "expired"]  # of a run that others may follow on
 QueueReason = Literal["retry", "lost", "interrupted", "released"]
 
@@ -49,6 +54,8 @@ class JobCreated(Event, frozen=True, kw_only=True):
     created_at: datetime
     anchor_at: datetime
     next_for: datetime | None
+    next_fires_at: datetime | None = None
+    next_run_at: datetime | None = None
 
 
 class JobUpdated(Event, frozen=True, kw_only=True):
@@ -60,25 +67,43 @@ class JobUpdated(Event, frozen=True, kw_only=True):
     updated_at: datetime
     anchor_at: datetime
     next_for: datetime | None
+    next_fires_at: datetime | None = None
+    next_run_at: datetime | None = None
 
 
 class JobPaused(Event, frozen=True, kw_only=True):
-    """Somebody stopped the schedule. Triggers still work."""
+    """Somebody stopped the schedule, or said of a stopped one why or until when. Triggers still work.
+
+    Attributes:
+        until: when the pause ends by itself; None: when somebody ends it.
+        catch_up: what its end makes of what fell due meanwhile, unless who ends it says otherwise.
+        switch: what was thrown to pause this job with others (`tag:<tag>`, `all`); None: it was paused singly.
+    """
 
     VERSION: ClassVar[int] = 2
 
     by: str
     reason: str
     paused_at: datetime
+    until: datetime | None = None
+    catch_up: CatchUp = "skip"
+    switch: str | None = None
 
 
 class JobResumed(Event, frozen=True, kw_only=True):
-    """A user let the schedule go on; what fell due meanwhile was skipped by the events before this one."""
+    """The schedule goes on: somebody said so, or (`by` timer) the pause had its end.
+
+    Attributes:
+        resumed_at: until when occurrences fell due in the pause; of one that ended by itself, its `until`.
+        catch_up: what becomes of those. `skip`: the events before this one have skipped them; else the events after it
+            decide them, before any that fell due later.
+    """
 
     VERSION: ClassVar[int] = 2
 
     by: str
     resumed_at: datetime
+    catch_up: CatchUp = "skip"
 
 
 class JobDeleted(Event, frozen=True, kw_only=True):
@@ -100,7 +125,8 @@ class OccurrencesSkipped(Event, frozen=True, kw_only=True):
         to: nominal time of the last.
         count: how many occurrences of the schedule lie in the range, both ends included.
         reason: why.
-        by: the run that stood in the way (reason `overlap`), else None.
+        by: the run that stood in the way (reason `overlap`), who skipped them (`excluded`), or the calendar that
+            excludes them (`calendar`: `<name>@<position>` of its last event); else None.
         next_for: the next undecided occurrence of the job, or None.
         clock: what was done where clocks changed, from the occurrence before up to `to`.
     """
@@ -114,6 +140,52 @@ class OccurrencesSkipped(Event, frozen=True, kw_only=True):
     by: str | None = None
     next_for: datetime | None
     clock: tuple[ClockNote, ...] = ()
+    next_fires_at: datetime | None = None
+    next_run_at: datetime | None = None
+
+
+class OccurrenceExcluded(Event, frozen=True, kw_only=True):
+    """Somebody wants an occurrence skipped when its time comes."""
+
+    scheduled_for: datetime
+    by: str
+    reason: str
+    excluded_at: datetime
+    next_run_at: datetime | None = None
+
+
+class OccurrenceIncluded(Event, frozen=True, kw_only=True):
+    """An occurrence that was to be skipped is to run after all."""
+
+    scheduled_for: datetime
+    by: str
+    included_at: datetime
+    next_run_at: datetime | None = None
+
+
+class ScheduleReplanned(Event, frozen=True, kw_only=True):
+    """What was announced last is taken back, as the rule that it followed has changed: other zone tables came.
+
+    The only exception to "what was announced stays announced".
+
+    Attributes:
+        reason: what has changed.
+        from_: version of the zone tables that it was announced by, or None if nobody has noted that.
+        to: of those that it is announced by now.
+        was_for: the occurrence that was announced.
+        next_for: the one that is announced instead, which may be past; None: none is left. If somebody wanted the old
+            one skipped, it is this one that is.
+        replanned_at: when it was decided.
+    """
+
+    reason: Literal["tzdata"] = "tzdata"
+    from_: str | None
+    to: str
+    was_for: datetime
+    next_for: datetime | None
+    next_fires_at: datetime | None = None
+    next_run_at: datetime | None = None
+    replanned_at: datetime
 
 
 # Runs.
@@ -130,12 +202,15 @@ class RunRequested(Event, frozen=True, kw_only=True):
         of: the run or occurrence it repeats, or follows on; or None.
         revision: of the job, when it was asked for.
         spec: what to do; the run is pinned to it.
+        held: it waits until no other run of its job is active, and is queued then.
         follows: whether the job keeps track of its runs, so that their ends advance it too.
         correlation_id: of the HTTP request behind a trigger, else the run's own id.
         requested_at: when it was decided.
         next_for: the job's next occurrence after this one (trigger `schedule` only).
         clock: what was done where clocks changed, from the occurrence before up to this one (likewise).
+        calendars: those that didn't exclude it, `<name>@<position>` of their last event; `<name>@none`: there was none.
         depth: how many runs of other jobs led to it (trigger `chain`).
+        backfill: id of the backfill that asked for it (trigger `backfill` only).
     """
 
     VERSION: ClassVar[int] = 5
@@ -153,11 +228,18 @@ class RunRequested(Event, frozen=True, kw_only=True):
     requested_at: datetime
     next_for: datetime | None = None
     clock: tuple[ClockNote, ...] = ()
+    next_fires_at: datetime | None = None
+    next_run_at: datetime | None = None
+    calendars: tuple[str, ...] = ()
     depth: int = 0
+    backfill: str | None = None
 
 
 class RunQueued(Event, frozen=True, kw_only=True):
-    """A run stands in the work stream of `queue` and `priority` again, under this event's position."""
+    """A run stands in the work stream of `queue` and `priority` (again), under this event's position.
+
+    If it has waited for its job's other runs (reason `released`), the job advances with it.
+    """
 
     queue: str
     priority: int
@@ -210,7 +292,10 @@ class RunOutput(Event, frozen=True, kw_only=True):
 
 
 class RunCancelRequested(Event, frozen=True, kw_only=True):
-    """Somebody wants the running handler stopped. What the same start reports before it heeds that still counts."""
+    """Somebody wants the running handler stopped. What the same start reports before it heeds that still counts.
+
+    Of a run that isn't running it is its job that wants it ended, for a run that replaces it: its wake ends it.
+    """
 
     by: str
     reason: str
@@ -246,6 +331,73 @@ OUTCOMES: dict[type[Event], str] = {  # how a run has ended: the state that each
     RunExpired: "expired",
 }
 TERMINAL: tuple[type[Event], ...] = tuple(OUTCOMES)
+
+
+# Backfills.
+
+
+class BackfillRequested(Event, frozen=True, kw_only=True):
+    """Somebody wants occurrences of a job run that have gone by; its job takes no other until it is over.
+
+    Attributes:
+        which: of the occurrences from `from_` (inclusive) to `to` (exclusive), those that no run was asked for, those
+            whose newest run ended badly, or all.
+        times: these, as they were found: Unix ms, in order.
+        max_parallel: so many of its runs may be unfinished at a time.
+        revision: of the job, when it was asked for.
+        spec: what its runs are to do.
+        correlation_id: of the request, and of all its runs.
+    """
+
+    job_id: str
+    tenant: str
+    which: Which
+    from_: datetime
+    to: datetime
+    times: tuple[int, ...]
+    max_parallel: int
+    revision: int
+    spec: RunSpec
+    by: str
+    reason: str
+    correlation_id: str
+    requested_at: datetime
+
+
+class BackfillAdvanced(Event, frozen=True, kw_only=True):
+    """A backfill has asked for runs, whose events follow; or runs of it have ended.
+
+    Attributes:
+        requested: how many it has asked for so far.
+        succeeded: how many of these have succeeded so far.
+        failed: how many have ended otherwise.
+        begun: ids of those that it asks for now.
+        ended: ids of those that have just ended.
+        advanced_at: when.
+    """
+
+    requested: int
+    succeeded: int
+    failed: int
+    begun: tuple[str, ...] = ()
+    ended: tuple[str, ...] = ()
+    advanced_at: datetime
+
+
+class BackfillCompleted(Event, frozen=True, kw_only=True):
+    """All runs of a backfill have ended. Terminal."""
+
+    succeeded: int
+    failed: int
+    completed_at: datetime
+
+
+class BackfillCancelled(Event, frozen=True, kw_only=True):
+    """A backfill asks for no more runs. What it has asked for goes on, and is still counted."""
+
+    by: str
+    reason: str
+    cancelled_at: datetime
 
 
 # Chains.
@@ -324,6 +476,42 @@ class ApiKeyRevoked(Event, frozen=True, kw_only=True):
     revoked_at: datetime
 
 
+# Calendars.
+
+
+class CalendarChanged(Event, frozen=True, kw_only=True):
+    """Somebody made a calendar or replaced it: this is all of it (shared.domain.calendar).
+
+    Attributes:
+        revision: 1 for the first of the name, more for each change and deletion.
+        dates: excluded dates.
+        weekdays: excluded every week.
+        timezone: that dates and weekdays are of; None: each job's.
+    """
+
+    name: str
+    tenant: str
+    revision: int
+    description: str
+    dates: tuple[Span, ...]
+    weekdays: tuple[Weekday, ...]
+    timezone: str | None
+    by: str
+    created_at: datetime
+    changed_at: datetime
+
+
+class CalendarDeleted(Event, frozen=True, kw_only=True):
+    """Somebody deleted a calendar: it excludes nothing any more. Its revision counts on."""
+
+    name: str
+    tenant: str
+    revision: int
+    by: str
+    created_at: datetime
+    deleted_at: datetime
+
+
 # The log itself.
 
 
@@ -345,9 +533,11 @@ class LogOpened(Event, frozen=True, kw_only=True):
 
 ALL: tuple[type[Event], ...] = (
     JobCreated, JobUpdated, JobPaused, JobResumed, JobDeleted, JobCompleted, OccurrencesSkipped,
+    OccurrenceExcluded, OccurrenceIncluded, ScheduleReplanned,
     RunRequested, RunQueued, RunStarted, RunSucceeded, RunRetryPlanned, RunLost, RunInterrupted, RunFailed,
-    RunOutput, RunCancelRequested, RunCancelled, RunExpired, ChainRequested, ChainTriggered,
-    ApiKeyIssued, ApiKeyRevoked, LogOpened,
+    RunOutput, RunCancelRequested, RunCancelled, RunExpired,
+    BackfillRequested, BackfillAdvanced, BackfillCompleted, BackfillCancelled, ChainRequested, ChainTriggered,
+    ApiKeyIssued, ApiKeyRevoked, CalendarChanged, CalendarDeleted, LogOpened,
 )  # fmt: skip
 
 
@@ -355,9 +545,9 @@ class Change(Value, frozen=True, kw_only=True):
     """An event, and what it is about.
 
     Attributes:
-        subject: `job:<id>`, `run:<id>` or `apikey:<hash>`, the aggregate the event tells of.
-        job: id of the job a run belongs to, else ''.
-        both: the run's job advances with this event as well as the run.
+        subject: `job:<id>`, `run:<id>`, `backfill:<id>` or `apikey:<hash>`, the aggregate the event tells of.
+        job: id of the job a run or backfill belongs to, else ''.
+        both: that job advances with this event as well as the run or backfill.
     """
 
     subject: str

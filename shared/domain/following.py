@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from shared.domain.events import TERMINAL, Change, JobPaused
+from shared.domain.events import TERMINAL, Change, JobPaused, RunQueued
 from shared.domain.job import Job, Status, evolve
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
+
+    from shared.domain.run import Run
 
 BY = "daybook"  # who pauses a job whose runs keep failing
 
@@ -19,12 +21,35 @@ def has_followed(changes: Iterable[Change]) -> bool:
     return any(change.both and isinstance(change.event, TERMINAL) for change in changes)
 
 
-def consequences(job: Job, changes: Iterable[Change], now: datetime) -> tuple[Change, ...]:
-    """What follows from `changes`, of which some end runs of `job`; `job` is as it was before them."""
+def after(job: Job, changes: Iterable[Change]) -> Job:
+    """The job after `changes`, of which some may be others'."""
     for change in changes:
         if f"job:{job.id}" in change.advances:
             job = evolve(job, change)
-    return tuple(_paused_by_failures(job, now))
+    return job
+
+
+def next_to_run(job: Job) -> str | None:
+    """The run that has waited longest, if nothing is active any more."""
+    return job.waiting[0] if job.waiting and not job.active else None
+
+
+def consequences(job: Job, released: Run | None, now: datetime) -> tuple[Change, ...]:
+    """What follows from the ends of runs of `job`.
+
+    Args:
+        job: as these, and whatever stands in the same unit, have left it.
+        released: its `next_to_run`, if there is one.
+        now: when it is decided.
+    """
+    return (*_released(job, released), *_paused_by_failures(job, now))
+
+
+def _released(job: Job, run: Run | None) -> list[Change]:
+    if run is None:
+        return []
+    queued = RunQueued(queue=run.spec.queue, priority=run.spec.priority, reason="released")
+    return [Change(subject=f"run:{run.id}", event=queued, job=job.id, both=True)]
 
 
 def _paused_by_failures(job: Job, now: datetime) -> list[Change]:

@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from shared.domain import apikey, deciding, ids, job, relay, run
+from shared.domain import apikey, backfill, backfilling, calendar, calendars, deciding, ids, job, relay, run
 from shared.domain.apikey import ApiKey
-from shared.domain.events import ApiKeyIssued, ApiKeyRevoked, ChainRequested, ChainTriggered
+from shared.domain.backfill import Backfill
+from shared.domain.calendar import Calendar
+from shared.domain.events import (
+    ApiKeyIssued,
+    ApiKeyRevoked,
+    BackfillAdvanced,
+    BackfillCancelled,
+    BackfillCompleted,
+    BackfillRequested,
+    CalendarChanged,
+    CalendarDeleted,
+    ChainRequested,
+    ChainTriggered,
+)
 from shared.domain.job import Job
-from shared.domain.refusals import NoSuchApiKey, NoSuchJob, NoSuchRun
+from shared.domain.refusals import NoSuchApiKey, NoSuchBackfill, NoSuchCalendar, NoSuchJob, NoSuchRun
 from shared.domain.relay import Relay
 from shared.domain.run import Run
 
@@ -20,10 +34,13 @@ if TYPE_CHECKING:
     from shared.domain.events import Change, Decision, Event
     from shared.domain.refusals import Refused
 
-_DAY_MS = 24 * 3600 * 1000
+_HOUR_MS = 3600 * 1000
+_DAY_MS = 24 * _HOUR_MS
 
 
-Aggregate = Job | Run | ApiKey | Relay  # each tells by `over` that its snapshot may leave Redis
+Aggregate = (
+    Job | Run | Backfill | ApiKey | Calendar | Relay
+)  # each tells by `over` that its snapshot may leave Redis
 
 
 def _of_its_id(identifier: str, partitions: int) -> int:
@@ -45,10 +62,12 @@ class Seen(NamedTuple):
         fence: of a run, that of its latest start.
         others: ref → state of the aggregates that `Kind.reads` named, as they were a moment ago; None: there is none.
             Nothing guards them: a decision must be right also if they have changed since, and says what it saw.
+        places: ref → `<partition>:<position>` of the last event of each of those; '' if there is none.
     """
 
     fence: str
     others: Mapping[str, Any]
+    places: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +108,10 @@ JOB = Kind(
     name="job",
     state=Job,
     shape=4,
-    decide=lambda state, command, now, _: deciding.decide(state, command, now),
+    decide=lambda state, command, now, seen: deciding.decide(
+        state, command, now, calendars=calendars.seen(seen.others, seen.places)
+    ),
+    reads=calendars.named,
     evolve=job.evolve,
     due_at=lambda state: state.due_at,
     kept_ms=_DAY_MS,
@@ -106,6 +128,18 @@ RUN = Kind(
     unknown=NoSuchRun,
     has_spec=True,
 )
+BACKFILL = Kind(
+    name="backfill",
+    state=Backfill,
+    shape=1,
+    decide=lambda state, command, now, _: backfilling.decide(state, command, now),
+    evolve=backfill.evolve,
+    due_at=lambda state: state.due_at,
+    kept_ms=_HOUR_MS,
+    unknown=NoSuchBackfill,
+    has_spec=True,
+    events=(BackfillRequested, BackfillAdvanced, BackfillCompleted, BackfillCancelled),
+)
 API_KEY = Kind(
     name="apikey",
     state=ApiKey,
@@ -117,6 +151,18 @@ API_KEY = Kind(
     partition_of=apikey.partition_of,
     events=(ApiKeyIssued, ApiKeyRevoked),
 )
+CALENDAR = Kind(
+    name="calendar",
+    state=Calendar,
+    shape=1,
+    decide=lambda state, command, now, _: calendar.decide(state, command, now),
+    evolve=calendar.evolve,
+    kept_ms=_DAY_MS,
+    unknown=NoSuchCalendar,
+    partition_of=calendar.partition_of,
+    events=(CalendarChanged, CalendarDeleted),
+)
+
 RELAY = Kind(
     name="relay",
     state=Relay,
@@ -129,7 +175,7 @@ RELAY = Kind(
     events=(ChainRequested, ChainTriggered),
 )
 
-ALL = (JOB, RUN, API_KEY, RELAY)
+ALL = (JOB, RUN, BACKFILL, API_KEY, CALENDAR, RELAY)
 BESIDE = tuple(kind for kind in ALL if kind.events)  # neither jobs nor runs
 _BY_NAME = {kind.name: kind for kind in ALL}
 _BY_STATE = {kind.state: kind for kind in ALL}

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from shared.domain.events import Event, OccurrencesSkipped, RunRequested
+from shared.domain.jitter import fires_at
 from shared.domain.schedule import next_after
 
 if TYPE_CHECKING:
@@ -18,10 +19,17 @@ if TYPE_CHECKING:
 
 
 def undecided(job: Job, by: datetime, *, most: int) -> int:
-    """How many occurrences up to `by` the schedule should have decided and has not; counted up to `most`."""
-    if job.next_for is None or job.due_at is None or job.due_at > by:
+    """How many occurrences had fired by then that the schedule has not decided; counted up to `most`."""
+    count, at, fires = 0, job.next_for, job.fires_next_at
+    if job.due_at is None or job.due_at > by:
         return 0
-    return _count(job, job.next_for, by, most=most)
+    while at is not None and fires is not None and fires <= by and count < most:
+        count += 1
+        at = _following(job, at)
+        fires = at and fires_at(
+            job.spec.schedule, job.id, at, _following(job, at) if _is_jittered(job) else None
+        )
+    return count
 
 
 def decided_again(job: Job, event: Event) -> int:
@@ -44,5 +52,13 @@ def _count(job: Job, first: datetime, last: datetime, *, most: int) -> int:
     at: datetime | None = first
     while at is not None and at <= last and count < most:
         count += 1
-        at = next_after(job.spec.schedule, at, anchor_at=job.anchor_at)
+        at = _following(job, at)
     return count
+
+
+def _following(job: Job, at: datetime) -> datetime | None:
+    return next_after(job.spec.schedule, at, anchor_at=job.anchor_at)
+
+
+def _is_jittered(job: Job) -> bool:
+    return job.spec.schedule.jitter_seconds > 0

@@ -25,12 +25,37 @@ class NoSuchApiKey(Refused):
     """There is no API key with this id."""
 
 
+class NoSuchBackfill(Refused):
+    """There is no backfill with this id."""
+
+
+class NoSuchCalendar(Refused):
+    """There is no calendar of this name."""
+
+
+class UnknownCalendars(Refused):
+    """A job is to name calendars that there aren't; `missing` has their places in its list, and their names."""
+
+    def __init__(self, missing: tuple[tuple[int, str], ...]) -> None:
+        self.missing = missing
+        names = ", ".join(name for _, name in missing)
+        super().__init__(f"There is no calendar {names}: make it first, or leave it out.")
+
+
 class IllegalTransition(Refused):
     """The command doesn't fit the present state."""
 
 
 class Overlaps(IllegalTransition):
-    """The job has an active run and its overlap_policy is skip; send overlap_policy: allow to run beside it."""
+    """The job has an active run, and overlap_policy skip; send overlap_policy: allow to run beside it."""
+
+
+class WaitingIsFull(IllegalTransition):
+    """The job has an active run, and as many wait as may; send overlap_policy: allow to run beside it."""
+
+
+class KeepsNoList(IllegalTransition):
+    """The job's overlap_policy is allow, so it doesn't know its active runs: leave yours out, or change the job's."""
 
 
 class Paused(IllegalTransition):
@@ -42,7 +67,11 @@ class StaleRevision(Refused):
 
 
 class NeverFires(Refused):
-    """The schedule has no occurrence in the future; choose a later run_at or end_at, or more max_runs."""
+    """The schedule has no occurrence in the future; choose a later run_at or end_at, more max_runs, or exclude less."""
+
+
+class NoSuchOccurrence(Refused):
+    """The job is not scheduled for this time."""
 
 
 class LostLease(Refused):

@@ -4,11 +4,14 @@
  requested ─▶ queued ──start──▶ running ─▶ succeeded
      │         ▲  ▲              │ │ │ ├─▶ failed (dead letter)
      ▼         │  └─ RunLost, ───┘ │ │ └─▶ cancelled
-    held       │     RunInterrupted│ │         ▲
-  (its release │                   │ └─ RunCancelRequested, then the end of its handler
-   comes with  └──── retrying ◀────┘
-   overlaps)        a cancel ends held, queued and retrying at once; queued past its start deadline: expired
+    held ──────┤     RunInterrupted│ │         ▲
+      released │                   │ └─ RunCancelRequested, then the end of its handler
+               └──── retrying ◀────┘
+          a cancel ends held, queued and retrying at once; held or queued past its start deadline: expired
 ```
+A RunCancelRequested of a run that isn't running (its job has another that replaces it, and doesn't know how it stands)
+takes it out of its work stream and makes it due at once: its wake ends it, or whoever was about to start it.
+
 What an executor reports is guarded by the fence: the position of the RunStarted it answers. A cancel moves the
 version, not the fence: a result of the same start still stands (DESIGN §6.2).
 """
@@ -93,9 +96,11 @@ class Run(Value, frozen=True, kw_only=True):
         failures: how many of them failed; the retry policy counts these.
         lost: how many of them lost their worker.
         wake_at: when the next attempt is due (retrying only).
+        fires_at: when it was to start, where that isn't `scheduled_for`: jitter is no delay, nor is a retry's past.
         start_by: when it expires, unless it has started once by then.
         cancel: the cancel that its handler has still to heed, or that ended it.
         follows: whether its job advances with its end.
+        backfill: id of the backfill that asked for it, which advances with its end.
         depth: how many runs of other jobs led to it.
     """
 
@@ -116,6 +121,13 @@ class Run(Value, frozen=True, kw_only=True):
     start_by: datetime | None = None
     depth: int = 0
     cancel: Cancel | None = None
+    fires_at: datetime | None = None
+    backfill: str | None = None
+
+    @property
+    def wanted_at(self) -> datetime:
+        """When it was to start: what is later is a delay."""
+        return self.fires_at or self.scheduled_for
 
     @property
     def ended(self) -> bool:
@@ -127,13 +139,25 @@ class Run(Value, frozen=True, kw_only=True):
         """Whether nothing will happen to it any more."""
         return self.ended
 
+    @property
+    def offered(self) -> bool:
+        """Whether it stands in a work stream, for an executor to take; its version is its entry's id then."""
+        return self.status is Status.QUEUED and self.cancel is None
+
+    @property
+    def dropped(self) -> bool:
+        """Whether it is to end, and no handler is at work that would have to be stopped first."""
+        return self.cancel is not None and self.status is not Status.RUNNING and not self.ended
+
 
 def due_at(run: Run, *, now: datetime, lease: timedelta) -> datetime | None:
     """When to wake a run that has just come into its state: its lease's end, its next attempt, its start deadline."""
+    if run.dropped and run.cancel is not None:
+        return run.cancel.at
     match run.status:
         case Status.RUNNING:
             return now + lease
-        case Status.QUEUED if run.attempt == 0:
+        case Status.QUEUED | Status.HELD if run.attempt == 0:
             return run.start_by
         case Status.RETRYING:
             return run.wake_at
@@ -156,6 +180,8 @@ def decide(run: Run | None, command: RunCommand, now: datetime, *, fence: str) -
     match command:
         case StartRun() if run.status is not Status.QUEUED:
             raise IllegalTransition(f"run {run.id} is {run.status}, not queued", current=run.status)
+        case StartRun() if run.cancel is not None:
+            return tell(_end_of(run, run.cancel))
         case StartRun() if _is_overdue(run, now):
             return tell(_expired(run))
         case StartRun(worker=worker):
@@ -181,12 +207,14 @@ def _cancelled(run: Run, command: CancelRun, now: datetime) -> tuple[Event, ...]
 
 def _woken(run: Run, now: datetime) -> tuple[Event, ...]:
     """The lease ran out, or a time has come: the commit checks that the due entry is still the one seen."""
+    if run.dropped and run.cancel is not None:
+        return (_end_of(run, run.cancel),)
     match run.status:
         case Status.RUNNING:
             return (RunLost(attempt=run.attempt, worker=run.worker), _after_loss(run))
         case Status.RETRYING if run.wake_at is not None and run.wake_at <= now:
             return (_queued(run, "retry"),)
-        case Status.QUEUED if _is_overdue(run, now):
+        case Status.QUEUED | Status.HELD if _is_overdue(run, now):
             return (_expired(run),)
         case _:
             return ()
@@ -316,6 +344,8 @@ def _requested(run_id: str, event: RunRequested) -> Run:
         follows=event.follows,
         correlation_id=event.correlation_id,
         start_by=_start_by(event),
+        backfill=event.backfill,
+        fires_at=None if event.fires_at == event.scheduled_for else event.fires_at,
         depth=event.depth,
     )
 
@@ -350,7 +380,7 @@ def _on_lost(run: Run, _: RunLost) -> Run:
 
 
 def _on_cancel_requested(run: Run, event: RunCancelRequested) -> Run:
-    return replace(run, cancel=Cancel(by=event.by, reason=event.reason, at=event.requested_at))
+    return replace(run, cancel=run.cancel or Cancel(by=event.by, reason=event.reason, at=event.requested_at))
 
 
 def _on_cancelled(run: Run, event: RunCancelled) -> Run:

@@ -15,6 +15,8 @@ from msgspec.structs import replace
 from shared.domain import ids
 from shared.domain.cron import YEARS_SEARCHED, BadCron
 from shared.domain.cron_hash import expanded, has_hash
+from shared.domain.exclude import SPANS_MAX, BadSpan, Span, check_span, excluded_until
+from shared.domain.jitter import JITTER_MAX_S
 from shared.domain.value import Value
 from shared.domain.walk import ClockNote, DstPolicy, Walk, walk_of
 from shared.domain.zones import UnknownZone, zone_named
@@ -51,6 +53,9 @@ class Schedule(Value, frozen=True, kw_only=True):
         start_at: there is no occurrence before it; the first of an interval.
         end_at: there is none after it.
         max_runs: there is none once so many have run, ever; those that were skipped don't count.
+        jitter_seconds: an occurrence may fire so much later than its time (`shared.domain.jitter`).
+        exclude: dates in its zone that have no occurrence.
+        exclude_calendars: names of calendars: what they exclude when its time comes is skipped (`calendars`).
     """
 
     cron_expression: str | tuple[str, ...] | None = None
@@ -61,6 +66,9 @@ class Schedule(Value, frozen=True, kw_only=True):
     start_at: datetime | None = None
     end_at: datetime | None = None
     max_runs: int | None = None
+    jitter_seconds: int = 0
+    exclude: tuple[Span, ...] = ()
+    exclude_calendars: tuple[str, ...] = ()
 
     @property
     def kind(self) -> Literal["cron", "interval", "once", "none"]:
@@ -84,6 +92,15 @@ class Schedule(Value, frozen=True, kw_only=True):
     def is_in_phase_with(self, before: Schedule) -> bool:
         """Whether both are the same interval, which may begin or end at another time."""
         return self.interval_seconds is not None and self.interval_seconds == before.interval_seconds
+
+    def has_the_times_of(self, before: Schedule) -> bool:
+        """Whether both have the same occurrences, whatever jitter makes of them.
+
+        A one-off that keeps its time is the occurrence it was, decided or not, in whatever zone it is shown.
+        """
+        if self.run_at is not None:
+            return self.run_at == before.run_at
+        return replace(self, jitter_seconds=0) == replace(before, jitter_seconds=0)
 
     def expanded(self, job_id: str) -> Self:
         """As it is kept for a job: each `H` is replaced by the number that the job draws.
@@ -118,8 +135,24 @@ def check(schedule: Schedule) -> None:
     if schedule.interval_seconds is not None and not 1 <= schedule.interval_seconds <= INTERVAL_MAX_S:
         raise BadSchedule(f"an interval lasts 1 to {INTERVAL_MAX_S:,} seconds", field="interval_seconds")
     if schedule.run_at is not None:
-        _check_moment(schedule.run_at, "run_at")
+        check_moment(schedule.run_at, "run_at")
     _check_window(schedule)
+    _check_jitter(schedule)
+    _check_exclude(schedule)
+    if schedule.exclude_calendars and schedule.kind == "none":
+        raise BadSchedule("exclude_calendars goes with a schedule", field="exclude_calendars")
+
+
+def check_moment(at: datetime, field: str) -> None:
+    """Refuse a time that no schedule reaches; `field` is what it is of.
+
+    Raises:
+        BadSchedule: it has no offset, or lies before 1970 or after 8999.
+    """
+    if at.utcoffset() is None:
+        raise BadSchedule(f"{field} needs an offset, such as 2026-03-29T02:30:00+01:00", field=field)
+    if not _EPOCH < at < _END:
+        raise BadSchedule(f"{field} lies outside the years 1970 to 8999", field=field)
 
 
 def next_after(schedule: Schedule, after: datetime, *, anchor_at: datetime) -> datetime | None:
@@ -136,7 +169,27 @@ def next_after(schedule: Schedule, after: datetime, *, anchor_at: datetime) -> d
     if schedule.start_at is not None:
         after = max(after, schedule.start_at - _TICK)
     found = _unbounded(schedule, after, anchor_at)
+    if schedule.exclude:
+        found = _past_the_excluded(schedule, found, anchor_at)
     return None if found is None or (schedule.end_at is not None and found > schedule.end_at) else found
+
+
+def is_occurrence(schedule: Schedule, at: datetime, *, anchor_at: datetime) -> bool:
+    """Whether there is one at `at`."""
+    return next_after(schedule, at - _TICK, anchor_at=anchor_at) == at
+
+
+def _past_the_excluded(schedule: Schedule, found: datetime | None, anchor_at: datetime) -> datetime | None:
+    """The first occurrence from `found` on that isn't excluded: one search a span, however many times are in it.
+
+    Spans stay out of what is remembered about an expression: jobs share that whatever days they leave out.
+    """
+    zone = zone_named(schedule.timezone)
+    while found is not None and (end := excluded_until(schedule.exclude, zone, found)) is not None:
+        if end >= _END or (schedule.end_at is not None and end > schedule.end_at):
+            return None
+        found = _unbounded(schedule, end - _TICK, anchor_at)
+    return found
 
 
 def _unbounded(schedule: Schedule, after: datetime, anchor_at: datetime) -> datetime | None:
@@ -162,9 +215,21 @@ def clock_notes(
         (note.at, note): None
         for walk in _walks(schedule)
         for one, another in pairwise((after, *occurrences))
-        for note in walk.notes(one, another)
+        for note in walk.notes(_resumed(schedule, one, another), another)
     }
     return tuple(note for _, note in sorted(found, key=lambda key: key[0]))
+
+
+def _resumed(schedule: Schedule, one: datetime, another: datetime) -> datetime:
+    """From where the search went on that came from `one`, an occurrence or before all, to `another`, the next."""
+    zone, at = zone_named(schedule.timezone), one
+    while schedule.exclude:
+        found = _unbounded(schedule, at, another)
+        end = None if found is None else excluded_until(schedule.exclude, zone, found)
+        if end is None or end > another:
+            break
+        at = end - _TICK
+    return at
 
 
 def searches() -> int:
@@ -195,21 +260,41 @@ def _fires(expression: str, timezone: str, policy: DstPolicy | None) -> bool:
     return all(walk.search(probe).at is not None for probe in _PROBES)
 
 
-def _check_moment(at: datetime, field: str) -> None:
-    if at.utcoffset() is None:
-        raise BadSchedule(f"{field} needs an offset, such as 2026-03-29T02:30:00+01:00", field=field)
-    if not _EPOCH < at < _END:
-        raise BadSchedule(f"{field} lies outside the years 1970 to 8999", field=field)
-
-
 def _check_window(schedule: Schedule) -> None:
     for name in filter(lambda name: _has(schedule, name), ("start_at", "end_at", "max_runs")):
         if schedule.kind not in {"cron", "interval"}:
             raise BadSchedule(f"{name} goes with cron_expression or interval_seconds", field=name)
         if name != "max_runs":
-            _check_moment(getattr(schedule, name), name)
+            check_moment(getattr(schedule, name), name)
     if schedule.start_at and schedule.end_at and schedule.end_at < schedule.start_at:
         raise BadSchedule("end_at lies before start_at", field="end_at")
+
+
+def _check_jitter(schedule: Schedule) -> None:
+    if not schedule.jitter_seconds:
+        return
+    if not 0 < schedule.jitter_seconds <= JITTER_MAX_S:
+        raise BadSchedule(f"jitter lasts 0 to {JITTER_MAX_S:,} seconds", field="jitter_seconds")
+    if schedule.kind == "none":
+        raise BadSchedule("jitter_seconds goes with a schedule", field="jitter_seconds")
+
+
+def _check_exclude(schedule: Schedule) -> None:
+    if not schedule.exclude:
+        return
+    if schedule.kind == "none":
+        raise BadSchedule("exclude goes with a schedule", field="exclude")
+    if len(schedule.exclude) > SPANS_MAX:
+        raise BadSchedule(f"at most {SPANS_MAX} dates and ranges are excluded", field="exclude")
+    for span in schedule.exclude:
+        try:
+            check_span(span)
+        except BadSpan as refusal:
+            raise BadSchedule(str(refusal), field="exclude") from refusal
+    if schedule.run_at is not None and next_after(schedule, _EPOCH, anchor_at=_EPOCH) is None:
+        raise BadSchedule("run_at lies on an excluded date", field="run_at")
+    if schedule.start_at is not None and next_after(schedule, _EPOCH, anchor_at=_EPOCH) is None:
+        raise BadSchedule("exclude leaves no occurrence from start_at on", field="exclude")
 
 
 def _next_of(schedule: Schedule, after: datetime) -> datetime | None:

@@ -12,9 +12,12 @@ from shared.domain.schedule import Schedule
 from shared.domain.value import Value
 
 MisfirePolicy = Literal["latest", "skip", "all"]
-OverlapPolicy = Literal["skip", "allow"]  # `queue_one`, `queue_all` and `replace` come with issue 7 of 8
+CatchUp = MisfirePolicy  # what becomes of what fell due in a pause: the same words
+OverlapPolicy = Literal["skip", "queue_one", "queue_all", "replace", "allow"]
 LOST_MAX = 3
-CATCH_UP_MAX = 1_000  # late occurrences in a row that misfire `all` runs
+CATCH_UP_MAX = (
+    1_000  # late occurrences in a row that misfire `all` runs, and those of a pause that a resume does
+)
 
 
 class Chain(Value, frozen=True, kw_only=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.resources
+import re
 from bisect import bisect_left
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -24,6 +25,17 @@ def zone_named(key: str) -> ZoneInfo:
     table = importlib.resources.files("tzdata").joinpath("zoneinfo", *key.split("/"))
     with table.open("rb") as stream:
         return ZoneInfo.from_file(stream, key=key)
+
+
+@cache
+def tables_version() -> str:
+    """The version of the `tzdata` package that this process has its zones from, such as 2026.1."""
+    return str(importlib.import_module("tzdata").__version__)
+
+
+def is_newer(version: str, than: str) -> bool:
+    """Whether a version of the package came out after another: 2025.10 after 2025.9."""
+    return _numbers(version) > _numbers(than)
 
 
 @cache
@@ -78,6 +90,10 @@ def offset_at(zone: ZoneInfo, wall: datetime, *, fold: int) -> timedelta:
     offset = wall.replace(tzinfo=zone, fold=fold).utcoffset()
     assert offset is not None  # noqa: S101 - a zone has one at any time
     return offset
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(number) for number in re.findall(r"[0-9]+", version)]
 
 
 def instant_at(wall: datetime, offset: timedelta) -> datetime:

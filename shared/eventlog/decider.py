@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 from msgspec import field
 from msgspec.structs import replace
 
-from shared.domain import following, kinds
-from shared.domain.events import RunRequested
+from shared.domain import backfilling, following, kinds
+from shared.domain.backfill import Backfill
+from shared.domain.events import TERMINAL, RunRequested
 from shared.domain.job import Job
 from shared.domain.kinds import Seen
 from shared.domain.refusals import Refused
@@ -22,6 +23,7 @@ from shared.domain.value import Value
 from shared.eventlog.plan import planned
 from shared.eventlog.snapshot import NOTHING, Snapshot
 from shared.eventlog.unit import Answered, Committed, Conflict, Early
+from shared.faults import is_broken
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -38,6 +40,10 @@ if TYPE_CHECKING:
 
 
 _NONE: Mapping[str, Aggregate | None] = MappingProxyType({})
+
+
+class Unseen(ConnectionError):  # noqa: N818 - said in logs
+    """A decision can't be made now, as something that it looks at can't be reached; other decisions can."""
 
 
 class Decided(Value, frozen=True, kw_only=True):
@@ -65,6 +71,16 @@ class Decided(Value, frozen=True, kw_only=True):
     event_ids: tuple[str, ...] = ()
     answered: Answered | None = None
     states: Mapping[str, Snapshot] = field(default_factory=dict)
+
+    @property
+    def ended(self) -> list[Run]:
+        """The runs that `changes` have ended."""
+        states = [
+            self.states[change.subject].state
+            for change in self.changes
+            if isinstance(change.event, TERMINAL) and change.subject in self.states
+        ]
+        return [state for state in states if isinstance(state, Run)]
 
 
 class Decider:
@@ -112,11 +128,8 @@ class Decider:
         partition = self._log.partition_of(ref)
         known = {**beside, ref: await self._held(ref, held, context.tenant)}
         while True:
-            kind, latest = kinds.of_ref(ref), known[ref]
-            seen = Seen(latest.fence, await self._seen(kind.reads(latest.state, command)))
-            now = self._log.now(partition)
             try:
-                decision = kind.decide(latest.state, command, now, seen)
+                decision, now = await self._decision(ref, command, known[ref])
             except Refused:
                 # What was done by the first of two may be what stands in the way of the second.
                 if (had := await self._answered(partition, once)) is None:
@@ -149,27 +162,83 @@ class Decider:
                 case Answered() as answered:
                     return _nothing(ref, partition, known, answered=answered)
 
-    async def _seen(self, refs: tuple[str, ...]) -> Mapping[str, Aggregate | None]:
-        """States of others that a decision looks at."""
+    async def rehearse(self, ref: str, command: Command, held: Snapshot) -> Decision:
+        """What `command` would lead to now on an aggregate that stands as `held`; nothing is written.
+
+        Raises:
+            Refused: the domain says no.
+        """
+        return (await self._decision(ref, command, held))[0]
+
+    async def _decision(self, ref: str, command: Command, latest: Snapshot) -> tuple[Decision, datetime]:
+        """What the domain says, and when."""
+        kind, partition = kinds.of_ref(ref), self._log.partition_of(ref)
+        seen = await self._seen(partition, latest, kind.reads(latest.state, command))
+        now = self._log.now(partition)
+        return kind.decide(latest.state, command, now, seen), now
+
+    async def _seen(self, partition: int, latest: Snapshot, refs: tuple[str, ...]) -> Seen:
+        """What a decision looks at beside the state.
+
+        Raises:
+            Unseen: what it looks at stands elsewhere, where nobody answers.
+        """
         if not refs:
-            return _NONE
-        return {ref: held.state for ref, held in (await self._log.load(*refs)).items()}
+            return Seen(latest.fence, _NONE)
+        try:
+            found = await self._log.load(*refs)
+        except Exception as error:
+            if not is_broken(error) or all(self._log.partition_of(ref) == partition for ref in refs):
+                raise
+            raise Unseen(f"{', '.join(refs)} can't be looked at: {error}") from error
+        places = {
+            ref: f"{self._log.partition_of(ref)}:{held.version}"
+            for ref, held in found.items()
+            if held.version is not None
+        }
+        return Seen(latest.fence, {ref: held.state for ref, held in found.items()}, places)
 
     async def _with_consequences(
         self, decision: Decision, known: dict[str, Snapshot], now: datetime
     ) -> Decision:
-        """The decision with what it leads to on the jobs that follow the runs it ends; all it advances is `known`."""
+        """The decision with what it leads to on jobs and backfills whose runs it ends; all it advances is `known`."""
         await self._load_advanced(decision, known)
         changes = decision.changes
-        if not following.has_followed(changes):
+        if following.has_followed(changes):
+            for ref in {f"job:{change.job}" for change in changes if change.both}:
+                state = known[ref].state
+                if isinstance(state, Job):
+                    job = following.after(state, changes)
+                    changes += following.consequences(job, await self._next_to_run(job, known), now)
+        # What ends a run stands last: a request that it answers is known by the last event of its unit.
+        changes = await self._told_to_backfills(changes, known, now) + changes
+        if len(changes) == len(decision.changes):
             return decision
-        for ref in {f"job:{change.job}" for change in changes if change.both}:
-            state = known[ref].state
-            if isinstance(state, Job):
-                changes += following.consequences(state, changes, now)
         decision = replace(decision, changes=changes)
         await self._load_advanced(decision, known)
         return decision
+
+    async def _told_to_backfills(
+        self, changes: tuple[Change, ...], known: dict[str, Snapshot], now: datetime
+    ) -> tuple[Change, ...]:
+        """What `changes` lead to on the backfills whose runs they end."""
+        runs = [known[change.subject].state for change in changes if isinstance(change.event, TERMINAL)]
+        refs = {f"backfill:{run.backfill}" for run in runs if isinstance(run, Run) and run.backfill}
+        if missing := refs - known.keys():
+            known |= await self._log.load(*missing)
+        states = [known[ref].state for ref in refs]
+        led = [backfilling.after_ends(state, changes, now) for state in states if isinstance(state, Backfill)]
+        return tuple(each for some in led for each in some)
+
+    async def _next_to_run(self, job: Job, known: dict[str, Snapshot]) -> Run | None:
+        """The run that takes the place of one that has ended, which is `known` then."""
+        run_id = following.next_to_run(job)
+        if run_id is None:
+            return None
+        if (ref := f"run:{run_id}") not in known:
+            known |= await self._log.load(ref)
+        state = known[ref].state
+        return state if isinstance(state, Run) else None
 
     async def _learn(self, known: dict[str, Snapshot], ref: str, conflict: Conflict) -> None:
         """Take the newer state into `known`; if it is of a run that was to be requested, that of `ref` too."""
@@ -177,6 +246,9 @@ class Decider:
         if known[other] is NOTHING and other != ref:  # what wished for the run is older than the run
             known[ref] = (await self._log.load(ref))[ref]
         known[other] = newer if newer is not NOTHING else (await self._log.load(other))[other]
+        # Runs that were to be requested may have been meanwhile, and be what the next decision is about.
+        for each in [each for each, held in known.items() if held is NOTHING and each not in {ref, other}]:
+            del known[each]
 
     async def has_answered(self, ref: str, once: tuple[Once, ...]) -> bool:
         """Whether one of `once` has had its answer."""

@@ -62,6 +62,11 @@ class Keys:
         return f"{self.base}:bell:timer"
 
     @property
+    def tzdata(self) -> str:
+        """Hash: by which zone tables the partition's jobs are planned (`shared.eventlog.replan`); decides nothing."""
+        return f"{self.base}:tzdata"
+
+    @property
     def archived(self) -> str:
         """Pub/sub channel: the position up to which the projector has archived."""
         return f"{self.base}:archived"

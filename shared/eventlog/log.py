@@ -166,7 +166,7 @@ class EventLog:
 
 
 class _Loader:
-    """Loads of one partition: what is asked for while a pipeline is under way goes into the next one."""
+    """Loads of one partition: what is asked for while a pipeline is under way goes into the next one, once each."""
 
     def __init__(self, wire: Wire, keys: Keys, saw: Callable[[int, int], None]) -> None:
         self._wire = wire
@@ -185,8 +185,9 @@ class _Loader:
     async def _drain(self) -> None:
         while self._waiting:
             batch, self._waiting = self._waiting[:LOADS_MAX], self._waiting[LOADS_MAX:]
+            refs = list(dict.fromkeys(ref for ref, _ in batch))
             try:
-                rows = await self._fetch([ref for ref, _ in batch])
+                rows = await self._fetch(refs)
             except BaseException as error:
                 for _, future in batch:
                     if not future.done():
@@ -196,8 +197,9 @@ class _Loader:
                 if not isinstance(error, Exception):
                     raise
                 continue
-            for (ref, future), row in zip(batch, rows, strict=True):
-                _resolve(future, ref, row)
+            found = {ref: _read(ref, row) for ref, row in zip(refs, rows, strict=True)}
+            for ref, future in batch:
+                _resolve(future, found[ref])
 
     async def _fetch(self, refs: list[str]) -> list[list[bytes | None]]:
         loads = [("HMGET", self._keys.aggregate(ref), *snapshot.FIELDS) for ref in refs]
@@ -206,11 +208,19 @@ class _Loader:
         return rows
 
 
-def _resolve(future: asyncio.Future[Snapshot], ref: str, row: list[bytes | None]) -> None:
+def _read(ref: str, row: list[bytes | None]) -> Snapshot | ValueError:
+    """The snapshot in a row, or why it can't be read: whoever asked for another isn't kept from that."""
+    version, state, spec, fence = [value or b"" for value in row]
+    try:
+        return snapshot.read(ref, version, state, spec, fence)
+    except ValueError as error:
+        return error
+
+
+def _resolve(future: asyncio.Future[Snapshot], found: Snapshot | ValueError) -> None:
     if future.done():
         return
-    try:
-        version, state, spec, fence = [value or b"" for value in row]
-        future.set_result(snapshot.read(ref, version, state, spec, fence))
-    except ValueError as error:
-        future.set_exception(error)
+    if isinstance(found, ValueError):
+        future.set_exception(found)
+    else:
+        future.set_result(found)

@@ -9,8 +9,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 from shared.domain import ids, kinds, run
-from shared.domain.events import JobCreated, JobUpdated, RunQueued, RunRequested, RunStarted
-from shared.domain.run import Run, Status
+from shared.domain.events import (
+    BackfillRequested,
+    JobCreated,
+    JobUpdated,
+    RunQueued,
+    RunRequested,
+    RunStarted,
+)
+from shared.domain.run import Run
 from shared.eventlog import snapshot
 from shared.eventlog.envelope import encode
 from shared.eventlog.snapshot import Snapshot
@@ -20,13 +27,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import datetime, timedelta
 
-    from shared.domain.events import Change, Decision
+    from shared.domain.events import Change, Decision, Event
     from shared.domain.job import Job
     from shared.domain.kinds import Aggregate
     from shared.eventlog.envelope import Context
     from shared.eventlog.unit import Committed, Once
 
-_ADDS_WORK = frozenset({JobCreated, JobUpdated, RunRequested})
+_ADDS_WORK = frozenset({JobCreated, JobUpdated, RunRequested, BackfillRequested})
 
 
 class Reopened(RuntimeError):  # noqa: N818 - a finding
@@ -85,7 +92,7 @@ def planned(
     versions: dict[str, int] = {}  # number of the event that advances it last
     fences: dict[str, int] = {}
     drafts: list[Draft] = []
-    entries: list[Enqueue] = []
+    entries: dict[str, Enqueue] = {}
     adds_work = False
     for number, change in enumerate(decision.changes, 1):
         for ref in change.advances:
@@ -97,11 +104,11 @@ def planned(
             raise Reopened(
                 f"{change.subject} was requested before, at or before {known[change.subject].version}"
             )
-        drafts.append(_draft(change, context, now_ms, chance()))
+        drafts.append(_draft(change, context, after[change.subject], now_ms, chance()))
         if isinstance(event, RunStarted):
             fences[change.subject] = number
         elif isinstance(event, RunQueued) or (isinstance(event, RunRequested) and not event.held):
-            entries.append(_entry(cast("Run", after[change.subject]), number))
+            entries[change.subject] = _entry(cast("Run", after[change.subject]), number)
         adds_work = adds_work or type(event) in _ADDS_WORK
     advances: list[Advance] = []
     due: list[tuple[str, str]] = []
@@ -130,14 +137,15 @@ def planned(
         woken=woken,
         once=once,
         due=tuple(due),
-        enqueue=tuple(entries),
+        # What is to end in the unit that queues it stands in no work stream.
+        enqueue=tuple([entry for ref, entry in entries.items() if cast("Run", after[ref]).offered]),
         done=tuple(left),
         adds_work=adds_work,
     )
     return Plan(unit, after)
 
 
-def _draft(change: Change, context: Context, now_ms: int, chance: int) -> Draft:
+def _draft(change: Change, context: Context, state: Aggregate, now_ms: int, chance: int) -> Draft:
     event = change.event
     return Draft(
         ids.event_id(now_ms, chance),
@@ -148,10 +156,15 @@ def _draft(change: Change, context: Context, now_ms: int, chance: int) -> Draft:
         "both" if change.both else "subject",
         context.actor,
         context.cause,
-        event.correlation_id if isinstance(event, RunRequested) else context.corr,
+        state.correlation_id if isinstance(state, Run) and _is_its_own(event) else context.corr,
         context.trace,
         encode(event),
     )
+
+
+def _is_its_own(event: Event) -> bool:
+    """Whether an event belongs to its own run's story, rather than to that of what it was decided with."""
+    return isinstance(event, RunRequested) or (isinstance(event, RunQueued) and event.reason == "released")
 
 
 def _entry(queued: Run, number: int) -> Enqueue:
@@ -162,11 +175,11 @@ def _entry(queued: Run, number: int) -> Enqueue:
 
 
 def _left_entry(before: Snapshot, state: Aggregate) -> Done | None:
-    """The work stream's entry of a run that is queued no longer: its id is the position of what queued it."""
+    """The work stream's entry of a run that is offered no longer: its id is the position of what queued it."""
     was = before.state
-    if not isinstance(was, Run) or was.status is not Status.QUEUED or before.version is None:
+    if not isinstance(was, Run) or not was.offered or before.version is None:
         return None
-    if cast("Run", state).status is Status.QUEUED:
+    if cast("Run", state).offered:
         return None
     return Done(was.spec.queue, was.spec.priority, before.version)
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from shared.domain import ids, kinds
+from shared.domain.backfill import Backfill
 from shared.domain.events import (
     OUTCOMES,
     RunRequested,
@@ -126,7 +127,7 @@ class Balance:
 
     Attributes:
         changed: refs of what stands otherwise than it was last settled.
-        ended: refs of runs that have ended since.
+        ended: refs of runs and backfills that are over since.
     """
 
     def __init__(self) -> None:
@@ -171,7 +172,7 @@ class Balance:
     def _advance(self, ref: str, recorded: Recorded, change: Change) -> None:
         before = self._known.get(ref)
         state = kinds.of_ref(ref).evolve(None if before is None else before.state, change)
-        if isinstance(state, Run) and state.ended:
+        if isinstance(state, Run | Backfill) and state.over:
             self._known.pop(ref, None)
             self.changed.discard(ref)
             self.ended.add(ref)

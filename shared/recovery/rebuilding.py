@@ -244,7 +244,7 @@ class Rebuilding:
             yield "ZADD", "due", str(ids.to_ms(due_at)), ref
         if state.status is Status.RUNNING:
             self._rebuilt.running.append(ref)
-        elif state.status is Status.QUEUED:
+        elif state.offered:
             follower = state.job_id if state.follows else ""
             entry = Entry(version, state.spec.queue, state.spec.priority, state.id, follower)
             self._rebuilt.waiting.append(entry)

@@ -58,6 +58,9 @@ def a_spec(**changes: Any) -> JobSpec:
         run_at=once,
         timezone=changes.pop("timezone", "UTC"),
         **{name: changes.pop(name, None) for name in ("dst_policy", "start_at", "end_at", "max_runs")},
+        jitter_seconds=changes.pop("jitter_seconds", 0),
+        exclude=changes.pop("exclude", ()),
+        exclude_calendars=changes.pop("exclude_calendars", ()),
     )
     spec = JobSpec(
         name="a job", job_type="custom", job_data={"operation": "echo", "parameters": {}}, schedule=schedule

@@ -11,9 +11,9 @@ from shared.eventlog import snapshot
 from shared.eventlog.envelope import Recorded
 from shared.eventlog.position import Position
 
-from . import ledgers, occurrences
+from . import ledgers, occurrences, overlap_story
+from .overlap_story import TERMINAL
 
-TERMINAL = ("RunSucceeded", "RunFailed", "RunCancelled", "RunExpired")
 SHOWN = 5  # differences told of each line
 
 
@@ -86,31 +86,16 @@ def _check_schedule(balance, book):
     balance.none(
         "decisions out of order", (job_id for job_id, events in stories.items() if not _rises(events))
     )
-    balance.none("overlaps against the policy, or skips without an overlap", _overlap_faults(stories))
+    balance.none(
+        "overlaps against the policy, skips without an overlap, waits for nothing",
+        (fault for events in stories.values() for fault in overlap_story.faults(events)),
+    )
 
 
 def _rises(events):
     """Whether a job's schedule is decided in the order of time."""
     times = [at for at, _ in occurrences.decided(events)]
     return times == sorted(times)
-
-
-def _overlap_faults(stories):
-    for events in stories.values():
-        policy, active = None, set()
-        for event in events:
-            if event.type in ("JobCreated", "JobUpdated"):
-                policy = event.told["spec"]["overlap_policy"]
-            elif event.type == "RunRequested":
-                if policy == "skip" and active and event.told["trigger"] == "schedule":
-                    yield f"{event.place} requests a run beside {active}"
-                active.add(event.run_id)
-            elif event.type in TERMINAL:
-                active.discard(event.run_id)
-            elif (event.type, event.told.get("reason")) == ("OccurrencesSkipped", "overlap") and (
-                policy != "skip" or event.told["by"] not in active
-            ):
-                yield f"{event.place} skips because of {event.told['by']}, which is not active"
 
 
 # Every run ends once.

@@ -23,7 +23,7 @@ TABLES = (
     "ledger.runs",
     "ledger.run_hourly",
 )
-MOVING = (b":lease:", b":replicas", b":work:", b":asked:")  # the last counts requests
+MOVING = (b":lease:", b":replicas", b":work:", b":asked:", b":tzdata")  # :asked: counts requests
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -37,10 +37,14 @@ def prepare(system):
             return posted("jobs", {"name": operation, "job_type": "custom", "job_data": data, **more})["id"]
 
         made = job("echo", interval_seconds=86_400)
+        night = job("sleep", parameters={"seconds": 600}, cron_expression="0 0 * * *")
+        backfill = posted(f"jobs/{night}/backfill", {"from": "2026-11-01T00:00:00Z"})["id"]
+        yearly = job("echo", cron_expression="0 0 1 1 *")
         edited = client.patch(f"jobs/{made}", json={"priority": 8}).raise_for_status()
         failed = posted(f"jobs/{job('fail', max_retries=0)}/trigger")["id"]
         sleeper = job("sleep", parameters={"seconds": 600}, overlap_policy="allow")
         sleeping = [posted(f"jobs/{sleeper}/trigger")["id"] for _ in range(SLEEPING)]
+        occurrence = client.get(f"jobs/{yearly}").raise_for_status().json()["next_run_time"]
         eventually(
             lambda: client.get(f"executions/{failed}").json()["status"] == "failed", "the run has failed"
         )
@@ -50,8 +54,11 @@ def prepare(system):
         "DAYBOOK_TOKEN": token,
         "DAYBOOK_MAIL": folder.store(b"Subject: Hello\r\n\r\nWell?\r\n", SystemClock().now()),
         "DAYBOOK_JOB": made,
+        "DAYBOOK_YEARLY_JOB": yearly,
+        "DAYBOOK_OCCURRENCE": occurrence,
         "DAYBOOK_POSITION": edited.headers["Daybook-Position"],
         "DAYBOOK_FAILED_RUN": failed,
+        "DAYBOOK_BACKFILL": backfill,
         **{f"DAYBOOK_RUN_{number}": run for number, run in enumerate(sleeping, 1)},
     }
 

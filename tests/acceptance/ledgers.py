@@ -38,7 +38,7 @@ SUMS = (
     "lateness_ms_sum",
     "lateness_ms_max",
 )
-JSON_COLUMNS = ("spec", "paused", "result", "error", "attempts", "cancel")
+JSON_COLUMNS = ("spec", "paused", "skipped", "result", "error", "attempts", "cancel")
 GENERATED = ("is_stretched", "error_class")  # by Postgres, of the others
 _MS = timedelta(milliseconds=1)
 
@@ -54,9 +54,7 @@ def folded(events):
             _on_job(jobs, event)
     for job in jobs.values():
         job["status"] = _status(job)
-        job["next_run_time"] = (
-            job.pop("next_for") if job["state"] == "pending" else job.pop("next_for") and None
-        )
+        job["next_run_time"] = _next_run_time(job, *job.pop("ahead"))
     return jobs, runs, hours
 
 
@@ -75,19 +73,20 @@ def _on_job(jobs, event):
     if event.type == "JobCreated":
         jobs[event.job_id] = {
             "id": event.job_id, "partition": event.partition, "owner": told["owner"], "tenant": told["tenant"],
-            "revision": 1, "state": "pending", "active_runs": 0, "next_for": time(told["next_for"]), "paused": None,
+            "revision": 1, "state": "pending", "active_runs": 0, "ahead": _ahead(told), "paused": None,
+            "skipped": [],
             "last_run_id": None, "last_run_status": None, "last_run_finished_at": None,
             "created_at": time(told["created_at"]), "updated_at": time(told["created_at"]),
         } | _specified(told["spec"])  # fmt: skip
     job = jobs[event.job_id]
     job |= {"epoch": event.epoch, "pos": event.pos}
+    _look_ahead(job, event.type, told)
     match event.type:
         case "JobUpdated":
             job |= _specified(told["spec"])
             job |= {
                 "revision": told["revision"],
                 "updated_at": time(told["updated_at"]),
-                "next_for": time(told["next_for"]),
             }
         case "JobPaused":
             at = told["paused_at"]
@@ -96,23 +95,20 @@ def _on_job(jobs, event):
                 "by": told["by"],
                 "at": _shown(time(at)),
                 "reason": told["reason"],
-                "until": None,
+                "until": told["until"] and _shown(time(told["until"])),
+                "catch_up": told["catch_up"],
+                "switch": told["switch"],
             }
         case "JobResumed":
             job |= {"state": "pending", "paused": None, "updated_at": time(told["resumed_at"])}
         case "JobDeleted":
             job |= {
                 "state": "deleted",
-                "next_for": None,
                 "paused": None,
                 "updated_at": time(told["deleted_at"]),
             }
-        case "OccurrencesSkipped":
-            job["next_for"] = time(told["next_for"])
         case "RunRequested":
             job["active_runs"] += 1
-            if told["trigger"] == "schedule":
-                job["next_for"] = time(told["next_for"])
         case kind if kind in TERMINAL:
             job["active_runs"] -= 1
             job |= {
@@ -120,6 +116,45 @@ def _on_job(jobs, event):
                 "last_run_status": TERMINAL[event.type],
                 "last_run_finished_at": event.at,
             }
+
+
+def _look_ahead(job, kind, told):
+    """What is known of occurrences that nobody has decided yet."""
+    match kind:
+        case "JobUpdated":
+            job["ahead"] = _ahead(told)
+        case "JobDeleted" | "JobCompleted":
+            job |= {"ahead": (None, None, None), "skipped": []}
+        case "OccurrencesSkipped":
+            _decided(job, told, told["to"])
+        case "RunRequested" if told["trigger"] == "schedule":
+            _decided(job, told, told["scheduled_for"])
+        case "OccurrenceExcluded":
+            at, when = _shown(time(told["scheduled_for"])), time(told["excluded_at"])
+            skip = {"scheduled_for": at, "by": told["by"], "at": _shown(when), "reason": told["reason"]}
+            job["skipped"] = sorted([*job["skipped"], skip], key=lambda each: each["scheduled_for"])
+            job |= {"ahead": (*job["ahead"][:2], time(told["next_run_at"])), "updated_at": when}
+        case "OccurrenceIncluded":
+            at, when = _shown(time(told["scheduled_for"])), time(told["included_at"])
+            job["skipped"] = [each for each in job["skipped"] if each["scheduled_for"] != at]
+            job |= {"ahead": (*job["ahead"][:2], time(told["next_run_at"])), "updated_at": when}
+
+
+def _ahead(told):
+    """The next occurrence, when it fires, and when the job runs next if that is to be skipped."""
+    return tuple(time(told[name]) for name in ("next_for", "next_fires_at", "next_run_at"))
+
+
+def _decided(job, told, to):
+    job["ahead"] = _ahead(told)
+    job["skipped"] = [each for each in job["skipped"] if each["scheduled_for"] > _shown(time(to))]
+
+
+def _next_run_time(job, next_for, fires_at, run_at):
+    if job["state"] != "pending" or next_for is None:
+        return None
+    is_skipped = any(each["scheduled_for"] == _shown(next_for) for each in job["skipped"])
+    return run_at if is_skipped else fires_at or next_for
 
 
 def _specified(spec):
@@ -149,8 +184,7 @@ def _on_run(jobs, runs, event):
     match event.type:
         case "RunStarted":
             if not run["attempts"]:
-                wanted_at = run["fires_at" if run["trigger"] == "retry" else "scheduled_for"]
-                run["lateness_ms"] = max(0, (event.at - wanted_at) // _MS)
+                run["lateness_ms"] = max(0, (event.at - run["fires_at"]) // _MS)
             run["attempts"].append({
                 "attempt": told["attempt"], "worker": told["worker"], "started_at": _shown(event.at),
                 "finished_at": None, "outcome": None, "error": None,
@@ -176,9 +210,15 @@ def _on_run(jobs, runs, event):
             mark = fingerprint(told["error"]["class"], told["error"]["message"])
             run |= {"error": told["error"], "error_fingerprint": mark}
         case "RunCancelRequested" | "RunCancelled":
-            at = time(told.get("requested_at") or told["cancelled_at"])
-            run["cancel"] = {"by": told["by"], "at": _shown(at), "reason": told["reason"]}
+            _cancel(run, event, told)
     _end_run(run, event)
+
+
+def _cancel(run, event, told):
+    """The first who wished for it is the one who is named."""
+    at = time(told.get("requested_at") or told["cancelled_at"])
+    if event.type == "RunCancelled" or run["cancel"] is None:
+        run["cancel"] = {"by": told["by"], "at": _shown(at), "reason": told["reason"]}
 
 
 def _end_run(run, event):
@@ -192,10 +232,12 @@ def _requested(jobs, event, told):
     return {
         "id": event.run_id, "id_at": datetime.fromtimestamp(0, UTC) + int(event.run_id.replace("-", "")[:12], 16) * _MS,
         "partition": event.partition, "job_id": told["job_id"], "job_name": spec["job_name"],
-        "job_type": spec["job_type"], "status": "queued", "trigger": told["trigger"], "of": told["of"],
+        "job_type": spec["job_type"], "status": "held" if told["held"] else "queued",
+        "trigger": told["trigger"], "of": told["of"],
         "revision": told["revision"], "queue": spec["queue"], "priority": spec["priority"], "attempt": 0,
         "max_attempts": spec["retry"]["max_retries"] + 1, "scheduled_for": time(told["scheduled_for"]),
-        "fires_at": time(told["fires_at"]), "queued_at": event.at, "started_at": None, "finished_at": None,
+        "fires_at": time(told["fires_at"]), "queued_at": None if told["held"] else event.at,
+        "started_at": None, "finished_at": None,
         "duration_ms": None, "lateness_ms": None, "result": None, "error": None, "worker": None,
         "correlation_id": told["correlation_id"], "attempts": [], "cancel": None, "error_fingerprint": None,
         "tenant": jobs[event.job_id]["tenant"],

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import httpx
 
 ACKNOWLEDGED = (200, 201, 202, 204)
+OVERLAPS = ["skip", "queue_one", "queue_all", "replace", "allow", "allow"]
 REFUSED = (404, 409)  # a job that another writer has deleted; a trigger of a run that overlaps
 AWAY = (503,)
 PACE_S = 0.05
@@ -42,7 +43,7 @@ def job_body(rng, name):
         "job_type": "custom",
         "job_data": rng.choice([sleeps, echoes]),
         "interval_seconds": rng.randint(1, 4),
-        "overlap_policy": rng.choice(["skip", "allow"]),
+        "overlap_policy": rng.choice(OVERLAPS),
         "priority": rng.randint(1, 10),
     }
 

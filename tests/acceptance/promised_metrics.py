@@ -58,7 +58,7 @@ CONTRACT = {
     "requests_limited_total": counter(at("last", "api", limit="principal"), labels=("limit",)),
     "requests_unlimited_total": counter(at("last", "api", equals(0))),  # test_api_limits sees it move
     "work_refused_total": counter(at("last", "api", room="memory"), labels=("room",)),
-    "jobs_created_total": counter(at("last", "api", equals(10))),
+    "jobs_created_total": counter(at("last", "api", equals(11))),
     "event_streams": gauge(*from_0("api", "busy", equals(1))),
     "event_stream_resets_total": counter(
         at("last", "api", equals(0))
@@ -111,7 +111,7 @@ CONTRACT = {
     "results_refused_total": counter(at("last", "executor", equals(1))),
     # The log. Each service commits, and counts what it did.
     "events_committed_total": counter(
-        at("last", "api", equals(10), type="JobCreated"),
+        at("last", "api", equals(11), type="JobCreated"),
         at("last", "timer", type="RunRequested"),
         at("last", "timer", equals(2), type="RunLost"),
         at("last", "executor", type="RunStarted"),
@@ -135,8 +135,10 @@ CONTRACT = {
         *from_0("projector", "last", equals(1), to=1, status="paused", **CUSTOM),
         labels=("status", "job_type"),
     ),
+    "runs_held": gauge(*from_0("projector", "last", equals(1), to=1)),  # behind one that nobody serves
     "dead_letters": gauge(*from_0("projector", "last", equals(3), to=3)),
     "quarantined_events": gauge(*from_0("projector", "last", equals(1), to=1)),
     # All.
     "build_info": gauge(*(at("first", role, equals(1)) for role in ROLES), labels=("version",)),
+    "tzdata_info": gauge(*(at("first", role, equals(1)) for role in ROLES), labels=("version",)),
 }

@@ -34,11 +34,11 @@ def system(tmp_path_factory):
         made.destroy()
 
 
-async def a_job(http, seconds):
+async def a_job(http, seconds, **spec):
     body = {
         "name": f"sleeps {seconds} s", "job_type": "custom", "overlap_policy": "allow", "max_retries": 0,
         "job_data": {"operation": "sleep", "parameters": {"seconds": seconds}},
-    }  # fmt: skip
+    } | spec  # fmt: skip
     answer = await http.post("/api/v1/jobs", json=body)
     assert answer.status_code in {201, 202}, answer.text
     return answer.json()["id"]
@@ -89,6 +89,30 @@ async def test_a_running_execution_is_cancelled_within_two_seconds(system):
         )
         assert (answer.status_code, answer.json()["status"]) == (200, "cancelled"), answer.text
         assert time.monotonic() - began < 2
+
+
+async def test_those_that_wait_for_a_run_of_a_killed_executor_have_their_turn_in_the_end(system):
+    async with system.client() as http:
+        job_id = await a_job(http, 3600, overlap_policy="queue_all", max_lost=1)
+        first, second, third = [await a_run(http, job_id) for _ in range(3)]
+        worker = await wait_until(lambda: _worker(http, first, attempt=1), "it runs")
+        [victim] = [each for each in system.of("executor") if f"-{each.pid}-" in worker]
+        victim.kill()
+        await wait_until(
+            lambda: _worker(http, second, attempt=1), "the next one runs", timeout_s=LEASE_S + 10
+        )
+        replacing = await http.post(f"/api/v1/jobs/{job_id}/trigger", json={"overlap_policy": "replace"})
+        assert replacing.json()["status"] == "held", replacing.text
+        await wait_until(
+            lambda: _worker(http, replacing.json()["id"], attempt=1), "what replaces it runs", timeout_s=10
+        )
+        told = [
+            (await http.get(f"/api/v1/executions/{run}")).json()["status"] for run in (first, second, third)
+        ]
+        assert told == ["failed", "cancelled", "cancelled"]
+        await http.post(f"/api/v1/executions/{replacing.json()['id']}/cancel")
+    victim.spawn()
+    await wait_until(victim.is_up, "the killed one is up again", timeout_s=30)
 
 
 async def test_a_rolling_restart_under_load_fails_and_loses_nothing(system):

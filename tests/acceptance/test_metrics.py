@@ -77,6 +77,7 @@ async def _story(system, watch):
             http, await _create(http, "fails once", "fail", max_retries=1, times=1, message="once")
         )
         ticking = await _keep_busy(http, watch)
+        await _leave_one_waiting(http)
         await _edit_from_many_sides(http)
         await _ask_for(http, "POST", f"{ticking[0]}/pause")
         await _lag(system, http, watch)
@@ -136,6 +137,13 @@ async def _fill_redis(system, http, watch):
 
 async def _is_open(is_refused):
     return not await is_refused()
+
+
+async def _leave_one_waiting(http):
+    """Have a run wait for one that waits for an executor, and will for ever."""
+    job_id = await _create(http, "in turn", "echo", overlap_policy="queue_one", queue="unserved")
+    for _ in range(2):
+        await _trigger(http, job_id)
 
 
 async def _edit_from_many_sides(http):

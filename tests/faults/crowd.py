@@ -5,7 +5,7 @@ import time
 from collections import deque
 from pathlib import Path
 
-from tests.acceptance.load import Clients
+from tests.acceptance.load import OVERLAPS, Clients
 from tests.plugins.site import lay_out
 
 from . import noting
@@ -44,7 +44,7 @@ def job_body(rng, name):
     common = {
         "name": name,
         "interval_seconds": rng.randint(*INTERVALS_S),
-        "overlap_policy": rng.choice(["skip", "allow"]),
+        "overlap_policy": rng.choice(OVERLAPS),
         "priority": rng.randint(1, 10),
         "retry_backoff": QUICK,
         "max_lost": 10,
@@ -84,7 +84,7 @@ def _overlapping(rng):
         "job_type": "noted",
         "job_data": {"seconds": round(rng.uniform(2.5, 4.5), 3)},
         "interval_seconds": 3,
-        "overlap_policy": "skip",
+        "overlap_policy": rng.choice(["skip", "queue_one", "replace"]),
     }
 
 

@@ -40,14 +40,14 @@ class Office:
     def keys(self, partition):
         return self.log.keys(partition)
 
-    async def open(self, partition):
+    async def open(self, partition, lease=LEASE):
         return await recovery.open_log(
             self.pool,
             self.redis,
             prefix=self.bench.prefix,
             partition=partition,
             partitions=self.partitions,
-            lease=LEASE,
+            lease=lease,
             chance=chance,
         )
 

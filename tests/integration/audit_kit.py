@@ -14,9 +14,12 @@ from msgspec.structs import replace
 from services.projector.audit import verify
 from services.projector.batch import ARCHIVED
 from services.projector.run_rows import RunRow
-from shared.domain import apikey, ids, kinds, run
+from shared.domain import apikey, calendar, ids, kinds, run
 from shared.domain.commands import (
+    CalendarContent,
     CancelRun,
+    ChangeCalendar,
+    DeleteCalendar,
     DeleteJob,
     FailRun,
     FollowRun,
@@ -24,21 +27,25 @@ from shared.domain.commands import (
     IssueApiKey,
     Output,
     PauseJob,
+    ReplanJob,
     ResumeJob,
     RetryRun,
     RevokeApiKey,
+    SkipOccurrence,
     StartRun,
     SucceedRun,
     TellRelay,
     TriggerJob,
+    UnskipOccurrence,
     UpdateJob,
     Wake,
 )
 from shared.domain.events import ChainLink, Failure
+from shared.domain.exclude import Span
 from shared.domain.refusals import Refused
 from shared.domain.retry import RetryPolicy
-from shared.domain.run import Status
 from shared.domain.spec import Chain
+from shared.domain.zones import zone_named
 from shared.eventlog import snapshot
 from shared.eventlog.envelope import Context, from_entry
 from shared.eventlog.keys import Keys
@@ -50,12 +57,13 @@ from shared.recovery import recorded
 from shared.testing import TESTER, a_job_id, a_spec
 from tests.integration.archive_kit import all_of, an_office
 from tests.integration.trace_kit import a_timer
+from tests.zone_tables import tables
 
 QUICK = RetryPolicy(max_retries=2, initial_seconds=1.0, jitter=0.0)
 NO_RETRY = RetryPolicy(max_retries=0)
 TABLES = (
     "book.events", "book.checkpoints", "book.snapshots", "book.projection_errors",
-    "ledger.jobs", "ledger.runs", "ledger.run_hourly",
+    "ledger.jobs", "ledger.runs", "ledger.run_hourly", "ledger.calendars",
 )  # fmt: skip
 
 
@@ -112,7 +120,11 @@ async def write(office):
     told |= await _runs_in_all_states(author)
     told["deleted"] = await _a_job_deleted_while_running(author)
     told["late"] = await _a_job_that_was_late(author)
+    told |= await _runs_that_wait(author)
+    told["skipped"] = await _a_job_skipped_by_hand(author)
     told["key"], told["revoked"] = await _keys(author)
+    told["moved"] = await _a_job_planned_anew(author)
+    told["calendar"], told["calendar_gone"] = await _calendars(author)
     told["handed_on"], told["to_hand_on"] = await _chains(author)
     await _reopen(office)
     told["paused"] = await author.create(every=60)
@@ -227,6 +239,34 @@ async def _a_job_that_was_late(author):
     return job_id
 
 
+async def _runs_that_wait(author):
+    """A run at work that has waited, one that waits for its end, and one that was replaced before it started."""
+    job_id = await author.create(overlap_policy="queue_all", start_deadline_seconds=86_400)
+    first = await author.triggers(job_id)
+    second = await author.triggers(job_id)
+    await author.runs(first)
+    await author.starts(second)
+    told = {"released": second, "held": await author.triggers(job_id)}
+    job_id = await author.create(overlap_policy="replace")
+    return told | {"dropped": await author.triggers(job_id), "replacing": await author.triggers(job_id)}
+
+
+async def _a_job_skipped_by_hand(author):
+    """With jitter; one occurrence is skipped, the next one isn't after all, and a later one is to be."""
+    job_id = await author.create(every=60, jitter_seconds=20)
+    ref, first = f"job:{job_id}", author.time + timedelta(seconds=60)
+    following = first + timedelta(seconds=60)
+    for each in (first, following, first + timedelta(days=1)):
+        await author.does(ref, SkipOccurrence(scheduled_for=each, by="ann", reason="the database moves"))
+    await author.does(ref, UnskipOccurrence(scheduled_for=following, by="bob"))
+    author.passes(81)
+    assert await author.wakes(ref) == []
+    author.passes(60)
+    (run_id,) = await author.wakes(ref)
+    await author.runs(run_id)
+    return job_id
+
+
 async def _chains(author):
     """Runs whose end another job follows on: of the first it was told, of the second not yet."""
     follower = await author.create(overlap_policy="allow")
@@ -239,6 +279,41 @@ async def _chains(author):
     links = (ChainLink(job_id=follower, run_id=command.run_id),)
     await author.does(f"relay:{runs[0]}", TellRelay(links=links))
     return runs
+
+
+async def _a_job_planned_anew(author):
+    """Announced for an hour and a minute from then; Berlin puts its clocks forward, so that it is a minute."""
+    at = (author.time + timedelta(minutes=61)).astimezone(zone_named("Europe/Berlin"))
+    east_h = at.utcoffset() // timedelta(hours=1) + 1
+    job_id = await author.create(cron=f"{at.minute} {at.hour} * * *", timezone="Europe/Berlin")
+    ref = f"job:{job_id}"
+    with tables({"Europe/Berlin": f"Etc/GMT-{east_h}"}):
+        await author.does(ref, ReplanJob(tables="2026.7", before="2026.6"), Context(actor="timer"))
+        author.passes(61)
+        (run_id,) = await author.wakes(ref)
+    await author.runs(run_id)
+    return job_id
+
+
+async def _calendars(author):
+    """A calendar that was changed, by which a job skips, and one that was deleted: their ids."""
+    names = (each for each in map(str, itertools.count()) if calendar.partition_of(f"t:{each}", 2) == 0)
+    held, gone = itertools.islice(names, 2)
+    today = Span(from_=author.time.date() - timedelta(days=1), to=author.time.date() + timedelta(days=1))
+    content = CalendarContent(
+        description="days off", dates=(today,), weekdays=("sat",), timezone="Asia/Tokyo"
+    )
+    for name in (held, gone):
+        made = ChangeCalendar(name=name, tenant="t", by="ann", content=content)
+        await author.does(f"calendar:t:{name}", made)
+    await author.does(f"calendar:t:{gone}", DeleteCalendar(by="ann"))
+    job_id = await author.create(every=60, exclude_calendars=(held,))
+    author.passes(61)
+    assert await author.wakes(f"job:{job_id}") == []
+    content = replace(content, weekdays=(), timezone=None)
+    changed = ChangeCalendar(name=held, tenant="t", by="ann", content=content)
+    await author.does(f"calendar:t:{held}", changed)
+    return f"t:{held}", f"t:{gone}"
 
 
 async def _keys(author):
@@ -425,7 +500,7 @@ class Copy:
             if state.ended:
                 return
             due = run.due_at(state, now=ids.time_of(state.id), lease=timedelta(seconds=15))
-            if state.status is Status.QUEUED:
+            if state.offered:
                 pairs = {"run": state.id} | ({"job": state.job_id} if state.follows else {})
                 pipe.xadd(self.keys.work(state.spec.queue, state.spec.priority), pairs, id=version)
         else:
@@ -496,6 +571,9 @@ async def at_work(office):
 async def _client(office, stop, number):
     """Jobs that fire each second, are triggered, changed, paused, resumed and deleted."""
     partition = number % office.partitions
+    days = CalendarContent(description="", dates=(), weekdays=(), timezone=None)
+    made = ChangeCalendar(name=f"days-{number}", tenant="t", by="ann", content=days)
+    await office.decider.decide(f"calendar:t:days-{number}", made, TESTER)
     while not stop.is_set():
         job_id = await office.create(
             partition, every=1, retry=QUICK, overlap_policy="skip" if number else "allow"

@@ -59,13 +59,14 @@ class Fuzzer:
         self._ids = ids | {"number": "1", "name": "swagger-ui.css"}
         asked = [each for each in OPERATIONS if each.tag != "system"]
         self._with_body = [each for each in asked if each.body is not None]
-        self._with_id = [each for each in asked if "{" in each.path]
+        self._with_id = [each for each in asked if "_id}" in each.path]
+        self._with_name = [each for each in asked if "{name}" in each.path]
         self._told = {each.name: document["paths"][each.path][each.method] for each in asked}
         self._asked = asked
         self._ways = (
             self._garbage, self._cut, self._field, self._field, self._field, self._extra, self._place,
             self._type, self._parameter, self._parameter, self._unknown, self._twice, self._id, self._id,
-            self._header, self._method, self._large,
+            self._name, self._header, self._method, self._large,
         )  # fmt: skip
 
     def __call__(self) -> Wrong:
@@ -228,7 +229,14 @@ class Fuzzer:
             )
         if schema.get("format") == "date-time":
             return self._chance.choice(NOT_TIMES)
-        if name in {"cursor", "min_position", "job_id", "run_id", "error_fingerprint"} or "enum" in schema:
+        if name == "bucket":
+            return self._chance.choice(
+                ("", "0", "-1", "1.5h", "1w", "h", "1 h", "٣m", "9" * 30, "367d", "1h\x00")
+            )
+        if (
+            name in {"cursor", "min_position", "job_id", "run_id", "backfill", "error_fingerprint"}
+            or "enum" in schema
+        ):
             return self._chance.choice(
                 (self._text(), "", "\x00", base64.urlsafe_b64encode(self._chance.randbytes(40)).decode(), "0:1-1,0:1-2",
                  "9999:1-1", "0:99999999999999999-1", "a" * 3_000, "../..", "'; drop table ledger.jobs; --"),
@@ -246,7 +254,9 @@ class Fuzzer:
     def _twice(self) -> Wrong | None:
         operation = self._chance.choice(self._asked)
         named = {each["name"] for each in self._told[operation.name]["parameters"] if each["in"] == "query"}
-        once = sorted(named & {"page", "per_page", "limit", "cursor", "q", "sort", "from", "min_position"})
+        once = sorted(
+            named & {"page", "per_page", "limit", "cursor", "q", "sort", "from", "count", "min_position"}
+        )
         if not once:
             return None
         name = self._chance.choice(once)
@@ -266,6 +276,15 @@ class Fuzzer:
         path = operation.path.replace(f"{{{name}}}", quote(bad, safe=""))
         path = re.sub(r"{(\w+)}", lambda found: self._ids[found[1]], path)
         return self._request(operation, f"id {bad[:60]!r}", path=path)
+
+    def _name(self) -> Wrong:
+        """What nothing may be called."""
+        operation = self._chance.choice(self._with_name)
+        bad = self._chance.choice(
+            ("-a", ".a", "a b", "ü", "\x00", "a:b", "a%2fb", "x" * 101, "{name}", "bulk")
+        )
+        path = operation.path.replace("{name}", quote(bad, safe=""))
+        return self._request(operation, f"name {bad[:60]!r}", path=path)
 
     def _header(self) -> Wrong | None:
         operation = self._chance.choice(self._asked)

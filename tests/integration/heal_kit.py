@@ -1,8 +1,9 @@
 """What tests of healing share: a log with something of everything in it, and its write side as it stands."""
 
 import json
+from datetime import timedelta
 
-from shared.domain.commands import CancelRun, DeleteJob, InterruptRun, PauseJob, TriggerJob, Wake
+from shared.domain.commands import CancelRun, DeleteJob, InterruptRun, PauseJob, ResumeJob, TriggerJob, Wake
 from shared.domain.run import ENDED
 from shared.eventlog.keys import PRIORITIES
 from shared.eventlog.unit import Done
@@ -45,6 +46,11 @@ async def something_of_everything(office):
     made = {"loose": loose, "interval": await office.create(every=60)}
     made["paused"] = await office.create(cron="* * * * *")
     await office.decider.decide(f"job:{made['paused']}", PauseJob(by="ann", reason="rest"), TESTER)
+    made["paused until"] = await office.create(every=60)
+    until = office.log.now() + timedelta(hours=1)
+    pause = PauseJob(by="ann", until=until, catch_up="all", switch="tag:a")
+    await office.decider.decide(f"job:{made['paused until']}", pause, TESTER)
+    made["catching up"] = await _catching_up(office)
     gone = await office.create()
     await office.decider.decide(f"job:{gone}", DeleteJob(by="ann"), TESTER)
     over = await office.create(once=office.log.now())
@@ -86,6 +92,17 @@ async def something_of_everything(office):
 async def entry_of(office, run_id):
     """The entry of a queued run of priority 5."""
     return Done("default", 5, (await office.log.load(f"run:{run_id}"))[f"run:{run_id}"].version)
+
+
+async def _catching_up(office):
+    """A job that has more to catch up after a pause than goes into the units so far."""
+    now = office.log.now
+    job_id = await office.create(every=1, overlap_policy="allow")
+    await office.decider.decide(f"job:{job_id}", PauseJob(by="ann"), TESTER)
+    office.log.now = lambda *given: now(*given) + timedelta(hours=2)
+    await office.decider.decide(f"job:{job_id}", ResumeJob(by="ann", catch_up="all"), TESTER)
+    office.log.now = now
+    return job_id
 
 
 async def urgent(office, job_id):

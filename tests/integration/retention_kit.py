@@ -19,7 +19,7 @@ LATE = timedelta(milliseconds=100)  # the log's clock goes back by no more when 
 TABLES = (
     "book.events", "book.checkpoints", "book.snapshots", "book.projection_errors", "book.archive_cuts",
     "book.brought_forward", "book.kept_events", "book.cold_copies", "book.run_cuts",
-    "ledger.jobs", "ledger.runs", "ledger.run_hourly", "ledger.api_keys", "ledger.job_cards",
+    "ledger.jobs", "ledger.runs", "ledger.run_hourly", "ledger.api_keys", "ledger.calendars", "ledger.job_cards",
 )  # fmt: skip
 
 

@@ -320,7 +320,10 @@ async def test_every_route_has_a_role_and_one_that_is_forgotten_needs_an_admin(s
     assert anybody == {"health", "livez", "readyz", "openapi", "docs"}
     for each in OPERATIONS:
         if each.method != "get":
-            assert each.role in {"operator", "editor", "admin"} or each.name == "create_token"
+            assert each.role in {"operator", "editor", "admin"} or each.name in {
+                "create_token",
+                "preview_schedule",
+            }
     assert needed("forgotten", open_metrics=True) == "admin"
     assert needed(None, open_metrics=True) == "admin"
 
@@ -378,6 +381,10 @@ async def test_what_is_another_tenants_is_not_there(stage, is_archived):
         await stage.ask("POST", "jobs", json=JOB | {"overlap_policy": "allow"}, headers=ours, status=201)
     ).json
     run = await dead_run(stage, job["id"], ours)
+    wanted = {"json": {"from": "2026-01-01T00:00:00Z"}}
+    backfill = (
+        await stage.ask("POST", f"jobs/{job['id']}/backfill", **wanted, headers=ours, status=201)
+    ).json["id"]
     waiting = (await stage.ask("POST", f"jobs/{job['id']}/trigger", headers=ours, status=201)).json["id"]
     await stage.level()
     if is_archived:
@@ -403,13 +410,20 @@ async def test_what_is_another_tenants_is_not_there(stage, is_archived):
         ("POST", f"{at}/resume", None),
         ("POST", f"{at}/trigger", None),
         ("POST", f"{at}/trigger", {"job_data": {"operation": "no such"}}),
+        ("POST", f"{at}/backfill", {"from": "2026-01-01T00:00:00Z"}),
+        ("POST", f"{at}/backfill", {"from": "2026-01-01T00:00:00Z", "dry_run": True}),
+        ("GET", f"{at}/backfills", None),
+        ("GET", f"backfills/{backfill}", None),
+        ("POST", f"backfills/{backfill}/cancel", None),
         ("POST", f"{of}/retry", None),
         ("POST", f"{of}/cancel", None),
         ("POST", f"{again}/cancel", None),
         ("POST", f"{again}/retry", None),
     ):
         told = {"json": body} if body is not None else {}
-        stale = [{"If-Match": '"9"'}] * (method != "GET" and path.startswith(at) and "trigger" not in path)
+        stale = [{"If-Match": '"9"'}] * (
+            method != "GET" and path.startswith(at) and path.split("/")[-1] not in {"trigger", "backfill"}
+        )
         for more in ({}, *stale):
             answer = await stage.ask(method, path, headers=theirs | more, **told)
             assert answer.status == 404, f"{method} {path} {more}: {answer.text}"
@@ -445,6 +459,10 @@ async def test_the_ledger_tells_each_tenant_its_own(stage):
     all_jobs = (JOBS, Choice(order="name"))
     all_runs = (RUNS, Choice(order="id"))
     failed = Chosen(status="failed")
+    wanted = {"json": {"from": "2026-01-01T00:00:00Z"}}
+    backfill = (await stage.ask("POST", f"jobs/{job}/backfill", **wanted, headers=admin, status=201)).json[
+        "id"
+    ]
     asked = {}
     for tenant in ("acme", "umbra"):
         async with stage.app.test_request_context("/"):
@@ -471,8 +489,11 @@ async def test_the_ledger_tells_each_tenant_its_own(stage):
                 bool((await ledger.revisions(job, limit=5, offset=0)).counted),
                 bool(await ledger.revision(job, 1)),
                 bool(await ledger.event(*place)),
+                bool(await ledger.backfill(backfill)),
+                bool((await ledger.backfills(job, limit=5, offset=0)).rows),
+                bool((await ledger.backfills(job, limit=5, offset=0)).counted),
             ]
-    assert asked == {"acme": [True] * 21, "umbra": [False] * 21}
+    assert asked == {"acme": [True] * 24, "umbra": [False] * 24}
 
 
 async def test_a_named_principal_has_so_many_jobs_and_no_more(stage):

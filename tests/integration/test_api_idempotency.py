@@ -89,17 +89,32 @@ async def _each_route(stage):
     queued = (await stage.ask("POST", f"jobs/{loose['id']}/trigger", status=201)).json["id"]
     failed = await _failed(stage, loose["id"])
     await _failed(stage, loose["id"])
+    calling_off = await _backfill(stage)
     await stage.level()
     return {
         "create": ("jobs", JOB | {"description": "x" * 1_500}, 201),
         "pause": (f"{path}/pause", {"reason": "rest"}, 200),
         "resume": (f"jobs/{paused['id']}/resume", {}, 200),
+        "skip": (f"{path}/skip", {"scheduled_for": job["next_run_time"]}, 200),
+        "unskip": (f"{path}/unskip", {"scheduled_for": job["next_run_time"]}, 200),
         "trigger": (f"jobs/{loose['id']}/trigger", {"priority": 9}, 201),
         "revert": (f"jobs/{edited['id']}/revert", {"revision": 1}, 200),
         "cancel": (f"executions/{queued}/cancel", {"reason": "enough"}, 200),
         "retry": (f"executions/{failed}/retry", {}, 201),
         "redrive": ("executions/redrive", {"filter": {"job_id": loose["id"]}}, 200),
+        "backfill": (f"{path}/backfill", {"from": "2026-11-01T00:00:00Z"}, 201),
+        "call-off": (f"backfills/{calling_off}/cancel", {"reason": "enough"}, 200),
     }
+
+
+async def _backfill(stage):
+    """One that has something to do."""
+    job = await stage.create(cron_expression="0 0 * * *")
+    return (
+        await stage.ask(
+            "POST", f"jobs/{job['id']}/backfill", json={"from": "2026-11-01T00:00:00Z"}, status=201
+        )
+    ).json["id"]
 
 
 async def test_every_post_that_is_sent_again_gets_the_first_answer_again(stage):
@@ -123,7 +138,9 @@ def _other(what):
         "trigger": {"priority": 8},
         "retry": {"priority": 8},
         "revert": {"revision": 2},
+        "unskip": {"scheduled_for": "2090-01-01T00:00:00Z"},
         "redrive": {"limit": 5},
+        "backfill": {"max_parallel": 5},
     }.get(what, {"reason": "another"})
 
 
@@ -165,7 +182,8 @@ async def test_a_key_is_its_principals(stage, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "what", ["create", "pause", "resume", "trigger", "revert", "cancel", "retry", "redrive"]
+    "what",
+    ["create", "pause", "resume", "trigger", "revert", "cancel", "retry", "redrive", "backfill", "call-off"],
 )
 async def test_of_two_at_once_on_two_processes_one_does_it_and_both_get_its_answer(stage, other, what):
     path, body, status = (await _each_route(stage))[what]
@@ -177,7 +195,7 @@ async def test_of_two_at_once_on_two_processes_one_does_it_and_both_get_its_answ
     assert {each.status for each in (one, two, three)} == {status}
     assert one.text == two.text == three.text
     assert len({tuple(each.headers.get(name) for name in SAME) for each in (one, two, three)}) == 1
-    expected = 2 if what == "redrive" else 1
+    expected = 2 if what in {"redrive", "backfill"} else 1  # it has nothing to do, and is completed at once
     assert sum(await _counted(stage)) - sum(before) == expected
 
 

@@ -13,6 +13,7 @@ from services.api.openapi_examples import EXAMPLES
 from services.api.operations import OPERATIONS
 from services.api.service import Api, listening_socket
 from shared.clock import SystemClock
+from shared.domain.zones import tables_version
 from shared.loop import Stop
 from shared.metrics import Metrics
 from shared.ops import Health
@@ -40,6 +41,7 @@ async def test_health_tells_of_all_parts_and_of_the_work_in_hand(stage):
     await stage.ask("POST", f"jobs/{job['id']}/trigger", status=201)
     told = (await stage.ask("GET", "/health", status=200)).json
     assert (told["status"], told["queue_depth"], told["active_runs"]) == ("healthy", 1, 0)
+    assert told["tzdata"] == tables_version()
     assert told["checks"] == {"database": "ok", "redis": "ok", "scheduler": "ok"}
     assert told["version"]
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT.*Z", told["timestamp"])
@@ -190,7 +192,7 @@ async def test_the_examples_of_bodies_are_taken(stage):
     await stage.ask("POST", f"jobs/{job['id']}/revert", json=EXAMPLES["RevertBody"][0], status=200)
     for path, body, status in (
         ("jobs", "JobBody", 201), ("executions/redrive", "RedriveBody", 200), ("api-keys", "ApiKeyBody", 201),
-        ("jobs/bulk", "BulkBody", 200), ("apply", "ApplyBody", 200),
+        ("jobs/bulk", "BulkBody", 200), ("apply", "ApplyBody", 200), ("schedules/preview", "PreviewBody", 200),
     ):  # fmt: skip
         for example in EXAMPLES[body]:
             await stage.ask("POST", path, json=example, status=status)

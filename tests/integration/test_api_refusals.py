@@ -30,6 +30,7 @@ def _with_data(text):
     return _raw(f'{{"name":"x","job_type":"custom","job_data":{{"operation":"echo","parameters":{text}}}}}')
 
 
+AT = {"scheduled_for": "2090-01-01T00:00:00.001Z"}
 PAST = (datetime.now(UTC) - timedelta(minutes=5)).isoformat()  # noqa: TID251 - past the grace of a minute
 
 # What is sent to POST /jobs, the status, the slug, the pointer (None: the problem points at nothing).
@@ -109,8 +110,38 @@ BODIES = {
     "priority": (_job(priority=11), 422, "invalid", "#/priority"),
     "queue": (_job(queue="a b"), 422, "invalid", "#/queue"),
     "unknown misfire": (_job(misfire_policy="never"), 422, "invalid", "#/misfire_policy"),
-    "overlap of later": (_job(overlap_policy="queue_one"), 422, "not-available-yet", "#/overlap_policy"),
-    "window of later": (_job(jitter_seconds=3), 422, "not-available-yet", "#/jitter_seconds"),
+    "unknown overlap": (_job(overlap_policy="queue"), 422, "invalid", "#/overlap_policy"),
+    "jitter of none": (_job(jitter_seconds=3), 422, "invalid", "#/jitter_seconds"),
+    "long jitter": (_job(interval_seconds=5, jitter_seconds=86_401), 422, "invalid", "#/jitter_seconds"),
+    "jitter backwards": (_job(interval_seconds=5, jitter_seconds=-1), 422, "invalid", "#/jitter_seconds"),
+    "no date": (_job(interval_seconds=5, exclude=["2026-02-30"]), 422, "invalid", "#/exclude/0"),
+    "a time of day": (_job(interval_seconds=5, exclude=["2026-12-24T00:00:00Z"]), 422, "invalid", "#/exclude/0"),
+    "half a range": (
+        _job(interval_seconds=5, exclude=["2026-12-24", {"from": "2026-12-26"}]), 422, "invalid", "#/exclude/1/to",
+    ),
+    "a range that ends before it begins": (
+        _job(interval_seconds=5, exclude=[{"from": "2026-12-26", "to": "2026-12-25"}]), 422, "invalid", "#/exclude",
+    ),
+    "many dates": (_job(interval_seconds=5, exclude=["2026-12-24"] * 101), 422, "invalid", "#/exclude"),
+    "exclude of none": (_job(exclude=["2026-12-24"]), 422, "invalid", "#/exclude"),
+    "run_at on an excluded date": (
+        _job(run_at="2090-01-02T23:30:00Z", timezone="Europe/Paris", exclude=["2090-01-03"]), 422, "invalid",
+        "#/run_at",
+    ),
+    "all between start and end excluded": (
+        _job(
+            interval_seconds=5, start_at="2090-01-01T00:00:00Z", end_at="2090-01-02T23:59:59Z",
+            exclude=[{"from": "2090-01-01", "to": "2090-01-02"}],
+        ), 422, "invalid", "#/exclude",
+    ),
+    "all until the end excluded": (
+        _job(interval_seconds=5, end_at="2090-01-02T00:00:00Z", exclude=[{"from": "2020-01-01", "to": "2090-01-02"}]),
+        422, "never-fires", None,
+    ),
+    "nothing but excluded": (
+        _job(cron_expression="0 9 * * *", exclude=[{"from": "2020-01-01", "to": "8999-12-31"}]), 422, "never-fires",
+        None,
+    ),
     "runs of none": (_job(max_runs=3), 422, "invalid", "#/max_runs"),
     "a window of none": (_job(start_at="2030-01-01T00:00:00Z"), 422, "invalid", "#/start_at"),
     "a window that ends before it begins": (
@@ -118,6 +149,8 @@ BODIES = {
         "#/end_at",
     ),
     "limit of later": (_job(concurrency_key="k"), 422, "not-available-yet", "#/concurrency_key"),
+    "failures of none": (_job(pause_after_failures=0), 422, "invalid", "#/pause_after_failures"),
+    "failures of too many": (_job(pause_after_failures=1_001), 422, "invalid", "#/pause_after_failures"),
     "follower by name": (_job(on_success=["nightly"]), 422, "invalid", "#/on_success/0"),
     "an empty key": (_job() | {"headers": {"Idempotency-Key": ""}}, 422, "invalid", "Idempotency-Key"),
     "a long key": (_job() | {"headers": {"Idempotency-Key": "k" * 256}}, 422, "invalid", "Idempotency-Key"),
@@ -171,6 +204,24 @@ REQUESTS = [
     ("GET", "/api/v1/jobs/{id}/diff?from=1&to=2", {}, 404, "not-found", None),
     ("POST", "/api/v1/jobs/{id}/revert", {"json": {}}, 422, "invalid", "#/revision"),
     ("POST", "/api/v1/jobs/{id}/revert", {"json": {"revision": 2}}, 404, "not-found", None),
+    ("POST", "/api/v1/jobs/{id}/backfill", {"json": {}}, 422, "invalid", "#/from"),
+    ("POST", "/api/v1/jobs/{id}/backfill", {"json": {"from": "1969-01-01T00:00:00Z"}}, 422, "invalid", "#/from"),
+    ("POST", "/api/v1/jobs/{id}/backfill", {"json": {"from": PAST, "to": PAST}}, 422, "invalid", "#/to"),
+    ("POST", "/api/v1/jobs/{id}/backfill", {"json": {"from": PAST, "which": "some"}}, 422, "invalid", "#/which"),
+    (
+        "POST", "/api/v1/jobs/{id}/backfill", {"json": {"from": PAST, "max_parallel": 0}},
+        422, "invalid", "#/max_parallel",
+    ),
+    (
+        "POST", "/api/v1/jobs/{id}/backfill", {"json": {"from": PAST}, "headers": {"If-Match": '"1"'}},
+        422, "invalid", "If-Match",
+    ),
+    ("POST", f"/api/v1/jobs/{NOBODY}/backfill", {"json": {"from": PAST}}, 404, "not-found", None),
+    ("GET", f"/api/v1/jobs/{NOBODY}/backfills", {}, 404, "not-found", None),
+    ("GET", f"/api/v1/backfills/{NOBODY}", {}, 404, "not-found", None),
+    ("GET", "/api/v1/backfills/none", {}, 404, "not-found", None),
+    ("POST", f"/api/v1/backfills/{NOBODY}/cancel", {"json": {}}, 404, "not-found", None),
+    ("GET", "/api/v1/executions?backfill=none", {}, 422, "invalid", "?backfill"),
     ("GET", "/api/v1/jobs/{id}", {"headers": {"If-None-Match": "x"}}, 422, "invalid", "If-None-Match"),
     ("DELETE", "/api/v1/jobs", {}, 405, "method-not-allowed", None),
     ("GET", "/api/v1/jobs/{id}/pause", {}, 405, "method-not-allowed", None),
@@ -184,19 +235,32 @@ REQUESTS = [
     ("DELETE", "/api/v1/jobs/{id}", {"headers": {"If-Match": 'W/"1"'}}, 412, "precondition-failed", None),
     ("DELETE", "/api/v1/jobs/{id}", {"headers": {"Idempotency-Key": "k"}}, 422, "invalid", "Idempotency-Key"),
     ("DELETE", "/api/v1/jobs/{id}?force=1", {}, 422, "invalid", "?force"),
-    ("POST", "/api/v1/jobs/{id}/pause", {"json": {"until": "x"}}, 422, "not-available-yet", "#/until"),
+    ("POST", "/api/v1/jobs/{id}/skip", {}, 415, "unsupported-media-type", None),
+    ("POST", "/api/v1/jobs/{id}/skip", {"json": {}}, 422, "invalid", "#/scheduled_for"),
+    ("POST", "/api/v1/jobs/{id}/skip", {"json": {"scheduled_for": None}}, 422, "invalid", "#/scheduled_for"),
+    ("POST", "/api/v1/jobs/{id}/skip", {"json": {"scheduled_for": "2090-01-01"}}, 422, "invalid", "#/scheduled_for"),
+    ("POST", "/api/v1/jobs/{id}/skip", {"json": AT | {"reason": "r" * 201}}, 422, "invalid", "#/reason"),
+    ("POST", "/api/v1/jobs/{id}/skip", {"json": AT}, 422, "no-such-occurrence", None),
+    ("POST", "/api/v1/jobs/{id}/unskip", {"json": AT}, 422, "no-such-occurrence", None),
+    ("POST", "/api/v1/jobs/{id}/unskip", {"json": AT | {"reason": "x"}}, 422, "invalid", "#/reason"),
+    ("POST", "/api/v1/jobs/{id}/pause", {"json": {"until": "x"}}, 422, "invalid", "#/until"),
     ("POST", "/api/v1/jobs/{id}/pause", {"json": {"reason": 5}}, 422, "invalid", "#/reason"),
     ("POST", "/api/v1/jobs/{id}/pause", _raw(""), 400, "malformed-json", None),
     ("POST", "/api/v1/jobs/{id}/pause", {"data": b"{}"}, 415, "unsupported-media-type", None),
-    ("POST", "/api/v1/jobs/{id}/resume", {"json": {"catch_up": "all"}}, 422, "not-available-yet", "#/catch_up"),
+    ("POST", "/api/v1/jobs/{id}/resume", {"json": {"catch_up": "x"}}, 422, "invalid", "#/catch_up"),
+    ("POST", "/api/v1/jobs:pause", {"json": {}}, 422, "invalid", "?tag"),
+    ("POST", "/api/v1/jobs:resume?tag=a&all=true", {"json": {}}, 422, "invalid", "?tag"),
+    ("POST", "/api/v1/jobs:pause?all=true", {"json": {"until": PAST}}, 422, "invalid", "#/until"),
+    ("POST", "/api/v1/jobs:pause?all=true&cursor=x", {"json": {}}, 422, "invalid", "?cursor"),
+    ("POST", "/api/v1/jobs:pause?all=true", {"json": {}, "headers": {"If-Match": '"1"'}}, 422, "invalid", "If-Match"),
     ("POST", "/api/v1/jobs/{id}/trigger", {"json": {"priority": 0}}, 422, "invalid", "#/priority"),
     (
         "POST", "/api/v1/jobs/{id}/trigger", {"json": {"job_data": {"operation": "x"}}},
         422, "invalid", "#/job_data/operation",
     ),
     (
-        "POST", "/api/v1/jobs/{id}/trigger", {"json": {"overlap_policy": "replace"}},
-        422, "not-available-yet", "#/overlap_policy",
+        "POST", "/api/v1/jobs/{id}/trigger", {"json": {"overlap_policy": "replace_all"}},
+        422, "invalid", "#/overlap_policy",
     ),
     ("GET", "/api/v1/jobs?colour=red", {}, 422, "invalid", "?colour"),
     ("GET", "/api/v1/jobs?page=0", {}, 422, "invalid", "?page"),

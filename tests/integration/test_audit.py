@@ -112,7 +112,7 @@ async def an_occurrence_is_decided_out_of_order(copy):
         one, two = _fired(events)
         earlier = _later(seconds=-1)(json.loads(events[one].data)["scheduled_for"])
         events[one] = tells(events[one], next_for=earlier)
-        events[two] = tells(events[two], scheduled_for=earlier)
+        events[two] = tells(events[two], scheduled_for=earlier, fires_at=earlier)
         return events
 
     await copy.retells(edit)
@@ -131,6 +131,25 @@ async def an_occurrence_is_decided_again_after_a_change(copy):
             _copied(events[completed]),
         ]
         return [*events[: completed + 1], *again, *events[completed + 1 :]]
+
+    await copy.retells(edit)
+
+
+async def a_run_fires_after_the_time_of_the_next(copy):
+    """As it was announced, but its order isn't kept."""
+
+    def edit(events):
+        at = next(
+            n
+            for n, event in enumerate(events)
+            if event.type == "RunRequested" and event.job == copy.told["skipped"]
+        )
+        told = json.loads(events[at].data)
+        late = _later(seconds=1)(told["next_for"])
+        announcing = max(n for n in range(at) if events[n].subject == f"job/{events[at].job}")
+        events[announcing] = tells(events[announcing], next_fires_at=late)
+        events[at] = tells(events[at], fires_at=late, requested_at=late)
+        return events
 
     await copy.retells(edit)
 
@@ -168,6 +187,25 @@ async def a_run_starts_beside_another(copy):
         ended = _at(events, "RunSucceeded")
         assert ended < second
         return [*events[:ended], *events[ended + 1 : second + 1], events[ended], *events[second + 1 :]]
+
+    await copy.retells(edit)
+
+
+async def a_run_that_waits_is_forgotten(copy):
+    def edit(events):
+        released = events[_at(events, "RunQueued", reason="released")]
+        gone = [e for e in events if e.subject == released.subject and e.type in ("RunQueued", "RunStarted")]
+        return [event for event in events if event not in gone]
+
+    await copy.retells(edit)
+
+
+async def a_run_waits_for_nothing(copy):
+    def edit(events):
+        at = _at(events, "RunRequested", held=True)
+        requested = [e for e in events[:at] if e.job == events[at].job and e.type == "RunRequested"]
+        ours = [e for e in events if e.subject == requested[0].subject]
+        return [event for event in events if event not in ours]
 
     await copy.retells(edit)
 
@@ -452,13 +490,23 @@ async def a_key_is_revoked_that_nobody_issued(copy):
 
 PLANTED = [
     (_edited("RunRequested", where={"trigger": "schedule"}, next_for=_later(seconds=1)), {"occurrences"}),
+    (_edited("ScheduleReplanned", next_for=_later(seconds=1)), {"occurrences"}),
+    (_edited("ScheduleReplanned", replanned_at=_later(hours=2)), {"occurrences"}),
     (an_occurrence_is_skipped_in_silence, {"occurrences"}),
     (an_occurrence_is_swallowed_by_a_change, {"occurrences"}),
     (an_occurrence_is_decided_again_after_a_change, {"occurrences"}),
     (an_occurrence_is_decided_out_of_order, {"order"}),
     (a_paused_job_fires, {"firings"}),
+    (_edited("RunRequested", where={"trigger": "schedule"}, fires_at=_later(seconds=0.5)), {"jitter"}),
+    (a_run_fires_after_the_time_of_the_next, {"jitter"}),
+    (_edited("OccurrencesSkipped", where={"reason": "excluded"}, reason="misfire"), {"excluded"}),
+    (_edited("OccurrenceExcluded", scheduled_for=_later(seconds=60)), {"excluded"}),
     (a_deleted_job_skips, {"firings"}),
     (a_run_starts_beside_another, {"overlaps"}),
+    (a_run_that_waits_is_forgotten, {"overlaps", "standing"}),
+    (a_run_waits_for_nothing, {"overlaps"}),
+    (_redis("ZREM", _due, _ref("run", "held")), {"standing"}),
+    (_redis("ZREM", _due, _ref("run", "dropped")), {"standing"}),
     (a_run_ends_twice, {"ends"}),
     (a_run_goes_on_after_its_end, {"ends"}),
     (a_run_expires_after_its_start, {"ends"}),
@@ -512,6 +560,8 @@ PLANTED = [
     (_redis("DEL", _hash("apikey", "key")), {"snapshots"}),
     (_redis("COPY", _hash("apikey", "key"), lambda copy: copy.keys.aggregate("apikey:nobody")), {"snapshots"}),
     (_redis("ZADD", _due, 1, _ref("apikey", "key")), {"strays"}),
+    (_redis("DEL", _hash("calendar", "calendar_gone")), {"snapshots"}),
+    (_redis("HSET", _hash("calendar", "calendar"), "version", "1-1"), {"versions"}),
     (_sql("update book.snapshots set pos = pos - 1 where ref = 'job:' || $1 /* regular */"), {"book_snapshots"}),
     (_sql("delete from book.snapshots where ref = 'job:' || $1 /* regular */"), {"book_snapshots"}),
     (_sql("update ledger.jobs set revision = revision + 1 where id = $1 /* regular */"), {"jobs"}),
@@ -531,6 +581,8 @@ PLANTED = [
         {"runs"},
     ),
     (_sql("update ledger.run_hourly set started = started + 1 where partition = 0"), {"hours"}),
+    (_sql("update ledger.calendars set revision = 9 where tenant || ':' || name = $1 /* calendar */"), {"calendars"}),
+    (_sql("delete from ledger.calendars where deleted"), {"calendars"}),
     (a_refused_row_is_still_missing, {"refused"}),
     (
         _sql("insert into book.projection_errors values (0, 1, 1, 'event', 'nobody', '', 'ouch', now())"),

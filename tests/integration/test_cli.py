@@ -9,6 +9,7 @@ import tempfile
 import httpx
 import pytest
 
+from services.api import switches
 from services.cli import client, editing, following
 from services.cli.yaml_text import load
 from shared.domain.commands import FailRun, Output, StartRun, SucceedRun
@@ -37,6 +38,26 @@ async def daybook(stage):
 
 def job_at(stage, job_id):
     return stage.ask("GET", f"jobs/{job_id}", status=200)
+
+
+async def test_windows_are_options_and_an_occurrence_is_skipped_and_not_skipped_after_all(stage, daybook):
+    said = await daybook(
+        *MAKE, "--name", "spread", "--every", "1h", "--jitter", "5m", "--exclude", "2090-12-25",
+        "--exclude", "2090-12-31..2091-01-01", "-o", "json",
+    )  # fmt: skip
+    job = json.loads(said.stdout)
+    exclude = ["2090-12-25", {"from": "2090-12-31", "to": "2091-01-01"}]
+    assert (job["jitter_seconds"], job["exclude"]) == (300, exclude)
+    plain = await stage.create(interval_seconds=3600)
+    at = plain["next_run_time"]
+    skipped = await daybook("jobs", "skip", plain["id"], at, "--reason", "move", "-o", "json")
+    assert [(each["scheduled_for"], each["reason"]) for each in json.loads(skipped.stdout)["skipped"]] == [
+        (at, "move")
+    ]
+    back = json.loads((await daybook("jobs", "unskip", plain["id"], at, "-o", "json")).stdout)
+    assert (back["skipped"], back["next_run_time"]) == ([], at)
+    refused = await daybook("jobs", "skip", plain["id"], plain["created_at"], status=1)
+    assert at in refused.stderr
 
 
 async def test_a_job_is_made_shown_paused_resumed_run_and_deleted(stage, daybook):
@@ -68,6 +89,37 @@ async def test_a_job_is_made_shown_paused_resumed_run_and_deleted(stage, daybook
     missing = await daybook("jobs", "delete", "--yes", job_id, status=4)
     assert missing.stderr.startswith("Error: There is no such thing. There is no job with this id")
     await daybook("jobs", "get", "../../health", status=4)
+
+
+async def test_jobs_are_paused_and_resumed_together_however_many_requests_that_takes(
+    stage, daybook, monkeypatch
+):
+    monkeypatch.setattr(switches, "LOOKED_MAX", 2)
+    for number in range(5):
+        await stage.create(name=f"job {number}", tags=["night"], interval_seconds=3600)
+    until = ("--until", "2030-01-31T09:00:00+01:00", "--catch-up", "latest")
+    said = await daybook("jobs", "pause", "--tag", "night", "--dry-run")
+    assert said.stderr == "Would have paused 5 jobs; 0 stayed as they were.\n"
+    said = await daybook("jobs", "pause", "--tag", "night", "--reason", "move", *until, "-o", "json")
+    told = json.loads(said.stdout)
+    assert (told["changed"], told["next_cursor"], told["dry_run"]) == (5, None, False)
+    assert said.stderr == "Paused 5 jobs; 0 stayed as they were.\n"
+    (job, *_) = json.loads((await daybook("jobs", "list", "--status", "paused", "-o", "json")).stdout)
+    assert job["paused"] | {"at": "", "by": ""} == {
+        "at": "", "by": "", "reason": "move", "until": "2030-01-31T08:00:00.000Z", "catch_up": "latest",
+        "switch": "tag:night",
+    }  # fmt: skip
+    await daybook("jobs", "resume", job["id"], "--catch-up", "skip")
+    said = await daybook("jobs", "resume", "--tag", "night")
+    assert said.stderr == "Resumed 4 jobs; 0 stayed as they were.\n"
+    assert (await daybook("jobs", "pause", "--all")).stderr.startswith("Paused 5 jobs")
+    for words in (
+        ("pause",),
+        ("pause", "x", "--all"),
+        ("resume", "--all", "--tag", "a"),
+        ("pause", "x", "--dry-run"),
+    ):
+        assert "Error" in (await daybook("jobs", *words, status=2)).stderr
 
 
 async def test_lists_are_walked_to_their_end_or_to_a_limit(stage, daybook, monkeypatch):

@@ -1,6 +1,10 @@
 """Thousands of wrong requests: always a problem of 4xx that says where, never a trace of them anywhere."""
 
+from datetime import timedelta
+
 import pytest
+
+from shared.eventlog.envelope import rfc3339
 
 from .api_stage import stage_on
 from .fuzz import Fuzzer
@@ -33,8 +37,11 @@ async def test_a_wrong_request_is_a_problem_and_leaves_no_trace(stage, seed):
     key = await stage.ask(
         "POST", "api-keys", json={"name": "k", "role": "viewer", "owner": "bob"}, status=201
     )
+    past = rfc3339(stage.log.now() - timedelta(hours=1))
+    backfill = await stage.ask("POST", f"jobs/{job['id']}/backfill", json={"from": past}, status=201)
     document = (await stage.ask("GET", "/openapi.json")).json
     ids = {"job_id": job["id"], "run_id": run["id"], "key_id": key.json["id"]}
+    ids["backfill_id"] = backfill.json["id"]
     another = Fuzzer(seed, document, ids)
     whole = await stage.contents()
     before, statuses = await sizes(stage), {}

@@ -33,12 +33,12 @@ CREATED = (
     '{"spec":{"name":"a job","description":"","tags":[],"job_type":"custom",'
     '"job_data":{"operation":"echo","parameters":{}},'
     '"schedule":{"cron_expression":null,"interval_seconds":10,"run_at":null,"timezone":"UTC",'
-    '"dst_policy":null,"start_at":null,"end_at":null,"max_runs":null},'
+    '"dst_policy":null,"start_at":null,"end_at":null,"max_runs":null,"jitter_seconds":0,"exclude":[],"exclude_calendars":[]},'
     f'"timeout_seconds":3600,{RETRY},"priority":5,"queue":"default","misfire_policy":"latest",'
     '"misfire_grace_seconds":60,"overlap_policy":"skip","start_deadline_seconds":null,"max_lost":3,'
     '"pause_after_failures":null,"chain":null},'
     '"owner":"ann","tenant":"t","created_at":"2026-11-23T12:00:00Z","anchor_at":"2026-11-23T12:00:00Z",'
-    '"next_for":"2026-11-23T12:00:10Z"}'
+    '"next_for":"2026-11-23T12:00:10Z","next_fires_at":null,"next_run_at":null}'
 )
 REQUESTED = (
     '{"job_id":"01a20846-fe00-8000-8567-89abcdef0123","scheduled_for":"2026-11-23T12:00:00Z",'
@@ -46,7 +46,7 @@ REQUESTED = (
     '"spec":{"job_name":"a job","job_type":"custom","job_data":{"operation":"echo","parameters":{}},'
     f'"timeout_seconds":3600,{RETRY},"priority":5,"queue":"default","start_deadline_seconds":null,"max_lost":3,'
     '"timezone":"UTC","chain":null},"held":false,"follows":true,"correlation_id":"request-1","requested_at":"2026-11-23T12:00:00Z",'
-    '"next_for":null,"clock":[],"depth":0}'
+    '"next_for":null,"clock":[],"next_fires_at":null,"next_run_at":null,"calendars":[],"depth":0,"backfill":null}'
 )
 COMMON = [
     ("actor", "ann"),
@@ -83,12 +83,25 @@ GOLDEN = [
 
 LIMITS = (',"start_deadline_seconds":null,"max_lost":3', "")
 WINDOW = (',"dst_policy":null,"start_at":null,"end_at":null,"max_runs":null', "")
+JITTER = (',"jitter_seconds":0,"exclude":[],"exclude_calendars":[]', "")
+AHEAD = (',"next_fires_at":null,"next_run_at":null', "")
 ZONE = (',"timezone":"UTC"},"held"', '},"held"')
 CHAIN = (',"chain":null', "")
 # What each version has added, the newest first, and what stood there before.
 ADDED = {
-    JobCreated: (CREATED, ([(',"pause_after_failures":null', ""), CHAIN], [WINDOW], [LIMITS])),
-    RunRequested: (REQUESTED, ([CHAIN, (',"depth":0', "")], [(',"clock":[]', "")], [ZONE], [LIMITS])),
+    JobCreated: (
+        CREATED,
+        ([(',"pause_after_failures":null', ""), JITTER, AHEAD, CHAIN], [WINDOW], [LIMITS]),
+    ),
+    RunRequested: (
+        REQUESTED,
+        (
+            [AHEAD, CHAIN, (',"calendars":[]', ""), (',"depth":0', ""), (',"backfill":null', "")],
+            [(',"clock":[]', "")],
+            [ZONE],
+            [LIMITS],
+        ),
+    ),
 }
 
 

@@ -174,7 +174,7 @@ def test_one_broken_promise_is_red(title):
 
 def exported():
     """Every series of ours by its name, with its labels."""
-    found = {f"{PREFIX}build_info": {"version"}}
+    found = {f"{PREFIX}{name}_info": {"version"} for name in ("build", "tzdata")}
     for metric in vars(Metrics(version="1")).values():
         if isinstance(metric, MetricWrapperBase):
             endings = {"counter": ["_total"], "histogram": ["_bucket", "_sum", "_count"]}.get(

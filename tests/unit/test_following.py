@@ -45,7 +45,7 @@ def after(state, *events):
     led: tuple[Change, ...] = ()
     for event in events:
         change = Change(subject=f"job:{JOB}", event=event) if isinstance(event, JobResumed) else end(event)
-        led = following.consequences(state, [change], NOON)
+        led = following.consequences(following.after(state, [change]), None, NOON)
         for each in (change, *led):
             state = job.evolve(state, each)
     return state, led

@@ -395,7 +395,7 @@ def test_a_retry_beside_an_active_run_needs_leave_to_overlap():
     with pytest.raises(Overlaps):
         when(state, a_retry(), at(2))
     assert len(when(state, a_retry(overlap_policy="allow"), at(2))[1].active) == 2
-    allowing = a_job(every=10, overlap_policy="allow")
+    allowing = a_job(every=10, overlap_policy="allow", pause_after_failures=3)
     with_leave = when(allowing, a_retry(overlap_policy="skip"), at(1))[0]
     assert kinds(with_leave) == ["RunRequested"]
 

@@ -59,6 +59,14 @@ def test_a_job_that_is_paused_misses_nothing_and_no_count_goes_on_for_ever():
     assert undecided(after(state, PauseJob(by="ann", reason=""), at(0)), at(60), most=50) == 0
 
 
+def test_what_a_pause_that_should_have_ended_holds_back_is_missed_from_then_on():
+    state = after(a_job(every=10), PauseJob(by="ann", until=at(35)), at(1))
+    assert [undecided(state, at(second), most=50) for second in (34, 35, 61)] == [0, 3, 6]
+    assert undecided(after(state, Wake(), at(36)), at(36), most=50) == 0
+    empty = after(a_job(every=60), PauseJob(by="ann", until=at(35)), at(1))
+    assert undecided(empty, at(40), most=50) == 0, "nothing fell due in it"
+
+
 def fired(state, second):
     """The schedule's decision to run the occurrence of that second."""
     change = deciding.decide(replace(state, next_for=at(second)), Wake(), at(second)).changes[0]

@@ -238,13 +238,14 @@ def test_next_run_time_is_null_while_a_job_is_paused_and_comes_back():
     assert (row["next_run_time"], row["status"]) == (None, "paused")
     assert json.loads(row["paused"]) == {
         "by": "ann", "at": "2026-11-23T12:00:05.000Z", "reason": "audit", "until": None,
+        "catch_up": "skip", "switch": None,
     }  # fmt: skip
 
 
 JOB_COLUMNS = (
     "id", "partition", "owner", "tenant", "name", "description", "tags", "job_type", "queue", "priority", "spec",
     "revision", "status", "state", "active_runs", "next_run_time", "last_run_id", "last_run_status",
-    "last_run_finished_at", "paused", "created_at", "updated_at", "epoch", "pos",
+    "last_run_finished_at", "paused", "skipped", "created_at", "updated_at", "epoch", "pos",
 )  # fmt: skip
 
 

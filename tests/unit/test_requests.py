@@ -81,9 +81,9 @@ def test_schedule_and_data_are_faulted_together():
 
 
 def test_what_comes_later_is_told_from_what_is_unknown_and_what_is_read_only():
-    faults = _faults(lambda: _spec(exclude="x", revision=3, colour="red"))
+    faults = _faults(lambda: _spec(concurrency_key="x", revision=3, colour="red"))
     assert faults == {
-        "#/exclude": "is not available yet",
+        "#/concurrency_key": "is not available yet",
         "#/revision": "is read only; leave it out",
         "#/colour": "is not a field here",
     }
@@ -91,8 +91,8 @@ def test_what_comes_later_is_told_from_what_is_unknown_and_what_is_read_only():
 
 def test_a_problem_is_of_later_only_if_all_of_it_is():
     for changes, slug in (
-        ({"jitter_seconds": "x"}, "not-available-yet"),
-        ({"jitter_seconds": "x", "priority": 0}, "invalid"),
+        ({"concurrency_key": "x"}, "not-available-yet"),
+        ({"concurrency_key": "x", "priority": 0}, "invalid"),
     ):
         with pytest.raises(Problem) as caught:
             _spec(**changes)

@@ -22,6 +22,7 @@ cross join lateral (
         and (
             $10::text is null
             or exists (select from ledger.jobs as theirs where theirs.id = events.about::uuid and theirs.tenant = $10)
+            or starts_with(subject, 'calendar/' || $10 || ':')
             or (
                 $11::boolean
                 and subject like 'apikey/%'

@@ -12,6 +12,7 @@ where
     and (
         $4::text is null
         or exists (select from ledger.jobs as theirs where theirs.id = events.about::uuid and theirs.tenant = $4)
+        or starts_with(subject, 'calendar/' || $4 || ':')
         or subject like 'apikey/%'
         and exists (select from ledger.api_keys as theirs where theirs.hash = substr(events.subject, 8) and theirs.tenant = $4)
     )

@@ -99,6 +99,11 @@ def snapshots(connection: Connection, partition: int) -> AsyncIterator[asyncpg.R
     return _all(connection, "snapshots", partition)
 
 
+async def calendars(connection: Connection, partition: int) -> list[asyncpg.Record]:
+    """The rows of ledger.calendars."""
+    return await connection.fetch(_statement("calendars"), partition)
+
+
 async def hours(connection: Connection, partition: int) -> list[asyncpg.Record]:
     """The rows of ledger.run_hourly."""
     return await connection.fetch(_statement("hours"), partition)

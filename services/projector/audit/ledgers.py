@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 JOB_COLUMNS = (
     "id", "partition", "owner", "tenant", "name", "description", "tags", "job_type", "queue", "priority", "spec",
     "revision", "status", "state", "active_runs", "next_run_time", "last_run_id", "last_run_status",
-    "last_run_finished_at", "paused", "created_at", "updated_at", "epoch", "pos",
+    "last_run_finished_at", "paused", "skipped", "created_at", "updated_at", "epoch", "pos",
 )  # fmt: skip
-_JSON = frozenset({"tags", "spec", "paused", "result"})
+_JSON = frozenset({"tags", "spec", "paused", "skipped", "result"})
 _SHOWN = 200  # characters of a value in an example
 
 
@@ -100,7 +100,7 @@ def check_job(
         expected = dict(zip(JOB_COLUMNS, job_rows.stored(entry, partition), strict=True))
         if _is_spec(record["spec"], entry.job.spec):
             del expected["spec"]  # an older build may have written it, without what has been added since
-    _compare(findings, Invariant.JOBS, refusals, ("jobs", job_id), expected, _plain(record))
+    compare(findings, Invariant.JOBS, refusals, ("jobs", job_id), expected, _plain(record))
     return job_id
 
 
@@ -116,7 +116,7 @@ def check_missing_jobs(findings: Findings, fold: Fold, refusals: Refusals, found
     """Tell of jobs that have no row."""
     for job_id in fold.jobs:
         if job_id not in found and fold.knows(f"job:{job_id}"):
-            _compare(findings, Invariant.JOBS, refusals, ("jobs", job_id), {"id": job_id}, None)
+            compare(findings, Invariant.JOBS, refusals, ("jobs", job_id), {"id": job_id}, None)
 
 
 def check_snapshot(
@@ -135,7 +135,7 @@ def check_snapshot(
     )
     if expected is not None and entry is not None and _was_written_before(entry, record):
         expected |= {"shape": record["shape"], "state": record["state"]}
-    _compare(
+    compare(
         findings,
         Invariant.BOOK_SNAPSHOTS,
         refusals,
@@ -160,7 +160,7 @@ def check_missing_snapshots(findings: Findings, fold: Fold, refusals: Refusals, 
     """Tell of jobs that have no snapshot in Postgres."""
     for job_id in fold.jobs:
         if f"job:{job_id}" not in found and fold.knows(f"job:{job_id}"):
-            _compare(findings, Invariant.BOOK_SNAPSHOTS, refusals, ("jobs", job_id), {"ref": job_id}, None)
+            compare(findings, Invariant.BOOK_SNAPSHOTS, refusals, ("jobs", job_id), {"ref": job_id}, None)
 
 
 # Runs.
@@ -196,7 +196,7 @@ def check_runs(
             del fold.rows[run_id]
             continue
         told = None if stored is None else asdict(stored)
-        _compare(findings, Invariant.RUNS, refusals, ("runs", run_id), asdict(expected), told)
+        compare(findings, Invariant.RUNS, refusals, ("runs", run_id), asdict(expected), told)
         del fold.rows[run_id]
 
 
@@ -249,7 +249,7 @@ def check_hours(
 # Comparing.
 
 
-def _compare(
+def compare(
     findings: Findings,
     invariant: Invariant,
     refusals: Refusals,
@@ -257,6 +257,7 @@ def _compare(
     expected: dict[str, Any] | None,
     told: dict[str, Any] | None,
 ) -> None:
+    """Look at a row that was refused under a key, if it was: what it should be, and what it is; None: no row."""
     findings.checked(invariant)
     difference = _difference(expected, told)
     if difference and not refusals.excuse(*refused_as):

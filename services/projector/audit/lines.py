@@ -21,7 +21,9 @@ class Invariant(StrEnum):
     OCCURRENCES = "each occurrence announced is decided once by the schedule"
     ORDER = "scheduled_for rises in each job"
     FIRINGS = "the schedule decides nothing for a job that is paused, completed or deleted"
-    OVERLAPS = "with overlap policy skip, the schedule starts no run beside one that the job follows"
+    JITTER = "nothing fires before its time, nor after the time of the next occurrence"
+    EXCLUDED = "what somebody skipped is skipped for that reason, and nothing else is"
+    OVERLAPS = "but with overlap policy allow, the schedule starts no run beside an active one, and none waits for none"
     # Runs.
     ENDS = "a run begins once and ends at most once, with nothing after"
     ATTEMPTS = "attempts are counted 1, 2, 3"
@@ -41,6 +43,7 @@ class Invariant(StrEnum):
     JOBS = "rows of ledger.jobs are the fold of the archive"
     RUNS = "rows of ledger.runs are the fold of the archive"
     HOURS = "rows of ledger.run_hourly are the fold of the archive"
+    CALENDARS = "rows of ledger.calendars are the fold of the archive"
     REFUSED = "what a ledger has refused is right by now"
 
 

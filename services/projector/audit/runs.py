@@ -10,6 +10,7 @@ from shared.domain import ids
 from shared.domain.events import (
     TERMINAL,
     RunCancelled,
+    RunCancelRequested,
     RunExpired,
     RunFailed,
     RunInterrupted,
@@ -37,7 +38,7 @@ class _Story:
     """An unfinished run.
 
     Attributes:
-        stands: `queued`, `running`, or `over`: its latest attempt has ended, or it was never queued.
+        stands: `queued`, `running`, or `over`: its latest attempt has ended, or it was never queued, or is to end.
         attempt: of the latest start.
         start: id of that RunStarted.
         wake_ms: before which it isn't to be queued or started again; 0 = at any time.
@@ -86,7 +87,7 @@ def check(findings: Findings, stories: Stories, recorded: Recorded, event: Event
 
 def brought_forward(stories: Stories, state: Run, start_id: str) -> None:
     """Tell the story of a run from where it stood when what was before was dropped; `start_id`: of its latest start."""
-    stands = {Status.QUEUED: _STARTABLE, Status.RUNNING: _RUNNING}.get(state.status, _OVER)
+    stands = {Status.RUNNING: _RUNNING}.get(state.status, _STARTABLE if state.offered else _OVER)
     wake_ms = 0 if state.wake_at is None else ids.to_ms(state.wake_at)
     stories.told[state.id] = _Story(stands, state.attempt, start_id, wake_ms)
 
@@ -126,10 +127,19 @@ def _go_on(findings: Findings, story: _Story, recorded: Recorded, event: Event) 
             story.stands = _OVER
         case RunFailed(attempt=attempt):  # of its losses; the RunLost stands before it
             _check_attempt(findings, story, attempt, where, running=False)
-        case RunExpired():
-            findings.expect(Invariant.ENDS, story.attempt == 0, f"{where}: it had started")
+        case RunExpired() | RunCancelRequested():
+            _not_to_start(findings, story, event, where)
         case _:
             pass
+
+
+def _not_to_start(
+    findings: Findings, story: _Story, event: RunExpired | RunCancelRequested, where: str
+) -> None:
+    if isinstance(event, RunExpired):
+        findings.expect(Invariant.ENDS, story.attempt == 0, f"{where}: it had started")
+    elif story.stands == _STARTABLE:  # its job has another that replaces it
+        story.stands = _OVER
 
 
 def _started(findings: Findings, story: _Story, recorded: Recorded, attempt: int, where: str) -> None:

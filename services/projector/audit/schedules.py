@@ -18,8 +18,10 @@ from shared.domain.events import (
     JobUpdated,
     OccurrencesSkipped,
     RunRequested,
+    ScheduleReplanned,
 )
 from shared.domain.job import Status
+from shared.domain.schedule import is_occurrence
 from shared.domain.value import Value
 
 if TYPE_CHECKING:
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
     from services.projector.audit.lines import Findings
     from shared.domain.events import Change, Event
     from shared.domain.job import Job
+
+
+_OF_PAUSED = frozenset({"paused", "edited", "deleted"})  # why occurrences of a paused job are skipped
 
 
 class Decided(Value, frozen=True, kw_only=True):
@@ -51,12 +56,14 @@ def check(findings: Findings, decided: Decided, job: Job, change: Change, place:
         place: where it stands.
     """
     match change.event:
-        case RunRequested(trigger="schedule", scheduled_for=at):
+        case RunRequested(trigger="schedule", scheduled_for=at) as event:
             _check_decision(findings, decided, job, (at, at), place, skipped=None)
-            _check_overlap(findings, job, place)
+            _check_jitter(findings, job, event, place)
+            _check_excluded(findings, job, (at, at), place, skipped=None)
         case OccurrencesSkipped(from_=first, to=last, reason=reason):
             _check_decision(findings, decided, job, (first, last), place, skipped=reason)
-        case JobUpdated() | JobResumed() | JobDeleted() | JobCompleted() as event:
+            _check_excluded(findings, job, (first, last), place, skipped=reason)
+        case JobUpdated() | JobResumed() | JobDeleted() | JobCompleted() | ScheduleReplanned() as event:
             _check_nothing_is_swallowed(findings, job, event, place)
         case _:
             pass
@@ -74,7 +81,7 @@ def _check_decision(
     """A firing, or a range of occurrences skipped for a reason."""
     first, last = span
     findings.checked(Invariant.FIRINGS)
-    is_ours = job.status is Status.PENDING or (job.status is Status.PAUSED and skipped == "paused")
+    is_ours = job.status is Status.PENDING or (job.status is Status.PAUSED and skipped in _OF_PAUSED)
     if not is_ours:
         what = "fires" if skipped is None else "skips"
         findings.wrong(Invariant.FIRINGS, f"{place} {what} {first} of job {job.id}, which is {job.status}")
@@ -94,31 +101,83 @@ def _check_decision(
     decided.last[job.id] = last
 
 
-def _check_overlap(findings: Findings, job: Job, place: str) -> None:
-    if job.spec.overlap_policy == "skip":
-        findings.expect(
-            Invariant.OVERLAPS,
-            not job.active,
-            f"{place} starts a run of job {job.id} beside {', '.join(job.active)}",
-        )
+def _check_jitter(findings: Findings, job: Job, event: RunRequested, place: str) -> None:
+    """It fires when that was announced, is decided no earlier, and what comes next comes later.
+
+    That it is the one that was announced, and that times rise, are lines of their own.
+    """
+    at, fires, following = event.scheduled_for, event.fires_at, event.next_for
+    findings.expect(
+        Invariant.JITTER,
+        (fires == job.fires_next_at or at != job.next_for)
+        and at <= fires <= event.requested_at
+        and (following is None or fires < following or following <= at),
+        f"{place} fires {at} of job {job.id} at {fires}, which had announced {job.fires_next_at}; "
+        f"it was decided at {event.requested_at}, and {following} comes next",
+    )
+
+
+def _check_excluded(
+    findings: Findings, job: Job, span: tuple[datetime, datetime], place: str, *, skipped: str | None
+) -> None:
+    """What somebody wanted skipped; a pause, an edit or a deletion may come before that."""
+    first, last = span
+    ends = {job.skips(first), job.skips(last)}
+    findings.expect(
+        Invariant.EXCLUDED,
+        ends == {True}
+        if skipped == "excluded"
+        else skipped in _OF_PAUSED or (ends == {False} and not _wished_between(job, first, last)),
+        f"{place} {'fires' if skipped is None else f'skips as {skipped}'} {first} of job {job.id}, "
+        f"which somebody {'wanted' if True in ends else 'had not wanted'} skipped",
+    )
+
+
+def _wished_between(job: Job, first: datetime, last: datetime) -> bool:
+    """Whether somebody wanted an occurrence between these skipped: what isn't one any more stays on that list."""
+    return any(
+        first < skip.scheduled_for < last
+        and is_occurrence(job.spec.schedule, skip.scheduled_for, anchor_at=job.anchor_at)
+        for skip in job.skipped
+    )
 
 
 def _check_nothing_is_swallowed(findings: Findings, job: Job, event: Event, place: str) -> None:
-    """What was announced and due when somebody changed the job must have been decided before that."""
-    if job.next_for is None or job.status not in {Status.PENDING, Status.PAUSED}:
+    """What was announced and due when somebody changed the job must have been decided before that.
+
+    So must be what jitter still held back, where a change did away with it. What a resume catches up is decided after
+    it: until that is done, the job's next change can't come.
+    """
+    due = job.fires_next_at if _keeps(job, event) else job.next_for
+    if due is None or job.status not in {Status.PENDING, Status.PAUSED}:
+        return
+    if isinstance(event, JobResumed) and event.catch_up != "skip":
         return
     now = _time_of(event)
     findings.expect(
         Invariant.OCCURRENCES,
-        now is not None and job.next_for > now,
+        now is not None and due > now,
         f"{place} {type(event).__name__}: {job.next_for} of job {job.id} was never decided",
     )
+
+
+def _keeps(job: Job, event: Event) -> bool:
+    """Whether the occurrence that was announced is still ahead after the change."""
+    match event:
+        case JobUpdated(next_for=at):
+            return at == job.next_for
+        case JobResumed():
+            return True
+        case _:
+            return False
 
 
 def _time_of(event: Event) -> datetime | None:
     """When a user changed the job; None for its completion, before which all must have been decided."""
     match event:
         case JobUpdated(updated_at=at) | JobResumed(resumed_at=at) | JobDeleted(deleted_at=at):
+            return at
+        case ScheduleReplanned(replanned_at=at):
             return at
         case _:
             return None

@@ -71,7 +71,7 @@ def check(findings: Findings, fold: Fold, seen: Seen, *, now_ms: int) -> None:
 def is_queued(fold: Fold, run_id: str) -> tuple[Work, str] | None:
     """In which work stream a run must stand, and under which id; None if in none."""
     standing = fold.runs.get(run_id)
-    if standing is None or standing.run.status is not Status.QUEUED:
+    if standing is None or not standing.run.offered:
         return None
     return Work(standing.run.spec.queue, standing.run.spec.priority), str(standing.version)
 
@@ -107,6 +107,11 @@ def _check_job(findings: Findings, entry: JobEntry, seen: Seen, now_ms: int) -> 
     _check_snapshot(findings, seen, job, entry.version, may_be_gone=job.over)
     due_ms = None if job.due_at is None else ids.to_ms(job.due_at)
     _check_due(findings, seen, due_ms, now_ms)
+    findings.expect(
+        Invariant.STANDING,
+        bool(job.active) or not job.waiting,
+        f"{seen.ref} has nothing active, and {len(job.waiting)} runs that wait for its end",
+    )
 
 
 def _check_run(findings: Findings, fold: Fold, standing: Standing, seen: Seen, now_ms: int) -> None:
@@ -125,15 +130,17 @@ def _check_run(findings: Findings, fold: Fold, standing: Standing, seen: Seen, n
                 Invariant.STANDING, seen.score is not None, f"{seen.ref} is running, and has no lease"
             )
         case Status.HELD:
-            _check_held(findings, fold, state, seen)
+            _check_held(findings, fold, state, seen, now_ms)
         case _:
             due = run.due_at(state, now=ids.from_ms(0), lease=_NO_LEASE)
             _check_due(findings, seen, None if due is None else ids.to_ms(due), now_ms)
 
 
-def _check_held(findings: Findings, fold: Fold, state: Run, seen: Seen) -> None:
+def _check_held(findings: Findings, fold: Fold, state: Run, seen: Seen, now_ms: int) -> None:
+    due = run.due_at(state, now=ids.from_ms(0), lease=_NO_LEASE)
+    _check_due(findings, seen, None if due is None else ids.to_ms(due), now_ms)
     entry = fold.jobs.get(state.job_id)
-    waits = entry is not None and entry.job is not None and state.id in entry.job.active
+    waits = entry is not None and entry.job is not None and state.id in entry.job.waiting
     findings.expect(
         Invariant.STANDING,
         waits or seen.score is not None,

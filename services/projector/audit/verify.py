@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from services.projector.audit import archive, ledgers, standing, write_side
+from services.projector.audit import archive, calendars, ledgers, standing, write_side
 from services.projector.audit.fold import Fold
 from services.projector.audit.ledgers import Refusals
 from services.projector.audit.lines import Findings, Invariant, Line
@@ -203,6 +203,8 @@ class _Audit:
         async for record in archive.run_ids(connection, partition):
             ledgers.check_unheard_of(findings, fold, record)
         ledgers.check_hours(findings, fold, refusals, await archive.hours(connection, partition), partition)
+        rows = await archive.calendars(connection, partition)
+        calendars.check(findings, fold, refusals, rows, partition)
         refusals.tell(findings, fold)
 
     # The log.

@@ -1,16 +1,36 @@
 """The guards that `make mutants` takes out of the code, one at a time, and the tests that must miss each."""
 
-from . import api, chains, cli, deployment, job_types, spine, upkeep
+from . import (
+    api,
+    backfills,
+    calendars,
+    chains,
+    cli,
+    deployment,
+    job_types,
+    overlaps,
+    pauses,
+    previews,
+    spine,
+    upkeep,
+    windows,
+)
 from .guard import Guard
 
 GUARDS = (
     *spine.GUARDS,
+    *overlaps.GUARDS,
     *api.GUARDS,
     *cli.GUARDS,
     *job_types.GUARDS,
     *upkeep.GUARDS,
     *deployment.GUARDS,
+    *calendars.GUARDS,
     *chains.GUARDS,
+    *backfills.GUARDS,
+    *previews.GUARDS,
+    *windows.GUARDS,
+    *pauses.GUARDS,
 )
 
 __all__ = ["GUARDS", "Guard"]

@@ -274,7 +274,7 @@ GUARDS = (
         name="apply-whole",
         protects="nothing is written if one job of a file can't be",
         file="services/api/apply.py",
-        text="        return faults or self._refused(wish)\n",
+        text="        return faults or await self._refused(wish)\n",
         instead="        return faults\n",
         tests=integration("test_api_apply", "test_one_wrong_job_leaves_all_as_it_was_and_is_pointed_to"),
     ),

@@ -31,8 +31,8 @@ GUARDS = (
         name="chain-paused",
         protects="a job that is paused doesn't run because another has ended",
         file="shared/domain/deciding.py",
-        text="if job.status is Status.PAUSED:\n        raise Paused",
-        instead="if False:\n        raise Paused",
+        text="case FollowRun() if job.status is Status.PAUSED:",
+        instead="case FollowRun() if False:",
         tests=integration("test_chains", "test_who_can_not_follow_is_named_with_the_reason"),
     ),
     Guard(
