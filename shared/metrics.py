@@ -190,7 +190,10 @@ class Metrics:
             "slots", "How many runs could this executor take (free), and has (busy)?", "state"
         )
         self.queue_depth = self._gauge("queue_depth", "How many runs wait for an executor?", "queue")
-        self.runs_held = self._gauge("runs_held", "How many runs wait for others of their job to end?")
+        self.starts_held_total = self._counter(
+            "starts_held_total", "How many starts had to wait for a limit, and for which kind?", "reason"
+        )
+        self.runs_held = self._gauge("runs_held", "How many runs wait for room, and what for?", "reason")
         self.leases_lost_total = self._counter(
             "leases_lost_total", "How many runs were taken from a worker that stopped renewing?"
         )

@@ -1,6 +1,7 @@
 """Kinds of values that settings have, beyond pydantic's own."""
 
 import ipaddress
+import re
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -65,10 +66,29 @@ def _rate_of(value: object) -> object:
     return rate.parse(value) if isinstance(value, str) else value
 
 
+def _type_rates(value: object) -> object:
+    parts = comma_separated(value)
+    if not isinstance(parts, list) or not all(isinstance(each, str) for each in parts):
+        return parts
+    rates = [_type_rate(each) for each in parts]
+    if len(dict(rates)) < len(rates):
+        raise ValueError("a job type has two rates")
+    return rates
+
+
+def _type_rate(text: str) -> tuple[str, Rate]:
+    job_type, _, said = text.partition("=")
+    found = rate.parse(said)
+    if not re.fullmatch(r"[\w.:/-]{1,200}", job_type) or found == rate.OFF:
+        raise ValueError("not a job type and its rate")
+    return job_type, found
+
+
 Networks = Annotated[tuple[Network, ...], BeforeValidator(_networks)]
 Origins = Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], BeforeValidator(comma_separated)]
 SmtpUrl = Annotated[SecretStr, AfterValidator(_smtp)]
 MailFrom = Annotated[str, AfterValidator(_mail_from)]
+TypeRates = Annotated[tuple[tuple[str, Rate], ...], BeforeValidator(_type_rates)]
 RateText = Annotated[Rate, BeforeValidator(_rate_of)]
 RATE_RIGHT = (
     "so many requests at once, earned back within a second, minute or hour: 100/s, 6000/m, 9999/h; or off"

@@ -38,6 +38,7 @@ from shared.setting_types import (
     Origins,
     RateText,
     SmtpUrl,
+    TypeRates,
     comma_separated,
 )
 
@@ -251,6 +252,11 @@ class Settings(BaseSettings):
         "which queues an executor serves, comma separated",
         "names of letters, digits, dots, dashes or underscores, separated by commas",
         min_length=1,
+    )
+    type_rates: TypeRates = _setting(
+        (),
+        "how often runs of a job type may start, over all executors, comma separated; as often as they can if not set",
+        "job types with so many starts a second, minute or hour: http_request=10/s,email_notification=100/m",
     )
     lease_seconds: float = _seconds(15, "how long a run stays its worker's without a sign of life", 1, 3600)
     wait_seconds: float = _seconds(
@@ -471,7 +477,9 @@ def _shown(name: str, value: object) -> str:
         case None:
             return ""
         case tuple() | list():
-            return ",".join(str(each) for each in value)
+            return ",".join(
+                "=".join(map(str, each)) if isinstance(each, tuple) else str(each) for each in value
+            )
         case SecretStr() if name != "secret_key":
             return _address_shown(name, value.get_secret_value())
         case _:

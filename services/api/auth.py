@@ -17,7 +17,6 @@ from redis.exceptions import OutOfMemoryError
 
 from services.api import clients, door
 from services.api.jwks import Jwks
-from services.api.limits import Limiters
 from services.api.operations import OPERATIONS
 from services.api.principal import ANONYMOUS, Principal
 from services.api.problems import Problem, unavailable
@@ -26,6 +25,7 @@ from shared import logs
 from shared.domain import apikey, ids
 from shared.domain.apikey import ApiKey
 from shared.domain.roles import allows
+from shared.eventlog.limiter import Limiters
 from shared.eventlog.snapshot import NewerShape
 from shared.rate import Rate
 
@@ -67,7 +67,7 @@ class Auth:
         self._deps = deps
         self._is_on = settings.auth == "on"
         self._open_metrics = settings.metrics_open == "on"
-        self._limiters = Limiters(deps)
+        self._limiters = Limiters(deps.log)
         self._noted: dict[str, int] = {}
         secret = settings.secret_key
         self.tokens = Tokens(

@@ -1,16 +1,14 @@
 """How often somebody may ask: counted in Redis, so that all API processes count as one.
 
-Each limiter is one key and one call of `gcra.lua`. Where Redis doesn't answer, requests pass uncounted: reads need only
+Where Redis doesn't answer, requests pass uncounted: reads need only
 Postgres, and writes fail by themselves. Attempts to authenticate that failed are counted likewise, but refused then.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import math
-from importlib import resources
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from quart import g
 from redis.exceptions import RedisError
@@ -19,13 +17,13 @@ from services.api import clients
 from services.api.principal import ANONYMOUS
 from services.api.problems import Problem
 from shared import logs
-from shared.domain import apikey
-from shared.eventlog.script import Call, Script, called
+from shared.eventlog.limiter import Limiters
 from shared.faults import is_broken
 
 if TYPE_CHECKING:
     from services.api.deps import Deps
     from services.api.principal import Principal
+    from shared.eventlog.limiter import Grant
     from shared.rate import Rate
 
 ANSWER_S = 2.0  # for Redis; less, and a flood that keeps this process busy would open the gate for itself
@@ -36,62 +34,13 @@ EXEMPT = frozenset(
 )  # whoever watches must see most when much is asked
 
 
-class Grant(NamedTuple):
-    """What a limiter says.
-
-    Attributes:
-        wait_s: until the next is granted; 0: this one is.
-        left: how many more are granted at once.
-        full_s: until all of the limit is there again.
-    """
-
-    rate: Rate
-    wait_s: float
-    left: int
-    full_s: float
-
-    def headers(self) -> dict[str, str]:
-        """As draft-ietf-httpapi-ratelimit-headers-07 has them, which clients know."""
-        return {
-            "RateLimit-Limit": str(self.rate.most),
-            "RateLimit-Remaining": str(self.left),
-            "RateLimit-Reset": str(math.ceil(self.full_s)),
-            "RateLimit-Policy": f"{self.rate.most};w={self.rate.window_s}",
-        }
-
-
-class Limiters:
-    """The counters in Redis."""
-
-    def __init__(self, deps: Deps) -> None:
-        self._log = deps.log
-        self._script = Script(
-            resources.files("services.api").joinpath("gcra.lua").read_text(encoding="utf-8")
-        )
-
-    async def take(self, kind: str, who: str, rate: Rate) -> Grant:
-        """Count one more by `who` under the limit `kind`, if there is room.
-
-        Raises:
-            Exception: what `faults.is_broken` knows, where Redis doesn't answer.
-        """
-        digest = hashlib.sha256(who.encode()).hexdigest()
-        name = self._log.keys(apikey.partition_of(digest, self._log.partitions)).limiter(kind, digest[:32])
-        call = Call(self._script, [name], [f"{rate.interval_us:.3f}", str(rate.most)])
-        (reply,) = await called(self._log.wire, [call])
-        if isinstance(reply, Exception):
-            raise reply
-        wait, left, full = reply
-        return Grant(rate, wait / 1e6, left, full / 1e6)
-
-
 class Limits:
     """The limits of requests, by address and by principal; there are none where auth is off."""
 
     def __init__(self, deps: Deps) -> None:
         settings = deps.settings
         self._deps = deps
-        self._limiters = Limiters(deps)
+        self._limiters = Limiters(deps.log)
         self._is_on = settings.auth == "on"
         self._by_address, self._by_principal = settings.rate_limit_per_address, settings.rate_limit
         self._blind_until = self._told_at = -math.inf
@@ -126,13 +75,13 @@ class Limits:
         if grant is None:
             return
         if grant.wait_s <= 0:
-            g.limits = grant.headers()
+            g.limits = _headers(grant)
             return
         self._deps.metrics.requests_limited_total.labels(kind).inc()
         self._tell(kind)
         wait_s = math.ceil(grant.wait_s)
         detail = f"This {kind} may send {rate.most} requests in {rate.window_s} s; try again in {wait_s} s."
-        raise Problem("too-many-requests", detail, headers=grant.headers() | {"Retry-After": str(wait_s)})
+        raise Problem("too-many-requests", detail, headers=_headers(grant) | {"Retry-After": str(wait_s)})
 
     async def _granted(self, kind: str, who: str, rate: Rate) -> Grant | None:
         """What the limiter says; None where Redis doesn't answer."""
@@ -167,3 +116,14 @@ class Limits:
         address = clients.present(self._deps.settings.trusted_proxies).address
         logs.get("daybook.api").warning("requests limited", by=kind, address=address, count=self._untold)
         self._told_at, self._untold = now_s, 0
+
+
+def _headers(grant: Grant) -> dict[str, str]:
+    """As draft-ietf-httpapi-ratelimit-headers-07 has them, which clients know."""
+    rate = grant.rate
+    return {
+        "RateLimit-Limit": str(rate.most),
+        "RateLimit-Remaining": str(grant.left),
+        "RateLimit-Reset": str(math.ceil(grant.full_s)),
+        "RateLimit-Policy": f"{rate.most};w={rate.window_s}",
+    }

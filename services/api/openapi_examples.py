@@ -55,6 +55,8 @@ _SPEC: dict[str, Any] = {
     "on_success": [],
     "on_failure": [],
     "notify_on_failure": [],
+    "concurrency_key": None,
+    "concurrency_limit": None,
 }
 _JOB: dict[str, Any] = {
     "id": JOB_ID,
@@ -103,6 +105,7 @@ _RUN: dict[str, Any] = {
     "worker": "w7",
     "progress": None,
     "cancel": None,
+    "held": None,
     "correlation_id": EVENT_ID,
     "attempts": [
         {

@@ -27,7 +27,14 @@ from shared.domain.backfill import PARALLEL_MAX
 from shared.domain.events import Which  # noqa: TC001 - pydantic reads these annotations
 from shared.domain.overlaps import WAITING_MAX
 from shared.domain.roles import SUBJECT, Role
-from shared.domain.spec import CATCH_UP_MAX, LOST_MAX, CatchUp, MisfirePolicy, OverlapPolicy
+from shared.domain.spec import (
+    CATCH_UP_MAX,
+    LIMIT_MAX,
+    LOST_MAX,
+    CatchUp,
+    MisfirePolicy,
+    OverlapPolicy,
+)
 from shared.domain.weekdays import Weekday  # noqa: TC001 - pydantic reads these annotations
 from shared.job_types.mailboxes import Address  # noqa: TC001 - pydantic reads the annotation
 
@@ -166,6 +173,7 @@ Priority = Annotated[int, Field(ge=1, le=10)]
 Queue = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 ErrorName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.]{0,199}$")]
 CalendarName = Annotated[str, Field(pattern=f"^{calendar.NAME}$")]
+ConcurrencyKey = Annotated[str, Field(min_length=1, max_length=200)]
 JobData = Annotated[dict[str, Any], AfterValidator(small)]
 _Expression = Annotated[str, Field(min_length=1, max_length=cron.LENGTH_MAX)]
 _Expressions = Annotated[list[_Expression], Field(min_length=1, max_length=EXPRESSIONS_MAX)]
@@ -275,11 +283,6 @@ class ScheduleBody(Body):
 class JobBody(ScheduleBody):
     """A job as a client writes it, in POST and PUT: what is left out takes its default."""
 
-    LATER = frozenset(
-        {
-            "concurrency_key", "concurrency_limit",
-        }
-    )  # fmt: skip
     READ_ONLY = _READ_ONLY
 
     name: Name
@@ -325,6 +328,16 @@ class JobBody(ScheduleBody):
         ge=1,
         le=1_000,
         description="so many runs that failed, none having succeeded since, pause the job; null: it goes on",
+    )
+    concurrency_key: ConcurrencyKey | None = Field(
+        default=None,
+        description="jobs that share it have at most concurrency_limit runs at work, all together",
+    )
+    concurrency_limit: int | None = Field(
+        default=None,
+        ge=1,
+        le=LIMIT_MAX,
+        description="1 with a concurrency_key; where jobs of one key differ, each start goes by its own job's",
     )
 
     on_success: Followers = Field(

@@ -207,6 +207,8 @@ class JobSpecView(Answer):
     on_success: list[str]
     on_failure: list[str]
     notify_on_failure: list[str]
+    concurrency_key: str | None
+    concurrency_limit: int | None
 
 
 class JobView(JobSpecView, _Named):
@@ -290,6 +292,17 @@ class CancelView(Answer):
     by: str
     at: Time
     reason: str
+
+
+class HeldView(Answer):
+    """The limit that an execution waits for; it asks again `until` then, if not before.
+
+    `key` is the concurrency key (reason `concurrency`) or the job type (`rate`).
+    """
+
+    reason: str
+    key: str
+    until: Time
 
 
 class AttemptView(Answer):
@@ -529,5 +542,6 @@ class ExecutionView(Answer):
     worker: str | None
     progress: ProgressView | None
     cancel: CancelView | None
+    held: HeldView | None
     correlation_id: str
     attempts: list[AttemptView]

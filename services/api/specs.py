@@ -41,6 +41,8 @@ def spec_of(body: JobBody, *, known: Known, catalog: Catalog) -> JobSpec:
     plan = schedule_of(body, faults)
     if body.notify_on_failure and not catalog.senders:
         faults.append(Fault(pointer="#/notify_on_failure", detail=NO_SERVER))
+    if body.concurrency_limit is not None and body.concurrency_key is None:
+        faults.append(Fault(pointer="#/concurrency_limit", detail="goes with a concurrency_key"))
     data = _checked(body.job_type, body.job_data, known, catalog, faults)
     if faults:
         raise invalid(*faults)
@@ -162,7 +164,13 @@ def _spec(body: JobBody, plan: Schedule, data: dict[str, Any]) -> JobSpec:
         max_lost=body.max_lost,
         pause_after_failures=body.pause_after_failures,
         chain=_chain(body),
+        concurrency_key=body.concurrency_key,
+        concurrency_limit=_limit(body),
     )
+
+
+def _limit(body: JobBody) -> int | None:
+    return None if body.concurrency_key is None else body.concurrency_limit or 1
 
 
 def _chain(body: JobBody) -> Chain | None:

@@ -13,6 +13,7 @@ from services.api.responses import (
     CancelView,
     DstView,
     ExecutionView,
+    HeldView,
     JobSpecView,
     JobStatus,
     JobView,
@@ -155,6 +156,7 @@ def execution_of_row(row: asyncpg.Record, progress: ProgressView | None = None) 
             "error": _json(row["error"]),
             "attempts": _json(row["attempts"]),
             "cancel": _json(row["cancel"]),
+            "held": _json(row["held"]),
             "progress": progress,
         }
     )
@@ -200,6 +202,7 @@ def execution_of_state(
         worker=None,
         progress=None,
         cancel=None,
+        held=_held(run),
         correlation_id=run.correlation_id,
         attempts=[],
     )
@@ -213,10 +216,17 @@ def execution_of_run(run: Run, row: asyncpg.Record | None) -> ExecutionView:
         update={
             "status": run.status.value,
             "cancel": wished,
+            "held": _held(run),
             "attempt": run.attempt,
             "worker": run.worker or None,
         }
     )
+
+
+def _held(run: Run) -> HeldView | None:
+    if run.hold is None or run.status is not runs.Status.HELD:
+        return None
+    return HeldView(reason=run.hold.reason, key=run.hold.key, until=run.hold.until)
 
 
 def backfill_of_row(row: asyncpg.Record) -> BackfillView:
@@ -316,6 +326,8 @@ def _specified(spec: JobSpec) -> dict[str, Any]:
         "on_success": list(chain.on_success),
         "on_failure": list(chain.on_failure),
         "notify_on_failure": list(chain.mail_on_failure),
+        "concurrency_key": spec.concurrency_key,
+        "concurrency_limit": spec.concurrency_limit,
     }
 
 

@@ -101,6 +101,8 @@ _FIELDS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("--timeout", "timeout_seconds", {"type": Every(), "help": "For one attempt."}),
     ("--retries", "max_retries", {"type": int, "help": "After the first attempt."}),
     ("--pause-after-failures", "pause_after_failures", {"type": int, "help": "So many in a row pause it."}),
+    ("--concurrency-key", "concurrency_key", {"help": "Jobs that share it limit each other."}),
+    ("--concurrency-limit", "concurrency_limit", {"type": int, "help": "Runs of that key at once; 1."}),
     ("--overlap", "overlap_policy", {"help": "skip, queue_one, queue_all, replace or allow."}),
 )
 

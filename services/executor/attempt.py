@@ -19,6 +19,7 @@ from functools import partial
 from logging import ERROR, WARNING
 from typing import TYPE_CHECKING, cast
 
+from services.executor.heartbeat import Permit
 from services.executor.notebook import taking_down
 from services.executor.outcome import Raised, Returned, raised, returned, timed_out
 from services.executor.worker import Call, Started, Why
@@ -128,6 +129,8 @@ class Attempt:
             await self._worker.claims.hand_back(self.claim)
             return None
         held = self.claim.snapshot()
+        if not await self._worker.admission.admits(self.claim, held):
+            return None
         try:
             decided = await self._worker.decider.decide(
                 f"run:{self.claim.run}",
@@ -138,13 +141,16 @@ class Attempt:
             )
         except Refused:  # started by way of another entry, or ended
             await self._worker.claims.drop(self.claim)
+            await self._worker.admission.refused(self.claim, held)
             return None
         run = _run_of(decided)
         if run.ended:  # its start deadline had passed, or another run replaces it
             self._worker.tally.not_started(run)
             return None
         started = Started(decided=decided, run=run, at=time.monotonic())
-        self._worker.heartbeat.hold(started.run.id, started.fence)
+        of = run.spec.concurrency
+        permit = None if of is None else Permit(of.pool, self.claim.entry)
+        self._worker.heartbeat.hold(started.run.id, started.fence, permit)
         self._tell(started.run)
         return started
 

@@ -1,14 +1,15 @@
 """Signs of life for running runs, from a thread of its own: a handler that blocks the loop loses no lease.
 
 Every second the thread asks which runs are no longer this worker's or are to be cancelled, and shows how far the others
-are; each third of a lease it extends theirs. When the event loop hasn't turned for LOOP_STUCK_S it stops: then nobody
-here is working, and the runs had better start elsewhere.
+are; each third of a lease it extends theirs, and shows the permits of those that share a limit. When the event loop
+hasn't turned for LOOP_STUCK_S it stops: then nobody here is working, and the runs had better start elsewhere.
 """
 
 from __future__ import annotations
 
 import threading
 import time
+from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -17,6 +18,7 @@ from redis.exceptions import RedisError
 from services.executor.beaten import TIMEOUT_S, Beaten
 from shared import logs
 from shared.domain import ids
+from shared.eventlog import permits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,6 +34,13 @@ LOOP_STUCK_S = 60.0
 RUNS_MAX = 500  # a call, about 1 ms of script
 
 Held = tuple[str, str]  # run id, fence
+
+
+class Permit(NamedTuple):
+    """The permit of a start: the pool it is of, and the entry of a work stream that the run came by."""
+
+    pool: str
+    entry: str
 
 
 class Found(NamedTuple):
@@ -60,12 +69,14 @@ class Heartbeat:
         on_found: Callable[[Found], None],
     ) -> None:
         self._beaten = Beaten(url)
-        self._scripts: dict[Redis, Script] = {}
+        self._scripts: dict[tuple[Redis, str], Script] = {}
         self._log = log
         self._lease_ms = round(lease.total_seconds() * 1000)
+        self._times = permits.times_of(lease)
         self._extend_every_s = lease.total_seconds() / 3  # two beats may fail before a lease is lost
         self._on_found = on_found
         self._held: dict[Held, int] = {}
+        self._permits: dict[Held, Permit] = {}
         self._told: dict[Held, str] = {}  # progress that is still to be shown
         self._ticked_at = time.monotonic()
         self._extended_at = 0.0
@@ -103,14 +114,17 @@ class Heartbeat:
         """How many starts it keeps."""
         return len(self._held)
 
-    def hold(self, run: str, fence: str) -> None:
-        """Keep the lease of this start from now on."""
+    def hold(self, run: str, fence: str, permit: Permit | None = None) -> None:
+        """Keep the lease of this start from now on, and its permit, if it has one."""
+        if permit is not None:
+            self._permits[run, fence] = permit
         self._held[run, fence] = ids.partition_of(run)
 
     def release(self, run: str, fence: str) -> None:
         """Let it go; harmless twice."""
         self._held.pop((run, fence), None)
         self._told.pop((run, fence), None)
+        self._permits.pop((run, fence), None)
 
     def tell(self, run: str, fence: str, progress: str) -> None:
         """Show with the next beat how far this start is (JSON)."""
@@ -146,17 +160,45 @@ class Heartbeat:
                     found.cancelled.extend(some.cancelled)
             except (RedisError, OSError) as error:
                 troubles[server] = error
-        if troubles:
+        trouble = self._show_permits(set(found.moved), set(troubles)) if extend and self._permits else None
+        if troubles or trouble:
             self._beaten.doubt()
-        return found, next(iter(troubles.values()), None)
+        return found, next(iter(troubles.values()), trouble)
+
+    def _show_permits(self, moved: set[Held], silent: set[Redis]) -> Exception | None:
+        """Have the permits of runs that are still ours stand; without that, who wants one asks the log first."""
+        by_pool: dict[str, list[str]] = {}
+        for held, (pool, entry) in self._permits.copy().items():
+            if held not in moved:
+                by_pool.setdefault(pool, []).extend((held[0], entry))
+        trouble: Exception | None = None
+        for pool, shown in by_pool.items():
+            names = permits.keys_of(self._log.keys(permits.partition_of(pool, self._log.partitions)), pool)
+            try:
+                server = self._beaten.of(names[0])
+            except RedisError as error:  # nobody knows who has it: what was found is to be told all the same
+                return error
+            if server in silent:
+                continue
+            try:
+                for start in range(0, len(shown), 2 * RUNS_MAX):
+                    some = shown[start : start + 2 * RUNS_MAX]
+                    self._script(server, permits.source())(keys=names, args=["keep", *self._times, *some])
+            except (RedisError, OSError) as error:
+                trouble = error
+                silent.add(server)
+        return trouble
+
+    def _script(self, server: Redis, source: str) -> Script:
+        if (server, source) not in self._scripts:
+            self._scripts[server, source] = server.register_script(source)
+        return self._scripts[server, source]
 
     def _beat_some(self, server: Redis, partition: int, runs: list[Held], *, extend: bool) -> Found:
         keys = self._log.keys(partition)
         base = keys.aggregate("run:")
         told = [self._told.get(held, "") for held in runs] if self._told else [""] * len(runs)
-        if server not in self._scripts:
-            self._scripts[server] = server.register_script(_source())
-        moved, cancelled = self._scripts[server](
+        moved, cancelled = self._script(server, _source())(
             keys=[keys.due, *[base + run for run, _ in runs], keys.meta],
             args=[
                 self._lease_ms if extend else 0,
@@ -203,5 +245,6 @@ class Heartbeat:
         self._said = trouble
 
 
+@cache
 def _source() -> str:
     return resources.files("services.executor").joinpath("beat.lua").read_text()

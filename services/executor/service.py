@@ -12,6 +12,7 @@ import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from services.executor.admission import Admission
 from services.executor.attempt import Attempt
 from services.executor.bells import Bells
 from services.executor.claims import Claims
@@ -104,11 +105,13 @@ class Executor:
             lease=timedelta(seconds=settings.lease_seconds),
             on_found=self._found_in_thread,
         )
+        told = tally(metrics, job_types=known.types.keys())
         self._worker = Worker(
             name=self.name,
             log=log,
             decider=decider,
             claims=self._claims,
+            admission=Admission(log, decider, self._claims, dict(settings.type_rates), told),
             heartbeat=self._heartbeat,
             handlers=handlers(known, resources, modules=settings.handlers),
             secrets=resources.secrets,
@@ -118,7 +121,7 @@ class Executor:
                 log_format=settings.log_format,
                 traced=settings.tracing != "off",
             ),
-            tally=tally(metrics, job_types=known.types.keys()),
+            tally=told,
             draw=draw,
         )
         self._attempt = attempt

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from functools import cache
 from logging import INFO, WARNING
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from shared import logs
 from shared.domain.commands import FailRun, InterruptRun, SucceedRun
+from shared.domain.events import HoldReason
 from shared.domain.run import ENDED, Status
+from shared.eventlog import story
 
 if TYPE_CHECKING:
     from collections.abc import Collection
     from datetime import datetime
 
     from shared.domain.run import Run
+    from shared.eventlog.decider import Decided
     from shared.metrics import Metrics
 
 ATTEMPTS = ("succeeded", "failed", "interrupted", "cancelled", "lost")  # how they end
@@ -42,6 +45,8 @@ class Tally:
                 self._attempts(job_type, outcome)
             for status in ENDED:
                 self._finished(job_type, status.value)
+        for reason in get_args(HoldReason):
+            metrics.starts_held_total.labels(reason)
         self._log = logs.get("daybook.executor").bind()
 
     def started(self, run: Run, at: datetime) -> None:
@@ -62,6 +67,11 @@ class Tally:
         error = command.error if isinstance(command, FailRun) else None
         said = {} if error is None else {"error": f"{error.class_}: {error.message[:300]}"}
         self._log.info(f"attempt {outcome}", status=run.status.value, took_s=round(took_s, 4), **said)
+
+    def held(self, decided: Decided, reason: HoldReason) -> None:
+        """A run was to start, and waits for a limit."""
+        self._metrics.starts_held_total.labels(reason).inc()
+        story.tell(self._log, decided.changes, actor="executor")
 
     def not_started(self, run: Run) -> None:
         """The run was claimed after its start deadline, or when it was to end."""

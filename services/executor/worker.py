@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
+    from services.executor.admission import Admission
     from services.executor.claims import Claims
     from services.executor.heartbeat import Heartbeat
     from services.executor.plugins import Handlers
@@ -40,6 +41,7 @@ class Worker:
     log: EventLog
     decider: Decider
     claims: Claims
+    admission: Admission
     heartbeat: Heartbeat
     handlers: Handlers
     secrets: Secrets

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, get_args
 
 from services.projector.rows import statement
 from shared.domain import ids
+from shared.domain.events import HoldReason
 from shared.eventlog.envelope import from_entry
 from shared.eventlog.position import Position
 
@@ -74,6 +75,8 @@ async def count_ledgers(metrics: Metrics, pool: asyncpg.Pool, partitions: Collec
     metrics.jobs.clear()
     for row in rows:
         metrics.jobs.labels(row["status"], row["job_type"]).set(row["jobs"])
-    metrics.runs_held.set(await pool.fetchval(statement("count_held"), owned))
+    held = {row["reason"]: row["runs"] for row in await pool.fetch(statement("count_held"), owned)}
+    for reason in ("overlap", *get_args(HoldReason)):
+        metrics.runs_held.labels(reason).set(held.get(reason, 0))
     metrics.dead_letters.set(await pool.fetchval(statement("count_dead_letters"), owned))
     metrics.quarantined_events.set(await pool.fetchval(statement("count_quarantined"), owned))

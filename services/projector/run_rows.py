@@ -19,6 +19,7 @@ from shared.domain.events import (
     RunCancelRequested,
     RunExpired,
     RunFailed,
+    RunHeld,
     RunInterrupted,
     RunLost,
     RunQueued,
@@ -49,6 +50,7 @@ class RunRow(Value, frozen=True):
         lateness_ms: from `fires_at` to the first start: jitter isn't lateness, nor is the past of what is retried.
         attempts: one JSON object each, times as the API shows them.
         tenant: of the job; '' if that is not known.
+        held: the limit that it waits for: reason, key and until.
     """
 
     id: str
@@ -83,6 +85,7 @@ class RunRow(Value, frozen=True):
     error_fingerprint: str | None = None
     tenant: str = ""
     backfill: str | None = None
+    held: Json | None = None
 
     @property
     def ended(self) -> bool:
@@ -116,7 +119,8 @@ def stored(row: RunRow) -> tuple[Any, ...]:
     """The values of the row's columns, JSON as text."""
     error = None if row.error is None else json_text(row.error)
     cancel = None if row.cancel is None else json_text(row.cancel)
-    return astuple(replace(row, error=error, cancel=cancel, attempts=json_text(row.attempts)))
+    held = None if row.held is None else json_text(row.held)
+    return astuple(replace(row, error=error, cancel=cancel, attempts=json_text(row.attempts), held=held))
 
 
 def loaded(record: tuple[Any, ...]) -> RunRow:
@@ -130,6 +134,7 @@ def loaded(record: tuple[Any, ...]) -> RunRow:
         cancel=None if row.cancel is None else json.loads(row.cancel),  # type: ignore[arg-type]
         attempts=tuple(json.loads(row.attempts)),  # type: ignore[arg-type]
         backfill=None if row.backfill is None else str(row.backfill),
+        held=None if row.held is None else json.loads(row.held),  # type: ignore[arg-type]
     )
 
 
@@ -170,7 +175,13 @@ def _requested(recorded: Recorded, event: RunRequested, at: datetime, tenant: st
 
 
 def _on_queued(row: RunRow, event: RunQueued, at: datetime) -> RunRow:
-    return replace(row, status="queued", queue=event.queue, priority=event.priority, queued_at=at)
+    return replace(row, status="queued", queue=event.queue, priority=event.priority, queued_at=at, held=None)
+
+
+def _on_held(row: RunRow, event: RunHeld, _: datetime) -> RunRow:
+    return replace(
+        row, status="held", held={"reason": event.reason, "key": event.key, "until": rfc3339(event.until)}
+    )
 
 
 def _on_started(row: RunRow, event: RunStarted, at: datetime) -> RunRow:
@@ -238,7 +249,7 @@ def _wished(by: str, at: datetime, reason: str) -> Json:
 
 def _ended(row: RunRow, at: datetime) -> RunRow:
     took_ms = None if row.started_at is None else _ms_between(row.started_at, at)
-    return replace(row, finished_at=at, duration_ms=took_ms)
+    return replace(row, finished_at=at, duration_ms=took_ms, held=None)
 
 
 def _attempt_over(row: RunRow, outcome: str, at: datetime, error: Failure | None = None) -> RunRow:
@@ -263,6 +274,7 @@ def _told(failure: Failure) -> Json:
 
 _STEPS: dict[type[Event], Callable[..., RunRow]] = {
     RunQueued: _on_queued,
+    RunHeld: _on_held,
     RunStarted: _on_started,
     RunSucceeded: _on_succeeded,
     RunFailed: _on_failed,

@@ -52,7 +52,7 @@ def requested(job: Job, command: RequestBackfill, now: datetime) -> tuple[Change
         times=command.times,
         max_parallel=command.max_parallel,
         revision=job.revision,
-        spec=run_spec(job.spec, job_data=command.job_data, priority=command.priority),
+        spec=run_spec(job.spec, tenant=job.tenant, job_data=command.job_data, priority=command.priority),
         by=command.by,
         reason=command.reason,
         correlation_id=command.correlation_id,

@@ -11,7 +11,7 @@ from shared.domain.value import Value
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from shared.domain.events import ChainLink, Failure, Which
+    from shared.domain.events import ChainLink, Failure, HoldReason, Which
     from shared.domain.exclude import Span
     from shared.domain.roles import Role
     from shared.domain.spec import CatchUp, JobSpec, OverlapPolicy, RunSpec
@@ -205,6 +205,18 @@ class StartRun(Value, frozen=True, kw_only=True):
     worker: str
 
 
+class HoldRun(Value, frozen=True, kw_only=True):
+    """Let a queued run wait for a limit: until somebody releases it, `until` at the latest. See RunHeld."""
+
+    reason: HoldReason
+    key: str
+    until: datetime
+
+
+class ReleaseRun(Value, frozen=True, kw_only=True):
+    """Queue a run that a limit holds; any other is left as it is."""
+
+
 class CancelRun(Value, frozen=True, kw_only=True):
     """End the run: at once if no handler is at work, else as soon as that has been stopped."""
 
@@ -330,7 +342,7 @@ JobCommand = (
     | RequestBackfill
     | Wake
 )
-RunCommand = StartRun | CancelRun | Report | Wake
+RunCommand = StartRun | HoldRun | ReleaseRun | CancelRun | Report | Wake
 ApiKeyCommand = IssueApiKey | RevokeApiKey
 BackfillCommand = CancelBackfill | Wake
 RelayCommand = TellRelay | Wake

@@ -6,7 +6,7 @@ aware UTC. Whatever announces an occurrence (`next_for`) says beside it when tha
 time), and if somebody wants it skipped, when the first one fires that isn't (`next_run_at`; None: there is none).
 `VERSION` grows when a shape changes, together with an upcaster in `shared.eventlog.upcast`.
 
-Facts about held runs, calendars and webhooks come with the issues that make them happen.
+Facts about webhooks come with the issues that make them happen.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ Trigger = Literal["schedule", "manual", "backfill", "retry", "chain"]
 Which = Literal["missing", "failed", "all"]
 SkipReason = Literal["misfire", "overlap", "paused", "deleted", "edited", "excluded", "calendar"]
 Outcome = Literal["succeeded", "failed", "expired"]  # of a run that others may follow on
+HoldReason = Literal["concurrency", "rate"]
 QueueReason = Literal["retry", "lost", "interrupted", "released"]
 
 
@@ -244,6 +245,22 @@ class RunQueued(Event, frozen=True, kw_only=True):
     queue: str
     priority: int
     reason: QueueReason
+
+
+class RunHeld(Event, frozen=True, kw_only=True):
+    """A run that was to start waits for a limit, and stands in no work stream meanwhile.
+
+    Attributes:
+        reason: `concurrency`: enough runs of its key are at work; `rate`: enough of its job type have just started.
+        key: the concurrency key, or the job type.
+        until: when it is queued again if nobody has done so before; of a rate, its turn.
+        since: when it was first held, of this attempt: its place among those that wait.
+    """
+
+    reason: HoldReason
+    key: str
+    until: datetime
+    since: datetime
 
 
 class RunStarted(Event, frozen=True, kw_only=True):
@@ -534,7 +551,7 @@ class LogOpened(Event, frozen=True, kw_only=True):
 ALL: tuple[type[Event], ...] = (
     JobCreated, JobUpdated, JobPaused, JobResumed, JobDeleted, JobCompleted, OccurrencesSkipped,
     OccurrenceExcluded, OccurrenceIncluded, ScheduleReplanned,
-    RunRequested, RunQueued, RunStarted, RunSucceeded, RunRetryPlanned, RunLost, RunInterrupted, RunFailed,
+    RunRequested, RunQueued, RunHeld, RunStarted, RunSucceeded, RunRetryPlanned, RunLost, RunInterrupted, RunFailed,
     RunOutput, RunCancelRequested, RunCancelled, RunExpired,
     BackfillRequested, BackfillAdvanced, BackfillCompleted, BackfillCancelled, ChainRequested, ChainTriggered,
     ApiKeyIssued, ApiKeyRevoked, CalendarChanged, CalendarDeleted, LogOpened,

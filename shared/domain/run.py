@@ -8,6 +8,8 @@
       released │                   │ └─ RunCancelRequested, then the end of its handler
                └──── retrying ◀────┘
           a cancel ends held, queued and retrying at once; held or queued past its start deadline: expired
+
+ queued ──RunHeld: a limit refuses its start──▶ held ──RunQueued: somebody makes room, or `until` has come──▶ queued
 ```
 A RunCancelRequested of a run that isn't running (its job has another that replaces it, and doesn't know how it stands)
 takes it out of its work stream and makes it due at once: its wake ends it, or whoever was about to start it.
@@ -24,11 +26,13 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from shared.domain import relay
+from shared.domain import ids, relay
 from shared.domain.commands import (
     CancelRun,
     FailRun,
+    HoldRun,
     InterruptRun,
+    ReleaseRun,
     Report,
     RunCommand,
     StartRun,
@@ -41,10 +45,12 @@ from shared.domain.events import (
     Decision,
     Event,
     Failure,
+    HoldReason,
     RunCancelled,
     RunCancelRequested,
     RunExpired,
     RunFailed,
+    RunHeld,
     RunInterrupted,
     RunLost,
     RunOutput,
@@ -88,6 +94,15 @@ class Cancel(Value, frozen=True, kw_only=True):
     at: datetime
 
 
+class Hold(Value, frozen=True, kw_only=True):
+    """The limit that a run waits for; see RunHeld."""
+
+    reason: HoldReason
+    key: str
+    until: datetime
+    since: datetime
+
+
 class Run(Value, frozen=True, kw_only=True):
     """The fold of a run's events.
 
@@ -99,6 +114,7 @@ class Run(Value, frozen=True, kw_only=True):
         fires_at: when it was to start, where that isn't `scheduled_for`: jitter is no delay, nor is a retry's past.
         start_by: when it expires, unless it has started once by then.
         cancel: the cancel that its handler has still to heed, or that ended it.
+        hold: the limit that holds it, or did before it was queued; None once it has started, or if none did.
         follows: whether its job advances with its end.
         backfill: id of the backfill that asked for it, which advances with its end.
         depth: how many runs of other jobs led to it.
@@ -123,6 +139,7 @@ class Run(Value, frozen=True, kw_only=True):
     cancel: Cancel | None = None
     fires_at: datetime | None = None
     backfill: str | None = None
+    hold: Hold | None = None
 
     @property
     def wanted_at(self) -> datetime:
@@ -157,6 +174,9 @@ def due_at(run: Run, *, now: datetime, lease: timedelta) -> datetime | None:
     match run.status:
         case Status.RUNNING:
             return now + lease
+        case Status.HELD if run.hold is not None:
+            deadline = run.start_by if run.attempt == 0 else None
+            return run.hold.until if deadline is None else min(run.hold.until, deadline)
         case Status.QUEUED | Status.HELD if run.attempt == 0:
             return run.start_by
         case Status.RETRYING:
@@ -178,14 +198,17 @@ def decide(run: Run | None, command: RunCommand, now: datetime, *, fence: str) -
         raise NoSuchRun
     tell = _Teller(run, now)
     match command:
-        case StartRun() if run.status is not Status.QUEUED:
+        case StartRun() | HoldRun() if run.status is not Status.QUEUED:
             raise IllegalTransition(f"run {run.id} is {run.status}, not queued", current=run.status)
-        case StartRun() if run.cancel is not None:
-            return tell(_end_of(run, run.cancel))
-        case StartRun() if _is_overdue(run, now):
-            return tell(_expired(run))
+        case StartRun() | HoldRun() if (end := _end_instead(run, now)) is not None:
+            return tell(end)
         case StartRun(worker=worker):
             return tell(RunStarted(attempt=run.attempt + 1, worker=worker))
+        case HoldRun(reason=reason, key=key, until=until):
+            since = now if run.hold is None else run.hold.since
+            return tell(RunHeld(reason=reason, key=key, until=_whole_ms(until), since=since))
+        case ReleaseRun():
+            return tell(*_released(run, now))
         case CancelRun():
             return tell(*_cancelled(run, command, now))
         case Wake():
@@ -216,8 +239,28 @@ def _woken(run: Run, now: datetime) -> tuple[Event, ...]:
             return (_queued(run, "retry"),)
         case Status.QUEUED | Status.HELD if _is_overdue(run, now):
             return (_expired(run),)
+        case Status.HELD if run.hold is not None and run.hold.until <= now:
+            return _released(run, now)
         case _:
             return ()
+
+
+def _whole_ms(at: datetime) -> datetime:
+    """Not before `at`, in what the due index counts by: who is woken a fraction early finds nothing to do."""
+    return ids.from_ms(ids.to_ms(at + timedelta(microseconds=999)))
+
+
+def _released(run: Run, now: datetime) -> tuple[Event, ...]:
+    if run.status is not Status.HELD or run.hold is None:  # what an overlap holds is its job's to release
+        return ()
+    return (_end_instead(run, now) or _queued(run, "released"),)
+
+
+def _end_instead(run: Run, now: datetime) -> Event | None:
+    """The end of what was to go on, if that is wished, or comes too late."""
+    if run.cancel is not None:
+        return _end_of(run, run.cancel)
+    return _expired(run) if _is_overdue(run, now) else None
 
 
 def _after_loss(run: Run) -> Event:
@@ -359,8 +402,13 @@ def _on_queued(run: Run, _: RunQueued) -> Run:
     return replace(run, status=Status.QUEUED, wake_at=None, worker="")
 
 
+def _on_held(run: Run, event: RunHeld) -> Run:
+    hold = Hold(reason=event.reason, key=event.key, until=event.until, since=event.since)
+    return replace(run, status=Status.HELD, hold=hold)
+
+
 def _on_started(run: Run, event: RunStarted) -> Run:
-    return replace(run, status=Status.RUNNING, attempt=event.attempt, worker=event.worker)
+    return replace(run, status=Status.RUNNING, attempt=event.attempt, worker=event.worker, hold=None)
 
 
 def _on_succeeded(run: Run, _: RunSucceeded) -> Run:
@@ -394,6 +442,7 @@ def _on_expired(run: Run, _: RunExpired) -> Run:
 
 _STEPS: dict[type[Event], Callable[..., Run]] = {
     RunQueued: _on_queued,
+    RunHeld: _on_held,
     RunStarted: _on_started,
     RunSucceeded: _on_succeeded,
     RunFailed: _on_failed,

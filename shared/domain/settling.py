@@ -250,7 +250,7 @@ class Settling:
             fires_at=job.next_fires_at or at,  # it is the one announced by what was decided before
             trigger="schedule",
             revision=job.revision,
-            spec=run_spec(job.spec),
+            spec=run_spec(job.spec, tenant=job.tenant),
             held=overlaps.waits(job, job.spec.overlap_policy),
             follows=job.follows,
             correlation_id=run_id,

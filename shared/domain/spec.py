@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any, Literal, Self
 
 from msgspec import field
@@ -15,6 +16,7 @@ MisfirePolicy = Literal["latest", "skip", "all"]
 CatchUp = MisfirePolicy  # what becomes of what fell due in a pause: the same words
 OverlapPolicy = Literal["skip", "queue_one", "queue_all", "replace", "allow"]
 LOST_MAX = 3
+LIMIT_MAX = 10_000  # runs of a concurrency key at once
 CATCH_UP_MAX = (
     1_000  # late occurrences in a row that misfire `all` runs, and those of a pause that a resume does
 )
@@ -45,6 +47,7 @@ class JobSpec(Value, frozen=True, kw_only=True):
     Attributes:
         pause_after_failures: so many runs that failed in a row pause the job; None: it goes on.
         chain: what follows on its runs; None: nothing.
+        concurrency_key: jobs of the tenant that share it have at most `concurrency_limit` runs at work; None: no limit.
     """
 
     name: str
@@ -64,11 +67,27 @@ class JobSpec(Value, frozen=True, kw_only=True):
     max_lost: int = LOST_MAX
     pause_after_failures: int | None = None
     chain: Chain | None = None
+    concurrency_key: str | None = None
+    concurrency_limit: int | None = None
 
     def pinned(self, job_id: str) -> Self:
         """As it is kept for a job: what is drawn once for each job, is drawn."""
         schedule = self.schedule.expanded(job_id)
         return self if schedule is self.schedule else replace(self, schedule=schedule)
+
+
+class Concurrency(Value, frozen=True, kw_only=True):
+    """A limit that jobs share, whatever their partition: a run starts while fewer than `limit` of its key are at work.
+
+    Attributes:
+        key: as clients call it.
+        limit: of the run's own job; where jobs of one key differ in it, each start goes by its own.
+        pool: names the key and its tenant in Redis: 32 hexadecimal digits.
+    """
+
+    key: str
+    limit: int
+    pool: str
 
 
 class RunSpec(Value, frozen=True, kw_only=True):
@@ -79,6 +98,7 @@ class RunSpec(Value, frozen=True, kw_only=True):
         max_lost: a run that has lost so many workers is poison: it is failed, not handed to another.
         timezone: IANA name of the job's zone: what a day or a month is, to its handler.
         chain: what follows on its end; None: nothing.
+        concurrency: the limit that it shares with others; None: it has none.
     """
 
     job_name: str
@@ -92,9 +112,12 @@ class RunSpec(Value, frozen=True, kw_only=True):
     max_lost: int = LOST_MAX
     timezone: str = "UTC"
     chain: Chain | None = None
+    concurrency: Concurrency | None = None
 
 
-def run_spec(job: JobSpec, *, job_data: dict[str, Any] | None = None, priority: int | None = None) -> RunSpec:
+def run_spec(
+    job: JobSpec, *, tenant: str, job_data: dict[str, Any] | None = None, priority: int | None = None
+) -> RunSpec:
     """The run's part of a job's specification; a trigger may bring its own data (already merged) and priority."""
     return RunSpec(
         job_name=job.name,
@@ -108,4 +131,13 @@ def run_spec(job: JobSpec, *, job_data: dict[str, Any] | None = None, priority: 
         max_lost=job.max_lost,
         timezone=job.schedule.timezone,
         chain=job.chain,
+        concurrency=_concurrency(job, tenant),
     )
+
+
+def _concurrency(job: JobSpec, tenant: str) -> Concurrency | None:
+    if job.concurrency_key is None:
+        return None
+    # NUL stands in neither: no two pairs of tenant and key make the same text.
+    pool = hashlib.sha256(f"{tenant}\0{job.concurrency_key}".encode()).hexdigest()[:32]
+    return Concurrency(key=job.concurrency_key, limit=job.concurrency_limit or 1, pool=pool)

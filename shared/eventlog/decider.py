@@ -6,6 +6,7 @@ API, timer and executor differ only in what makes them decide. What a decision w
 
 from __future__ import annotations
 
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,8 @@ from shared.domain.kinds import Seen
 from shared.domain.refusals import Refused
 from shared.domain.run import Run
 from shared.domain.value import Value
+from shared.eventlog.handover import Handover
+from shared.eventlog.permits import Permits
 from shared.eventlog.plan import planned
 from shared.eventlog.snapshot import NOTHING, Snapshot
 from shared.eventlog.unit import Answered, Committed, Conflict, Early
@@ -86,6 +89,10 @@ class Decided(Value, frozen=True, kw_only=True):
 class Decider:
     """Decides commands against the log.
 
+    Attributes:
+        permits: of the concurrency keys.
+        handover: passes them on.
+
     Args:
         log: where to.
         lease: how long a start holds its run without a heartbeat.
@@ -96,6 +103,8 @@ class Decider:
         self._log = log
         self._lease = lease
         self._chance = chance
+        self.permits = Permits(log, lease)
+        self.handover = Handover(log, self.permits, partial(self.decide, hands_over=False))
 
     async def decide(
         self,
@@ -108,6 +117,7 @@ class Decider:
         woken: str | None = None,
         done: Done | None = None,
         once: tuple[Once, ...] = (),
+        hands_over: bool = True,
     ) -> Decided:
         """Carry `command` out on an aggregate: `job:<id>`, `run:<id>`, see `shared.domain.kinds`.
 
@@ -120,6 +130,7 @@ class Decider:
             woken: the score its entry in the due index had; if that has moved, nothing is done.
             done: the work stream's entry that this takes care of.
             once: the answers to give only once; the first that has been given is what comes back.
+            hands_over: whether permits of runs that are at work no longer are handed on before it returns.
 
         Raises:
             Refused: the domain says no, and `once` has had no answer; nothing was written.
@@ -152,7 +163,9 @@ class Decider:
             )
             match await self._log.commit(partition, plan.unit):
                 case Committed() as committed if decision.settled:
-                    return _decided(ref, partition, known, decision, plan, committed)
+                    decided = _decided(ref, partition, known, decision, plan, committed)
+                    await self._hand_over(known, decided, hands_over)
+                    return decided
                 case Committed() as committed:
                     known |= plan.snapshots(known, committed)
                 case Conflict() as conflict:
@@ -161,6 +174,10 @@ class Decider:
                     return _nothing(ref, partition, known)
                 case Answered() as answered:
                     return _nothing(ref, partition, known, answered=answered)
+
+    async def _hand_over(self, known: Mapping[str, Snapshot], decided: Decided, wanted: bool) -> None:  # noqa: FBT001
+        if wanted:
+            await self.handover.after(known, decided.states)
 
     async def rehearse(self, ref: str, command: Command, held: Snapshot) -> Decision:
         """What `command` would lead to now on an aggregate that stands as `held`; nothing is written.

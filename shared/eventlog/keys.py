@@ -104,8 +104,20 @@ class Keys:
         return f"{self.base}:used:{key_hash}"
 
     def limiter(self, kind: str, digest: str) -> str:
-        """String: when a leaky bucket will be empty again (`services/api/gcra.lua`); always with a time to live."""
+        """String: when a leaky bucket will be empty again (`limit.lua`); always with a time to live."""
         return f"{self.base}:limit:{kind}:{digest}"
+
+    def permits(self, pool: str) -> str:
+        """Sorted set: the runs of a concurrency key that may be at work, see `permits.lua`."""
+        return f"{self.base}:permits:{pool}"
+
+    def holders(self, pool: str) -> str:
+        """Hash: which entry of a work stream each of those runs came by."""
+        return f"{self.base}:holders:{pool}"
+
+    def waiting(self, pool: str) -> str:
+        """Sorted set: the runs that wait for a permit, since when."""
+        return f"{self.base}:waiting:{pool}"
 
     def asked(self, hour: int) -> str:
         """Hash PX: how many requests each principal has sent in an hour (Unix time / 3600)."""

@@ -40,6 +40,8 @@ redis.call('XADD', log, id, 'id', ARGV[6], 'type', ARGV[7], 'v', ARGV[8], 'subje
   'trace', ARGV[16], 'data', ARGV[17])
 redis.call('HSET', meta, 'epoch', ARGV[2], 'pos', ARGV[3], 'partitions', ARGV[4], 'incarnation', incarnation,
   'last_ms', string.format('%.0f', now))
+-- Permits that were given just before may be lost, unless nothing was ever: see permits.lua.
+if tail ~= '' or token then redis.call('HSET', meta, 'granting_ms', string.format('%.0f', now + tonumber(ARGV[5]))) end
 redis.call('HDEL', meta, 'rebuilding')
 for i = 18, #ARGV do
   redis.call('ZADD', due, 'XX', 'GT', string.format('%.0f', now + tonumber(ARGV[5])), ARGV[i])

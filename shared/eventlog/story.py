@@ -3,6 +3,7 @@
 ```
  api or timer:  run requested ─▶ executor: attempt started ─▶ attempt succeeded ─▶ projector: runs archived
  api:           cancel requested, run cancelled        executor:  attempt failed, interrupted, cancelled
+ executor:      run held (a limit), run queued (its release)
  timer:         run queued, run lost, run failed, run expired, run cancelled
 ```
 What an executor and a projector say stands with them (`tally`, `partition`): it is more than their events tell.
@@ -18,6 +19,7 @@ from shared.domain.events import (
     RunCancelRequested,
     RunExpired,
     RunFailed,
+    RunHeld,
     RunLost,
     RunQueued,
     RunRequested,
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 _STEPS: dict[type[Event], tuple[int, str]] = {
     RunRequested: (INFO, "run requested"),
     RunQueued: (INFO, "run queued"),
+    RunHeld: (INFO, "run held"),
     RunCancelRequested: (INFO, "cancel requested"),
     RunCancelled: (INFO, "run cancelled"),
     RunLost: (WARNING, "run lost"),
@@ -59,6 +62,8 @@ def _about(event: Event) -> dict[str, Any]:
             return {"trigger": trigger, "scheduled_for": scheduled_for.isoformat(), "of": of}
         case RunQueued(reason=reason, queue=queue):
             return {"reason": reason, "queue": queue}
+        case RunHeld(reason=reason, key=key, until=until):
+            return {"reason": reason, "key": key, "until": until.isoformat()}
         case RunCancelRequested(reason=reason) | RunCancelled(reason=reason):
             return {"reason": reason}
         case RunLost(worker=worker, attempt=attempt):

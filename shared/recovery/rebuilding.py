@@ -59,7 +59,9 @@ BYTES_MAX = 1_000_000  # likewise
 RUNS_A_QUERY = 500
 SCANNED = 1_000  # keys a round trip
 ASKING_S = 3600  # a large archive is asked for longer than any other statement may take
-_KEPT = ("meta", "lease:")  # what the rebuilding leaves alone, without the base
+# What the rebuilding leaves alone, without the base. Permits are of runs in all partitions; those that are nobody's any
+# more are found out.
+_KEPT = ("meta", "lease:", "permits:", "holders:", "waiting:")
 _ENDS = [event.__name__ for event in TERMINAL]
 
 

@@ -107,6 +107,11 @@ CONTRACT = {
     "queue_depth": gauge(*from_0("executor", "busy", above(0), queue="default"), labels=("queue",)),
     # The executor is stopped with two runs for longer than its lease: the timer takes them away; when it goes on,
     # one handler ends at once, and its result is refused; the other learns it from the heartbeat.
+    "starts_held_total": counter(  # tests/integration/test_concurrency
+        at("last", "executor", equals(0), reason="concurrency"),
+        at("last", "executor", equals(0), reason="rate"),
+        labels=("reason",),
+    ),
     "leases_lost_total": counter(at("last", "timer", equals(2)), at("last", "executor", equals(1))),
     "results_refused_total": counter(at("last", "executor", equals(1))),
     # The log. Each service commits, and counts what it did.
@@ -135,7 +140,8 @@ CONTRACT = {
         *from_0("projector", "last", equals(1), to=1, status="paused", **CUSTOM),
         labels=("status", "job_type"),
     ),
-    "runs_held": gauge(*from_0("projector", "last", equals(1), to=1)),  # behind one that nobody serves
+    # Behind one that nobody serves.
+    "runs_held": gauge(*from_0("projector", "last", equals(1), to=1, reason="overlap"), labels=("reason",)),
     "dead_letters": gauge(*from_0("projector", "last", equals(3), to=3)),
     "quarantined_events": gauge(*from_0("projector", "last", equals(1), to=1)),
     # All.

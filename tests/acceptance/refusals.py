@@ -73,7 +73,7 @@ REQUESTS = {
     # What later versions will take.
     "jitter of none": _post(422, jitter_seconds=3),
     "follower by name": _post(422, on_success=["nightly"]),
-    "limit of later": _post(422, concurrency_key="k"),
+    "limit without its key": _post(422, concurrency_limit=2),
     "Idempotency-Key": _raw("{}", 422, **{"Idempotency-Key": "k k"}),
     "If-Match": _on("PUT", "{id}", 412, json=ECHO, headers={"If-Match": '"999"'}),
     "If-Match without quotes": _on("PUT", "{id}", 422, json=ECHO, headers={"If-Match": "1"}),

@@ -23,6 +23,7 @@ from shared.domain.commands import (
     DeleteJob,
     FailRun,
     FollowRun,
+    HoldRun,
     InterruptRun,
     IssueApiKey,
     Output,
@@ -206,9 +207,11 @@ async def _runs_in_all_states(author):
         overlap_policy="allow", retry=QUICK, start_deadline_seconds=30, max_lost=1, queue="many", priority=7
     )
     told = {"many": job_id}
-    for name in ("cancelled", "stopped", "expired", "poison", "retrying", "running", "queued"):
+    for name in ("cancelled", "stopped", "expired", "poison", "retrying", "running", "queued", "limited"):
         told[name] = await author.triggers(job_id)
         author.passes(0.1)
+    hold = HoldRun(reason="concurrency", key="k", until=author.time + timedelta(seconds=20))
+    await author.does(f"run:{told['limited']}", hold)
     await author.does(f"run:{told['cancelled']}", CancelRun(by="ann", reason="no need"))
     started = await author.starts(told["stopped"])
     await author.does(f"run:{told['stopped']}", CancelRun(by="ann"))
@@ -217,7 +220,10 @@ async def _runs_in_all_states(author):
     await author.wakes(f"run:{told['poison']}")
     await author.fails(told["retrying"])
     await author.starts(told["running"])
-    author.passes(31)
+    author.passes(21)
+    await author.wakes(f"run:{told['limited']}")
+    await author.does(f"run:{told['limited']}", replace(hold, until=author.time + timedelta(days=1)))
+    author.passes(10)
     await author.wakes(f"run:{told['expired']}")
     return told
 

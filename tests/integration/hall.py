@@ -77,11 +77,11 @@ class Hall:
         async with asyncio.timeout(20):
             await executor.task
 
-    async def a_run(self, *, partition=0, overlap_policy="allow", **spec):
+    async def a_run(self, *, partition=0, overlap_policy="allow", tenant="t", **spec):
         """A queued run of a new job; its id."""
         job = a_job_id(partition)
         created = CreateJob(
-            job_id=job, spec=a_spec(overlap_policy=overlap_policy, **spec), owner="o", tenant="t"
+            job_id=job, spec=a_spec(overlap_policy=overlap_policy, **spec), owner="o", tenant=tenant
         )
         await self.bench.decider.decide(f"job:{job}", created, TESTER, held=NOTHING)
         run = ids.chance_id(self.bench.log.now(), partition, chance())

@@ -3,7 +3,16 @@
 import json
 from datetime import timedelta
 
-from shared.domain.commands import CancelRun, DeleteJob, InterruptRun, PauseJob, ResumeJob, TriggerJob, Wake
+from shared.domain.commands import (
+    CancelRun,
+    DeleteJob,
+    HoldRun,
+    InterruptRun,
+    PauseJob,
+    ResumeJob,
+    TriggerJob,
+    Wake,
+)
 from shared.domain.run import ENDED
 from shared.eventlog.keys import PRIORITIES
 from shared.eventlog.unit import Done
@@ -80,6 +89,12 @@ async def something_of_everything(office):
     await office.start(made["cancelling"])
     cancel = CancelRun(by="ann", reason="enough")
     await office.decider.decide(f"run:{made['cancelling']}", cancel, TESTER)
+    made["held"] = await office.trigger(
+        await office.create(concurrency_key="the crane", start_deadline_seconds=3600)
+    )
+    hold = HoldRun(reason="concurrency", key="the crane", until=office.log.now() + timedelta(minutes=1))
+    entry = await entry_of(office, made["held"])
+    await office.decider.decide(f"run:{made['held']}", hold, TESTER, done=entry)
     made["deadline"] = await office.trigger(await office.create(start_deadline_seconds=3600))
     cancelled = await office.trigger(loose)
     await office.decider.decide(f"run:{cancelled}", cancel, TESTER, done=await entry_of(office, cancelled))

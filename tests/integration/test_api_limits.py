@@ -8,8 +8,8 @@ import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from services.api.app import create_app
-from services.api.limits import Limiters
 from shared.eventlog.connection import connect
+from shared.eventlog.limiter import Limiters
 from shared.eventlog.log import EventLog
 from shared.eventlog.wire import Wire
 from shared.metrics import Metrics
@@ -100,7 +100,7 @@ async def test_two_processes_grant_one_limit_between_them(stage, other):
 
 
 async def test_what_was_used_up_is_earned_back_evenly(stage):
-    rate, limiter = Rate(20, 1), Limiters(stage.deps)
+    rate, limiter = Rate(20, 1), Limiters(stage.deps.log)
     began, taken = time.monotonic(), 0
     while (lasted := time.monotonic() - began) < 0.6:
         grant = await limiter.take("test", "ann", rate)

@@ -193,7 +193,8 @@ async def a_run_starts_beside_another(copy):
 
 async def a_run_that_waits_is_forgotten(copy):
     def edit(events):
-        released = events[_at(events, "RunQueued", reason="released")]
+        held = {e.subject for e in events if e.type == "RunRequested" and e.change().event.held}
+        released = next(e for e in events if e.type == "RunQueued" and e.subject in held)
         gone = [e for e in events if e.subject == released.subject and e.type in ("RunQueued", "RunStarted")]
         return [event for event in events if event not in gone]
 

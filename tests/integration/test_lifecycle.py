@@ -651,7 +651,8 @@ API_MD = """
 http_requests_total{method,route,status} http_request_duration_seconds occurrences_decided_total{decision}
 fire_delay_seconds start_delay_seconds jobs_overdue timer_last_tick_timestamp_seconds partitions partitions_owned{role}
 schedule_searches_total runs_finished_total{job_type,outcome} run_duration_seconds{job_type}
-attempts_total{job_type,outcome} runs_active slots{state} queue_depth{queue} runs_held leases_lost_total
+attempts_total{job_type,outcome} runs_active slots{state} queue_depth{queue} runs_held{reason}
+starts_held_total{reason} leases_lost_total
 results_refused_total dead_letters events_committed_total{type} commit_duration_seconds commit_batch_size
 commit_conflicts_total log_length projection_lag_events projection_lag_seconds projection_errors_total
 archive_position occurrences_missing occurrences_duplicated_total redis_memory_used_ratio jobs{status,job_type}

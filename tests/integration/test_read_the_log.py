@@ -36,7 +36,7 @@ CREATED = (
     '"dst_policy":null,"start_at":null,"end_at":null,"max_runs":null,"jitter_seconds":0,"exclude":[],"exclude_calendars":[]},'
     f'"timeout_seconds":3600,{RETRY},"priority":5,"queue":"default","misfire_policy":"latest",'
     '"misfire_grace_seconds":60,"overlap_policy":"skip","start_deadline_seconds":null,"max_lost":3,'
-    '"pause_after_failures":null,"chain":null},'
+    '"pause_after_failures":null,"chain":null,"concurrency_key":null,"concurrency_limit":null},'
     '"owner":"ann","tenant":"t","created_at":"2026-11-23T12:00:00Z","anchor_at":"2026-11-23T12:00:00Z",'
     '"next_for":"2026-11-23T12:00:10Z","next_fires_at":null,"next_run_at":null}'
 )
@@ -45,8 +45,9 @@ REQUESTED = (
     '"fires_at":"2026-11-23T12:00:00Z","trigger":"manual","of":null,"revision":1,'
     '"spec":{"job_name":"a job","job_type":"custom","job_data":{"operation":"echo","parameters":{}},'
     f'"timeout_seconds":3600,{RETRY},"priority":5,"queue":"default","start_deadline_seconds":null,"max_lost":3,'
-    '"timezone":"UTC","chain":null},"held":false,"follows":true,"correlation_id":"request-1","requested_at":"2026-11-23T12:00:00Z",'
-    '"next_for":null,"clock":[],"next_fires_at":null,"next_run_at":null,"calendars":[],"depth":0,"backfill":null}'
+    '"timezone":"UTC","chain":null,"concurrency":null},"held":false,"follows":true,"correlation_id":"request-1",'
+    '"requested_at":"2026-11-23T12:00:00Z","next_for":null,"clock":[],"next_fires_at":null,"next_run_at":null,'
+    '"calendars":[],"depth":0,"backfill":null}'
 )
 COMMON = [
     ("actor", "ann"),
@@ -87,16 +88,18 @@ JITTER = (',"jitter_seconds":0,"exclude":[],"exclude_calendars":[]', "")
 AHEAD = (',"next_fires_at":null,"next_run_at":null', "")
 ZONE = (',"timezone":"UTC"},"held"', '},"held"')
 CHAIN = (',"chain":null', "")
+KEY = (',"concurrency_key":null,"concurrency_limit":null', "")
+KEY_OF_RUN = (',"concurrency":null', "")
 # What each version has added, the newest first, and what stood there before.
 ADDED = {
     JobCreated: (
         CREATED,
-        ([(',"pause_after_failures":null', ""), JITTER, AHEAD, CHAIN], [WINDOW], [LIMITS]),
+        ([(',"pause_after_failures":null', ""), CHAIN, KEY, JITTER, AHEAD], [WINDOW], [LIMITS]),
     ),
     RunRequested: (
         REQUESTED,
         (
-            [AHEAD, CHAIN, (',"calendars":[]', ""), (',"depth":0', ""), (',"backfill":null', "")],
+            [AHEAD, CHAIN, KEY_OF_RUN, (',"calendars":[]', ""), (',"depth":0', ""), (',"backfill":null', "")],
             [(',"clock":[]', "")],
             [ZONE],
             [LIMITS],

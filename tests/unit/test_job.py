@@ -368,7 +368,7 @@ def test_a_trigger_beside_an_active_run_needs_leave_to_overlap():
 
 
 def a_retry(**changes):
-    spec = replace(run_spec(a_spec()), job_data={"operation": "echo", "n": 7}, priority=2)
+    spec = replace(run_spec(a_spec(), tenant="t"), job_data={"operation": "echo", "n": 7}, priority=2)
     made = RetryRun(
         run_id=a_job_id(3), correlation_id="req-2", of="old", scheduled_for=at(-60), revision=4, spec=spec
     )

@@ -16,7 +16,7 @@ from shared.testing import NOON, a_job_id, a_spec
 OLD, NEW = a_job_id(), a_job_id()
 REQUESTED = RunRequested(
     job_id=a_job_id(), scheduled_for=NOON, fires_at=NOON, trigger="retry", of=OLD, revision=1,
-    spec=run_spec(a_spec()), follows=True, correlation_id="c", requested_at=NOON,
+    spec=run_spec(a_spec(), tenant="t"), follows=True, correlation_id="c", requested_at=NOON,
 )  # fmt: skip
 DAY = timedelta(days=1)
 

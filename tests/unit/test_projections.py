@@ -89,7 +89,7 @@ class Story:
     def requested(self, second, n, **changes):
         event = RunRequested(
             job_id=JOB, scheduled_for=at(10 * n), fires_at=at(10 * n), trigger="schedule", revision=1,
-            spec=run_spec(a_spec()), follows=self.follows, correlation_id="c", requested_at=at(second),
+            spec=run_spec(a_spec(), tenant="t"), follows=self.follows, correlation_id="c", requested_at=at(second),
             next_for=at(10 * n + 10),
         )  # fmt: skip
         return self.run(second, n, replace(event, **changes))

@@ -31,7 +31,7 @@ def a_run(chain=CHAIN, **spec):
         fires_at=NOON,
         trigger="manual",
         revision=1,
-        spec=run_spec(a_spec(chain=chain, **spec)),
+        spec=run_spec(a_spec(chain=chain, **spec), tenant="t"),
         follows=True,
         correlation_id="c",
         requested_at=NOON,

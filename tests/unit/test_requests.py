@@ -4,10 +4,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from pydantic import Field
 
 from services.api.json_body import parsed
 from services.api.problems import Problem
-from services.api.requests import JobBody, PauseBody, TriggerBody, read
+from services.api.requests import Body, JobBody, PauseBody, TriggerBody, read
 from services.api.specs import merged_data, spec_of
 from shared import job_types
 from shared.domain.spec import JobSpec
@@ -80,10 +81,18 @@ def test_schedule_and_data_are_faulted_together():
     assert set(faults) == {"#/cron_expression", "#/job_data/operation"}
 
 
+class Growing(Body):
+    """A body of which a part comes later."""
+
+    LATER = frozenset({"flavour"})
+    READ_ONLY = frozenset({"revision"})
+    priority: int = Field(default=5, ge=1)
+
+
 def test_what_comes_later_is_told_from_what_is_unknown_and_what_is_read_only():
-    faults = _faults(lambda: _spec(concurrency_key="x", revision=3, colour="red"))
+    faults = _faults(lambda: read(Growing, {"flavour": "x", "revision": 3, "colour": "red"}))
     assert faults == {
-        "#/concurrency_key": "is not available yet",
+        "#/flavour": "is not available yet",
         "#/revision": "is read only; leave it out",
         "#/colour": "is not a field here",
     }
@@ -91,11 +100,11 @@ def test_what_comes_later_is_told_from_what_is_unknown_and_what_is_read_only():
 
 def test_a_problem_is_of_later_only_if_all_of_it_is():
     for changes, slug in (
-        ({"concurrency_key": "x"}, "not-available-yet"),
-        ({"concurrency_key": "x", "priority": 0}, "invalid"),
+        ({"flavour": "x"}, "not-available-yet"),
+        ({"flavour": "x", "priority": 0}, "invalid"),
     ):
         with pytest.raises(Problem) as caught:
-            _spec(**changes)
+            read(Growing, changes)
         assert caught.value.slug == slug
 
 

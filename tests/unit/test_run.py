@@ -5,8 +5,18 @@ from datetime import timedelta
 import pytest
 
 from shared.domain import run
-from shared.domain.commands import CancelRun, FailRun, InterruptRun, Output, StartRun, SucceedRun, Wake
-from shared.domain.events import Change, Failure, RunOutput, RunRequested
+from shared.domain.commands import (
+    CancelRun,
+    FailRun,
+    HoldRun,
+    InterruptRun,
+    Output,
+    ReleaseRun,
+    StartRun,
+    SucceedRun,
+    Wake,
+)
+from shared.domain.events import Change, Failure, RunCancelRequested, RunOutput, RunRequested
 from shared.domain.refusals import IllegalTransition, LostLease, NoSuchRun
 from shared.domain.retry import RetryPolicy
 from shared.domain.spec import LOST_MAX, run_spec
@@ -23,7 +33,7 @@ def a_run(follows=True, held=False, max_lost=LOST_MAX, start_deadline_seconds=No
     )
     requested = RunRequested(
         job_id=JOB, scheduled_for=NOON, fires_at=NOON, trigger="schedule", revision=1, held=held,
-        spec=run_spec(spec), follows=follows, correlation_id=RUN, requested_at=NOON,
+        spec=run_spec(spec, tenant="t"), follows=follows, correlation_id=RUN, requested_at=NOON,
     )  # fmt: skip
     return run.evolve(None, Change(subject=f"run:{RUN}", event=requested, job=JOB, both=follows))
 
@@ -247,3 +257,89 @@ def test_what_an_attempt_has_logged_is_recorded_before_its_end(report, end):
     output, last, *_ = run.decide(started(a_run()), report, NOON, fence=FENCE).changes
     assert output.event == RunOutput(attempt=1, text="hi\n", dropped=3)
     assert type(last.event).__name__ == end
+
+
+# Limits.
+
+
+def held_by_a_limit(state=None, until=60, now=0, reason="concurrency"):
+    hold = HoldRun(reason=reason, key="k", until=at(until))
+    return when(state or a_run(), hold, at(now))[1]
+
+
+def test_a_queued_run_is_held_by_a_limit_and_queued_again_when_somebody_makes_room():
+    kinds, state = when(a_run(), HoldRun(reason="concurrency", key="k", until=at(60)), at(1))
+    assert (kinds, state.status) == (["RunHeld"], "held")
+    assert (state.hold.reason, state.hold.key, state.hold.until, state.hold.since) == (
+        "concurrency", "k", at(60), at(1),
+    )  # fmt: skip
+    kinds, state = when(state, ReleaseRun(), at(2))
+    assert (kinds, state.status) == (["RunQueued"], "queued")
+    assert when(state, ReleaseRun(), at(2))[0] == []
+    assert started(state).hold is None
+
+
+def test_a_held_run_is_queued_when_its_time_has_come_and_keeps_its_place_if_it_must_wait_on():
+    state = held_by_a_limit(now=1)
+    assert run.due_at(state, now=at(1), lease=LEASE) == at(60)
+    assert when(state, Wake(), at(59))[0] == []
+    kinds, state = when(state, Wake(), at(60))
+    assert (kinds, state.status) == (["RunQueued"], "queued")
+    state = held_by_a_limit(state, until=120, now=60)
+    assert state.hold.since == at(1)
+
+
+def test_a_held_run_is_due_when_the_due_index_can_say_that_its_time_has_come():
+    state = held_by_a_limit(until=0.0005)
+    assert run.due_at(state, now=NOON, lease=LEASE) == at(0.001)
+    assert when(state, Wake(), at(0.001))[0] == ["RunQueued"]
+
+
+@pytest.mark.parametrize("command", [Wake(), ReleaseRun(), StartRun(worker="w")])
+def test_a_run_that_a_limit_held_until_its_start_deadline_expires(command):
+    state = held_by_a_limit(a_run(start_deadline_seconds=30))
+    assert run.due_at(state, now=NOON, lease=LEASE) == at(30)
+    if isinstance(command, StartRun):
+        state = when(state, ReleaseRun(), at(29))[1]
+    kinds, state = when(state, command, at(30))
+    assert (kinds, state.status) == (["RunExpired"], "expired")
+
+
+def test_a_held_run_is_cancelled_at_once():
+    kinds, state = when(held_by_a_limit(), CancelRun(by="ann"))
+    assert (kinds, state.status) == (["RunCancelled"], "cancelled")
+
+
+@pytest.mark.parametrize("state", [started(a_run()), a_run(held=True), held_by_a_limit()])
+def test_only_a_queued_run_is_held(state):
+    with pytest.raises(IllegalTransition, match="not queued"):
+        when(state, HoldRun(reason="rate", key="t", until=at(1)))
+
+
+def test_what_an_overlap_holds_is_its_jobs_to_release():
+    state = a_run(held=True)
+    assert when(state, ReleaseRun())[0] == []
+    assert run.due_at(state, now=NOON, lease=LEASE) is None
+
+
+def test_a_key_is_its_tenants_alone():
+    spec = a_spec(concurrency_key="k")
+    ours, theirs = (run_spec(spec, tenant=tenant).concurrency for tenant in ("ours", "theirs"))
+    assert (ours.key, ours.limit) == ("k", 1)
+    assert ours.pool != theirs.pool
+    assert (
+        ours.pool
+        == run_spec(a_spec(concurrency_key="k", concurrency_limit=7), tenant="ours").concurrency.pool
+    )
+    assert run_spec(a_spec(), tenant="ours").concurrency is None
+
+
+def test_a_run_that_is_to_end_is_not_held_and_one_that_is_held_ends():
+    cancel = Change(
+        subject=f"run:{RUN}", event=RunCancelRequested(by="daybook", reason="r", requested_at=at(5))
+    )
+    state = run.evolve(a_run(), cancel)
+    assert when(state, HoldRun(reason="rate", key="t", until=at(9)))[0] == ["RunCancelled"]
+    state = run.evolve(held_by_a_limit(), cancel)
+    assert run.due_at(state, now=at(5), lease=LEASE) == at(5)
+    assert when(state, ReleaseRun(), at(5))[0] == when(state, Wake(), at(5))[0] == ["RunCancelled"]

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from shared import environment, settings
+from shared.rate import Rate
 from shared.settings import BadSettings, Settings
 
 
@@ -54,6 +55,13 @@ def test_the_plain_names_of_platforms_are_read(monkeypatch, alias, value):
     monkeypatch.setenv(alias, value)
     assert str(getattr(settings.load(), alias.lower())) == value
     assert line(f"DAYBOOK_{alias}", settings.load()).source == "alias"
+
+
+def test_rates_of_job_types_are_read_and_shown(monkeypatch):
+    monkeypatch.setenv("DAYBOOK_TYPE_RATES", "http_request=10/s, email_notification=100/m")
+    told = settings.load()
+    assert told.type_rates == (("http_request", Rate(10, 1)), ("email_notification", Rate(100, 60)))
+    assert line("DAYBOOK_TYPE_RATES", told).value == "http_request=10/s,email_notification=100/m"
 
 
 def test_other_plain_names_belong_to_others(monkeypatch):
@@ -111,6 +119,11 @@ WRONG = [
     ("DAYBOOK_MAIL_FROM", "nobody", "an address"),
     ("DAYBOOK_MAIL_FROM", "Me <me@example.com>,", "an address"),
     ("DAYBOOK_HANDLERS", "my-module", "names of modules"),
+    ("DAYBOOK_TYPE_RATES", "http_request", "job types with so many starts"),
+    ("DAYBOOK_TYPE_RATES", "http_request=10", "job types with so many starts"),
+    ("DAYBOOK_TYPE_RATES", "=10/s", "job types with so many starts"),
+    ("DAYBOOK_TYPE_RATES", "http_request=off", "job types with so many starts"),
+    ("DAYBOOK_TYPE_RATES", "a=1/s,a=2/s", "job types with so many starts"),
     ("DAYBOOK_HANDLERS", "../module", "names of modules"),
     ("DAYBOOK_SMTP_URL", "http://host", "smtp://user:password@host:587"),
     ("DAYBOOK_SMTP_URL", "smtp://", "smtp://user:password@host:587"),

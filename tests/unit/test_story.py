@@ -30,7 +30,7 @@ class Lines(list):
 def requested(**changes):
     told = {
         "job_id": "j", "scheduled_for": NOON, "fires_at": NOON, "trigger": "schedule", "revision": 1,
-        "spec": run_spec(a_spec()), "follows": False, "correlation_id": "c", "requested_at": NOON,
+        "spec": run_spec(a_spec(), tenant="t"), "follows": False, "correlation_id": "c", "requested_at": NOON,
     }  # fmt: skip
     return RunRequested(**told | changes)
 

@@ -13,6 +13,7 @@ from shared.domain.events import (
     RunCancelRequested,
     RunExpired,
     RunFailed,
+    RunHeld,
     RunInterrupted,
     RunLost,
     RunOutput,
@@ -38,7 +39,7 @@ class _Story:
     """An unfinished run.
 
     Attributes:
-        stands: `queued`, `running`, or `over`: its latest attempt has ended, or it was never queued, or is to end.
+        stands: `queued`, `running`, or `over`: its latest attempt has ended, it was never queued, is held or is to end.
         attempt: of the latest start.
         start: id of that RunStarted.
         wake_ms: before which it isn't to be queued or started again; 0 = at any time.
@@ -107,12 +108,8 @@ def _go_on(findings: Findings, story: _Story, recorded: Recorded, event: Event) 
     match event:
         case RunStarted(attempt=attempt):
             _started(findings, story, recorded, attempt, where)
-        case RunQueued():
-            findings.expect(
-                Invariant.RESTARTS, story.stands == _OVER, f"{where}: it was {story.stands} already"
-            )
-            _check_wake(findings, story, recorded, where)
-            story.stands = _STARTABLE
+        case RunQueued() | RunHeld():
+            _moved(findings, story, recorded, event, where)
         case RunRetryPlanned(attempt=attempt, wake_at=wake_at):
             _reported(findings, story, recorded, attempt, where)
             story.wake_ms = ids.to_ms(wake_at)
@@ -131,6 +128,15 @@ def _go_on(findings: Findings, story: _Story, recorded: Recorded, event: Event) 
             _not_to_start(findings, story, event, where)
         case _:
             pass
+
+
+def _moved(findings: Findings, story: _Story, recorded: Recorded, event: Event, where: str) -> None:
+    """It comes into its work stream, or leaves that to wait for a limit."""
+    before, after = (_OVER, _STARTABLE) if isinstance(event, RunQueued) else (_STARTABLE, _OVER)
+    findings.expect(Invariant.RESTARTS, story.stands == before, f"{where}: it was {story.stands}")
+    if isinstance(event, RunQueued):
+        _check_wake(findings, story, recorded, where)
+    story.stands = after
 
 
 def _not_to_start(

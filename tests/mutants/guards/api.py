@@ -66,7 +66,7 @@ GUARDS = (
     Guard(
         name="limit-shared",
         protects="two API processes grant one limit between them",
-        file="services/api/gcra.lua",
+        file="shared/eventlog/limit.lua",
         text="redis.call('GET', KEYS[1]) or now",
         instead="now",
         tests=integration("test_api_limits", "test_two_processes_grant_one_limit_between_them"),
@@ -84,7 +84,7 @@ GUARDS = (
     Guard(
         name="limit-full-redis",
         protects="requests are counted where Redis is out of memory",
-        file="services/api/gcra.lua",
+        file="shared/eventlog/limit.lua",
         text="#!lua flags=allow-oom",
         instead="#!lua",
         tests=integration("test_api_limits", "test_a_full_redis_still_counts"),

@@ -28,8 +28,8 @@ GUARDS = (
         name="replaced-unstarted",
         protects="a run that was replaced between claim and start is not started",
         file="shared/domain/run.py",
-        text="case StartRun() if run.cancel is not None:",
-        instead="case StartRun() if False:",
+        text="case StartRun() | HoldRun() if (end := _end_instead(run, now)) is not None:",
+        instead="case StartRun() | HoldRun() if _is_overdue(run, now) and (end := _end_instead(run, now)) is not None:",
         tests=integration(
             "test_overlap_races",
             "test_a_queued_run_that_is_replaced_leaves_its_work_stream_and_is_due_at_once",

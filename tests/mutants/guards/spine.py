@@ -551,4 +551,46 @@ GUARDS = (
             "test_a_policy_is_followed_and_what_it_did_is_told",
         ),
     ),
+    Guard(
+        name="permit-late",
+        protects="never one too many: who comes late doesn't give back the permit of a later start",
+        file="shared/eventlog/permits.lua",
+        text="if holder and not is_later(holder, entry) then drop(run) end",
+        instead="if holder then drop(run) end",
+        tests=integration(
+            "test_permits", "test_who_comes_late_neither_takes_over_nor_gives_back_what_a_later_start_has"
+        ),
+    ),
+    Guard(
+        name="permit-unseen",
+        protects="never one too many: a permit that nobody shows stays as long as the log has its run at work",
+        file="shared/eventlog/handover.py",
+        text="            await self._permits.keep(of, unseen)\n            return\n",
+        instead="            pass\n",
+        tests=integration(
+            "test_concurrency", "test_a_permit_that_nobody_shows_stays_as_long_as_its_run_is_at_work"
+        ),
+    ),
+    Guard(
+        name="permit-opening",
+        protects="never one too many: after an opening nothing is granted until runs at work have shown their permits",
+        file="shared/eventlog/open.lua",
+        text="if tail ~= '' or token then redis.call('HSET', meta, 'granting_ms'",
+        instead="if false then redis.call('HSET', meta, 'granting_ms'",
+        tests=integration(
+            "test_permits",
+            "test_after_an_opening_nothing_is_granted_for_a_lease_and_who_is_at_work_puts_its_permit_back",
+        ),
+    ),
+    Guard(
+        name="permit-handed-on",
+        protects="nobody in line is forgotten: one that is over makes room for the next",
+        file="shared/eventlog/handover.py",
+        text="if not await self._comes(run_id):",
+        instead="if await self._comes(run_id) is None:",
+        tests=integration(
+            "test_concurrency",
+            "test_one_in_line_that_is_over_though_nobody_said_so_makes_room_for_the_next",
+        ),
+    ),
 )
