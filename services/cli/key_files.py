@@ -20,10 +20,13 @@ def read_key(path: Path) -> bytes:
     """The content of a file that holds a key, as the executor reads secrets.
 
     Raises:
-        Fatal: it is too large for one.
+        Fatal: it can't be read, or is too large for one.
     """
-    with path.open("rb") as file:
-        content = file.read(KEY_BYTES_MAX + 1)
+    try:
+        with path.open("rb") as file:
+            content = file.read(KEY_BYTES_MAX + 1)
+    except OSError as error:
+        raise Fatal(f"{path}: {error.strerror}.") from error
     if len(content) > KEY_BYTES_MAX:
         raise Fatal(f"{path} has more than {KEY_BYTES_MAX:,} bytes: that is no key.")
     return content.removesuffix(b"\n").removesuffix(b"\r")

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import click
 
 from services.cli.database import archived_in
-from services.cli.key_files import key_of, read_key
+from services.cli.key_files import key_of
 from services.cli.operating import finished, settings_of
 from shared.clock import SystemClock
 from shared.eventlog.envelope import rfc3339
@@ -94,10 +94,8 @@ def sign(*, target: Path | None, key_file: Path | None, **options: Any) -> None:
 
 
 @click.command()
-@click.argument("checkpoint", type=click.Path(path_type=Path, dir_okay=False, exists=True))
-@click.option(
-    "--public-key", type=click.Path(path_type=Path, exists=True), required=True, help="Whose signature it is."
-)
+@click.argument("checkpoint", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--public-key", type=click.Path(path_type=Path), required=True, help="Whose signature it is.")
 @click.option(
     "--against",
     metavar="PATH|database",
@@ -114,12 +112,12 @@ def check(*, checkpoint: Path, public_key: Path, against: str | None, **options:
     daybook audit check checkpoint.json --public-key audit_key.pub --against /srv/cold
     daybook audit check checkpoint.json --public-key audit_key.pub --against database
     """  # noqa: D301 - click's mark
-    told, data = settings_of(options, "audit"), checkpoint.read_bytes()
+    told = settings_of(options, "audit")
 
     async def look() -> int:
         from shared.readmodel import signing  # noqa: PLC0415
 
-        signed = signing.checked(data, signing.public_key(read_key(public_key)))
+        signed = signing.checked(_content(checkpoint), signing.public_key(_content(public_key)))
         click.echo(
             f"signed at {signed.signed_at} for {signed.deployment}, {len(signed.heads)} heads: the signature holds"
         )
@@ -137,6 +135,13 @@ def check(*, checkpoint: Path, public_key: Path, against: str | None, **options:
         return 1 if proof.wrong else 0
 
     _do(look)
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise Fatal(f"{path}: {error.strerror}.") from error
 
 
 def _say(text: str, target: Path | None) -> None:

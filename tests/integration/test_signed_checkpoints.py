@@ -57,6 +57,8 @@ async def test_a_third_party_checks_it_with_the_key_alone(office, signed):
     await daybook("audit", "key", signed.with_name("other"))
     said = await check(signed, status=1, key="other.pub")
     assert "it says it was signed with another key" in said.stderr
+    said = await check(signed, status=1, key="nobody.pub")
+    assert "nobody.pub: No such file or directory" in said.stderr
 
 
 async def test_a_checkpoint_of_which_anything_was_changed_is_refused(signed):
