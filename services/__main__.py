@@ -25,6 +25,7 @@ from services.cli.backfills import backfills
 from services.cli.backup import backup
 from services.cli.calendars import calendars
 from services.cli.completion import completion
+from services.cli.debug import debug
 from services.cli.events import events
 from services.cli.jobs import jobs
 from services.cli.migrate import migrate
@@ -118,6 +119,7 @@ for _command in (
     migrate,
     make_secrets,
     completion,
+    debug,
 ):
     main.add_command(_command)
 
