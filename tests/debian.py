@@ -1,4 +1,4 @@
-"""Programs that no wheel brings, out of Debian's packages: unpacked, not installed, so without root."""
+"""Programs and libraries that no wheel brings, out of Debian's packages: unpacked, not installed, so without root."""
 
 import fcntl
 import shutil
@@ -24,20 +24,36 @@ def program(name: str, *packages: str) -> str:
     found = shutil.which(name)
     if found:
         return found
+    _have(name, *packages)
+    for folder in ("usr/bin", "usr/sbin"):
+        for package in packages:
+            if (STORE / package / folder / name).exists():
+                return str(STORE / package / folder / name)
+    raise FileNotFoundError(f"none of {packages} has {name}")
+
+
+def library(name: str, package: str) -> str:
+    """The path of a library that is preloaded, `libfaketime.so.1`; otherwise as `program`."""
+    roots = [Path("/usr/lib"), Path("/usr/local/lib")]
+    if not any(path for root in roots for path in root.glob(f"**/{name}")):
+        _have(name, package)
+    found = [path for root in (*roots, STORE / package) for path in sorted(root.glob(f"**/{name}"))]
+    if not found:
+        raise FileNotFoundError(f"{package} has no {name}")
+    return str(found[0])
+
+
+def _have(name: str, *packages: str) -> None:
+    """Have the packages unpacked; skip the test where that can't be."""
     if not shutil.which("apt-get") or not shutil.which("dpkg-deb"):
         pytest.skip(
-            f"needs {name}: on PATH, or on a Debian system where apt-get fetches {' '.join(packages)}"
+            f"needs {name}: installed, or on a Debian system where apt-get fetches {' '.join(packages)}"
         )
     STORE.mkdir(exist_ok=True)
     with (STORE / "lock").open("w") as lock:  # tests run side by side
         fcntl.flock(lock, fcntl.LOCK_EX)
         for package in packages:
             _unpack(package)
-    for folder in ("usr/bin", "usr/sbin"):
-        for package in packages:
-            if (STORE / package / folder / name).exists():
-                return str(STORE / package / folder / name)
-    raise FileNotFoundError(f"none of {packages} has {name}")
 
 
 def _unpack(package: str) -> None:

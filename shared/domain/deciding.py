@@ -100,6 +100,7 @@ def decide(
         if due.job.waiting:  # more than a unit takes
             return Decision(changes=tuple(due.changes), settled=False)
     due.add(*_own(due.job, command, now))
+    due.complete()
     return Decision(changes=tuple(due.changes))
 
 

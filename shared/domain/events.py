@@ -45,7 +45,7 @@ class Failure(Value, frozen=True, kw_only=True):
 # Jobs.
 
 
-class JobCreated(Event, frozen=True, kw_only=True):
+class JobCreated(Event, frozen=True, kw_only=True, omit_defaults=True):
     """A user defined a job. `anchor_at`: where its interval counts from. `next_for`: its first occurrence."""
 
     VERSION: ClassVar[int] = 4
@@ -59,7 +59,7 @@ class JobCreated(Event, frozen=True, kw_only=True):
     next_run_at: datetime | None = None
 
 
-class JobUpdated(Event, frozen=True, kw_only=True):
+class JobUpdated(Event, frozen=True, kw_only=True, omit_defaults=True):
     """A user replaced the specification; runs already requested keep the old one."""
 
     VERSION: ClassVar[int] = 4
@@ -118,7 +118,7 @@ class JobCompleted(Event, frozen=True, kw_only=True):
     """The schedule has no occurrence left."""
 
 
-class OccurrencesSkipped(Event, frozen=True, kw_only=True):
+class OccurrencesSkipped(Event, frozen=True, kw_only=True, omit_defaults=True):
     """`count` consecutive occurrences, from the first to the last, will not run.
 
     Attributes:
@@ -192,7 +192,7 @@ class ScheduleReplanned(Event, frozen=True, kw_only=True):
 # Runs.
 
 
-class RunRequested(Event, frozen=True, kw_only=True):
+class RunRequested(Event, frozen=True, kw_only=True, omit_defaults=True):
     """A run was asked for and, unless held, stands in its work stream from here on.
 
     Attributes:

@@ -94,7 +94,7 @@ class Skip(Value, frozen=True, kw_only=True):
     at: datetime
 
 
-class Job(Value, frozen=True, kw_only=True):
+class Job(Value, frozen=True, kw_only=True, omit_defaults=True):
     """The fold of a job's events.
 
     Attributes:

@@ -17,13 +17,13 @@ from tenacity import (
     wait_exponential,
 )
 
-from shared.domain.value import Value
+from shared.domain.value import Value, told
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-class RetryPolicy(Value, frozen=True, kw_only=True):
+class RetryPolicy(Value, frozen=True, kw_only=True, omit_defaults=True):
     """What a job does about failures. The bounds of API.md are checked at the door.
 
     Attributes:
@@ -35,11 +35,11 @@ class RetryPolicy(Value, frozen=True, kw_only=True):
         give_up_on: names that end the run at once, whatever `retry_on` says.
     """
 
-    max_retries: int = 3
-    initial_seconds: float = 1.0
-    multiplier: float = 2.0
-    max_seconds: float = 300.0
-    jitter: float = 0.1
+    max_retries: int = told(3)
+    initial_seconds: float = told(1.0)
+    multiplier: float = told(2.0)
+    max_seconds: float = told(300.0)
+    jitter: float = told(0.1)
     retry_on: tuple[str, ...] = ()
     give_up_on: tuple[str, ...] = ()
 

@@ -103,7 +103,7 @@ class Hold(Value, frozen=True, kw_only=True):
     since: datetime
 
 
-class Run(Value, frozen=True, kw_only=True):
+class Run(Value, frozen=True, kw_only=True, omit_defaults=True):
     """The fold of a run's events.
 
     Attributes:

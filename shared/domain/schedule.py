@@ -17,7 +17,7 @@ from shared.domain.cron import YEARS_SEARCHED, BadCron
 from shared.domain.cron_hash import expanded, has_hash
 from shared.domain.exclude import SPANS_MAX, BadSpan, Span, check_span, excluded_until
 from shared.domain.jitter import JITTER_MAX_S
-from shared.domain.value import Value
+from shared.domain.value import Value, told
 from shared.domain.walk import ClockNote, DstPolicy, Walk, walk_of
 from shared.domain.zones import UnknownZone, zone_named
 
@@ -44,7 +44,7 @@ class BadSchedule(ValueError):  # noqa: N818 - an answer to a client, like a ref
         self.field = field
 
 
-class Schedule(Value, frozen=True, kw_only=True):
+class Schedule(Value, frozen=True, kw_only=True, omit_defaults=True):
     """When a job runs: at most one of the first three; none means when triggered. `check` says if it can.
 
     Attributes:
@@ -61,7 +61,7 @@ class Schedule(Value, frozen=True, kw_only=True):
     cron_expression: str | tuple[str, ...] | None = None
     interval_seconds: int | None = None
     run_at: datetime | None = None
-    timezone: str = "UTC"
+    timezone: str = told("UTC")
     dst_policy: DstPolicy | None = None
     start_at: datetime | None = None
     end_at: datetime | None = None

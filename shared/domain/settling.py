@@ -107,6 +107,14 @@ class Settling:
                 return  # the rest of what fell due in it is the next unit's
             ended = JobResumed(by=BY, resumed_at=self._by, catch_up=pause.catch_up)
             self.add(Change(subject=f"job:{self.job.id}", event=ended))
+            self.complete()
+
+    def complete(self) -> None:
+        """End a schedule that has nothing ahead; if it is paused, once it goes on: no pause is lost by that."""
+        job = self.job
+        goes_on = job.status is Status.PENDING and job.spec.schedule.kind != "none"
+        if goes_on and job.next_for is None:
+            self.add(Change(subject=f"job:{job.id}", event=JobCompleted()))
 
     def _decide_due(self) -> None:
         due, following = self._due()
@@ -114,8 +122,7 @@ class Settling:
             self._skip(due, following, "paused")
         else:
             self._decide(due, following)
-        if self.job.next_for is None:
-            self.add(Change(subject=f"job:{self.job.id}", event=JobCompleted()))
+        self.complete()
 
     def drop_begun(self, reason: SkipReason) -> None:
         """Skip an occurrence whose time has come, while jitter keeps it from firing yet."""
@@ -184,13 +191,23 @@ class Settling:
         else:
             policy, left, late = catching.policy, catching.left, wanted
         match policy:
-            case "latest" if len(late) == len(wanted) and not self._is_due(afters[-1]):
+            case "latest" if len(late) == len(wanted) and not self._more_is_wanted(afters[-1]):
                 late = late[:-1]
             case "all" if late and left > 0:
                 return drops[: late[:left][-1] + 1]  # the rest stays due: the next wake has it
         for index in late:
             drops[index] = Drop(reason)
         return drops
+
+    def _more_is_wanted(self, at: datetime | None) -> bool:
+        """Whether one is due from `at` on that nothing excludes; what lies further than a unit is not looked for."""
+        for _ in range(WALK_A_WAKE):
+            if at is None or not self._is_due(at):
+                return False
+            if self._excluded(at) is None:
+                return True
+            at = next_after(self.job.spec.schedule, at, anchor_at=self.job.anchor_at)
+        return False
 
     def _excluded(self, at: datetime) -> Drop | None:
         """What keeps the job from running at `at` though that is an occurrence: somebody skipped it, or a calendar."""

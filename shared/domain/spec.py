@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from shared.domain.retry import RetryPolicy
 from shared.domain.schedule import Schedule
-from shared.domain.value import Value
+from shared.domain.value import Value, told
 
 MisfirePolicy = Literal["latest", "skip", "all"]
 CatchUp = MisfirePolicy  # what becomes of what fell due in a pause: the same words
@@ -22,7 +22,7 @@ CATCH_UP_MAX = (
 )
 
 
-class Chain(Value, frozen=True, kw_only=True):
+class Chain(Value, frozen=True, kw_only=True, omit_defaults=True):
     """What follows on a job's runs.
 
     Attributes:
@@ -41,7 +41,7 @@ class Chain(Value, frozen=True, kw_only=True):
         return tuple(dict.fromkeys(self.on_success + self.on_failure))
 
 
-class JobSpec(Value, frozen=True, kw_only=True):
+class JobSpec(Value, frozen=True, kw_only=True, omit_defaults=True):
     """Everything a client may set; API.md has the bounds. Durations in seconds, priority 1…10 (10 first).
 
     Attributes:
@@ -55,16 +55,16 @@ class JobSpec(Value, frozen=True, kw_only=True):
     tags: tuple[str, ...] = ()
     job_type: str
     job_data: dict[str, Any] = field(default_factory=dict)
-    schedule: Schedule = Schedule()
-    timeout_seconds: int = 3600
-    retry: RetryPolicy = RetryPolicy()
-    priority: int = 5
-    queue: str = "default"
-    misfire_policy: MisfirePolicy = "latest"
-    misfire_grace_seconds: int = 60
-    overlap_policy: OverlapPolicy = "skip"
+    schedule: Schedule = told(Schedule())
+    timeout_seconds: int = told(3600)
+    retry: RetryPolicy = told(RetryPolicy())
+    priority: int = told(5)
+    queue: str = told("default")
+    misfire_policy: MisfirePolicy = told("latest")
+    misfire_grace_seconds: int = told(60)
+    overlap_policy: OverlapPolicy = told("skip")
     start_deadline_seconds: int | None = None
-    max_lost: int = LOST_MAX
+    max_lost: int = told(LOST_MAX)
     pause_after_failures: int | None = None
     chain: Chain | None = None
     concurrency_key: str | None = None
@@ -90,7 +90,7 @@ class Concurrency(Value, frozen=True, kw_only=True):
     pool: str
 
 
-class RunSpec(Value, frozen=True, kw_only=True):
+class RunSpec(Value, frozen=True, kw_only=True, omit_defaults=True):
     """What an executor needs, as the job said it when the run was requested: later edits don't reach it.
 
     Attributes:
@@ -109,8 +109,8 @@ class RunSpec(Value, frozen=True, kw_only=True):
     priority: int
     queue: str
     start_deadline_seconds: int | None = None
-    max_lost: int = LOST_MAX
-    timezone: str = "UTC"
+    max_lost: int = told(LOST_MAX)
+    timezone: str = told("UTC")
     chain: Chain | None = None
     concurrency: Concurrency | None = None
 

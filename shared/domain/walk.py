@@ -109,24 +109,24 @@ class Walk:
 
     def next_after(self, after: datetime) -> datetime | None:
         """The first occurrence strictly after `after`, searched for only if no known span holds `after`."""
+        return self._next(after).at
+
+    def notes(self, after: datetime, until: datetime) -> tuple[ClockNote, ...]:
+        """What was done on the way from `after` to the next occurrence, as far as `until`."""
+        return tuple(note for note in self._next(after).notes if after < note.at <= until)
+
+    def _next(self, after: datetime) -> Found:
         second = (after - _EPOCH) // SECOND  # occurrences fall on whole seconds
         with self._lock:
             place = bisect_right(self._spans, second)
             if place % 2 == 0:  # it lies behind a `next`, before a `start`
                 Walk.searches += 1
                 found = self.search(after)
-                if found.at is not None:
+                if found.at is not None:  # what is older than all that is kept is forgotten at once
                     self._remember(place, second, (found.at - _EPOCH) // SECOND, found.notes)
-                return found.at
-            return _EPOCH + self._spans[place] * SECOND
-
-    def notes(self, after: datetime, until: datetime) -> tuple[ClockNote, ...]:
-        """What was done on the way from `after` to the next occurrence, as far as `until`."""
-        found = self.next_after(after)
-        if found is None:
-            return ()
-        known = self._notes.get((found - _EPOCH) // SECOND, ())
-        return tuple(note for note in known if after < note.at <= until)
+                return found
+            end = self._spans[place]
+            return Found(_EPOCH + end * SECOND, self._notes.get(end, ()))
 
     def _remember(self, place: int, start: int, end: int, notes: tuple[ClockNote, ...]) -> None:
         if notes:

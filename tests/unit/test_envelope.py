@@ -2,14 +2,16 @@
 
 import json
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.domain import events, job
+from shared.domain import events, job, retry, run, schedule, spec
 from shared.domain.events import Event, RunSucceeded
+from shared.domain.value import Value
 from shared.eventlog import envelope, snapshot
-from shared.eventlog.envelope import Recorded, cloudevent, decode, encode
+from shared.eventlog.envelope import Recorded, cloudevent, decode, encode, json_text
 from shared.eventlog.keys import TAGS, Keys
 from shared.eventlog.position import BadPosition, Position, format_places, parse_places
 from shared.eventlog.upcast import upcast
@@ -111,6 +113,36 @@ def test_equal_states_give_equal_snapshots_however_they_came_about():
     told = events.Change(subject=f"job:{JOB}", event=decode("JobCreated", 1, encode(a_created())))
     assert snapshot.dump(job.evolve(None, change)) == snapshot.dump(job.evolve(None, told))
     assert snapshot.load(job.Job, snapshot.dump(job.evolve(None, change)).encode()) == job.evolve(None, told)
+
+
+SPARING = [
+    kind
+    for module in (events, job, run, schedule, spec, retry)
+    for kind in vars(module).values()
+    if isinstance(kind, type) and issubclass(kind, Value) and kind.__struct_config__.omit_defaults
+]
+
+
+@pytest.mark.parametrize("kind", SPARING, ids=lambda kind: kind.__name__)
+def test_only_what_is_plainly_nothing_is_left_out_of_json(kind):
+    """Any other default is compared by identity: two equal states would not always give equal text."""
+    for field in msgspec.structs.fields(kind):
+        if field.default is not msgspec.NODEFAULT:
+            assert any(field.default is nothing for nothing in (None, False, 0, "", ())), field.name
+
+
+def test_what_is_left_out_is_what_it_was_when_it_is_read_back():
+    told = spec.JobSpec(name="j", job_type="custom", schedule=schedule.Schedule(interval_seconds=10))
+    text = json_text(told)
+    assert json.loads(text).keys() == {
+        "name", "job_type", "schedule", "timeout_seconds", "retry", "priority", "queue", "misfire_policy",
+        "misfire_grace_seconds", "overlap_policy", "max_lost",
+    }  # fmt: skip
+    read = envelope.decoder(spec.JobSpec)(text.encode())
+    assert read == told
+    assert json_text(read) == text
+    spelt = json.dumps({**json.loads(text), "description": "", "tags": [], "chain": None, "job_data": {}})
+    assert json_text(envelope.decoder(spec.JobSpec)(spelt.encode())) == text
 
 
 def test_a_newer_shape_is_not_ours_to_read():

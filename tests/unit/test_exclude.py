@@ -12,7 +12,7 @@ from shared.domain.exclude import SPANS_MAX, Span
 from shared.domain.schedule import BadSchedule, Schedule, check, clock_notes, next_after, searches
 from shared.domain.zones import zone_named
 
-from .test_schedule import ANCHOR, ZONES, between, utc
+from .schedules import ANCHOR, ZONES, between, utc
 
 DAY = timedelta(days=1)
 # Where clocks change in one of the zones, or a day is left out, or a midnight comes twice or never.

@@ -149,6 +149,23 @@ def test_a_job_whose_last_occurrence_passes_in_its_pause_is_completed():
     assert (ran(more), state.status) == ([at(120)], "completed")
 
 
+def test_an_edit_ends_no_pause_in_which_the_last_occurrence_has_passed():
+    ends = after(a_job(cron="* * * * *", end_at=at(120)), PauseJob(by="ann"), at(1))[1]
+    events, state = after(ends, UpdateJob(spec=a_spec(every=60)), at(600))
+    assert named(events) == ["OccurrencesSkipped", "JobUpdated"]
+    assert (state.status, state.next_for, state.paused.by) == ("paused", at(660), "ann")
+
+    spec = replace(ends.spec, priority=1)
+    events, state = after(ends, UpdateJob(spec=spec), at(600))
+    assert (named(events), state.status, state.next_for) == (
+        ["OccurrencesSkipped", "JobUpdated"],
+        "paused",
+        None,
+    )
+    events, state = after(state, ResumeJob(by="ann"), at(601))
+    assert (named(events), state.status) == (["JobResumed", "JobCompleted"], "completed")
+
+
 def test_a_long_pause_is_settled_in_several_units_before_it_ends():
     state = after(a_job(every=1), PauseJob(by="ann", until=at(2_500.5)), at(0.5))[1]
     events, state = woken(state, at(2_500.6))

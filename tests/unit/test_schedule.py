@@ -1,128 +1,20 @@
-"""Schedules as instants: the table of clock changes, the oracle's verdict, what holds for all of them."""
+"""Schedules as instants: single cases, what is refused, what it costs. `test_dst_record` has what clocks did."""
 
 from __future__ import annotations
 
-import os
 import time
 import zoneinfo
 from contextlib import suppress
-from datetime import UTC, date, datetime, timedelta, timezone
-from itertools import islice, pairwise
-from random import Random
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from shared.domain.schedule import BadSchedule, Schedule, check, clock_notes, next_after, searches
-from shared.domain.walk import SPANS_KEPT, DstPolicy, Walk
+from shared.domain.walk import SPANS_KEPT, Walk
 from shared.domain.zones import UnknownZone, zone_named
 
 from . import oracle
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-COMPARISONS = int(os.environ.get("DAYBOOK_ORACLE_COMPARISONS", "100"))  # by hand: 20000 and more
-ANCHOR = datetime(2026, 1, 1, tzinfo=UTC)
-ZONES = [
-    "UTC",
-    "Europe/Berlin",
-    "Europe/Dublin",  # negative DST: winter is the exception
-    "America/New_York",
-    "America/Havana",  # changes at midnight
-    "America/St_Johns",  # changed at 00:01 until 2011
-    "America/Sao_Paulo",
-    "Africa/Casablanca",  # negative DST, twice a year by the moon
-    "Africa/Cairo",
-    "Antarctica/Troll",  # two hours at once
-    "Asia/Kathmandu",  # +05:45
-    "Asia/Pyongyang",  # half an hour, for good, twice
-    "Asia/Tehran",
-    "Australia/Lord_Howe",  # half an hour
-    "Pacific/Apia",  # skipped 30 December 2011
-    "Pacific/Chatham",  # +12:45, changes at 02:45
-    "Pacific/Kwajalein",  # skipped 21 August 1993
-]
-
-
-def utc(text: str) -> datetime:
-    return datetime.fromisoformat(text).replace(tzinfo=UTC)
-
-
-def cron(expression: str, zone: str = "UTC", **policy: str) -> Schedule:
-    dst_policy = DstPolicy(**policy) if policy else None
-    return Schedule(cron_expression=expression, timezone=zone, dst_policy=dst_policy)
-
-
-def between(schedule: Schedule, after: datetime, until: datetime) -> Iterator[datetime]:
-    found = next_after(schedule, after, anchor_at=ANCHOR)
-    while found is not None and found <= until:
-        yield found
-        found = next_after(schedule, found, anchor_at=ANCHOR)
-
-
-def fires(schedule: Schedule, after: datetime, until: datetime) -> list[datetime]:
-    return list(islice(between(schedule, after, until), 5_000))  # an end for what stands still
-
-
-# The public record. Times in UTC; each row covers a day around one change.
-# [EU] Directive 2000/84/EC: last Sundays of March and October, 01:00 UTC.
-# [US] Energy Policy Act of 2005 §110: second Sunday of March, first Sunday of November, 02:00 local.
-# [LHI] NSW Standard Time Act 1987 as amended 2005: half an hour at 02:00, first Sundays of October and April.
-# [WS] Samoa, International Date Line Act 2011: midnight at the end of 29 December is the start of the 31st.
-# [MA] Decree 2-18-855 (2018): +01 all year, +00 in Ramadan; 2025 from 23 February 03:00 to 6 April 02:00.
-# [CU] Cuban practice in tzdata's northamerica: second Sunday of March at 00:00, first of November at 01:00.
-# [CH] NZ Time Order 2007: Chatham Islands at 02:45 standard time, as New Zealand at 02:00.
-# [NF] Newfoundland Standard Time Act: changes at 00:01 local, until November 2011.
-# [MH] Kwajalein crossed the date line: 21 August 1993 was left out (tzdata, australasia).
-CLOCK_CHANGES = [
-    # Gaps, fixed-time: moved to the first valid instant.
-    ("EU", "30 2 * * *", "Europe/Berlin", "2026-03-29", ["2026-03-29T01:00"]),
-    ("EU", "0,15,45 2 * * *", "Europe/Berlin", "2026-03-29", ["2026-03-29T01:00"]),
-    ("EU", "0 2,3 * * *", "Europe/Berlin", "2026-03-29", ["2026-03-29T01:00"]),
-    ("EU", "30 0 2 * * *", "Europe/Berlin", "2026-03-29", ["2026-03-29T01:00"]),
-    ("EU", "30 1 * * *", "Europe/Dublin", "2026-03-29", ["2026-03-29T01:00"]),
-    ("US", "30 2 * * *", "America/New_York", "2026-03-08", ["2026-03-08T07:00"]),
-    ("CU", "0 0 * * *", "America/Havana", "2026-03-08", ["2026-03-08T05:00"]),
-    ("LHI", "15 2 * * *", "Australia/Lord_Howe", "2026-10-03T12:00", ["2026-10-03T15:30"]),
-    ("LHI", "15,30 2 * * *", "Australia/Lord_Howe", "2026-10-03T12:00", ["2026-10-03T15:30"]),
-    ("MA", "15 2 * * *", "Africa/Casablanca", "2025-04-06", ["2025-04-06T02:00"]),
-    ("CH", "0 3 * * *", "Pacific/Chatham", "2026-09-26T06:00", ["2026-09-26T14:00"]),
-    ("WS", "0 12 * * *", "Pacific/Apia", "2011-12-29T23:00", ["2011-12-30T10:00", "2011-12-30T22:00"]),
-    ("WS", "0 0 30,31 12 *", "Pacific/Apia", "2011-12-30", ["2011-12-30T10:00"]),
-    ("MH", "0 9 21 8 *", "Pacific/Kwajalein", "1993-08-21", ["1993-08-21T12:00"]),
-    # Gaps, interval-like: times that don't exist are no occurrences.
-    ("EU", "*/30 2 * * *", "Europe/Berlin", "2026-03-29", []),
-    ("EU", "0 1-3 * * *", "Europe/Berlin", "2026-03-28T23:30", ["2026-03-29T00:00", "2026-03-29T01:00"]),
-    ("WS", "0 */12 30 12 *", "Pacific/Apia", "2011-12-29T23:00", []),
-    # Overlaps, fixed-time: once, the first.
-    ("EU", "30 2 * * *", "Europe/Berlin", "2026-10-25", ["2026-10-25T00:30"]),
-    ("EU", "0 2,3 * * *", "Europe/Berlin", "2026-10-24T23:00", ["2026-10-25T00:00", "2026-10-25T02:00"]),
-    ("US", "30 1 * * *", "America/New_York", "2026-11-01", ["2026-11-01T05:30"]),
-    ("LHI", "45 1 * * *", "Australia/Lord_Howe", "2026-04-04T12:00", ["2026-04-04T14:45"]),
-    ("MA", "30 2 * * *", "Africa/Casablanca", "2025-02-23", ["2025-02-23T01:30"]),
-    ("CH", "0 3 * * *", "Pacific/Chatham", "2026-04-04T06:00", ["2026-04-04T13:15"]),
-    ("NF", "30 23 * * *", "America/St_Johns", "2010-11-06T12:00", ["2010-11-07T02:00"]),
-    ("NF", "0 0 * * *", "America/St_Johns", "2010-11-06T12:00", ["2010-11-07T02:30"]),
-    # Overlaps, interval-like: both passes.
-    ("EU", "30 2-2 * * *", "Europe/Berlin", "2026-10-25", ["2026-10-25T00:30", "2026-10-25T01:30"]),
-    ("US", "*/30 1 * * *", "America/New_York", "2026-11-01",
-     ["2026-11-01T05:00", "2026-11-01T05:30", "2026-11-01T06:00", "2026-11-01T06:30"]),
-    ("LHI", "45 1-1 * * *", "Australia/Lord_Howe", "2026-04-04T12:00",
-     ["2026-04-04T14:45", "2026-04-04T15:15"]),
-    ("MA", "30 2-2 * * *", "Africa/Casablanca", "2025-02-23", ["2025-02-23T01:30", "2025-02-23T02:30"]),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("source", "expression", "zone", "start", "expected"), CLOCK_CHANGES)
-def test_a_change_of_the_clocks_moves_drops_or_repeats_what_the_rule_says(
-    source, expression, zone, start, expected
-):
-    day = utc(start)
-
-    assert fires(cron(expression, zone), day, day + timedelta(hours=23)) == [utc(at) for at in expected]
+from .schedules import ANCHOR, cron, fires, utc
 
 
 @pytest.mark.parametrize(("zone", "year"), [("Europe/Berlin", 2026), ("Australia/Lord_Howe", 2026)])
@@ -133,149 +25,6 @@ def test_a_job_every_minute_never_rests_and_never_hurries_when_clocks_change(zon
         assert fires(cron("* * * * *", zone), *window) == [
             window[0] + timedelta(minutes=minute) for minute in range(1, 361)
         ]
-
-
-# The oracle.
-
-
-def random_cron(chance: Random) -> str:
-    def numbers(low: int, high: int, most: int = 3) -> str:
-        return ",".join(str(chance.randint(low, high)) for _ in range(chance.randint(1, most)))
-
-    def span(low: int, high: int) -> str:
-        return "{}-{}".format(*sorted((chance.randint(low, high), chance.randint(low, high))))
-
-    def clock(low: int, high: int) -> str:
-        return chance.choice(
-            [
-                "*",
-                numbers(low, high),
-                numbers(low, high),
-                span(low, high),
-                f"*/{chance.randint(1, high)}",
-                f"{span(low, high)}/{chance.randint(1, 9)}",
-                f"{chance.randint(low, high)}/{chance.randint(1, 9)},{chance.randint(low, high)}",
-            ]
-        )
-
-    minutes = chance.choice([clock(0, 59), numbers(0, 59)])
-    hours = chance.choice([clock(0, 23), numbers(0, 4, 5), numbers(0, 4, 5), span(0, 4), "*"])
-    if chance.random() < 0.5:  # every day: the change of the clocks is among them
-        return f"{minutes} {hours} * * *"
-    day = chance.choice(
-        ["*", "*", "*", "?", numbers(1, 31), span(1, 31), "L", "*/2", "15,L", "1W", "15W,28W", "28W,L,3"]
-    )
-    month = chance.choice(["*", "*", "*", span(1, 12), numbers(1, 12), "jan-jun,oct", "*/5"])
-    weekdays = [
-        "*",
-        "*",
-        "?",
-        span(0, 7),
-        numbers(0, 7),
-        "sat-sun",
-        "mon,5#2",
-        "L0",
-        "0#1,l5",
-        "sun#5",
-        "*/2",
-    ]
-    return f"{minutes} {hours} {day} {month} {chance.choice(weekdays)}"
-
-
-def around_a_change(chance: Random, zone: str, hours: int) -> datetime:
-    year = chance.randint(1990, 2060)
-    changes = oracle.clock_changes(zone, year) if chance.random() < 0.7 else []
-    near = chance.choice(
-        changes or [datetime(year, 1, 1, tzinfo=UTC) + timedelta(hours=chance.randrange(8760))]
-    )
-    return near - timedelta(milliseconds=chance.randrange(hours * 3_600_000))
-
-
-def test_no_random_expression_fires_otherwise_than_the_oracle_saw_on_the_clock():
-    for seed in range(COMPARISONS):
-        chance = Random(seed)
-        zone, by_seconds = chance.choice(ZONES), chance.random() < 0.1
-        expression = ("0,30 " if chance.random() < 0.5 else "*/7 ") * by_seconds + random_cron(chance)
-        hours = 1 if by_seconds else 14
-        after = around_a_change(chance, zone, hours)
-        until = after + timedelta(hours=hours)
-
-        policy = {
-            "gap": chance.choice(["auto", "next_valid", "skip"]),
-            "overlap": chance.choice(["auto", "first", "last", "both"]),
-        }
-
-        expected = oracle.occurrences(expression, zone, after, until, **policy)
-
-        found = fires(cron(expression, zone, **policy), after, until)
-        assert found == expected, (seed, expression, zone, after, policy)
-
-
-def test_no_random_expression_falls_on_other_days_than_the_oracle_found_in_the_calendar():
-    for seed in range(COMPARISONS // 10):
-        chance = Random(seed)
-        expression = "0 0 " + " ".join(random_cron(chance).split()[2:])
-        first, days = date(chance.randint(1990, 2058), 1, 1), 366
-        start = datetime(first.year, 1, 1, tzinfo=UTC) - timedelta(seconds=1)
-
-        found = fires(cron(expression), start, start + timedelta(days=days))
-
-        assert [at.date() for at in found] == oracle.dates(expression, first, days), expression
-
-
-# Properties.
-
-INSTANTS = st.datetimes(datetime(1990, 1, 1), datetime(2060, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
-CRONS = st.builds(
-    lambda seed, zone: cron(random_cron(Random(seed)), zone), st.integers(0, 10**6), st.sampled_from(ZONES)
-)
-INTERVALS = st.builds(lambda seconds: Schedule(interval_seconds=seconds), st.integers(1, 31_536_000))
-ONCE = st.builds(lambda at: Schedule(run_at=at), INSTANTS)
-SCHEDULES = CRONS | INTERVALS | ONCE
-
-
-@settings(max_examples=40, deadline=None)
-@given(SCHEDULES, INSTANTS)
-def test_occurrences_come_strictly_one_after_the_other_in_utc(schedule, after):
-    found = list(islice(between(schedule, after, utc("2070-01-01")), 8))
-
-    assert all(early < late for early, late in pairwise([after, *found]))
-    assert all(at.tzinfo is UTC and at.microsecond % 1000 == 0 for at in found)
-
-
-@settings(max_examples=40, deadline=None)
-@given(SCHEDULES, INSTANTS, st.integers(1, 8), st.floats(0, 1))
-def test_splitting_an_interval_changes_nothing(schedule, after, count, where):
-    found = list(islice(between(schedule, after, utc("2070-01-01")), count))
-    until = found[-1] if found else after
-    middle = after + (until - after) * where
-
-    assert fires(schedule, after, middle) + fires(schedule, middle, until) == found
-
-
-@settings(max_examples=40, deadline=None)
-@given(CRONS, INSTANTS, st.lists(st.integers(-(10**9), 10**9), max_size=6))
-def test_the_answer_depends_on_the_schedule_and_the_instant_not_on_what_was_asked_before(
-    schedule, after, others
-):
-    for offset_ms in others:
-        next_after(schedule, after + timedelta(milliseconds=offset_ms), anchor_at=ANCHOR)
-    fresh = Walk.of(schedule.cron_expression, schedule.timezone)
-
-    assert next_after(schedule, after, anchor_at=ANCHOR) == fresh.search(after).at
-
-
-@settings(max_examples=40, deadline=None)
-@given(st.integers(1, 31_536_000), INSTANTS, INSTANTS)
-def test_an_interval_never_drifts(seconds, anchor, after):
-    found = next_after(Schedule(interval_seconds=seconds), after, anchor_at=anchor)
-    anchor -= timedelta(microseconds=anchor.microsecond % 1000)
-    interval = timedelta(seconds=seconds)
-
-    assert (found - anchor) % interval == timedelta(0)
-    assert found >= anchor + interval
-    assert found > after
-    assert found - interval <= max(after, anchor)
 
 
 def test_an_interval_counts_from_its_anchor_and_begins_one_interval_after_it():
@@ -478,21 +227,6 @@ def test_a_window_has_its_ends_in_it():
     assert fires(Schedule(cron_expression="0 * * * *", **between_hours), ANCHOR, utc("2027-01-01")) == inside
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.integers(1, 10**6), INSTANTS, INSTANTS, INSTANTS)
-def test_an_interval_with_a_start_begins_there_and_keeps_its_phase_whatever_its_anchor(
-    seconds, start, anchor, after
-):
-    start = start.replace(microsecond=start.microsecond // 1000 * 1000)
-    schedule = Schedule(interval_seconds=seconds, start_at=start)
-    found = next_after(schedule, after, anchor_at=anchor)
-    step = timedelta(seconds=seconds)
-    assert found > after
-    assert found >= start
-    assert not (found - start) % step
-    assert found - step <= after or found == start
-
-
 @pytest.mark.parametrize(
     ("schedule", "field", "says"),
     [
@@ -594,6 +328,15 @@ def test_telling_costs_no_search_that_finding_has_not_made():
     before = searches()
     assert clock_notes(schedule, utc("2026-03-20"), days) == ()
     assert searches() == before
+
+
+def test_what_was_done_long_ago_is_told_though_only_newer_occurrences_are_remembered():
+    walk, before = Walk.of("30 2 * * *", "Europe/Berlin"), utc("2026-03-28T12:00")
+    at = utc("2027-01-01")
+    for _ in range(SPANS_KEPT + 1):
+        at = walk.next_after(at)
+
+    assert [note.rule for note in walk.notes(before, utc("2026-03-30"))] == ["gap_next_valid"]
 
 
 # Several expressions.

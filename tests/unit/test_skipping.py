@@ -197,6 +197,20 @@ def test_a_skip_between_what_is_in_time_and_what_is_late_keeps_the_order():
     assert told == [at(second) for second in (10, 20, 30, 40, 50, 60)]
 
 
+def test_of_a_backlog_of_several_units_the_newest_runs_though_all_after_it_is_skipped():
+    state = skipped(a_job(every=10, misfire_grace_seconds=0), *range(9_990, 10_051, 10))
+    events, state = when(state, Wake(), at(10_055))
+    while state.due_at <= at(10_055):
+        more, state = when(state, Wake(), at(10_055))
+        events += more
+    assert [event.scheduled_for for event in events if isinstance(event, RunRequested)] == [at(9_980)]
+    reasons = [(e.reason, e.count) for e in events if isinstance(e, OccurrencesSkipped)]
+    assert (reasons[0], sum(count for reason, count in reasons if reason == "excluded")) == (
+        ("misfire", 997),
+        7,
+    )
+
+
 @settings(deadline=None, max_examples=60)
 @given(
     st.integers(1, 20),

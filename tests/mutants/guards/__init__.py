@@ -6,9 +6,11 @@ from . import (
     calendars,
     chains,
     cli,
+    clocks,
     cold,
     deployment,
     job_types,
+    model,
     overlaps,
     pauses,
     previews,
@@ -20,6 +22,8 @@ from .guard import Guard
 
 GUARDS = (
     *spine.GUARDS,
+    *clocks.GUARDS,
+    *model.GUARDS,
     *overlaps.GUARDS,
     *api.GUARDS,
     *cli.GUARDS,

@@ -543,8 +543,8 @@ GUARDS = (
         name="clock-filter",
         protects="a job tells of no change of the clocks that lies before its own time",
         file="shared/domain/walk.py",
-        text="for note in known if after < note.at <= until",
-        instead="for note in known",
+        text=" if after < note.at <= until",
+        instead="",
         tests=unit(
             "test_schedule",
             "test_what_was_done_is_told_alike_whatever_was_asked_before_and_of_several_occurrences_at_once",
