@@ -13,7 +13,9 @@ from shared.domain.job import Job
 from shared.domain.refusals import IllegalTransition, NoSuchJob, Overlaps, Paused, Refused, WaitingIsFull
 from shared.domain.relay import DEPTH_MAX, Relay
 from shared.eventlog import once
+from shared.eventlog.decider import Unseen
 from shared.eventlog.envelope import Context
+from shared.faults import is_broken
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,10 +48,17 @@ class Relays:
 
         Raises:
             LogFull: Redis takes no new work; those before were triggered.
+            Unseen: a follower stands elsewhere, where nobody answers; likewise.
         """
-        links = [await self._follow(relay, job_id) for job_id in relay.followers]
-        if relay.mail_to:
-            links.append(await self._mail(relay))
+        try:
+            links = [await self._follow(relay, job_id) for job_id in relay.followers]
+            if relay.mail_to:
+                links.append(await self._mail(relay))
+        except Exception as error:
+            if not is_broken(error):
+                raise
+            # If it is the relay's own partition that doesn't answer, the timer finds that when it puts the relay off.
+            raise Unseen(f"not all followers of relay:{relay.id} can be told: {error}") from error
         context = Context(actor=ACTOR, corr=relay.correlation_id)
         return await self._decider.decide(
             f"relay:{relay.id}", TellRelay(links=tuple(links)), context, woken=woken

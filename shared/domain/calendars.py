@@ -120,6 +120,11 @@ class Excluding:
                 return f"{name}@{held.place}"
         return None
 
+    def until(self, at: datetime) -> datetime:
+        """The end of what one of the calendars excludes, with `at`, which one does: there another may go on."""
+        there = [calendar for _, held in self._named if (calendar := _there(held)) is not None]
+        return max(end for each in there if (end := until(each, at, self._timezone)) is not None)
+
 
 _NOTHING = Excluding(Schedule(), NONE)
 

@@ -95,10 +95,9 @@ def decide(
         return Decision(changes=tuple(due.changes), settled=isinstance(command, Wake))
     if reason := _drops_what_has_begun(due.job, command, now):
         due.drop_begun(reason)
-    if (sake := _to_end_all(due.job, command)) is not None:
-        due.add(*overlaps.cancelled(due.job, by=sake.by, reason=sake.reason, now=now))
-        if due.job.waiting:  # more than a unit takes
-            return Decision(changes=tuple(due.changes), settled=False)
+    sake = _to_end_all(due.job, command)
+    if sake is not None and not _make_way(due, sake, now):  # more than a unit takes
+        return Decision(changes=tuple(due.changes), settled=False)
     due.add(*_own(due.job, command, now))
     due.complete()
     return Decision(changes=tuple(due.changes))
@@ -108,7 +107,14 @@ def _leaves_paused(job: Job, command: JobCommand) -> bool:
     """Whether what fell due in the job's pause stays undecided."""
     if isinstance(command, ResumeJob):
         return pausing.leaves_undecided(job, command)
+    if isinstance(command, UpdateJob):
+        return _fires_alike(command.spec.pinned(job.id).schedule, job.spec.schedule)
     return isinstance(command, _LEAVES_PAUSED)
+
+
+def _fires_alike(schedule: Schedule, before: Schedule) -> bool:
+    """Whether an edited schedule leaves what was announced as it is."""
+    return schedule.has_the_times_of(before) and schedule.jitter_seconds == before.jitter_seconds
 
 
 def _create(job: Job | None, command: CreateJob, now: datetime) -> tuple[Change, ...]:
@@ -174,7 +180,7 @@ def _own(job: Job, command: JobCommand, now: datetime) -> list[Change]:
             deleted = Change(subject=subject, event=JobDeleted(by=by, deleted_at=now))
             return [*_backfill_ended(job, by, now), deleted]
         case TriggerJob() | FollowRun() | RetryRun():
-            return [*_stopped(job, command, now), _run_now(job, command, now)]
+            return [_run_now(job, command, now)]
         case RequestBackfill():
             return list(backfilling.requested(job, command, now))
         case _:
@@ -225,11 +231,10 @@ def _updated(job: Job, spec: JobSpec, now: datetime) -> JobUpdated:
 def _ahead(job: Job, spec: JobSpec, anchor_at: datetime, now: datetime) -> Ahead:
     """What is ahead of an edited job: what was announced, as long as the schedule has the same times."""
     schedule, before = spec.schedule, job.spec.schedule
-    same = schedule.has_the_times_of(before)
-    if same and schedule.jitter_seconds == before.jitter_seconds:
+    if _fires_alike(schedule, before):
         return Ahead(next_for=job.next_for, next_fires_at=job.next_fires_at, next_run_at=job.next_run_at)
     next_for = job.next_for
-    if not same:
+    if not schedule.has_the_times_of(before):
         begun = _begun(job, schedule, now)
         next_for = _first_for(spec, now, anchor_at, decided_to=job.decided_to, runs=job.runs, begun=begun)
     ahead = announced(next_for, schedule=schedule, job_id=job.id, anchor_at=anchor_at, skipped=job.skipped)
@@ -327,10 +332,11 @@ def _asked(command: TriggerJob | FollowRun | RetryRun) -> OverlapPolicy | None:
 
 
 class _Sake(NamedTuple):
-    """For whose sake, and why, runs are to end."""
+    """For whose sake, and why, runs are to end: those that wait, and if it `replaces` them those that are active."""
 
     by: str
     reason: str
+    replaces: bool = False
 
 
 def _to_end_all(job: Job, command: JobCommand) -> _Sake | None:
@@ -346,15 +352,17 @@ def _to_end_all(job: Job, command: JobCommand) -> _Sake | None:
             raise Paused(current=job.status)
         case TriggerJob() | FollowRun() | RetryRun():
             overlaps.refuse(job, _asked(command))
-            replaces = _policy(job, command) == "replace"
-            return _Sake(overlaps.BY, overlaps.replaced_by(command.run_id)) if replaces else None
+            if _policy(job, command) != "replace":
+                return None
+            return _Sake(overlaps.BY, overlaps.replaced_by(command.run_id), replaces=True)
         case _:
             return None
 
 
-def _stopped(job: Job, command: TriggerJob | FollowRun | RetryRun, now: datetime) -> list[Change]:
-    """The wishes that what is active ends, if that is to be replaced."""
-    if _policy(job, command) != "replace":
-        return []
-    reason = overlaps.replaced_by(command.run_id)
-    return overlaps.stopped(job, by=overlaps.BY, reason=reason, now=now)
+def _make_way(due: Settling, sake: _Sake, now: datetime) -> bool:
+    """Whether all that is to end for this sake will; else there is more than a unit takes."""
+    due.add(*overlaps.cancelled(due.job, by=sake.by, reason=sake.reason, now=now))
+    if due.job.waiting or not sake.replaces:
+        return not due.job.waiting
+    due.add(*overlaps.stopped(due.job, by=sake.by, reason=sake.reason, now=now))
+    return not overlaps.go_on(due.job)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from shared.domain import ids
 from shared.domain.calendars import NONE, Excluding
-from shared.domain.schedule import next_after
+from shared.domain.schedule import TICK, next_after
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -27,7 +27,6 @@ COST_MAX = 60_000  # occurrences searched for, some 50 µs each
 _SCHEDULE_COST = 5  # to read one
 _TICK_COST = 0.1  # the next of an interval
 _COUNTS_A_COST = 50  # of ticks or buckets of an interval, which are only added up
-_TICK = timedelta(milliseconds=1)
 _NONE: Mapping[str | None, Mapping[str, Seen]] = MappingProxyType({})
 
 
@@ -110,7 +109,7 @@ class Forecast:
         begins = [max(each.next_for, self._from(each)) for each in alike]
         excluding = Excluding(schedule, self._calendars.get(alike[0].tenant, NONE))
         found: list[datetime] = []
-        at = next_after(schedule, min(begins) - _TICK, anchor_at=anchor_at)
+        at = next_after(schedule, min(begins) - TICK, anchor_at=anchor_at)
         while at is not None and at < self._until:
             self._spend(1 if schedule.expressions else _TICK_COST)
             if excluding.by(at) is None:

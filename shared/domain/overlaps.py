@@ -70,13 +70,19 @@ def cancelled(job: Job, *, by: str, reason: str, now: datetime) -> list[Change]:
 
 
 def stopped(job: Job, *, by: str, reason: str, now: datetime) -> list[Change]:
-    """The wishes that its active runs end; those that are to end already for another run's sake are left out.
+    """The wishes that its active runs end, the first CANCELS_A_UNIT of those that `go_on`.
 
     Whether a run is at work is none of the job's knowledge, and nothing it needs: one that isn't is due at once, and
     its wake ends it (`shared.domain.run`).
     """
     event = RunCancelRequested(by=by, reason=reason, requested_at=now)
-    return [_of_run(job, run_id, event) for run_id in job.active if run_id not in job.stopping]
+    return [_of_run(job, run_id, event) for run_id in go_on(job)[:CANCELS_A_UNIT]]
+
+
+def go_on(job: Job) -> list[str]:
+    """Its active runs but for those that are to end already for another run's sake."""
+    stopping = set(job.stopping)
+    return [run_id for run_id in job.active if run_id not in stopping]
 
 
 def replaced_by(run_id: str) -> str:

@@ -6,12 +6,11 @@ schedule is still to decide is none of it. What ran stands in the ledger; whoeve
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
 from shared.domain import ids
 from shared.domain.job import Status
-from shared.domain.schedule import next_after
+from shared.domain.schedule import TICK, next_after
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 
 LEFT_OUT = ("excluded", "calendar")  # skipped as they were not to run: nothing is missing
 _BAD = frozenset({"failed", "cancelled", "expired"})
-_TICK = timedelta(milliseconds=1)  # instants are told apart by no less
 
 
 class Ran(NamedTuple):
@@ -48,7 +46,7 @@ def gone_by(job: Job, since: datetime, until: datetime) -> Iterator[datetime]:
     """The occurrences from `since` (inclusive) to `until` (exclusive) that the schedule is done with, in order."""
     until = _done_with(job, until)
     schedule, anchor_at = job.spec.schedule, job.anchor_at
-    at = next_after(schedule, since - _TICK, anchor_at=anchor_at)
+    at = next_after(schedule, since - TICK, anchor_at=anchor_at)
     while at is not None and at < until:
         yield at
         at = next_after(schedule, at, anchor_at=anchor_at)
@@ -88,7 +86,7 @@ def _done_with(job: Job, until: datetime) -> datetime:
     if job.status is Status.PENDING and job.next_for is not None:
         until = min(until, job.next_for)
     if job.spec.schedule.is_used_up(job.runs):  # what comes after its last run is no occurrence
-        until = min(until, job.decided_to + _TICK) if job.decided_to else until
+        until = min(until, job.decided_to + TICK) if job.decided_to else until
     return until
 
 

@@ -5,16 +5,15 @@ Only for people who look ahead: what is run is decided in `job.py`, from the sam
 
 from __future__ import annotations
 
-from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from msgspec.structs import replace
 
-from shared.domain.calendars import NONE, Excluding, until
+from shared.domain.calendars import NONE, Excluding
 from shared.domain.jitter import fires_at
 from shared.domain.job import Status
-from shared.domain.schedule import clock_notes, next_after
+from shared.domain.schedule import TICK, clock_notes, next_after
 from shared.domain.zones import change_around, instant_at, zone_named
 
 if TYPE_CHECKING:
@@ -30,7 +29,6 @@ PASSED_MAX = 20_000  # occurrences looked at one by one, a second of work
 EXCLUDED_SHOWN = 100  # in a row
 
 DropReason = Literal["gap_skip", "overlap_first", "overlap_last", "exclude", "calendar", "skipped"]
-_TICK = timedelta(milliseconds=1)
 
 
 class TooFar(Exception):  # noqa: N818 - an answer to a client, like a refusal
@@ -110,7 +108,7 @@ def planned(
             in_a_row += 1
             yield Dropped(at, _local(schedule, at), "calendar", by.partition("@")[0])
             if in_a_row % EXCLUDED_SHOWN == 0:
-                following = next_after(schedule, _until(calendars, schedule, at) - _TICK, anchor_at=anchor_at)
+                following = next_after(schedule, excluding.until(at) - TICK, anchor_at=anchor_at)
         else:
             in_a_row = 0
             fires = fires or fires_at(schedule, job_id, at, following)
@@ -177,7 +175,7 @@ def _rule(schedule: Schedule, at: datetime) -> ClockRule | None:
     """What the policy did about the occurrence `at`."""
     if not schedule.expressions or schedule.timezone == "UTC":
         return None
-    for note in clock_notes(schedule, at - _TICK, (at,)):
+    for note in clock_notes(schedule, at - TICK, (at,)):
         if note.rule == "gap_next_valid":
             return note.rule
     double = _double(schedule, at)
@@ -214,12 +212,6 @@ def _excluded(
         at = found
 
 
-def _until(calendars: Mapping[str, Seen], schedule: Schedule, at: datetime) -> datetime:
-    """The end of what one of the calendars excludes, with `at`, which one does."""
-    there = [held.calendar for held in calendars.values() if held.calendar is not None]
-    return max(end for each in there if (end := until(each, at, schedule.timezone)) is not None)
-
-
 def _double(schedule: Schedule, at: datetime) -> datetime | None:
     """The other instant at which the wall clock reads what it reads at `at`; None if there is none."""
     zone = zone_named(schedule.timezone)
@@ -233,7 +225,7 @@ def _double(schedule: Schedule, at: datetime) -> datetime | None:
 
 def _is_occurrence(schedule: Schedule, at: datetime) -> bool:
     """Whether a cron schedule fires at `at`, by any of its expressions."""
-    return next_after(schedule, at - _TICK, anchor_at=at) == at
+    return next_after(schedule, at - TICK, anchor_at=at) == at
 
 
 def _is_within(schedule: Schedule, at: datetime) -> bool:

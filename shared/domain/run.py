@@ -352,8 +352,9 @@ class _Teller:
             )
             for event in events
         ]
-        if run.spec.chain is not None and (asked := relay.handed_on(run, events[-1], self._now)):
-            changes.append(asked)
+        if events and run.spec.chain is not None:
+            asked = relay.handed_on(run, events[-1], self._now)
+            changes += [] if asked is None else [asked]
         return Decision(changes=tuple(changes))
 
 

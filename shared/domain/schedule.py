@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 INTERVAL_MAX_S = 31_536_000  # 365 days
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_TICK = timedelta(milliseconds=1)  # instants are told apart by no less
+TICK = timedelta(milliseconds=1)  # instants are told apart by no less
 _END = datetime(9000, 1, 1, tzinfo=UTC)  # leaves every search room below year 9999
 # An expression must fire in eight years from each of these. They share no weekday of a 29 February, so what
 # fires in both (unlike a fifth Monday of February: every 28 years) fires in any eight years.
@@ -167,7 +167,7 @@ def next_after(schedule: Schedule, after: datetime, *, anchor_at: datetime) -> d
     if after >= _END:
         return None
     if schedule.start_at is not None:
-        after = max(after, schedule.start_at - _TICK)
+        after = max(after, schedule.start_at - TICK)
     found = _unbounded(schedule, after, anchor_at)
     if schedule.exclude:
         found = _past_the_excluded(schedule, found, anchor_at)
@@ -176,7 +176,7 @@ def next_after(schedule: Schedule, after: datetime, *, anchor_at: datetime) -> d
 
 def is_occurrence(schedule: Schedule, at: datetime, *, anchor_at: datetime) -> bool:
     """Whether there is one at `at`."""
-    return next_after(schedule, at - _TICK, anchor_at=anchor_at) == at
+    return next_after(schedule, at - TICK, anchor_at=anchor_at) == at
 
 
 def _past_the_excluded(schedule: Schedule, found: datetime | None, anchor_at: datetime) -> datetime | None:
@@ -188,7 +188,7 @@ def _past_the_excluded(schedule: Schedule, found: datetime | None, anchor_at: da
     while found is not None and (end := excluded_until(schedule.exclude, zone, found)) is not None:
         if end >= _END or (schedule.end_at is not None and end > schedule.end_at):
             return None
-        found = _unbounded(schedule, end - _TICK, anchor_at)
+        found = _unbounded(schedule, end - TICK, anchor_at)
     return found
 
 
@@ -228,7 +228,7 @@ def _resumed(schedule: Schedule, one: datetime, another: datetime) -> datetime:
         end = None if found is None else excluded_until(schedule.exclude, zone, found)
         if end is None or end > another:
             break
-        at = end - _TICK
+        at = end - TICK
     return at
 
 

@@ -18,7 +18,7 @@ from shared.domain.events import (
 )
 from shared.domain.jitter import fires_at
 from shared.domain.job import Status, evolve
-from shared.domain.schedule import clock_notes, next_after
+from shared.domain.schedule import TICK, clock_notes, next_after
 from shared.domain.spec import CATCH_UP_MAX, run_spec
 
 if TYPE_CHECKING:
@@ -191,22 +191,24 @@ class Settling:
         else:
             policy, left, late = catching.policy, catching.left, wanted
         match policy:
-            case "latest" if len(late) == len(wanted) and not self._more_is_wanted(afters[-1]):
+            case "latest" if late and len(late) == len(wanted) and not self._has_newer(afters[-1]):
                 late = late[:-1]
             case "all" if late and left > 0:
+                if overlaps.in_the_way(self.job, self.job.spec.overlap_policy) is not None:
+                    return drops  # none runs, so none counts as one of those that are left
                 return drops[: late[:left][-1] + 1]  # the rest stays due: the next wake has it
         for index in late:
             drops[index] = Drop(reason)
         return drops
 
-    def _more_is_wanted(self, at: datetime | None) -> bool:
-        """Whether one is due from `at` on that nothing excludes; what lies further than a unit is not looked for."""
-        for _ in range(WALK_A_WAKE):
-            if at is None or not self._is_due(at):
-                return False
-            if self._excluded(at) is None:
+    def _has_newer(self, at: datetime | None) -> bool:
+        """Whether of what is due from `at` on, which later units decide, one isn't excluded: a search a span."""
+        job = self.job
+        while at is not None and self._is_due(at):
+            if (drop := self._excluded(at)) is None:
                 return True
-            at = next_after(self.job.spec.schedule, at, anchor_at=self.job.anchor_at)
+            end = at if drop.reason == "excluded" else self._calendars.until(at) - TICK
+            at = next_after(job.spec.schedule, end, anchor_at=job.anchor_at)
         return False
 
     def _excluded(self, at: datetime) -> Drop | None:
@@ -238,13 +240,13 @@ class Settling:
                 return
 
     def _makes_way_for(self, at: datetime) -> bool:
-        """Whether all that the run of this occurrence replaces is to end; else more waits than a unit takes."""
+        """Whether all that the run of this occurrence replaces is to end; else that is more than a unit takes."""
         reason = overlaps.replaced_by(self._run_id(at))
         self.add(*overlaps.cancelled(self.job, by=overlaps.BY, reason=reason, now=self.now))
         if self.job.waiting:
             return False
         self.add(*overlaps.stopped(self.job, by=overlaps.BY, reason=reason, now=self.now))
-        return True
+        return not overlaps.go_on(self.job)
 
     def _replaced(self, due: list[datetime], drops: list[Drop | None]) -> list[Drop | None]:
         """The same, but of those that would run and replace each other the newest alone does."""

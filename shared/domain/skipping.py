@@ -6,7 +6,6 @@ it was skipped and by whom: `settling`.
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from shared.domain.ahead import announced
@@ -14,7 +13,7 @@ from shared.domain.commands import SkipOccurrence
 from shared.domain.events import Change, OccurrenceExcluded, OccurrenceIncluded
 from shared.domain.job import Job, Skip, Status
 from shared.domain.refusals import IllegalTransition, NoSuchOccurrence
-from shared.domain.schedule import is_occurrence, next_after
+from shared.domain.schedule import TICK, is_occurrence, next_after
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     from shared.domain.commands import UnskipOccurrence
 
 SKIPS_MAX = 1_000  # of one job at a time
-_TICK = timedelta(milliseconds=1)
 
 
 def decide(job: Job, command: SkipOccurrence | UnskipOccurrence, now: datetime) -> list[Change]:
@@ -113,7 +111,7 @@ def _nearest(job: Job, first: datetime, at: datetime) -> str:
         return f"its next occurrence is {_said(first)}"
     before, after = first, next_after(job.spec.schedule, at, anchor_at=job.anchor_at)
     bound = at
-    while bound - before > _TICK:  # the last one before `at` lies in [before, bound)
+    while bound - before > TICK:  # the last one before `at` lies in [before, bound)
         middle = before + (bound - before) // 2
         found = next_after(job.spec.schedule, middle, anchor_at=job.anchor_at)
         if found is not None and found < at:

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from shared.domain import backfilling, following, kinds
 from shared.domain.backfill import Backfill
-from shared.domain.events import TERMINAL, RunRequested
+from shared.domain.events import TERMINAL, ChainRequested, RunRequested
 from shared.domain.job import Job
 from shared.domain.kinds import Seen
 from shared.domain.refusals import Refused
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
 
 _NONE: Mapping[str, Aggregate | None] = MappingProxyType({})
+_BEGINS = (RunRequested, ChainRequested)  # what they are about isn't looked for, in the archive either
 
 
 class Unseen(ConnectionError):  # noqa: N818 - said in logs
@@ -302,12 +303,12 @@ class Decider:
             raise kinds.of_state(state).unknown
 
     async def _load_advanced(self, decision: Decision, known: dict[str, Snapshot]) -> None:
-        """Snapshots of what the events advance beside the aggregate commanded; a requested run is new."""
+        """Snapshots of what the events advance beside the aggregate commanded; a requested run or relay is new."""
         wanted: list[str] = []
         for change in decision.changes:
             for ref in change.advances:
                 if ref not in known:
-                    if ref == change.subject and isinstance(change.event, RunRequested):
+                    if ref == change.subject and isinstance(change.event, _BEGINS):
                         known[ref] = NOTHING
                     elif ref not in wanted:
                         wanted.append(ref)

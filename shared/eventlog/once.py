@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from msgspec.structs import replace
 
 from shared.domain import ids
-from shared.domain.events import RunRequested
+from shared.domain.events import RunQueued, RunRequested
 from shared.eventlog.unit import ONCE_MS, Once
 
 if TYPE_CHECKING:
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 REMEMBERED = timedelta(milliseconds=ONCE_MS)
 _CAUSE = "key"
+_FOLLOWS = frozenset(
+    {RunQueued.__name__}
+)  # on what a request does: of a cancelled run, the one that takes its place
 
 
 class Key(NamedTuple):
@@ -68,7 +71,7 @@ def of_event(event: Recorded, *, now: datetime) -> Iterator[Once]:
     """What the commit of this event kept, with the time it has left at `now`.
 
     The position kept is that of the last event of its unit. All events of a unit have the same cause: what comes of the
-    last of them, in order, is what was kept.
+    last of them, in order, is what was kept; but for what only follows on it.
     """
     left_ms = ONCE_MS - (ids.to_ms(now) - event.at)
     if left_ms <= 0:
@@ -76,7 +79,7 @@ def of_event(event: Recorded, *, now: datetime) -> Iterator[Once]:
     if (retry := of_change(event.change(), now=now)) is not None:
         yield retry
     kind, _, rest = event.cause.partition(":")
-    if kind == _CAUSE:
+    if kind == _CAUSE and event.type not in _FOLLOWS:
         kept = Key(*rest.split(":")).once(event.subject.replace("/", ":", 1))
         yield replace(kept, ttl_ms=left_ms)
 

@@ -421,6 +421,11 @@ class JobModel:
     def _is_one(self, at: datetime) -> bool:
         return next(after(self.spec.schedule, self.anchor, at - TICK), None) == at
 
+    def fires_alike(self, spec: JobSpec) -> bool:
+        """Whether an edit leaves what was announced, and so what a pause has to catch up."""
+        new, old = spec.schedule, self.spec.schedule
+        return _same_times(new, old) and new.jitter_seconds == old.jitter_seconds
+
     def edit(self, spec: JobSpec, now: datetime) -> list[Step]:
         if spec == self.spec:
             return []

@@ -24,12 +24,13 @@ class OneJob:
     Attributes:
         changes: all there were.
         told: those of the last command.
+        units: those of each decision.
     """
 
     def __init__(self, **spec):
         self.id, self.now = a_job_id(), NOON
         self.states, self.fences = {}, {}
-        self.changes, self.told = [], []
+        self.changes, self.told, self.units = [], [], []
         self.do(CreateJob(job_id=self.id, spec=a_spec(**spec), owner="ann", tenant="t"))
 
     @property
@@ -60,6 +61,7 @@ class OneJob:
             job = following.after(self.job, changes)
             run_id = following.next_to_run(job)
             changes += following.consequences(job, run_id and self.run(run_id), self.now)
+        self.units.append(changes)
         for change in changes:
             for ref in change.advances:
                 self.states[ref] = kinds.of_ref(ref).evolve(self.states.get(ref), change)

@@ -7,7 +7,7 @@ from services.projector.audit import schedules
 from services.projector.audit.lines import Findings
 from services.projector.audit.schedules import Decided
 from shared.domain import deciding, job
-from shared.domain.commands import CreateJob, DeleteJob, SkipOccurrence, UpdateJob, Wake
+from shared.domain.commands import CreateJob, DeleteJob, PauseJob, SkipOccurrence, UpdateJob, Wake
 from shared.domain.events import OccurrencesSkipped
 from shared.testing import NOON, a_job_id, a_spec, at
 
@@ -86,3 +86,13 @@ def test_what_jitter_holds_back_is_told_before_it_is_deleted():
     skipped, deleted = decided(state, DeleteJob(by="ann"), now)
     assert wrong(state, (skipped, deleted)) == set()
     assert wrong(state, (deleted,)) == {"occurrences"}
+
+
+def test_what_falls_due_in_a_pause_waits_for_its_end_unless_an_edit_announces_something_else():
+    state = a_job()
+    state = fold(state, decided(state, PauseJob(by="ann"), NOON))
+    renamed = UpdateJob(spec=replace(state.spec, name="another"))
+    assert wrong(state, decided(state, renamed, at(25))) == set()
+    skipped, updated = decided(state, UpdateJob(spec=a_spec(every=7)), at(25))
+    assert wrong(state, (skipped, updated)) == set()
+    assert wrong(state, (updated,)) == {"occurrences"}

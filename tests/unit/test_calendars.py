@@ -153,6 +153,30 @@ def test_what_is_excluded_is_no_misfire_and_the_newest_of_the_others_runs():
     assert [each[:2] for each in told(events)] == [("misfire", 23), ("run", 24), ("calendar", 25)]
 
 
+@pytest.mark.parametrize(
+    ("until", "newest"),
+    [
+        (datetime(2026, 11, 28, 18, tzinfo=UTC), datetime(2026, 11, 27, 23, 59, tzinfo=UTC)),
+        (datetime(2026, 11, 30, tzinfo=UTC), datetime(2026, 11, 30, tzinfo=UTC)),
+    ],
+)
+@pytest.mark.parametrize("paused", [False, True])
+def test_the_newest_that_is_not_excluded_runs_however_many_units_of_excluded_ones_come_after_it(
+    until, newest, paused
+):
+    friday = datetime(2026, 11, 27, tzinfo=UTC)
+    state = a_job("weekend", cron="* * * * *", now=friday)
+    weekend = a_calendar(weekdays=("sat", "sun"))
+    if paused:
+        pause = PauseJob(by="ann", reason="", until=until, catch_up="latest")
+        _, state = when(state, pause, friday, weekend=weekend)
+    events = []
+    while state.due_at is not None and state.due_at <= until:
+        told_now, state = when(state, Wake(), until, weekend=weekend)
+        events += told_now
+    assert [event.scheduled_for for event in events if isinstance(event, RunRequested)] == [newest]
+
+
 def test_who_skips_by_hand_comes_before_calendars():
     at = MONDAY + timedelta(hours=9)
     _, state = when(a_job("feasts"), SkipOccurrence(scheduled_for=at, by="bob", reason=""), MONDAY)

@@ -148,7 +148,8 @@ class Jobs(RuleBasedStateMachine):
     def _edit(self, pick, **changes):
         job = self._picked(pick)
         spec = replace(self.jobs[job].spec, **changes)
-        self._command(job, UpdateJob(spec=spec), lambda model: model.edit(spec, self.now))
+        in_pause = not self.jobs[job].fires_alike(spec)
+        self._command(job, UpdateJob(spec=spec), lambda model: model.edit(spec, self.now), in_pause=in_pause)
 
     @rule(
         pick=picks, until=st.none() | st.just(UNSET) | ahead, catch_up=st.just(UNSET) | words, switch=switches

@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from shared.domain import ids
-from shared.domain.events import Change, JobPaused, RunRequested, RunSucceeded
+from shared.domain.events import Change, JobPaused, RunCancelled, RunQueued, RunRequested, RunSucceeded
 from shared.domain.spec import run_spec
 from shared.eventlog import once
 from shared.eventlog.envelope import Recorded, encode
@@ -68,6 +68,13 @@ def test_a_key_is_kept_as_its_commit_kept_it_for_the_rest_of_its_day():
     kept = replace(KEY.once("job:j"), ttl_ms=23 * 3600 * 1000)
     assert list(once.of_event(paused, now=NOON + timedelta(hours=1))) == [kept]
     assert list(once.of_event(paused, now=NOON + DAY)) == []
+
+
+def test_a_cancel_under_a_key_is_answered_by_its_run_and_not_by_the_one_that_takes_its_place():
+    cancelled = RunCancelled(attempt=0, by="ann", reason="", cancelled_at=NOON)
+    released = RunQueued(queue="default", priority=5, reason="released")
+    unit = _recorded(cancelled, f"run/{OLD}", KEY.cause), _recorded(released, f"run/{NEW}", KEY.cause)
+    assert [each.answer for event in unit for each in once.of_event(event, now=NOON)] == [f"run:{OLD}"]
 
 
 def test_a_retry_under_a_key_keeps_both():

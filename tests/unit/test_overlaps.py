@@ -265,6 +265,51 @@ def test_more_may_wait_than_a_unit_replaces():
     one.check()
 
 
+@pytest.mark.parametrize("paused", [False, True])
+def test_a_backlog_that_nothing_can_run_of_is_told_as_that_and_not_one_by_one(paused):
+    one = OneJob(every=1, overlap_policy="queue_all", misfire_policy="all")
+    for _ in range(3):
+        one.trigger()  # so that there is room for two less than may be caught up
+    if paused:
+        one.do(PauseJob(by="ann", until=at(5_000), catch_up="all"))
+    one.units.clear()
+    one.wake(5_000)
+    assert len(one.job.waiting) == overlaps.WAITING_MAX
+    reasons = {each.event.reason for each in one.changes if isinstance(each.event, OccurrencesSkipped)}
+    assert reasons == {"overlap"}
+    assert len(one.units) < 40
+    one.check()
+
+
+def test_more_may_be_active_than_a_unit_replaces():
+    one = OneJob(every=1_000, overlap_policy="allow", pause_after_failures=5)
+    for _ in range(500):
+        one.trigger()
+    one.units.clear()
+    ours = one.trigger("replace")
+    assert [len(unit) for unit in one.units] == [overlaps.CANCELS_A_UNIT, overlaps.CANCELS_A_UNIT, 101]
+    assert len(one.job.stopping) == 500
+    assert one.job.waiting == (ours,)
+    one.check()
+
+
+def test_an_occurrence_replaces_more_than_a_unit_takes_too():
+    one = OneJob(every=1_000, overlap_policy="allow", pause_after_failures=5)
+    for _ in range(500):
+        one.trigger()
+    one.do(UpdateJob(spec=a_spec(every=1_000, overlap_policy="replace", pause_after_failures=5)))
+    one.units.clear()
+    one.wake(1_000)
+    assert [len(unit) for unit in one.units if unit] == [
+        overlaps.CANCELS_A_UNIT,
+        overlaps.CANCELS_A_UNIT,
+        101,
+    ]
+    (last,) = one.job.waiting
+    assert one.run(last).scheduled_for == at(1_000)
+    one.check()
+
+
 # What a request says instead.
 
 

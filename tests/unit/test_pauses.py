@@ -155,15 +155,12 @@ def test_an_edit_ends_no_pause_in_which_the_last_occurrence_has_passed():
     assert named(events) == ["OccurrencesSkipped", "JobUpdated"]
     assert (state.status, state.next_for, state.paused.by) == ("paused", at(660), "ann")
 
-    spec = replace(ends.spec, priority=1)
+    spec = replace(ends.spec, priority=1)  # leaves its times: what fell due is up to the end of the pause
     events, state = after(ends, UpdateJob(spec=spec), at(600))
-    assert (named(events), state.status, state.next_for) == (
-        ["OccurrencesSkipped", "JobUpdated"],
-        "paused",
-        None,
-    )
+    assert (named(events), state.status, state.next_for) == (["JobUpdated"], "paused", at(60))
     events, state = after(state, ResumeJob(by="ann"), at(601))
-    assert (named(events), state.status) == (["JobResumed", "JobCompleted"], "completed")
+    assert named(events) == ["OccurrencesSkipped", "JobResumed", "JobCompleted"]
+    assert (skipped(events), state.status) == ([(at(60), at(120), 2, "paused")], "completed")
 
 
 def test_a_long_pause_is_settled_in_several_units_before_it_ends():
@@ -248,6 +245,24 @@ def test_a_change_of_a_job_that_catches_up_comes_after_that(command):
     events, state = after(state, command, at(46))
     assert ran(events[:-1]) == [at(10), at(20), at(30), at(40)]
     assert (isinstance(events[-1], JobUpdated | JobDeleted | JobPaused), state.catching_up) == (True, None)
+
+
+@pytest.mark.parametrize("end", [ResumeJob(by="ann"), Wake()])
+def test_an_edit_that_leaves_the_times_as_they_are_leaves_what_is_to_be_caught_up(end):
+    state = paused(catch_up="all", until=at(60))
+    events, state = after(state, UpdateJob(spec=replace(state.spec, name="another")), at(35))
+    assert named(events) == ["JobUpdated"]
+    events, state = after(state, end, at(60))
+    events += woken(state, at(60))[0]
+    assert ran(events) == [at(10), at(20), at(30), at(40), at(50), at(60)]
+
+
+@pytest.mark.parametrize("change", [{"every": 7}, {"every": 10, "jitter_seconds": 3}])
+def test_an_edit_of_the_times_decides_what_fell_due_in_a_pause_before(change):
+    state = paused(catch_up="all")
+    spec = a_spec(overlap_policy="allow", **change)
+    events, _ = after(state, UpdateJob(spec=spec), at(35))
+    assert named(events) == ["OccurrencesSkipped", "JobUpdated"]
 
 
 def test_what_is_suspended_in_the_middle_of_catching_up_keeps_the_rest_for_its_next_resume():

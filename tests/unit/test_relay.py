@@ -84,6 +84,15 @@ def test_a_run_that_was_cancelled_leads_to_nothing():
     assert [type(change.event).__name__ for change in changes] == ["RunCancelled"]
 
 
+def test_a_decision_that_does_nothing_leads_to_nothing_either():
+    state = a_run()
+    for command in (StartRun(worker="w"), CancelRun(by="ann")):
+        for change in run.decide(state, command, at(1), fence=FENCE).changes:
+            state = run.evolve(state, change)
+    assert run.decide(state, CancelRun(by="bob"), at(2), fence=FENCE).changes == ()
+    assert run.decide(a_run(), Wake(), at(2), fence="").changes == ()
+
+
 @pytest.mark.parametrize("chain", [None, Chain(on_failure=(NEXT,))])
 def test_where_nobody_follows_nothing_is_asked(chain):
     assert ended(a_run(chain), SucceedRun(fence=FENCE)) == []

@@ -146,12 +146,15 @@ def _check_nothing_is_swallowed(findings: Findings, job: Job, event: Event, plac
     """What was announced and due when somebody changed the job must have been decided before that.
 
     So must be what jitter still held back, where a change did away with it. What a resume catches up is decided after
-    it: until that is done, the job's next change can't come.
+    it: until that is done, the job's next change can't come. What fell due in a pause waits for its end, unless an edit
+    announces something else.
     """
     due = job.fires_next_at if _keeps(job, event) else job.next_for
     if due is None or job.status not in {Status.PENDING, Status.PAUSED}:
         return
     if isinstance(event, JobResumed) and event.catch_up != "skip":
+        return
+    if job.status is Status.PAUSED and isinstance(event, JobUpdated) and _fires_as_announced(job, event):
         return
     now = _time_of(event)
     findings.expect(
@@ -170,6 +173,10 @@ def _keeps(job: Job, event: Event) -> bool:
             return True
         case _:
             return False
+
+
+def _fires_as_announced(job: Job, event: JobUpdated) -> bool:
+    return (event.next_for, event.next_fires_at) == (job.next_for, job.next_fires_at)
 
 
 def _time_of(event: Event) -> datetime | None:

@@ -79,4 +79,15 @@ GUARDS = (
         instead="since = job.anchor_at",
         tests=unit("test_replanning", "test_nothing_that_was_decided_is_decided_again"),
     ),
+    Guard(
+        name="newest-of-the-others",
+        protects="of misfires one runs, though more than a unit looks at is excluded after it",
+        file="shared/domain/settling.py",
+        text="not self._has_newer(afters[-1])",
+        instead="not self._is_due(afters[-1])",
+        tests=unit(
+            "test_calendars",
+            "test_the_newest_that_is_not_excluded_runs_however_many_units_of_excluded_ones_come_after_it",
+        ),
+    ),
 )

@@ -57,4 +57,26 @@ GUARDS = (
             "test_occurrences_that_another_timer_has_decided_meanwhile_are_replaced_like_any_run",
         ),
     ),
+    Guard(
+        name="blocked-backlog",
+        protects="what stands in the way of a whole backlog is told of it at once, not of one occurrence a unit",
+        file="shared/domain/settling.py",
+        text="return drops  # none runs, so none counts as one of those that are left",
+        instead="pass",
+        tests=unit(
+            "test_overlaps",
+            "test_a_backlog_that_nothing_can_run_of_is_told_as_that_and_not_one_by_one",
+        ),
+    ),
+    Guard(
+        name="released-is-no-answer",
+        protects="a cancel under a key is answered by its own run in a log made again",
+        file="shared/eventlog/once.py",
+        text="and event.type not in _FOLLOWS",
+        instead="",
+        tests=unit(
+            "test_once",
+            "test_a_cancel_under_a_key_is_answered_by_its_run_and_not_by_the_one_that_takes_its_place",
+        ),
+    ),
 )

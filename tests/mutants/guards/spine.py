@@ -285,7 +285,7 @@ GUARDS = (
         name="key-rebuilt",
         protects="a log made anew from the archive knows the keys of the last day",
         file="shared/eventlog/once.py",
-        text="if kind == _CAUSE:",
+        text="if kind == _CAUSE and event.type not in _FOLLOWS:",
         instead="if False:",
         tests=integration("test_api_idempotency", "test_keys_of_the_last_day_survive_redis"),
     ),
