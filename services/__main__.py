@@ -29,6 +29,7 @@ from services.cli.debug import debug
 from services.cli.events import events
 from services.cli.jobs import jobs
 from services.cli.migrate import migrate
+from services.cli.missed import missed
 from services.cli.operating import bits_for_ids, config, keys, probe, recover, replan, settings_of
 from services.cli.runs import runs
 from services.cli.schedules import forecast, schedules
@@ -113,6 +114,7 @@ for _command in (
     backfills,
     schedules,
     forecast,
+    missed,
     events,
     calendars,
     apply,

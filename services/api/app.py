@@ -28,6 +28,7 @@ from services.api.forecasts import Forecasts
 from services.api.jobs import Jobs
 from services.api.large_bodies import LargeBodies
 from services.api.limits import EXEMPT, Limits
+from services.api.missed import Missed
 from services.api.ops import Ops
 from services.api.previews import Previews
 from services.api.principal import ANONYMOUS
@@ -71,6 +72,7 @@ def create_app(deps: Deps) -> Quart:
         Switches(deps),
         Apply(deps),
         Revisions(deps),
+        Missed(deps),
         Previews(deps, slices),
         Forecasts(deps, slices),
         Runs(deps),

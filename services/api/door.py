@@ -28,7 +28,7 @@ POSITION_HEADER = "Daybook-Position"
 POSITION_PARAMETER = "min_position"
 KEY_HEADER = "Idempotency-Key"
 CONDITIONS = (KEY_HEADER, IF_MATCH)  # never passed over: whoever sends one relies on it
-LATER_PARAMETERS = frozenset({"as_of", "dry_run"})
+LATER_PARAMETERS = frozenset({"dry_run"})
 _CORRELATION_ID = re.compile(r"[\x21-\x7e]{1,128}")
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _WAIT = re.compile(r'wait\s*=\s*"?(\d{1,9})"?', re.IGNORECASE)

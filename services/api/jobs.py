@@ -13,6 +13,8 @@ from services.api.idempotency import Idempotency, key_of_request, partition_of
 from services.api.job_specs import JobSpecs, Quota
 from services.api.list_query import LIST_JOBS
 from services.api.lists import Lists
+from services.api.moments import AS_OF
+from services.api.past import Past, wants_past
 from services.api.pauses import pause_of, resume_of
 from services.api.principal import present
 from services.api.problems import Problem, of_refusal
@@ -66,6 +68,7 @@ class Jobs:
         self._write = Writes(decider=deps.decider, archive=deps.archive, chains=Chains(deps.log))
         self._once = Idempotency(deps)
         self._lists = Lists(deps)
+        self._past = Past(deps)
         self._specs, self._quota = JobSpecs(deps), Quota(deps)
         self._turns = Turns(deps.log.partitions, first=deps.chance(), clock=deps.clock)
         self._log = logs.get("daybook.api")
@@ -87,13 +90,17 @@ class Jobs:
         app.add_url_rule(f"{base}/<job_id>/revert", "revert_job", self.revert, methods=["POST"])
 
     async def list(self) -> Response:
-        """GET /jobs."""
+        """GET /jobs; `as_of`: as they were."""
+        if wants_past():
+            return await self._past.jobs()
         return await self._lists.answer(LIST_JOBS, views.job_of_row)
 
     async def get(self, job_id: str) -> Response:
-        """GET /jobs/{id}: 304 to whom it has shown the same before."""
+        """GET /jobs/{id}: 304 to whom it has shown the same before; `as_of`: as it was."""
         job_id = self._id(job_id)
-        await reads.query(self._deps)
+        given = await reads.query(self._deps, AS_OF)
+        if AS_OF in given:
+            return await self._past.job(job_id, given[AS_OF])
         row = await self._deps.ledger.job(job_id)
         if row is None or row["status"] == "deleted":
             raise door.no_such("job")

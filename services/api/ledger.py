@@ -13,7 +13,10 @@ from shared.domain.past import LEFT_OUT, Ran, Range
 from shared.eventlog.position import START, Position
 from shared.faults import is_broken
 from shared.readmodel import archive
+from shared.readmodel.cuts import hold_still
 from shared.readmodel.database import sql
+from shared.readmodel.overdue import overdue_jobs
+from shared.recovery.looking_back import jobs_as_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Mapping, Sequence
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
 
     from services.api.event_filter import EventFilter
     from services.api.list_sql import Choice, Key, Source
+    from shared.recovery.brought_forward import Brought
+    from shared.recovery.looking_back import Span
 
 T = TypeVar("T")
 ANSWER_S = 5.0  # for a connection and the answer; then Postgres counts as not there
@@ -43,6 +48,18 @@ class Horizon(NamedTuple):
     mark: Position
     before_since: int | None
     before_until: int | None
+
+
+class PastHorizon(NamedTuple):
+    """Of a partition: when its last archived event was committed; and up to which one it is asked for.
+
+    `cut`: the event after which its archive begins, committed at `cut_at`; None: it begins with the first one.
+    """
+
+    archived_at: datetime | None
+    cut: Position | None
+    cut_at: datetime | None
+    upto: Position
 
 
 class Bounds(NamedTuple):
@@ -339,6 +356,34 @@ class Ledger:
             return position.pos <= (await self.cuts()).get(partition, START).pos
         return row is not None and event_id in {None, row["id"]}
 
+    async def archived_until(self) -> dict[int, tuple[Position, datetime | None]]:
+        """How far each partition is archived, and when the event there was committed."""
+        return {
+            row["partition"]: (Position(row["epoch"], row["pos"]), row["at"])
+            for row in await self._ask("archived_until")
+        }
+
+    async def overdue_jobs(self, moments: Mapping[int, datetime], *, limit: int) -> list[asyncpg.Record]:
+        """Jobs with an occurrence that was undecided at the moment of their partition: see `readmodel.overdue`."""
+        async with asyncio.timeout(ANSWER_S):
+            return await overdue_jobs(self._pool, moments, limit=limit, tenant=wall())
+
+    async def past_horizon(self, at: datetime) -> dict[int, PastHorizon]:
+        """Up to which event the archive of each partition reaches the time `at`."""
+        return {row["partition"]: _past_horizon(row) for row in await self._ask("past_horizon", at)}
+
+    async def past_jobs(
+        self, before: str | None, fixed: Sequence[Any], *, limit: int
+    ) -> list[asyncpg.Record]:
+        """Ids of jobs by id downwards from before one, deleted or not, and whether each fits."""
+        return await self._ask_within("past_jobs", before, limit, *fixed)
+
+    async def jobs_as_of(self, spans: Mapping[str, Span]) -> tuple[dict[str, Brought], int]:
+        """Jobs as they were, whosesoever they are: see `looking_back.jobs_as_of`."""
+        async with asyncio.timeout(ANSWER_S), self._pool.acquire() as connection, connection.transaction():
+            await hold_still(connection)
+            return await jobs_as_of(connection, spans)
+
     async def checkpoints(self) -> list[tuple[int, Position]]:
         """How far each partition is archived."""
         rows = await self._ask("checkpoints")
@@ -388,6 +433,12 @@ async def _answered(pool: asyncpg.Pool, text: str, *arguments: Any) -> list[asyn
     async with asyncio.timeout(ANSWER_S), pool.acquire() as connection:
         rows: list[asyncpg.Record] = await connection.fetch(text, *arguments)
     return rows
+
+
+def _past_horizon(row: asyncpg.Record) -> PastHorizon:
+    cut = None if row["cut_pos"] is None else Position(row["cut_epoch"], row["cut_pos"])
+    upto = Position(row["upto_epoch"], row["upto_pos"]) if row["upto_epoch"] is not None else cut or START
+    return PastHorizon(row["archived_at"], cut, row["cut_at"], upto)
 
 
 def _text(question: str) -> str:

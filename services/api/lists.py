@@ -90,14 +90,14 @@ class Lists:
         ledger = self._deps.ledger
         if isinstance(part, Page):
             found = await ledger.page(shape.source, wanted.choice, limit=part.size, offset=part.offset)
-            return paged([_item(shown(row), wanted) for row in found.rows], part, found.counted)
+            return paged([item(shown(row), wanted) for row in found.rows], part, found.counted)
         rows = await ledger.following(shape.source, wanted.choice, after=part.after, limit=part.size + 1)
         order = shape.source.orders[wanted.choice.order]
         place = None
         if len(rows) > part.size:
             last = rows[part.size - 1]
             place = Key(last[wanted.choice.order] if order.key else None, str(last["id"]))
-        items = [_item(shown(row), wanted) for row in rows[: part.size]]
+        items = [item(shown(row), wanted) for row in rows[: part.size]]
         return self.sliced(items, place, wanted.what_for)
 
     def part(self, given: Mapping[str, str], what_for: str) -> Page | Slice:
@@ -181,7 +181,8 @@ def text_of(item: str | BaseModel | dict[str, Any]) -> str:
             return item.model_dump_json(by_alias=True)
 
 
-def _item(view: BaseModel, wanted: Wanted) -> str:
+def item(view: BaseModel, wanted: Wanted) -> str:
+    """An item as JSON, with the fields that are wanted."""
     return view.model_dump_json(by_alias=True, include=None if wanted.fields is None else set(wanted.fields))
 
 

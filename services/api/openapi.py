@@ -16,6 +16,7 @@ from services.api.cursors import LENGTH_MAX
 from services.api.dead_letters import GROUPS, GROUPS_MAX
 from services.api.forecasts import BUCKET, BUCKET_PATTERN, BUCKETS_MAX
 from services.api.list_query import SHAPES
+from services.api.moments import AS_OF
 from services.api.openapi_examples import ETAG, EXAMPLES, POSITION
 from services.api.openapi_links import links
 from services.api.operations import OPERATIONS, REF, Operation, ref
@@ -34,6 +35,7 @@ from services.api.responses import (
     ForecastView,
     JobTypesView,
     JobView,
+    MissedView,
     NextView,
     OutputView,
     PreviewView,
@@ -57,7 +59,7 @@ if TYPE_CHECKING:
 
 _BODIES = (*dict.fromkeys(each.body for each in OPERATIONS if each.body is not None), *OPERATION_MODELS)
 _VIEWS: tuple[type[BaseModel], ...] = (
-    JobView, ExecutionView, OutputView, RedriveView, ErrorsView, ApiKeyView, ApiKeyMadeView, TokenView,
+    JobView, ExecutionView, MissedView, OutputView, RedriveView, ErrorsView, ApiKeyView, ApiKeyMadeView, TokenView,
     RevisionView, RevisionJobView, DiffView, PrincipalsView, BulkView, ApplyView, JobTypesView, SwitchView,
     BackfillView, BackfillDryRunView,
     PreviewView, NextView, ForecastView, CalendarView,
@@ -132,6 +134,12 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
     door.POSITION_PARAMETER: {
         **_PLACES,
         "description": "<partition>:<epoch>-<pos>: the answer is no older than this Daybook-Position",
+    },
+    AS_OF: {
+        "type": "string",
+        "pattern": r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ]|^[0-9]{1,4}:[0-9]{1,16}-[0-9]{1,16}",
+        "description": "what there was at a time (2026-11-27T03:00:00Z), or after the events at these positions "
+        "(Daybook-Position); a list then goes by id, in slices, filtered by owner, job_type and created_at alone",
     },
     "execution_id": _ID,
     "type": {
@@ -212,7 +220,8 @@ _TOLD: dict[str, dict[str, Any]] = {
     "Daybook-Position": {
         "type": "string",
         "examples": [POSITION],
-        "description": "where what was written stands in the log; left out if there was nothing to write",
+        "description": "where what was written stands in the log; left out if there was nothing to write. Of as_of: "
+        "after which events it was so",
     },
     "Idempotency-Replayed": {"const": "true", "description": "it is the first answer, again"},
     "Retry-After": {"type": "integer", "minimum": 1, "description": "seconds"},
@@ -418,7 +427,7 @@ def _answer(operation: Operation, status: int, schema: Any) -> dict[str, Any]:
 def _said(operation: Operation, status: int, schema: Any) -> Iterator[str]:
     """Names of the headers of an answer, beside the one that all have."""
     writes = operation.method != "get" and operation.tag != "system"
-    if writes:
+    if writes or AS_OF in operation.parameters:
         yield "Daybook-Position"
     if status in {201, 202} and schema is not None:
         yield "Location"

@@ -277,6 +277,14 @@ EXAMPLES: dict[str, list[Any]] = {
     ],
     "JobView": [_JOB],
     "ExecutionView": [_RUN],
+    "MissedView": [
+        {
+            "job_id": JOB_ID,
+            "job_name": "Nightly echo",
+            "scheduled_for": "2026-11-27T01:30:00.000Z",
+            "missing_since": "2026-11-27T01:33:12.481Z",
+        }
+    ],
     "OutputView": [
         {
             "attempt": 1,

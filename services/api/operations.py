@@ -10,6 +10,7 @@ from services.api.answers import BASE
 from services.api.apply_contract import ApplyBody, ApplyView
 from services.api.bulk_contract import BulkBody, BulkView
 from services.api.list_query import LIST_EXECUTIONS, LIST_JOB_EXECUTIONS, LIST_JOBS
+from services.api.moments import AS_OF
 from services.api.requests import (
     ApiKeyBody,
     BackfillBody,
@@ -42,6 +43,7 @@ from services.api.responses import (
     ForecastView,
     JobTypesView,
     JobView,
+    MissedView,
     NextView,
     OutputView,
     PreviewView,
@@ -190,8 +192,8 @@ _SWITCHED = ("tag", "all", "cursor", "min_position")
 OPERATIONS = (
     Operation(
         method="get", path=f"{BASE}/jobs", name="list_jobs", role="viewer", summary="Jobs, newest first",
-        answers={200: _slices_of(_some_of(JOB))}, parameters=LIST_JOBS.parameters,
-        refusals=(409, 422),
+        answers={200: _slices_of(_some_of(JOB))}, parameters=(*LIST_JOBS.parameters, AS_OF),
+        refusals=(409, 410, 422),
     ),
     Operation(
         method="post", path=f"{BASE}/jobs", name="create_job", role="editor", summary="Define a job",
@@ -224,7 +226,7 @@ OPERATIONS = (
     ),
     Operation(
         method="get", path=f"{BASE}/jobs/{{job_id}}", name="get_job", role="viewer", summary="One job",
-        answers={200: JOB, 304: None}, refusals=(404, 409, 422),
+        answers={200: JOB, 304: None}, parameters=(AS_OF,), refusals=(404, 409, 410, 422),
     ),
     Operation(
         method="put", path=f"{BASE}/jobs/{{job_id}}", name="replace_job", role="editor",
@@ -390,6 +392,11 @@ OPERATIONS = (
         summary="Run again what ended badly and was not retried yet, oldest first",
         answers={200: ref(RedriveView), 202: ref(RedriveView)}, body=RedriveBody,
         refusals=(400, 413, 415, 422), keyed=True, adds_work=True,
+    ),
+    Operation(
+        method="get", path=f"{BASE}/missed", name="list_missed", role="viewer",
+        summary="Occurrences that should have been decided and were not, longest first: none while a timer is alive",
+        answers={200: _list_of(ref(MissedView))}, parameters=list_query.PAGES, refusals=(409, 422),
     ),
     Operation(
         method="get", path=f"{BASE}/stats/errors", name="list_errors", tag="executions", role="viewer",

@@ -152,6 +152,15 @@ class SkipView(Answer):
     reason: str
 
 
+class MissedView(Answer):
+    """An occurrence that nobody has decided: `missing_since` it should have fired, later than scheduled with jitter."""
+
+    job_id: str
+    job_name: str
+    scheduled_for: Time
+    missing_since: Time
+
+
 class RangeView(Answer):
     """Consecutive dates, both included."""
 

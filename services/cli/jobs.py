@@ -46,6 +46,13 @@ COLUMNS = (
 )
 
 
+as_of_option = click.option(
+    "--as-of",
+    metavar="TIME|POSITION",
+    help="As it was then: 2026-11-27T03:00:00+01:00, or after the event at 0:1763900000000-17.",
+)
+
+
 @click.group(epilog=STATUSES)
 def jobs() -> None:
     """Jobs: list, make, change, pause, run."""
@@ -59,23 +66,31 @@ jobs.add_command(backfill)
 @click.option("--type", "job_type", help="Of this job type only.")
 @click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="At most so many.")
 @click.option("--all", "everything", is_flag=True, help="All there are.")
+@as_of_option
 @talks
-def list_jobs(
-    session: Session, *, status: str | None, job_type: str | None, limit: int, everything: bool
-) -> None:
-    """Show jobs, newest first."""
-    items = session.client.items(
-        "/jobs", limit=None if everything else limit, status=status, job_type=job_type
-    )
+def list_jobs(session: Session, *, limit: int, everything: bool, **asked: str | None) -> None:
+    r"""Show jobs, newest first.
+
+    \b
+    What there was last night, deleted jobs too:
+      daybook jobs list --all --as-of 2026-11-27T03:00:00+01:00
+    """
+    items = session.client.items("/jobs", limit=None if everything else limit, **asked)
     listed(items, session.output, COLUMNS)
 
 
 @jobs.command(epilog=STATUSES)
 @click.argument("job_id", metavar="ID")
+@as_of_option
 @talks
-def get(session: Session, *, job_id: str) -> None:
-    """Show the job ID."""
-    single(session.client.get(path_of("jobs", job_id)).json(), session.output)
+def get(session: Session, *, job_id: str, as_of: str | None) -> None:
+    r"""Show the job ID.
+
+    \b
+    As it was before somebody changed it:
+      daybook jobs get ID --as-of 2026-11-27T03:00:00+01:00
+    """
+    single(session.client.get(path_of("jobs", job_id), as_of=as_of).json(), session.output)
 
 
 @jobs.command("next", epilog=STATUSES)

@@ -13,6 +13,7 @@ from services.projector.rows import (
     put_what_is_taken,
     snapshots,
     statement,
+    waypoints,
 )
 from shared.domain import ids
 from shared.readmodel.archive import Checkpoint
@@ -85,6 +86,8 @@ async def _commit(connection: Connection, batch: Batch, *, carefully: bool) -> l
         await _archive(connection, batch.archived)
         if states := snapshots(batch.folded, batch.before.partition):
             await connection.execute(statement("save_snapshots"), *columns(states))
+        if passed := waypoints(batch.folded, batch.before.partition):
+            await connection.execute(statement("save_waypoints"), *columns(passed))
         tables = ledgers(batch.folded, batch.before.partition, batch.events[-1].position)
         if not carefully:
             for table in tables:

@@ -11,7 +11,7 @@ import re
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from services.projector.rows import ledgers, snapshots, statement
+from services.projector.rows import ledgers, snapshots, statement, waypoints
 from shared.readmodel.database import columns
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ _PARTS = {
     "moved": "move_checkpoints",
     "archived": "archive_few",
     "saved": "save_snapshots",
+    "passed": "save_waypoints",
     "jobs": "upsert_jobs",
     "runs": "upsert_runs",
     "run_hourly": "add_hours",
@@ -45,6 +46,7 @@ async def commit_together(connection: Connection, batches: Sequence[Batch]) -> N
         rows["moved"].append(_move(each))
         rows["archived"] += each.archived
         rows["saved"] += snapshots(each.folded, each.before.partition)
+        rows["passed"] += waypoints(each.folded, each.before.partition)
         for table in ledgers(each.folded, each.before.partition, each.events[-1].position):
             rows[table.model] += [row.values for row in table.rows]
     await connection.execute(_statement(), *_arguments(rows), len(batches))

@@ -7,26 +7,25 @@ committed that isn't archived: the time at which the log ended where the archive
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from services.projector.rows import statement
 from shared.domain.job import Job
 from shared.domain.occurrences import undecided
 from shared.eventlog import snapshot
 from shared.eventlog.position import Position
+from shared.readmodel.overdue import GRACE, JOBS_MAX, overdue_jobs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import datetime
+    from datetime import datetime, timedelta
 
     import asyncpg
 
     from services.projector.gauges import End
     from shared.readmodel.archive import Checkpoint
 
-GRACE = timedelta(seconds=5)  # above what another timer needs to take over (1.5 s), or a log to be healed
-JOBS_MAX = 1_000  # looked at; what is missing of others isn't counted
+__all__ = ["GRACE", "Horizons", "count"]
+
 OCCURRENCES_MAX = 10_000  # counted; about 20 ms, and nobody asks how many more there are
 
 
@@ -61,7 +60,7 @@ async def count(pool: asyncpg.Pool, reached: Mapping[int, datetime], *, grace: t
     At least so many: see JOBS_MAX and OCCURRENCES_MAX.
     """
     moments = {partition: at - grace for partition, at in reached.items()}
-    rows = await pool.fetch(statement("overdue_jobs"), list(moments), list(moments.values()), JOBS_MAX)
+    rows = await overdue_jobs(pool, moments, limit=JOBS_MAX)
     missing = 0
     for row in rows:
         missing += _undecided(row["state"], moments[row["partition"]], most=OCCURRENCES_MAX - missing)

@@ -42,6 +42,7 @@ class Folded:
     Attributes:
         jobs: job id → entry, of the jobs touched.
         snapshots: ids of those whose state an event has advanced.
+        waypoints: jobs as they stood here and there, to be kept for looking back.
         runs: run id → row, of the runs touched.
         hours: what to add.
         keys: hash → row, of the API keys touched.
@@ -53,6 +54,7 @@ class Folded:
 
     jobs: dict[str, JobEntry] = field(default_factory=dict)
     snapshots: set[str] = field(default_factory=set)
+    waypoints: list[JobEntry] = field(default_factory=list)
     runs: dict[str, RunRow] = field(default_factory=dict)
     hours: Hours = field(default_factory=dict)
     keys: dict[str, KeyRow] = field(default_factory=dict)
@@ -147,6 +149,8 @@ def _fold_job(
         folded.duplicated += decided_again(before.job, change.event)
     if entry.version == recorded.position:
         folded.snapshots.add(job_id)
+        if job_rows.is_waypoint(entry):
+            folded.waypoints.append(entry)
 
 
 def _fold_other(folded: Folded, recorded: Recorded, change: Change) -> None:

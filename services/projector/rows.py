@@ -100,6 +100,11 @@ def snapshots(folded: Folded, partition: int) -> list[tuple[Any, ...]]:
     return [job_rows.snapshot_row(folded.jobs[job_id], partition) for job_id in sorted(folded.snapshots)]
 
 
+def waypoints(folded: Folded, partition: int) -> list[tuple[Any, ...]]:
+    """The rows of `book.waypoints` that a batch has passed."""
+    return [job_rows.waypoint_row(entry, partition) for entry in folded.waypoints]
+
+
 def statement(name: str) -> str:
     """The text of `statements/<name>.sql`."""
     return sql("services.projector", f"statements/{name}.sql")

@@ -6,6 +6,7 @@ works; they say by how much where it doesn't.
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from shared.domain.events import Event, OccurrencesSkipped, RunRequested
@@ -13,6 +14,7 @@ from shared.domain.jitter import fires_at
 from shared.domain.schedule import next_after
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from datetime import datetime
 
     from shared.domain.job import Job
@@ -20,16 +22,20 @@ if TYPE_CHECKING:
 
 def undecided(job: Job, by: datetime, *, most: int) -> int:
     """How many occurrences had fired by then that the schedule has not decided; counted up to `most`."""
-    count, at, fires = 0, job.next_for, job.fires_next_at
+    return sum(1 for _ in islice(missing(job, by), most))
+
+
+def missing(job: Job, by: datetime) -> Iterator[tuple[datetime, datetime]]:
+    """Those occurrences, in order: for when each is scheduled, and when it should have fired."""
+    at, fires = job.next_for, job.fires_next_at
     if job.due_at is None or job.due_at > by:
-        return 0
-    while at is not None and fires is not None and fires <= by and count < most:
-        count += 1
+        return
+    while at is not None and fires is not None and fires <= by:
+        yield at, fires
         at = _following(job, at)
         fires = at and fires_at(
             job.spec.schedule, job.id, at, _following(job, at) if _is_jittered(job) else None
         )
-    return count
 
 
 def decided_again(job: Job, event: Event) -> int:

@@ -187,17 +187,22 @@ class Balance:
         known = self._known.get(ref)
         if known is None:
             raise ValueError(f"{recorded.place} {recorded.type} is of {ref}, which nobody created")
-        outcome = OUTCOMES.get(type(change.event))
-        if isinstance(change.event, RunRequested):
-            known = replace(known, active_runs=known.active_runs + 1)
-        elif outcome is not None:
-            last = LastRun(change.subject.removeprefix("run:"), outcome, ids.from_ms(recorded.at))
-            known = replace(known, active_runs=max(0, known.active_runs - 1), last_run=last)
-        self._note(replace(known, told=recorded.position))
+        self._note(counted(known, recorded, change))
 
     def _note(self, brought: Brought) -> None:
         self._known[brought.ref] = brought
         self.changed.add(brought.ref)
+
+
+def counted(known: Brought, recorded: Recorded, change: Change) -> Brought:
+    """A job after an event of it or of one of its runs, as far as its runs are counted."""
+    outcome = OUTCOMES.get(type(change.event))
+    if isinstance(change.event, RunRequested):
+        known = replace(known, active_runs=known.active_runs + 1)
+    elif outcome is not None:
+        last = LastRun(change.subject.removeprefix("run:"), outcome, ids.from_ms(recorded.at))
+        known = replace(known, active_runs=max(0, known.active_runs - 1), last_run=last)
+    return replace(known, told=recorded.position)
 
 
 def _refs(recorded: Recorded) -> Iterable[str]:

@@ -45,6 +45,7 @@ def prepare(system):
         sleeper = job("sleep", parameters={"seconds": 600}, overlap_policy="allow")
         sleeping = [posted(f"jobs/{sleeper}/trigger")["id"] for _ in range(SLEEPING)]
         occurrence = client.get(f"jobs/{yearly}").raise_for_status().json()["next_run_time"]
+        everywhere = client.get("events", params={"limit": 1}).raise_for_status().headers["Daybook-Position"]
         eventually(
             lambda: client.get(f"executions/{failed}").json()["status"] == "failed", "the run has failed"
         )
@@ -57,6 +58,7 @@ def prepare(system):
         "DAYBOOK_YEARLY_JOB": yearly,
         "DAYBOOK_OCCURRENCE": occurrence,
         "DAYBOOK_POSITION": edited.headers["Daybook-Position"],
+        "DAYBOOK_PLACES": everywhere,
         "DAYBOOK_FAILED_RUN": failed,
         "DAYBOOK_BACKFILL": backfill,
         **{f"DAYBOOK_RUN_{number}": run for number, run in enumerate(sleeping, 1)},

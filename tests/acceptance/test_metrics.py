@@ -82,7 +82,7 @@ async def _story(system, watch):
         await _ask_for(http, "POST", f"{ticking[0]}/pause")
         await _lag(system, http, watch)
         await _be_overdue(system, watch)
-        _miss_occurrences(system, watch)
+        await _miss_occurrences(system, http, watch, ticking)
         await _ask_for(http, "POST", f"{ticking[0]}/resume")
         for job_id in ticking:
             await _ask_for(http, "DELETE", job_id)
@@ -179,14 +179,20 @@ async def _be_overdue(system, watch):
     await redis.aclose()
 
 
-def _miss_occurrences(system, watch):
-    """Stop the only timer for longer than the grace; what fell due meanwhile is decided once it goes on."""
+async def _miss_occurrences(system, http, watch, ticking):
+    """Stop the only timer for longer than the grace; what fell due meanwhile is decided once it goes on.
+
+    While it is stopped, GET /missed tells which occurrences the gauge counts, and none after.
+    """
     (timer,) = system.of("timer")
     timer.process.send_signal(signal.SIGSTOP)
     watch.look("missing", PATIENCE_S)
+    told = (await http.get("/api/v1/missed")).json()["items"]
+    assert {each["job_id"] for each in told} == {ticking[1]}, "the other one is paused"
     timer.process.send_signal(signal.SIGCONT)
     shown = lambda: scrape(watch.url("projector")).value("occurrences_missing", {})  # noqa: E731
     eventually(lambda: shown() == 0, "nothing is missing any more")
+    assert (await http.get("/api/v1/missed")).json()["items"] == []
 
 
 async def _is_late_in_a_second(redis):

@@ -508,6 +508,9 @@ STRANGE = {
         "per_page": ("", "0", "201", "x", "1_0", "\0"),
         "limit": ("", "0", "201", "x", "0x1", "\0"),
         "cursor": ("", "x", "\0", "=", "AAAA", "e30", "W10", "x" * 5_000, "💥"),
+        "as_of": ("", "x", "\0", "0:", "0:0", ":0-0", "1-1", "99999:1-1", "9:1-1", "0:0-0", "0:0-0,0:0-0",
+                  "0:1-1,", "0:-1-1", "٣:1-1", "0:1-٣", "0:1-99999999999999999", "9999-12-31T23:59:59Z",
+                  "0001-01-01T00:00:00Z", "💥"),
     },
     "executions": {
         "status": ("", "pending", "done", "QUEUED", "\0"),
@@ -525,7 +528,7 @@ STRANGE = {
 UNKNOWN = (
     "tags=a", "tenant=acme", "where=1", "created_at=2026-01-01T00:00:00Z", "created_at[]=1", "created_at[eq]=1",
     "created_at[gte=1", "created_at[GTE]=1", "[gte]=1", "=1", "created_at%00[gte]=1", "order=name", "offset=1",
-    "as_of=1", "Status=failed", "status[]=failed", "name[gte]=a", "per-page=5", "%F0%9F%92%A5=1", "'=1", "sort[gte]=1",
+    "Status=failed", "status[]=failed", "name[gte]=a", "per-page=5", "%F0%9F%92%A5=1", "'=1", "sort[gte]=1",
 )  # fmt: skip
 
 

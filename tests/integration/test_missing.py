@@ -6,12 +6,12 @@ from datetime import timedelta
 import pytest
 
 from services.projector import gauges, missing, service
-from services.projector.rows import statement
 from shared.domain.commands import PauseJob, Wake
 from shared.eventlog import opening
 from shared.lifecycle import Stop
 from shared.metrics import Metrics
 from shared.readmodel import archive
+from shared.readmodel.database import sql
 from shared.testing import TESTER, wait_until
 from tests.integration.archive_kit import all_of, an_office
 
@@ -125,9 +125,8 @@ async def test_nothing_is_read_but_the_head_of_an_index_where_nothing_is_missing
     async with office.pool.acquire() as connection, connection.transaction():
         await connection.execute("set local enable_seqscan = off")  # of one row it would be quicker
         await connection.execute("set local enable_bitmapscan = off")
-        plan = await connection.fetch(
-            f"explain {statement('overdue_jobs')}", [0], [office.log.now()], missing.JOBS_MAX
-        )
+        statement = sql("shared.readmodel", "statements/overdue_jobs.sql")
+        plan = await connection.fetch(f"explain {statement}", [0], [office.log.now()], missing.JOBS_MAX, None)
     text = "\n".join(row[0] for row in plan)
     assert "Index Cond: ((tenant = tenants.tenant) AND (next_run_time <=" in text.replace("jobs.", ""), text
 

@@ -86,6 +86,7 @@ async def rows_of(office):
     tables = (
         "book.events",
         "book.snapshots",
+        "book.waypoints",
         "book.checkpoints",
         "ledger.jobs",
         "ledger.runs",
@@ -114,7 +115,8 @@ async def test_a_group_writes_what_each_batch_would_by_itself(office, groups, al
     assert alone == []
     together = await rows_of(office)
     tables = (
-        "book.events, book.snapshots, ledger.jobs, ledger.runs, ledger.run_hourly, book.projection_errors"
+        "book.events, book.snapshots, book.waypoints, ledger.jobs, ledger.runs, ledger.run_hourly, "
+        "book.projection_errors"
     )
     await office.pool.execute(f"truncate {tables}")
     reset = "update book.checkpoints set epoch = 0, pos = 0, id = '', at = null, chain = $1"

@@ -277,6 +277,7 @@ async def _bring_forward(connection: asyncpg.Connection, reading: Reading) -> No
         await connection.execute(statement("bring_forward"), *columns(rows))
     for ended in _parts(sorted(reading.balance.ended), WRITTEN):
         await connection.execute(statement("ended"), ended)
+    await connection.execute(statement("waypoints"), reading.partition, reading.at.pos)
 
 
 def _parts(items: Sequence[Any], size: int) -> Iterator[list[Any]]:

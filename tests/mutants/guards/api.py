@@ -459,6 +459,55 @@ GUARDS = (
         ),
     ),
     Guard(
+        name="as-of-archived",
+        protects="what was a moment ago is told once the archive has it, and not as it was before",
+        file="services/api/moments.py",
+        text="    if late:\n",
+        instead="    if False:\n",
+        tests=integration(
+            "test_api_past", "test_what_was_just_now_is_told_once_it_is_archived_and_not_before"
+        ),
+    ),
+    Guard(
+        name="as-of-cut",
+        protects="a time before the archive's beginning is gone, and not that of what was brought forward",
+        file="services/api/moments.py",
+        text="and at < cut_at:",
+        instead="and False:",
+        tests=integration(
+            "test_api_past", "test_what_retention_has_dropped_is_gone_and_what_came_after_is_told"
+        ),
+    ),
+    Guard(
+        name="as-of-tenant",
+        protects="a list of the past has the jobs of the asker's tenant alone",
+        file="services/api/queries/past_jobs.sql",
+        text="and ($9::text is null or tenant = $9)",
+        instead="and ($9::text is null or true)",
+        tests=integration("test_api_past", "test_of_another_tenants_past_nothing_is_told"),
+    ),
+    Guard(
+        name="waypoint-after-cut",
+        protects="no waypoint from before a cut is folded on from, nor kept",
+        file="services/executor/handlers/statements/cleanup_waypoints.sql",
+        text="pos < $2",
+        instead="pos < 0 * $2",
+        tests=integration(
+            "test_looking_back",
+            "test_what_a_job_was_after_a_cut_is_folded_onto_what_was_brought_forward",
+        ),
+    ),
+    Guard(
+        name="missed-until",
+        protects="an archive that lags makes nothing missing",
+        file="services/api/missed.py",
+        text="states[partition].tail_at <= mark:",
+        instead="True:",
+        tests=integration(
+            "test_api_missed", "test_a_decision_that_is_not_archived_yet_makes_nothing_missing"
+        ),
+    ),
+    Guard(
         name="stream-gone",
         protects="a stream that a cut overtakes passes nothing over",
         file="services/api/stream.py",
