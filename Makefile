@@ -13,7 +13,7 @@ export PIP_USER := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help up test test-long faults mutants compose-test check bench clients bench-lists bench-data coverage
+.PHONY: help up test test-long faults mutants histories compose-test check bench clients bench-lists bench-data coverage
 
 help: ## Show this help
 	@echo "Daybook, an event-sourced job scheduler. What make does here:"
@@ -39,6 +39,9 @@ faults: $(READY) ## Break everything while it works, and audit it: a minute (ARG
 
 mutants: $(READY) ## Take guards out of the code, one at a time: each must be missed by a test
 	@$(BIN)/python tests/mutants/run.py $(ARGS)
+
+histories: $(READY) ## Keep the shapes of new versions of events; ARGS=NAME records a history, ARGS=--released closes versions
+	@$(BIN)/python -m tests.histories.record $(ARGS)
 
 compose-test: $(READY) ## Build the image and really run deploy/compose.yaml in containers: use it, kill parts of it, take it down
 	@$(BIN)/python tests/containers/run.py $(ARGS)

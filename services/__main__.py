@@ -19,11 +19,13 @@ import click
 
 from services import traced
 from services.cli.apply import apply
+from services.cli.archive import archive
 from services.cli.audit import audit
 from services.cli.backfills import backfills
 from services.cli.backup import backup
 from services.cli.calendars import calendars
 from services.cli.completion import completion
+from services.cli.debug import debug
 from services.cli.events import events
 from services.cli.jobs import jobs
 from services.cli.migrate import migrate
@@ -98,6 +100,7 @@ def main() -> None:
 
 
 for _command in (
+    archive,
     audit,
     backup,
     recover,
@@ -116,6 +119,7 @@ for _command in (
     migrate,
     make_secrets,
     completion,
+    debug,
 ):
     main.add_command(_command)
 

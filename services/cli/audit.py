@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from services.cli import signing
 from shared import settings
 from shared.eventlog.envelope import rfc3339
 from shared.faults import Fatal, is_broken, leaves
@@ -30,7 +31,13 @@ class _CannotRead(click.ClickException):
 
 @click.group()
 def audit() -> None:
-    """Check that what is written down holds."""
+    """Check that what is written down holds, and prove it to others.
+
+    \b
+    daybook audit verify
+    daybook audit sign --key-file audit_key --to checkpoint.json
+    daybook audit check checkpoint.json --public-key audit_key.pub --against database
+    """  # noqa: D301 - click's mark
 
 
 @audit.command()
@@ -60,6 +67,10 @@ def verify(*, as_json: bool, partition: int | None) -> None:
         raise _explained(error) from error
     click.echo(json.dumps(_document(report[0]), indent=2) if as_json else "\n".join(_told(report[0])))
     sys.exit(status)
+
+
+for _command in (signing.key, signing.sign, signing.check):
+    audit.add_command(_command)
 
 
 async def _verified(told: Settings, partition: int | None) -> Report:

@@ -16,18 +16,16 @@ from urllib.parse import unquote, urlsplit
 
 import click
 
+from services.cli.key_files import key_of, secrets_of
 from services.cli.operating import finished, settings_of
 from shared.faults import Fatal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
 
-    from services.executor.secrets import Secrets
     from shared.backup.container import Stored
     from shared.backup.stores import Store
     from shared.settings import Settings
-
-KEY_BYTES_MAX = 64 * 1024
 
 _key_file = click.option(
     "--key-file", type=click.Path(path_type=Path), help="Holds the key of an encrypted backup."
@@ -205,39 +203,20 @@ def _stored(told: Settings, url: str) -> Store:
         place = catalog_of(told.model_copy(update={"sources": _sources(told)})).place(url)
     except BadSources as error:
         raise Fatal(str(error)) from error
-    secrets = _secrets(told)
+    secrets = secrets_of(told)
     options = {name: secrets.value(option) for name, option in place.storage.options.items()}
     return stores.opened(place.storage.url, options, place.path, make=False)
 
 
 def _secret(told: Settings, key_file: Path | None) -> bytes | None:
     """The key; None if there is none, which backups that aren't encrypted don't mind."""
-    from services.executor.secrets import SecretMissing  # noqa: PLC0415
     from shared.job_types.backup_task import KEY  # noqa: PLC0415
 
-    if key_file is not None:
-        with key_file.open("rb") as file:
-            content = file.read(KEY_BYTES_MAX + 1)
-        if len(content) > KEY_BYTES_MAX:
-            raise Fatal(f"{key_file} has more than {KEY_BYTES_MAX:,} bytes: that is no key.")
-        return content.removesuffix(b"\n").removesuffix(b"\r")  # as the executor reads secrets
-    try:
-        return _secrets(told).value(KEY).encode()
-    except SecretMissing:
-        return None
-
-
-# What isn't set is what `daybook up` has made in the data directory.
-
-
-def _secrets(told: Settings) -> Secrets:
-    from services.executor.secrets import of_environment  # noqa: PLC0415
-
-    made = told.data_dir / "secrets"
-    return of_environment(told.secrets_dir or (made if made.is_dir() else None))
+    return key_of(told, key_file, KEY)
 
 
 def _sources(told: Settings) -> Path | None:
+    """Of DAYBOOK_SOURCES, else what `daybook up` has made in the data directory."""
     made = told.data_dir / "sources.yaml"
     return told.sources or (made if made.is_file() else None)
 

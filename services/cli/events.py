@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from services.cli.debug import diff
 from services.cli.failures import STATUSES
 from services.cli.session import path_of, talks
 from services.cli.show import Column, document, listed, printable, styled
@@ -46,7 +47,10 @@ def _filters(command: Callable[..., None]) -> Callable[..., None]:
 
 @click.group(epilog=STATUSES)
 def events() -> None:
-    """Events: list them, follow them."""
+    """Events: list them, follow them, compare them."""
+
+
+events.add_command(diff)
 
 
 @events.command("list", epilog=STATUSES)

@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
-from services.projector import job_rows, projections, run_rows
 from services.projector.batch import Overtaken, batch_of, commit
+from services.projector.folding import folded
 from services.projector.memory import Memory
-from services.projector.rows import statement
 from services.projector.trimming import Tail
+from services.projector.units import BATCH, whole_units
 from shared import logs
-from shared.domain import ids
 from shared.domain.events import TERMINAL
 from shared.eventlog import opening
 from shared.eventlog.position import Position
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
     from services.projector.batch import Batch
     from services.projector.committer import Committer
     from services.projector.manners import Manners
-    from services.projector.projections import Folded
     from services.projector.rows import Refusal
     from shared.eventlog.envelope import Recorded
     from shared.eventlog.keys import Keys
@@ -42,7 +40,6 @@ if TYPE_CHECKING:
 
     Archived = Callable[[Sequence[Recorded], int, int], None]
 
-BATCH = 2_000  # events a transaction
 WATCH_EVERY_S = 1.0  # a quiet log: a round trip of three reads
 SMALL = 1_000  # events; below, a batch is written together with those of other partitions
 ENDS = frozenset(event.__name__ for event in TERMINAL)
@@ -170,7 +167,7 @@ class PartitionProjector:
     async def _project(self, checkpoint: Checkpoint, events: Sequence[Recorded]) -> int:
         """Fold and commit events that follow the checkpoint; returns how many there were."""
         began_ns = time.time_ns()
-        batch = batch_of(checkpoint, events, await self._fold(events))
+        batch = batch_of(checkpoint, events, await folded(self._pool, self._memory, events))
         together = self._may_join(batch) and await self._committer.commit(batch)
         refused = [] if together else await self._commit_alone(batch)
         self.checkpoint = self.reached = batch.after
@@ -212,29 +209,14 @@ class PartitionProjector:
         return await self._read_after(Position(after.epoch, after.pos), after.id, block_ms)
 
     async def _read_after(self, after: Position, after_id: str, block_ms: int | None) -> list[Recorded]:
-        return _whole_units(
-            await self._reader.read(self.partition, after, after_id, count=BATCH, block_ms=block_ms)
-        )
+        events = await self._reader.read(self.partition, after, after_id, count=BATCH, block_ms=block_ms)
+        return whole_units(events, BATCH)
 
     def _read_ahead(self, last: Recorded, block_ms: int | None) -> None:
         """Read what follows `last` while Postgres takes what has been read."""
         if block_ms is not None:
             read = self._read_after(last.position, last.id, block_ms)
             self._ahead = asyncio.create_task(read, name=f"projector:{self.partition}:ahead")
-
-    async def _fold(self, events: Sequence[Recorded]) -> Folded:
-        memory = self._memory
-        jobs, runs = projections.needed(events, memory.jobs, memory.runs)
-        if jobs:
-            for record in await self._pool.fetch(statement("load_jobs"), jobs):
-                entry = job_rows.loaded(tuple(record))
-                memory.jobs[entry.id] = entry
-        if runs:
-            times = [ids.time_of(run) for run in runs]
-            for record in await self._pool.fetch(statement("load_runs"), runs, times):
-                row = run_rows.loaded(tuple(record))
-                memory.runs[row.id] = row
-        return projections.fold(events, memory.jobs, memory.runs)
 
     def _may_join(self, batch: Batch) -> bool:
         folded = batch.folded  # a group has no part for keys: they are rare, and it is written all the time
@@ -307,16 +289,3 @@ class PartitionProjector:
                 f"{hole.found}: what stood between is in neither, as if the database had been restored from an "
                 "old backup. Restore a newer one. Nothing was projected beyond it."
             )
-
-
-def _whole_units(events: list[Recorded]) -> list[Recorded]:
-    """`events` up to the end of a commit, if a full read has cut one.
-
-    A log that loses its tail is healed up to the archive's end, which must not lie within a unit. All events of a
-    commit bear its time; a commit larger than a read is cut all the same.
-    """
-    if len(events) < BATCH:
-        return events
-    last_at = events[-1].at
-    end = next((n for n in range(len(events), 0, -1) if events[n - 1].at != last_at), 0)
-    return events[:end] if end else events

@@ -46,6 +46,12 @@ async def cut_of(connection: Asked, partition: int) -> Cut | None:
     return None if row is None else Cut(*row)
 
 
+async def link_at(connection: Asked, partition: int, pos: int) -> bytes | None:
+    """The link of the event at `pos`, archived or the last that was dropped; None: nobody knows."""
+    link: bytes | None = await connection.fetchval(_statement("link_at"), partition, pos)
+    return link
+
+
 async def hold_still(connection: Connection) -> None:
     """Keep months from being dropped until the transaction ends; its first statement.
 

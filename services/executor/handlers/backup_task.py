@@ -170,7 +170,12 @@ class _Backup:
 
         connection = await asyncpg.connect(self._database(None), timeout=CONNECT_S, server_settings=SESSION)
         try:
-            manifest = await export(connection, payload.add, compression=self._task.method, told=told)
+            manifest = await export(
+                connection,
+                lambda segment, data: payload.add(segment.name, data),
+                compression=self._task.method,
+                told=told,
+            )
         finally:
             await connection.close()
         return manifest.document()

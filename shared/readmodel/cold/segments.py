@@ -141,8 +141,8 @@ def read(
     """
     hashed = _Hashed(source)
     facts = _Facts()
-    for line in _lines(name, compressions.decompressed(hashed, compression)):
-        event, link_ = _parsed(name, line)
+    for number, line in enumerate(_lines(name, compressions.decompressed(hashed, compression)), start=1):
+        event, link_ = _parsed(name, number, line)
         if chain.at is not None and event[2] <= chain.at[1]:
             raise BadSegment(f"{name}: position {event[2]} comes after {chain.at[1]}")
         facts.take(chain, event, link_)
@@ -216,12 +216,12 @@ _LINE = msgspec.defstruct("Line", [(field, _TYPES[field]) for field in (*FIELDS,
 _decode = msgspec.json.Decoder(_LINE).decode
 
 
-def _parsed(name: str, line: bytes) -> tuple[Event, bytes]:
+def _parsed(name: str, number: int, line: bytes) -> tuple[Event, bytes]:
     try:
         *event, chain = msgspec.structs.astuple(_decode(line))
         return tuple(event), bytes.fromhex(chain)
     except (msgspec.DecodeError, ValueError) as error:
-        raise BadSegment(f"{name} has a line that is no event: {error}") from None
+        raise BadSegment(f"{name} has a line that is no event: line {number}: {error}") from None
 
 
 class _Hashed:

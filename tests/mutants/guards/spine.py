@@ -124,7 +124,7 @@ GUARDS = (
     Guard(
         name="whole-units",
         protects="the archive never ends within a unit, so that none is healed by half",
-        file="services/projector/partition.py",
+        file="services/projector/units.py",
         text="return events[:end] if end else events",
         instead="return events",
         tests=integration("test_heal", "test_the_archive_never_ends_within_a_unit_so_none_is_healed_by_half"),

@@ -148,8 +148,8 @@ GUARDS = (
         name="cold-copy-cut",
         protects="a copy of what is left goes on from the link of the cut",
         file="shared/readmodel/cold/exporting.py",
-        text="Chain(None if cut is None else cut.chain)",
-        instead="Chain(None)",
+        text="return None if cut is None else cut.chain",
+        instead="return None",
         tests=integration(
             "test_backup_retention",
             "test_what_was_backed_up_is_dropped_and_what_is_left_is_backed_up_from_the_cut",
