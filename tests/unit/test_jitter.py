@@ -233,6 +233,16 @@ def test_an_edit_that_keeps_the_time_keeps_the_occurrence():
     assert [type(event) for event in events] == [RunRequested, JobCompleted]
 
 
+def test_what_is_late_by_the_times_of_an_edit_is_so_though_what_was_held_back_before_it_is_not():
+    state = held_back(misfire_policy="skip", misfire_grace_seconds=5, overlap_policy="allow")
+    now = moment_before(state)
+    _, state = when(state, edited(state, schedule=a_spec(cron="* * * * *").schedule), now)
+    assert (state.next_for, state.due_at) == (at(HOUR_S), now)
+    events, _ = when(state, Wake(), now)
+    assert (type(events[0]), events[0].scheduled_for) == (RunRequested, at(HOUR_S))
+    assert (events[1].from_, events[1].reason) == (at(HOUR_S + 60), "misfire")
+
+
 def test_a_deletion_records_what_it_drops():
     state = held_back()
     skipped, deleted = when(state, DeleteJob(by="ann"), moment_before(state))[0]
