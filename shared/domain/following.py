@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from shared.domain.events import TERMINAL, Change, JobPaused, RunQueued
+from shared.domain.events import TERMINAL, Change, JobPaused, RunFailed, RunQueued
 from shared.domain.job import Job, Status, evolve
 
 if TYPE_CHECKING:
@@ -34,15 +34,19 @@ def next_to_run(job: Job) -> str | None:
     return job.waiting[0] if job.waiting and not job.active else None
 
 
-def consequences(job: Job, released: Run | None, now: datetime) -> tuple[Change, ...]:
+def consequences(
+    job: Job, changes: Iterable[Change], released: Run | None, now: datetime
+) -> tuple[Change, ...]:
     """What follows from the ends of runs of `job`.
 
     Args:
-        job: as these, and whatever stands in the same unit, have left it.
+        job: as `changes` have left it.
+        changes: these ends, and whatever stands in the same unit.
         released: its `next_to_run`, if there is one.
         now: when it is decided.
     """
-    return (*_released(job, released), *_paused_by_failures(job, now))
+    has_failed = any(change.both and isinstance(change.event, RunFailed) for change in changes)
+    return (*_released(job, released), *(_paused_by_failures(job, now) if has_failed else ()))
 
 
 def _released(job: Job, run: Run | None) -> list[Change]:

@@ -227,7 +227,8 @@ class Decider:
                 state = known[ref].state
                 if isinstance(state, Job):
                     job = following.after(state, changes)
-                    changes += following.consequences(job, await self._next_to_run(job, known), now)
+                    released = await self._next_to_run(job, known)
+                    changes += following.consequences(job, changes, released, now)
         # What ends a run stands last: a request that it answers is known by the last event of its unit.
         changes = await self._told_to_backfills(changes, known, now) + changes
         if len(changes) == len(decision.changes):

@@ -58,7 +58,7 @@ class MemoryLog:
                 for followed in {f"job:{change.job}" for change in changes if change.both}:
                     job = following.after(self.states[followed], changes)
                     released = self.states.get(f"run:{following.next_to_run(job)}")
-                    changes += following.consequences(job, released, now)
+                    changes += following.consequences(job, changes, released, now)
             self._write(changes)
             written += changes
             if decision.settled:

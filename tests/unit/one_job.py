@@ -60,7 +60,7 @@ class OneJob:
         if following.has_followed(changes):
             job = following.after(self.job, changes)
             run_id = following.next_to_run(job)
-            changes += following.consequences(job, run_id and self.run(run_id), self.now)
+            changes += following.consequences(job, changes, run_id and self.run(run_id), self.now)
         self.units.append(changes)
         for change in changes:
             for ref in change.advances:

@@ -1,6 +1,7 @@
 """What the ends of its runs lead to on a job that follows them."""
 
 import pytest
+from msgspec.structs import replace
 
 from shared.domain import following, ids, job
 from shared.domain.events import (
@@ -45,7 +46,7 @@ def after(state, *events):
     led: tuple[Change, ...] = ()
     for event in events:
         change = Change(subject=f"job:{JOB}", event=event) if isinstance(event, JobResumed) else end(event)
-        led = following.consequences(following.after(state, [change]), None, NOON)
+        led = following.consequences(following.after(state, [change]), [change], None, NOON)
         for each in (change, *led):
             state = job.evolve(state, each)
     return state, led
@@ -83,6 +84,14 @@ def test_a_success_begins_the_count_anew_and_other_ends_say_nothing():
 def test_whoever_resumes_it_gives_it_as_many_again():
     state, _ = after(a_job(pause_after_failures=2), FAILED, FAILED, RESUMED, FAILED)
     assert state.status is job.Status.PENDING
+    assert after(state, FAILED)[0].status is job.Status.PAUSED
+
+
+def test_a_limit_that_an_edit_has_lowered_waits_for_the_next_failure():
+    state, _ = after(a_job(pause_after_failures=5), FAILED, FAILED, FAILED)
+    lowered = replace(state, spec=a_spec(every=10, pause_after_failures=2))
+    state, led = after(lowered, CANCELLED)
+    assert led == ()
     assert after(state, FAILED)[0].status is job.Status.PAUSED
 
 
