@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
-from shared.domain import backfilling, overlaps, pausing, skipping
+from shared.domain import backfilling, overlaps, pausing, requesting, skipping
 from shared.domain.ahead import Ahead, announced
 from shared.domain.calendars import NONE, refuse_unknown
 from shared.domain.commands import (
@@ -32,14 +32,12 @@ from shared.domain.events import (
     JobCreated,
     JobDeleted,
     JobUpdated,
-    RunRequested,
 )
 from shared.domain.job import Job, Status
 from shared.domain.refusals import IllegalTransition, NeverFires, NoSuchJob, Paused, StaleRevision
 from shared.domain.replanning import replanned
 from shared.domain.schedule import Schedule, is_occurrence, next_after
 from shared.domain.settling import Settling
-from shared.domain.spec import JobSpec, run_spec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,7 +45,7 @@ if TYPE_CHECKING:
 
     from shared.domain.calendars import Seen
     from shared.domain.events import SkipReason
-    from shared.domain.spec import OverlapPolicy
+    from shared.domain.spec import JobSpec
 
 # What fell due in a pause is none of their business.
 _LEAVES_PAUSED = (
@@ -180,21 +178,11 @@ def _own(job: Job, command: JobCommand, now: datetime) -> list[Change]:
             deleted = Change(subject=subject, event=JobDeleted(by=by, deleted_at=now))
             return [*_backfill_ended(job, by, now), deleted]
         case TriggerJob() | FollowRun() | RetryRun():
-            return [_run_now(job, command, now)]
+            return [requesting.requested(job, command, now)]
         case RequestBackfill():
             return list(backfilling.requested(job, command, now))
         case _:
             return []
-
-
-def _run_now(job: Job, command: TriggerJob | FollowRun | RetryRun, now: datetime) -> Change:
-    match command:
-        case TriggerJob():
-            return _triggered(job, command, now)
-        case FollowRun():
-            return _follower(job, command, now)
-        case RetryRun():
-            return _retried(job, command, now)
 
 
 def _backfill_ended(job: Job, by: str, now: datetime) -> list[Change]:
@@ -270,67 +258,6 @@ def _first_for(
     return first
 
 
-def _triggered(job: Job, command: TriggerJob, now: datetime) -> Change:
-    event = RunRequested(
-        job_id=job.id,
-        scheduled_for=now,
-        fires_at=now,
-        trigger="manual",
-        revision=job.revision,
-        spec=run_spec(job.spec, tenant=job.tenant, job_data=command.job_data, priority=command.priority),
-        held=overlaps.waits(job, _policy(job, command)),
-        follows=job.follows,
-        correlation_id=command.correlation_id,
-        requested_at=now,
-    )
-    return Change(subject=f"run:{command.run_id}", event=event, job=job.id, both=job.follows)
-
-
-def _follower(job: Job, command: FollowRun, now: datetime) -> Change:
-    data = None if command.job_data is None else job.spec.job_data | command.job_data
-    event = RunRequested(
-        job_id=job.id,
-        scheduled_for=now,
-        fires_at=now,
-        trigger="chain",
-        of=command.of,
-        revision=job.revision,
-        spec=run_spec(job.spec, tenant=job.tenant, job_data=data),
-        held=overlaps.waits(job, _policy(job, command)),
-        follows=job.follows,
-        correlation_id=command.correlation_id,
-        requested_at=now,
-        depth=command.depth,
-    )
-    return Change(subject=f"run:{command.run_id}", event=event, job=job.id, both=job.follows)
-
-
-def _retried(job: Job, command: RetryRun, now: datetime) -> Change:
-    event = RunRequested(
-        job_id=job.id,
-        scheduled_for=command.scheduled_for,
-        fires_at=now,
-        trigger="retry",
-        of=command.of,
-        revision=command.revision,
-        spec=command.spec,
-        held=overlaps.waits(job, _policy(job, command)),
-        follows=job.follows,
-        correlation_id=command.correlation_id,
-        requested_at=now,
-    )
-    return Change(subject=f"run:{command.run_id}", event=event, job=job.id, both=job.follows)
-
-
-def _policy(job: Job, command: TriggerJob | FollowRun | RetryRun) -> OverlapPolicy:
-    return _asked(command) or job.spec.overlap_policy
-
-
-def _asked(command: TriggerJob | FollowRun | RetryRun) -> OverlapPolicy | None:
-    """What the wish says instead of its job's policy."""
-    return None if isinstance(command, FollowRun) else command.overlap_policy
-
-
 class _Sake(NamedTuple):
     """For whose sake, and why, runs are to end: those that wait, and if it `replaces` them those that are active."""
 
@@ -351,8 +278,8 @@ def _to_end_all(job: Job, command: JobCommand) -> _Sake | None:
         case FollowRun() if job.status is Status.PAUSED:
             raise Paused(current=job.status)
         case TriggerJob() | FollowRun() | RetryRun():
-            overlaps.refuse(job, _asked(command))
-            if _policy(job, command) != "replace":
+            overlaps.refuse(job, requesting.asked_policy(command))
+            if requesting.policy(job, command) != "replace":
                 return None
             return _Sake(overlaps.BY, overlaps.replaced_by(command.run_id), replaces=True)
         case _:

@@ -45,8 +45,7 @@ def consequences(
         released: its `next_to_run`, if there is one.
         now: when it is decided.
     """
-    has_failed = any(change.both and isinstance(change.event, RunFailed) for change in changes)
-    return (*_released(job, released), *(_paused_by_failures(job, now) if has_failed else ()))
+    return (*_released(job, released), *_paused_by_failures(job, changes, now))
 
 
 def _released(job: Job, run: Run | None) -> list[Change]:
@@ -56,8 +55,10 @@ def _released(job: Job, run: Run | None) -> list[Change]:
     return [Change(subject=f"run:{run.id}", event=queued, job=job.id, both=True)]
 
 
-def _paused_by_failures(job: Job, now: datetime) -> list[Change]:
+def _paused_by_failures(job: Job, changes: Iterable[Change], now: datetime) -> list[Change]:
     most = job.spec.pause_after_failures
+    if not any(change.both and isinstance(change.event, RunFailed) for change in changes):
+        return []
     if most is None or job.failures < most or job.status is not Status.PENDING:
         return []
     reason = f"{job.failures} runs in a row have failed" if job.failures > 1 else "a run has failed"

@@ -7,8 +7,8 @@ GUARDS = (
         name="release",
         protects="trace 6: the end of the last active run queues who waits, in the same unit",
         file="shared/domain/following.py",
-        text="return (*_released(job, released), *_paused_by_failures(job, now))",
-        instead="return (*_paused_by_failures(job, now),)",
+        text="return (*_released(job, released), *_paused_by_failures(job, changes, now))",
+        instead="return (*_paused_by_failures(job, changes, now),)",
         tests=unit(
             "test_overlaps", "test_with_queue_one_one_waits_and_those_after_it_are_skipped_for_its_sake"
         ),
