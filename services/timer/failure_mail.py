@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 from shared.domain import ids
 from shared.domain.commands import CreateJob
 from shared.domain.spec import JobSpec
-from shared.job_types.email_notification import SUBJECT_MAX
 
 if TYPE_CHECKING:
     from shared.domain.job import Job
     from shared.domain.relay import Relay
 
 NAME = "Failure mails"
+SUBJECT_MAX = 200  # characters: a job's name may be as long, and a line of a list shows less
 OWNER = "daybook"
 _BORN = datetime(2026, 1, 1, tzinfo=UTC)  # stands in the id, which must always be the same
 _DESCRIPTION = (

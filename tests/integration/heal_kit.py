@@ -46,7 +46,7 @@ async def write_side(office, partition=0):
 
 
 def is_over(state):
-    return state["status"] in ("completed", "deleted") and not state["active"]
+    return state["status"] in ("completed", "deleted") and not state.get("active")
 
 
 async def something_of_everything(office):
