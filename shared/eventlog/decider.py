@@ -222,6 +222,8 @@ class Decider:
         """The decision with what it leads to on jobs and backfills whose runs it ends; all it advances is `known`."""
         await self._load_advanced(decision, known)
         changes = decision.changes
+        if not any(isinstance(change.event, TERMINAL) for change in changes):
+            return decision
         if following.has_followed(changes):
             for ref in {f"job:{change.job}" for change in changes if change.both}:
                 state = known[ref].state
@@ -243,6 +245,8 @@ class Decider:
         """What `changes` lead to on the backfills whose runs they end."""
         runs = [known[change.subject].state for change in changes if isinstance(change.event, TERMINAL)]
         refs = {f"backfill:{run.backfill}" for run in runs if isinstance(run, Run) and run.backfill}
+        if not refs:
+            return ()
         if missing := refs - known.keys():
             known |= await self._log.load(*missing)
         states = [known[ref].state for ref in refs]
