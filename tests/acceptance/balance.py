@@ -295,7 +295,7 @@ def _stands(ack, event, state):
         case "create":
             return event.type == "JobCreated" and event.told["spec"]["name"] == ack.said
         case "update":
-            return event.type == "JobUpdated" and event.told["spec"]["description"] == ack.said
+            return event.type == "JobUpdated" and event.told["spec"].get("description") == ack.said
         case "trigger":
             return event.type == "RunRequested" and event.run_id == ack.said and event.corr == ack.request_id
         case "delete":

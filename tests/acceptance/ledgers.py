@@ -142,7 +142,7 @@ def _look_ahead(job, kind, told):
 
 def _ahead(told):
     """The next occurrence, when it fires, and when the job runs next if that is to be skipped."""
-    return tuple(time(told[name]) for name in ("next_for", "next_fires_at", "next_run_at"))
+    return tuple(time(told.get(name)) for name in ("next_for", "next_fires_at", "next_run_at"))
 
 
 def _decided(job, told, to):
@@ -158,8 +158,9 @@ def _next_run_time(job, next_for, fires_at, run_at):
 
 
 def _specified(spec):
+    empty = {"description": "", "tags": []}
     names = ("name", "description", "tags", "job_type", "queue", "priority")
-    return {name: spec[name] for name in names} | {"spec": spec}
+    return {name: (empty | spec)[name] for name in names} | {"spec": spec}
 
 
 def _status(job):
@@ -232,15 +233,15 @@ def _requested(jobs, event, told):
     return {
         "id": event.run_id, "id_at": datetime.fromtimestamp(0, UTC) + int(event.run_id.replace("-", "")[:12], 16) * _MS,
         "partition": event.partition, "job_id": told["job_id"], "job_name": spec["job_name"],
-        "job_type": spec["job_type"], "status": "held" if told["held"] else "queued",
-        "trigger": told["trigger"], "of": told["of"],
+        "job_type": spec["job_type"], "status": "held" if told.get("held") else "queued",
+        "trigger": told["trigger"], "of": told.get("of"),
         "revision": told["revision"], "queue": spec["queue"], "priority": spec["priority"], "attempt": 0,
         "max_attempts": spec["retry"]["max_retries"] + 1, "scheduled_for": time(told["scheduled_for"]),
-        "fires_at": time(told["fires_at"]), "queued_at": None if told["held"] else event.at,
+        "fires_at": time(told["fires_at"]), "queued_at": None if told.get("held") else event.at,
         "started_at": None, "finished_at": None,
         "duration_ms": None, "lateness_ms": None, "result": None, "error": None, "worker": None,
         "correlation_id": told["correlation_id"], "attempts": [], "cancel": None, "error_fingerprint": None,
-        "tenant": jobs[event.job_id]["tenant"],
+        "tenant": jobs[event.job_id]["tenant"], "backfill": told.get("backfill"), "held": None,
     }  # fmt: skip
 
 

@@ -26,7 +26,8 @@ class Span:
 def spans(events):
     """The spans of one job, from its own events in order; what lies after the last of them is nobody's yet.
 
-    A command settles all that is due at its time, so each event closes a span, except a pause of the paused.
+    A command settles all that is due at its time, so each event closes a span, except a pause of the paused, and an
+    edit that leaves the times of a paused job: what falls due in a pause is up to its end.
     """
     anchor = every = since = None
     paused = False
@@ -36,6 +37,8 @@ def spans(events):
             case "JobCreated":
                 since, every = time(told["created_at"]), _interval(told)
                 anchor = since
+            case "JobUpdated" if paused and _interval(told) == every:
+                pass
             case "JobUpdated" | "JobPaused" | "JobResumed" | "JobDeleted":
                 now = time(
                     told.get("updated_at")
@@ -76,5 +79,5 @@ def decided(events):
 
 
 def _interval(told):
-    seconds = told["spec"]["schedule"]["interval_seconds"]
+    seconds = told["spec"]["schedule"].get("interval_seconds")
     return None if seconds is None else timedelta(seconds=seconds)

@@ -38,7 +38,7 @@ class _Story:
         if self.newest not in (None, event.run_id):
             yield f"{event.place} requests a run, and not {self.newest}, for which others were skipped"
         self.newest = None
-        if told["held"]:
+        if told.get("held"):
             self.waiting.append(event.run_id)
             return
         if self.policy != "allow" and self.active and told["trigger"] == "schedule":
