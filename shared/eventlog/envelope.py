@@ -60,8 +60,9 @@ class Context(Value, frozen=True, kw_only=True):
 class Recorded(Value, frozen=True):
     """An event as it stands in the log and in the archive: position, and the FIELDS.
 
-    `subject` is `job/<id>`, `run/<id>` or `log`; `job` the job a run belongs to, else ''; `advances` is `subject`,
-    or `both` when its job advances with the run; `at` the commit time in ms; `data` the event's JSON.
+    `subject` is `job/<id>`, `run/<id>` and so on (`shared.domain.kinds`), or `log`; `job` the job a run belongs to,
+    else ''; `advances` is `subject`, or `both` when its job advances with the run; `at` the commit time in ms; `data`
+    the event's JSON.
     """
 
     partition: int

@@ -72,7 +72,7 @@ class Keys:
         return f"{self.base}:archived"
 
     def aggregate(self, ref: str) -> str:
-        """Hash: version, state, fence of `job:<id>` or `run:<id>`; version and state of `apikey:<hash>`."""
+        """Hash: version, state, spec and fence of `job:<id>` or `run:<id>`; version and state of all other kinds."""
         return f"{self.base}:{ref}"
 
     def work(self, queue: str, priority: int) -> str:
