@@ -1,0 +1,174 @@
+"""The keys of personal data: where they stand, who may ask for them while what is away, and that none comes back."""
+
+import asyncio
+import secrets
+from types import SimpleNamespace
+
+import pytest
+
+from shared.domain import ids
+from shared.eventlog.connection import connect
+from shared.eventlog.keys import Keys
+from shared.personal.keys import PAGE, PersonalKeys
+from shared.personal.sealing import ERASED
+from shared.readmodel.database import connect_pool
+from tests.integration.databases import a_database
+
+NOW = ids.from_ms(1_790_000_000_000)
+
+
+def job_in(partition, number):
+    return ids.chance_id(NOW, partition, number)
+
+
+A, B, C = job_in(0, 1), job_in(1, 2), job_in(0, 3)
+
+
+class NoPool:
+    """A Postgres that is away."""
+
+    def __getattr__(self, name):
+        raise ConnectionError("Postgres is away")
+
+
+@pytest.fixture
+async def stage(valkey, postgres):
+    redis = connect(valkey.endpoint.url)
+    async with a_database(postgres) as url:
+        pool = await connect_pool(url)
+        yield SimpleNamespace(redis=redis, pool=pool, prefix=f"t{secrets.token_hex(6)}")
+        await pool.close()
+    await redis.aclose()
+
+
+@pytest.fixture
+def keys(stage):
+    return PersonalKeys(stage.redis, stage.pool, prefix=stage.prefix)
+
+
+def copies(stage, partition):
+    return stage.redis.hgetall(Keys(stage.prefix, partition).personal)
+
+
+async def test_a_key_is_made_once_and_stands_in_both_stores(stage, keys):
+    made = await keys.make([A, B])
+    assert {32} == {len(key) for key in made.values()}
+    assert made[A] != made[B]
+    assert made == await keys.make([B, A]) == await keys.given([A, B])
+    assert {A.encode(): made[A]} == await copies(stage, 0)
+    assert made == {row["job"]: row["key"] for row in await stage.pool.fetch("table book.personal_keys")}
+
+
+async def test_two_who_make_the_same_key_at_once_get_the_same(keys):
+    made = await asyncio.gather(*(keys.make([A, C] if each % 2 else [C, A]) for each in range(8)))
+    assert all(each == made[0] for each in made)
+
+
+async def test_readers_do_without_postgres_where_redis_has_the_copies(stage, keys):
+    made = await keys.make([A, B])
+    alone = PersonalKeys(stage.redis, NoPool(), prefix=stage.prefix)
+    assert made == await alone.of([A, B])
+    with pytest.raises(ConnectionError):
+        await alone.of([A, C])
+    with pytest.raises(ConnectionError):
+        await alone.given([C])
+    assert {A.encode()} == (await copies(stage, 0)).keys()
+
+
+async def test_readers_ask_postgres_where_redis_has_none_and_write_nothing(stage, keys):
+    made = await keys.make([A])
+    await stage.redis.delete(Keys(stage.prefix, 0).personal)
+    assert made == await keys.of([A, C])
+    assert await copies(stage, 0) == {}
+
+
+async def test_a_destroyed_key_is_nowhere_and_none_is_made_again(stage, keys):
+    await keys.make([A, C])
+    await destroyed(stage, keys, A, B)
+    assert {A: ERASED, B: ERASED} == await keys.of([A, B]) == await keys.given([A, B])
+    assert {C.encode()} == (await copies(stage, 0)).keys()
+    rows = await stage.pool.fetch("select key, erased_at from book.personal_keys where job = any($1)", [A, B])
+    assert [row["key"] for row in rows] == [None, None]
+    at = [row["erased_at"] for row in rows]
+    await destroyed(stage, keys, A, B)
+    assert at == [row["erased_at"] for row in await stage.pool.fetch(
+        "select erased_at from book.personal_keys where job = any($1)", [A, B])]  # fmt: skip
+
+
+async def test_whoever_makes_a_key_while_it_is_destroyed_leaves_no_copy(stage, keys):
+    """An erasure lets go of the row when the copy is gone: who copies waits, and finds no key."""
+    await keys.make([A])
+    async with stage.pool.acquire() as connection:
+        transaction = connection.transaction()
+        await transaction.start()
+        await keys.destroy(connection, [A])
+        late = asyncio.create_task(keys.make([A]))
+        healing = asyncio.create_task(keys.to_redis(0))
+        done, _ = await asyncio.wait({late, healing}, timeout=0.3)
+        assert not done
+        await transaction.commit()
+    assert await late == {A: ERASED}
+    assert await healing == 0
+    assert await copies(stage, 0) == {}
+
+
+async def test_an_erasure_waits_for_who_copies(stage, keys):
+    """Else it would take the copy away first, and find it back."""
+    await keys.make([A])
+    held, go = asyncio.Event(), asyncio.Event()
+    slow = PersonalKeys(stage.redis, stage.pool, prefix=stage.prefix)
+    copy = slow._copy
+
+    async def slowly(found):
+        held.set()
+        await go.wait()
+        await copy(found)
+
+    slow._copy = slowly
+    copying = asyncio.create_task(slow.make([A]))
+    await held.wait()
+    erasing = asyncio.create_task(destroyed(stage, keys, A))
+    done, _ = await asyncio.wait({erasing}, timeout=0.3)
+    assert not done
+    go.set()
+    await asyncio.gather(copying, erasing)
+    assert await copies(stage, 0) == {}
+
+
+async def test_redis_gets_its_copies_back_and_keeps_none_of_an_erased_job(stage, keys):
+    many = [job_in(0, number) for number in range(PAGE + 5)]
+    made = await keys.make(many)
+    await destroyed(stage, keys, many[0], many[1])
+    name = Keys(stage.prefix, 0).personal
+    await stage.redis.delete(name)
+    await stage.redis.hset(name, many[0], made[many[0]])  # a Redis that was set back
+    assert await keys.to_redis(0) == PAGE + 3
+    assert {job.encode(): made[job] for job in many[2:]} == await copies(stage, 0)
+
+
+async def test_postgres_gets_its_rows_back_but_of_no_job_that_was_erased(stage, keys):
+    made = await keys.make([A, B, C])
+    await stage.pool.execute("delete from book.personal_keys where job <> $1", B)
+    gone = job_in(0, 9)
+    await stage.redis.hset(Keys(stage.prefix, 0).personal, gone, b"g" * 32)
+    await erased_in_archive(stage, gone)
+    assert await keys.to_postgres(0) == 2
+    assert await keys.to_postgres(0) == 0
+    rows = await stage.pool.fetch("select job, key from book.personal_keys")
+    assert made == {row["job"]: row["key"] for row in rows}
+
+
+async def destroyed(stage, keys, *jobs):
+    async with stage.pool.acquire() as connection, connection.transaction():
+        await keys.destroy(connection, list(jobs))
+
+
+async def erased_in_archive(stage, job):
+    await stage.pool.execute(
+        "insert into book.events (partition, epoch, pos, id, type, v, subject, job, advances, at, actor, cause, corr,"
+        " trace, data, chain) values (0, 1, 900000, $1, 'PersonalDataErased', 1, $2, '', 'subject', $3, '', '', '',"
+        " '', '{}', '')",
+        ids.event_id(1_790_000_000_000, 5),
+        f"job/{job}",
+        NOW,
+    )
