@@ -294,8 +294,8 @@ class Idempotency:
             return answers.reply(view, location=answers.execution_path(view.id), done=201)
         kind, _, identifier = had.answer.partition(":")
         if isinstance(change.event, PersonalDataErased):
-            view = views.erasure_of_event(identifier, change.event)
-            return answers.reply(view, location=f"{answers.job_path(identifier)}/events")
+            erased = views.erasure_of_event(identifier, change.event)
+            return answers.reply(erased, location=f"{answers.job_path(identifier)}/events")
         if isinstance(change.event, BackfillCompleted):  # at once: it was found to have nothing to do
             return dataclasses.replace(await self._backfill_now(identifier), done=201)
         now = {"job": self._job_now, "run": self._run_now, "backfill": self._backfill_now}[kind]

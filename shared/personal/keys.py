@@ -99,7 +99,7 @@ class PersonalKeys:
         """
         if not job_ids:
             return
-        await connection.execute(_statement("destroy"), list(job_ids), _partitions(job_ids))
+        await destroy_rows(connection, job_ids)
         for partition, jobs in _by_partition(job_ids).items():
             await self._redis.hdel(self._name(partition), *jobs)
 
@@ -158,6 +158,11 @@ class PersonalKeys:
 
     def _name(self, partition: int) -> str:
         return Keys(self._prefix, partition).personal
+
+
+async def destroy_rows(connection: Connection, job_ids: Collection[str]) -> None:
+    """As `PersonalKeys.destroy`, where no Redis is at hand: `to_redis` takes the copies when a log is healed."""
+    await connection.execute(_statement("destroy"), list(job_ids), _partitions(job_ids))
 
 
 def _by_partition(job_ids: Iterable[str]) -> dict[int, list[str]]:
