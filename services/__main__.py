@@ -26,6 +26,7 @@ from services.cli.backup import backup
 from services.cli.calendars import calendars
 from services.cli.completion import completion
 from services.cli.debug import debug
+from services.cli.erase import erase
 from services.cli.events import events
 from services.cli.jobs import jobs
 from services.cli.migrate import migrate
@@ -115,6 +116,7 @@ for _command in (
     schedules,
     forecast,
     missed,
+    erase,
     events,
     calendars,
     apply,

@@ -23,6 +23,7 @@ from services.api.calendars import Calendars
 from services.api.cancels import Cancels
 from services.api.dead_letters import DeadLetters
 from services.api.dev_mail import DevMail
+from services.api.erasures import Erasures
 from services.api.events import Events
 from services.api.forecasts import Forecasts
 from services.api.jobs import Jobs
@@ -68,6 +69,7 @@ def create_app(deps: Deps) -> Quart:
     auth, slices = Auth(deps), Slices(deps.clock)
     for noun in (
         Jobs(deps),
+        Erasures(deps),
         Bulk(deps),
         Switches(deps),
         Apply(deps),

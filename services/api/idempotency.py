@@ -32,7 +32,13 @@ from services.api.writes import REDIS_S
 from shared import logs
 from shared.domain import backfill, ids, job
 from shared.domain.backfill import Backfill
-from shared.domain.events import BackfillCompleted, BackfillRequested, JobCreated, RunRequested
+from shared.domain.events import (
+    BackfillCompleted,
+    BackfillRequested,
+    JobCreated,
+    PersonalDataErased,
+    RunRequested,
+)
 from shared.domain.job import Job
 from shared.domain.run import Run
 from shared.eventlog.once import Key, key_of
@@ -287,6 +293,9 @@ class Idempotency:
             view = views.execution_requested(change, at=ids.from_ms(event.at))
             return answers.reply(view, location=answers.execution_path(view.id), done=201)
         kind, _, identifier = had.answer.partition(":")
+        if isinstance(change.event, PersonalDataErased):
+            erased = views.erasure_of_event(identifier, change.event)
+            return answers.reply(erased, location=f"{answers.job_path(identifier)}/events")
         if isinstance(change.event, BackfillCompleted):  # at once: it was found to have nothing to do
             return dataclasses.replace(await self._backfill_now(identifier), done=201)
         now = {"job": self._job_now, "run": self._run_now, "backfill": self._backfill_now}[kind]

@@ -450,6 +450,12 @@ class RevertBody(Body):
     revision: int = Field(ge=1, le=1_000_000_000)
 
 
+class EraseBody(Body):
+    """Why a job's personal data is to be erased. It is recorded for ever: name nobody in it."""
+
+    reason: str = Field(min_length=1, max_length=500)
+
+
 class CancelBody(Body):
     """Why an execution is cancelled."""
 

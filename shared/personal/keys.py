@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 
 from shared.domain import ids
 from shared.eventlog.keys import Keys
+from shared.faults import is_broken
 from shared.personal.sealing import ERASED, KEY_BYTES
 from shared.readmodel.database import changed, sql
 
@@ -65,7 +66,7 @@ class PersonalKeys:
     async def of(self, job_ids: Collection[str], *, tenant: str | None = None) -> dict[str, bytes]:
         """The keys of those jobs that have one; ERASED for those that were erased.
 
-        Redis is asked once a partition, Postgres only for what isn't there.
+        Redis is asked once a partition, Postgres only for what isn't there, or if Redis is away.
 
         Args:
             job_ids: of the jobs.
@@ -74,7 +75,12 @@ class PersonalKeys:
         Raises:
             OSError: or whatever else a store raises that isn't there.
         """
-        found = await self._copies(job_ids)
+        try:
+            found = await self._copies(job_ids)
+        except Exception as error:
+            if not is_broken(error):
+                raise
+            found = {}
         missing = [each for each in job_ids if each not in found]
         if missing:
             found |= _held(await self._pool.fetch(_statement("keys"), missing))
@@ -117,7 +123,7 @@ class PersonalKeys:
         """
         if not job_ids:
             return
-        await connection.execute(_statement("destroy"), list(job_ids), _partitions(job_ids))
+        await destroy_rows(connection, job_ids)
         for partition, jobs in _by_partition(job_ids).items():
             await self._redis.hdel(self._name(partition), *jobs)
 
@@ -176,6 +182,11 @@ class PersonalKeys:
 
     def _name(self, partition: int) -> str:
         return Keys(self._prefix, partition).personal
+
+
+async def destroy_rows(connection: Connection, job_ids: Collection[str]) -> None:
+    """As `PersonalKeys.destroy`, where no Redis is at hand: `to_redis` takes the copies when a log is healed."""
+    await connection.execute(_statement("destroy"), list(job_ids), _partitions(job_ids))
 
 
 def _held(rows: Iterable[asyncpg.Record]) -> dict[str, Held]:
