@@ -4,6 +4,9 @@ Their home is `book.personal_keys` in Postgres, where a key stands before anythi
 stands in Redis, in the job's partition, so that executors go on while Postgres is away. Whoever reads asks Redis, then
 Postgres, and writes nothing: only what holds the row against an erasure copies a key, and an erasure takes the row
 first and then the copy, before it lets go of the row. So no key comes back.
+
+Beside a key stands the tenant of its job: what a sealed value says of itself is whose it is, and who shows it to people
+of one tenant opens it by keys of this tenant only, wherever it has turned up.
 """
 
 from __future__ import annotations
@@ -11,15 +14,16 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import defaultdict
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from shared.domain import ids
 from shared.eventlog.keys import Keys
+from shared.faults import is_broken
 from shared.personal.sealing import ERASED, KEY_BYTES
 from shared.readmodel.database import changed, sql
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 
     import asyncpg
     from redis.asyncio import Redis
@@ -27,6 +31,13 @@ if TYPE_CHECKING:
     from shared.readmodel.database import Connection
 
 PAGE = 1_000
+
+
+class Held(NamedTuple):
+    """A key, ERASED for none any more, and whose job it is of."""
+
+    key: bytes
+    tenant: str
 
 
 class PersonalKeys:
@@ -52,42 +63,55 @@ class PersonalKeys:
         self._prefix = prefix
         self._chance = chance
 
-    async def of(self, job_ids: Collection[str]) -> dict[str, bytes]:
+    async def of(self, job_ids: Collection[str], *, tenant: str | None = None) -> dict[str, bytes]:
         """The keys of those jobs that have one; ERASED for those that were erased.
 
-        Redis is asked once a partition, Postgres only for what isn't there.
+        Redis is asked once a partition, Postgres only for what isn't there, or if Redis is away.
+
+        Args:
+            job_ids: of the jobs.
+            tenant: only keys of jobs of this tenant; None: of all.
 
         Raises:
             OSError: or whatever else a store raises that isn't there.
         """
-        found = await self._copies(job_ids)
+        try:
+            found = await self._copies(job_ids)
+        except Exception as error:
+            if not is_broken(error):
+                raise
+            found = {}
         missing = [each for each in job_ids if each not in found]
         if missing:
-            rows = await self._pool.fetch(_statement("keys"), missing)
-            found |= {row["job"]: row["key"] or ERASED for row in rows}
-        return found
+            found |= _held(await self._pool.fetch(_statement("keys"), missing))
+        return {job: held.key for job, held in found.items() if _is_for(tenant, held)}
 
-    async def make(self, job_ids: Collection[str]) -> dict[str, bytes]:
+    async def make(self, job_ids: Collection[str], *, tenant: str) -> dict[str, bytes]:
         """The keys of these jobs, made where there are none; ERASED for those that were erased: they get none.
 
         To be called before anything is written that they seal. May be called again.
+
+        Args:
+            job_ids: of the jobs.
+            tenant: of all of them.
 
         Raises:
             OSError: or whatever else a store raises that isn't there; then nothing may be written.
         """
         made = [self._chance(KEY_BYTES) for _ in job_ids]
+        told = list(job_ids), _partitions(job_ids), [tenant] * len(made), made
         async with self._pool.acquire() as connection:
-            await connection.execute(_statement("make"), list(job_ids), _partitions(job_ids), made)
+            await connection.execute(_statement("make"), *told)
             async with connection.transaction():
-                rows = await connection.fetch(_statement("held"), list(job_ids))
-                await self._copy([(row["job"], row["key"]) for row in rows if row["key"]])
-        return {row["job"]: row["key"] or ERASED for row in rows}
+                found = _held(await connection.fetch(_statement("held"), list(job_ids)))
+                await self._copy(found)
+        return {job: held.key for job, held in found.items()}
 
-    async def given(self, job_ids: Collection[str]) -> dict[str, bytes]:
+    async def given(self, job_ids: Collection[str], *, tenant: str) -> dict[str, bytes]:
         """The keys of these jobs: those they have, and for the others new ones; see `of` and `make`."""
         found = await self.of(job_ids)
         missing = [each for each in job_ids if each not in found]
-        return found | (await self.make(missing) if missing else {})
+        return found | (await self.make(missing, tenant=tenant) if missing else {})
 
     async def destroy(self, connection: Connection, job_ids: Collection[str]) -> None:
         """Take the keys of these jobs for good. May be called again.
@@ -108,52 +132,52 @@ class PersonalKeys:
         keys, after = 0, ""
         while True:
             async with self._pool.acquire() as connection, connection.transaction():
-                rows = await connection.fetch(_statement("page"), partition, after, PAGE)
-                await self._copy([(row["job"], row["key"]) for row in rows if row["key"]])
-                if erased := [row["job"] for row in rows if not row["key"]]:
+                page = _held(await connection.fetch(_statement("page"), partition, after, PAGE))
+                await self._copy(page)
+                if erased := [job for job, held in page.items() if held.key == ERASED]:
                     await self._redis.hdel(self._name(partition), *erased)
-            keys += len(rows) - len(erased)
-            if len(rows) < PAGE:
+            keys += len(page) - len(erased)
+            if len(page) < PAGE:
                 return keys
-            after = rows[-1]["job"]
+            after = max(page)
 
     async def to_postgres(self, partition: int) -> int:
         """Take in the copies of a partition whose rows were lost; return how many there were.
 
         To be called when the archive is whole again: it tells who was erased.
         """
-        taken, page = 0, []
-        async for job, key in self._redis.hscan_iter(self._name(partition), count=PAGE):
-            page.append((job.decode(), key))
-            if len(page) == PAGE:
-                taken, page = taken + await self.take_in(page), []
+        taken, page = 0, dict[str, Held]()
+        async for job, copy in self._redis.hscan_iter(self._name(partition), count=PAGE):
+            page[job.decode()] = _of_copy(copy)
+            if len(page) >= PAGE:
+                taken, page = taken + await self.take_in(page), {}
         return taken + await self.take_in(page)
 
-    async def take_in(self, copies: Sequence[tuple[str, bytes]]) -> int:
-        """Keep copies of keys, (job, key), whose rows were lost, but of erased jobs; return how many."""
+    async def take_in(self, copies: Mapping[str, Held]) -> int:
+        """Keep copies of keys, by job, whose rows were lost, but of erased jobs; return how many."""
         if not copies:
             return 0
-        jobs, keys = zip(*copies, strict=True)
-        return changed(
-            await self._pool.execute(_statement("take_in"), list(jobs), _partitions(jobs), list(keys))
-        )
+        tenants, keys = [each.tenant for each in copies.values()], [each.key for each in copies.values()]
+        told = list(copies), _partitions(copies), tenants, keys
+        return changed(await self._pool.execute(_statement("take_in"), *told))
 
-    async def _copies(self, job_ids: Iterable[str]) -> dict[str, bytes]:
+    async def _copies(self, job_ids: Iterable[str]) -> dict[str, Held]:
         groups = _by_partition(job_ids)
         asked = [self._redis.hmget(self._name(partition), jobs) for partition, jobs in groups.items()]
         answers = await asyncio.gather(*cast("list[Awaitable[list[bytes | None]]]", asked))
         return {
-            job: key
-            for jobs, keys in zip(groups.values(), answers, strict=True)
-            for job, key in zip(jobs, keys, strict=True)
-            if key is not None
+            job: _of_copy(copy)
+            for jobs, copies in zip(groups.values(), answers, strict=True)
+            for job, copy in zip(jobs, copies, strict=True)
+            if copy is not None
         }
 
-    async def _copy(self, keys: Sequence[tuple[str, bytes]]) -> None:
-        """Set copies of keys, (job, key), whose rows are held."""
-        known = dict(keys)
-        for partition, jobs in _by_partition(known).items():
-            pairs = [part for job in jobs for part in (job, known[job])]
+    async def _copy(self, found: Mapping[str, Held]) -> None:
+        """Set copies of keys whose rows are held."""
+        for partition, jobs in _by_partition(
+            job for job, held in found.items() if held.key != ERASED
+        ).items():
+            pairs = [part for job in jobs for part in (job, _copy_of(found[job]))]
             await self._redis.hset(self._name(partition), items=pairs)
 
     def _name(self, partition: int) -> str:
@@ -163,6 +187,23 @@ class PersonalKeys:
 async def destroy_rows(connection: Connection, job_ids: Collection[str]) -> None:
     """As `PersonalKeys.destroy`, where no Redis is at hand: `to_redis` takes the copies when a log is healed."""
     await connection.execute(_statement("destroy"), list(job_ids), _partitions(job_ids))
+
+
+def _held(rows: Iterable[asyncpg.Record]) -> dict[str, Held]:
+    return {row["job"]: Held(row["key"] or ERASED, row["tenant"]) for row in rows}
+
+
+def _is_for(tenant: str | None, held: Held) -> bool:
+    """Whether people of the tenant may have it; that there is none any more, anybody may know."""
+    return tenant is None or held.tenant == tenant or held.key == ERASED
+
+
+def _copy_of(held: Held) -> bytes:
+    return held.key + held.tenant.encode()
+
+
+def _of_copy(copy: bytes) -> Held:
+    return Held(copy[:KEY_BYTES], copy[KEY_BYTES:].decode())
 
 
 def _by_partition(job_ids: Iterable[str]) -> dict[int, list[str]]:

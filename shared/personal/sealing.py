@@ -3,6 +3,8 @@
 ```
  version 1 · id of the job 16 · length of the field's name 2 · the field's name · AES-SIV (RFC 5297) of the JSON
 ```
+Where only a text can stand (an error's message, a line of output), it is the JSON of that: `seal_text`.
+
 What stands before the ciphertext is authenticated with it: a sealed value that was moved to another field or job opens
 no more. AES-SIV needs no nonce: the same value in the same field of a job is always sealed alike, so that sealed values
 can be compared, and an edit that changes nothing is none. What a sealed value does tell is how long it is, and whether
@@ -30,6 +32,8 @@ ERASED = b""
 KEY_BYTES = 32
 JOB_DATA, RESULT, ERROR, OUTPUT = "job_data", "result", "error", "output"
 
+_TEXT = '{"$personal":"', '"}'
+_ERASED_TEXT = '{"$erased":true}'
 _VERSION = 1
 _HEAD = struct.Struct(">B16sH")
 _TAG_BYTES = 16
@@ -63,6 +67,12 @@ def seal(value: Any, key: bytes, where: Place) -> dict[str, str]:
     return {KEY: base64.urlsafe_b64encode(head + ciphertext).decode().rstrip("=")}
 
 
+def seal_text(text: str, key: bytes, where: Place) -> str:
+    """What stands in the place of a text, where only a text can stand; only views open it (`opened`)."""
+    first, last = _TEXT
+    return f"{first}{seal(text, key, where)[KEY]}{last}"
+
+
 def open_value(sealed: Any, key: bytes, where: Place) -> Any:
     """The value that was sealed.
 
@@ -87,9 +97,14 @@ def is_sealed(value: Any) -> bool:
     return isinstance(value, dict) and value.keys() == {KEY} and isinstance(value[KEY], str)
 
 
+def is_sealed_text(value: Any) -> bool:
+    """Whether it stands in the place of a text."""
+    return isinstance(value, str) and value.startswith(_TEXT[0]) and value.endswith(_TEXT[1])
+
+
 def has_sealed(value: Any) -> bool:
-    """Whether anything in a JSON value is sealed."""
-    return next(_sealed_in(value), None) is not None
+    """Whether anything in a JSON value is sealed; texts don't count, as anybody may write such a one."""
+    return any(is_sealed(each) for each in _sealed_in(value))
 
 
 def jobs_of(value: Any) -> set[str]:
@@ -97,10 +112,10 @@ def jobs_of(value: Any) -> set[str]:
     return {place.job for each in _sealed_in(value) if (place := place_of(each)) is not None}
 
 
-def place_of(sealed: Mapping[str, str]) -> Place | None:
+def place_of(sealed: Mapping[str, str] | str) -> Place | None:
     """Where a sealed value says that it belongs; None if it is none of ours."""
     try:
-        return _taken_apart(sealed)[0]
+        return _taken_apart(_of_text(sealed) if isinstance(sealed, str) else sealed)[0]
     except NotOpened:
         return None
 
@@ -117,6 +132,8 @@ def opened(value: Any, keys: Mapping[str, bytes]) -> Any:
     match value:
         case dict() if is_sealed(value):
             return _shown(value, keys)
+        case str() if is_sealed_text(value):
+            return _text_shown(value, keys)
         case dict():
             return {name: opened(inner, keys) for name, inner in value.items()}
         case list():
@@ -147,11 +164,11 @@ def opened_at(value: Any, key: bytes, where: Place) -> Any:
             return value
 
 
-def _sealed_in(value: Any) -> Iterator[dict[str, str]]:
+def _sealed_in(value: Any) -> Iterator[dict[str, str] | str]:
     waiting = [value]
     while waiting:
         each = waiting.pop()
-        if is_sealed(each):
+        if is_sealed(each) or is_sealed_text(each):
             yield each
         elif isinstance(each, dict):
             waiting += each.values()
@@ -170,6 +187,21 @@ def _shown(sealed: dict[str, str], keys: Mapping[str, bytes]) -> Any:
         return _opened(sealed, key)[1]
     except NotOpened:
         return sealed
+
+
+def _text_shown(text: str, keys: Mapping[str, bytes]) -> str:
+    match _shown(_of_text(text), keys):
+        case str() as said:
+            return said
+        case {"$erased": True}:
+            return _ERASED_TEXT
+        case _:
+            return text
+
+
+def _of_text(text: str) -> dict[str, str]:
+    first, last = _TEXT
+    return {KEY: text[len(first) : -len(last)]}
 
 
 def _opened(sealed: Mapping[str, str], key: bytes) -> tuple[Place, Any]:

@@ -51,41 +51,53 @@ def copies(stage, partition):
 
 
 async def test_a_key_is_made_once_and_stands_in_both_stores(stage, keys):
-    made = await keys.make([A, B])
+    made = await keys.make([A, B], tenant="acme")
     assert {32} == {len(key) for key in made.values()}
     assert made[A] != made[B]
-    assert made == await keys.make([B, A]) == await keys.given([A, B])
-    assert {A.encode(): made[A]} == await copies(stage, 0)
+    assert made == await keys.make([B, A], tenant="acme") == await keys.given([A, B], tenant="acme")
+    assert {A.encode(): made[A] + b"acme"} == await copies(stage, 0)
     assert made == {row["job"]: row["key"] for row in await stage.pool.fetch("table book.personal_keys")}
 
 
+async def test_people_of_a_tenant_get_keys_of_its_jobs_only(stage, keys):
+    made = await keys.make([A], tenant="acme") | await keys.make([B], tenant="globex")
+    await keys.make([C], tenant="globex")
+    await destroyed(stage, keys, C)
+    for _ in ("from Redis", "from Postgres"):
+        assert {A: made[A], C: ERASED} == await keys.of([A, B, C], tenant="acme")
+        assert made | {C: ERASED} == await keys.of([A, B, C])
+        await stage.redis.delete(*(Keys(stage.prefix, each).personal for each in (0, 1)))
+
+
 async def test_two_who_make_the_same_key_at_once_get_the_same(keys):
-    made = await asyncio.gather(*(keys.make([A, C] if each % 2 else [C, A]) for each in range(8)))
+    made = await asyncio.gather(
+        *(keys.make([A, C] if each % 2 else [C, A], tenant="acme") for each in range(8))
+    )
     assert all(each == made[0] for each in made)
 
 
 async def test_readers_do_without_postgres_where_redis_has_the_copies(stage, keys):
-    made = await keys.make([A, B])
+    made = await keys.make([A, B], tenant="acme")
     alone = PersonalKeys(stage.redis, NoPool(), prefix=stage.prefix)
     assert made == await alone.of([A, B])
     with pytest.raises(ConnectionError):
         await alone.of([A, C])
     with pytest.raises(ConnectionError):
-        await alone.given([C])
+        await alone.given([C], tenant="acme")
     assert {A.encode()} == (await copies(stage, 0)).keys()
 
 
 async def test_readers_ask_postgres_where_redis_has_none_and_write_nothing(stage, keys):
-    made = await keys.make([A])
+    made = await keys.make([A], tenant="acme")
     await stage.redis.delete(Keys(stage.prefix, 0).personal)
     assert made == await keys.of([A, C])
     assert await copies(stage, 0) == {}
 
 
 async def test_a_destroyed_key_is_nowhere_and_none_is_made_again(stage, keys):
-    await keys.make([A, C])
+    await keys.make([A, C], tenant="acme")
     await destroyed(stage, keys, A, B)
-    assert {A: ERASED, B: ERASED} == await keys.of([A, B]) == await keys.given([A, B])
+    assert {A: ERASED, B: ERASED} == await keys.of([A, B]) == await keys.given([A, B], tenant="acme")
     assert {C.encode()} == (await copies(stage, 0)).keys()
     rows = await stage.pool.fetch("select key, erased_at from book.personal_keys where job = any($1)", [A, B])
     assert [row["key"] for row in rows] == [None, None]
@@ -97,12 +109,12 @@ async def test_a_destroyed_key_is_nowhere_and_none_is_made_again(stage, keys):
 
 async def test_whoever_makes_a_key_while_it_is_destroyed_leaves_no_copy(stage, keys):
     """An erasure lets go of the row when the copy is gone: who copies waits, and finds no key."""
-    await keys.make([A])
+    await keys.make([A], tenant="acme")
     async with stage.pool.acquire() as connection:
         transaction = connection.transaction()
         await transaction.start()
         await keys.destroy(connection, [A])
-        late = asyncio.create_task(keys.make([A]))
+        late = asyncio.create_task(keys.make([A], tenant="acme"))
         healing = asyncio.create_task(keys.to_redis(0))
         done, _ = await asyncio.wait({late, healing}, timeout=0.3)
         assert not done
@@ -114,7 +126,7 @@ async def test_whoever_makes_a_key_while_it_is_destroyed_leaves_no_copy(stage, k
 
 async def test_an_erasure_waits_for_who_copies(stage, keys):
     """Else it would take the copy away first, and find it back."""
-    await keys.make([A])
+    await keys.make([A], tenant="acme")
     held, go = asyncio.Event(), asyncio.Event()
     slow = PersonalKeys(stage.redis, stage.pool, prefix=stage.prefix)
     copy = slow._copy
@@ -125,7 +137,7 @@ async def test_an_erasure_waits_for_who_copies(stage, keys):
         await copy(found)
 
     slow._copy = slowly
-    copying = asyncio.create_task(slow.make([A]))
+    copying = asyncio.create_task(slow.make([A], tenant="acme"))
     await held.wait()
     erasing = asyncio.create_task(destroyed(stage, keys, A))
     done, _ = await asyncio.wait({erasing}, timeout=0.3)
@@ -137,25 +149,26 @@ async def test_an_erasure_waits_for_who_copies(stage, keys):
 
 async def test_redis_gets_its_copies_back_and_keeps_none_of_an_erased_job(stage, keys):
     many = [job_in(0, number) for number in range(PAGE + 5)]
-    made = await keys.make(many)
+    made = await keys.make(many, tenant="acme")
     await destroyed(stage, keys, many[0], many[1])
     name = Keys(stage.prefix, 0).personal
     await stage.redis.delete(name)
-    await stage.redis.hset(name, many[0], made[many[0]])  # a Redis that was set back
+    await stage.redis.hset(name, many[0], made[many[0]] + b"acme")  # a Redis that was set back
     assert await keys.to_redis(0) == PAGE + 3
-    assert {job.encode(): made[job] for job in many[2:]} == await copies(stage, 0)
+    assert {job.encode(): made[job] + b"acme" for job in many[2:]} == await copies(stage, 0)
 
 
 async def test_postgres_gets_its_rows_back_but_of_no_job_that_was_erased(stage, keys):
-    made = await keys.make([A, B, C])
+    made = await keys.make([A, B, C], tenant="acme")
     await stage.pool.execute("delete from book.personal_keys where job <> $1", B)
     gone = job_in(0, 9)
-    await stage.redis.hset(Keys(stage.prefix, 0).personal, gone, b"g" * 32)
+    await stage.redis.hset(Keys(stage.prefix, 0).personal, gone, b"g" * 32 + b"acme")
     await erased_in_archive(stage, gone)
     assert await keys.to_postgres(0) == 2
     assert await keys.to_postgres(0) == 0
     rows = await stage.pool.fetch("select job, key from book.personal_keys")
     assert made == {row["job"]: row["key"] for row in rows}
+    assert {"acme"} == set(await stage.pool.fetchval("select array_agg(tenant) from book.personal_keys"))
 
 
 async def destroyed(stage, keys, *jobs):

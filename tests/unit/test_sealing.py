@@ -19,6 +19,7 @@ from shared.personal.sealing import (
     opened,
     opened_at,
     seal,
+    seal_text,
 )
 
 JOB, OTHER = "01890a5d-ac96-8000-8000-000000000001", "01890a5d-ac96-8001-8000-000000000002"
@@ -123,3 +124,21 @@ def test_whoever_works_with_data_gets_all_of_it_or_nothing():
 def test_data_without_a_sealed_part_has_none():
     assert not has_sealed({"a": [1, {"$secret": "X"}, {KEY: 1}, {KEY: "x", "more": 1}]})
     assert has_sealed({"a": [1, {"b": seal(1, KEYS[JOB], WHERE)}]})
+
+
+def test_a_text_is_opened_for_views_and_never_for_who_works_with_data():
+    """Data may hold such a text: whoever wrote it is not to get the value that it has from elsewhere."""
+    text = seal_text("anna is unknown", KEYS[JOB], Place(JOB, "error"))
+    assert "anna" not in text
+    assert opened({"error": {"message": text}}, KEYS) == {"error": {"message": "anna is unknown"}}
+    assert opened(text, {JOB: ERASED}) == '{"$erased":true}'
+    assert text == opened(text, {})
+    assert {JOB} == jobs_of([text])
+    assert not has_sealed({"note": text})
+    assert {"note": text} == opened_at({"note": text}, KEYS[JOB], Place(JOB, "job_data"))
+
+
+def test_a_text_that_holds_another_thing_stays_as_it_is():
+    value = '{"$personal":"' + seal({"a": 1}, KEYS[JOB], WHERE)[KEY] + '"}'
+    assert value == opened(value, KEYS)
+    assert opened('{"$personal":"x"}', KEYS) == '{"$personal":"x"}'

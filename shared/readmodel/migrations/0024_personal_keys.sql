@@ -4,6 +4,7 @@
 create table book.personal_keys (
     job text primary key, -- its id
     partition integer not null,
+    tenant text not null, -- of the job; '' where an erasure found no key
     key bytea, -- 32 random bytes; null: the job's personal data was erased
     made_at timestamptz not null default now(),
     erased_at timestamptz,
