@@ -49,7 +49,7 @@ class PersonalKeyLost(Exception):  # noqa: N818 - its name is what people read a
     """The key of the job's personal data is in neither store. If it comes back, another attempt finds it."""
 
 
-class Opened(str):  # noqa: FURB189 - handlers take it for the text that it is
+class Opened(str):
     """A text of somebody's personal data, in the clear."""
 
     __slots__ = ()

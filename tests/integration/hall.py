@@ -87,9 +87,9 @@ class Hall:
         async with asyncio.timeout(20):
             await executor.task
 
-    async def a_run(self, *, partition=0, overlap_policy="allow", tenant="t", **spec):
-        """A queued run of a new job; its id."""
-        job = a_job_id(partition)
+    async def a_run(self, *, partition=0, overlap_policy="allow", tenant="t", job=None, **spec):
+        """A queued run of a new job, whose id may be brought along; the run's id."""
+        job = job or a_job_id(partition)
         created = CreateJob(
             job_id=job, spec=a_spec(overlap_policy=overlap_policy, **spec), owner="o", tenant=tenant
         )

@@ -20,8 +20,8 @@ from shared.job_types.catalog import catalog_of
 from shared.lease import Share
 from shared.loop import Stop
 from shared.metrics import Metrics
-from shared.personal.keys import PersonalKeys
 from shared.ops import Health
+from shared.personal.keys import PersonalKeys
 from shared.testing import chance, wait_until
 from shared.tracing.spans import Masked, Tracing, provider
 from tests.integration.api_stage import stage_on
