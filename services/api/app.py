@@ -31,6 +31,7 @@ from services.api.large_bodies import LargeBodies
 from services.api.limits import EXEMPT, Limits
 from services.api.missed import Missed
 from services.api.ops import Ops
+from services.api.personal import Personal
 from services.api.previews import Previews
 from services.api.principal import ANONYMOUS
 from services.api.principals import Principals
@@ -109,6 +110,7 @@ class _Frame:
         self._deps = deps
         self._auth = auth
         self._limits = Limits(deps)
+        self._personal = Personal(deps)
         self._cors = Cors(deps.settings.cors_origins)
         self._log = logs.get("daybook.api")
 
@@ -156,6 +158,7 @@ class _Frame:
         return body
 
     async def _end(self, response: Response) -> Response:
+        response = await self._opened(response)
         response.headers["X-Request-ID"] = g.correlation_id
         for name, value in self._limits.told().items():
             response.headers.setdefault(name, value)
@@ -166,6 +169,12 @@ class _Frame:
         metrics.http_requests_total.labels(method, route, str(response.status_code)).inc()
         metrics.http_request_duration_seconds.observe(self._deps.clock.monotonic() - g.began_s)
         return response
+
+    async def _opened(self, response: Response) -> Response:
+        try:
+            return await self._personal.shown(response)
+        except Problem as problem:
+            return await self._problem(problem)
 
     async def _problem(self, problem: Problem) -> Response:
         document = problem.document(instance=request.path, correlation_id=g.correlation_id)

@@ -8,6 +8,7 @@ follows on a run are known by their events, a request with an Idempotency-Key by
 from __future__ import annotations
 
 import hashlib
+import hmac
 from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -50,11 +51,16 @@ class Key(NamedTuple):
 def key_of(*scope: str, asked: str) -> Key:
     """The key of a request.
 
+    What was asked may have been personal, and the fingerprint stands in events: it is keyed by the client's own key, so
+    that only who has that can tell whether it is the fingerprint of what he thinks.
+
     Args:
         scope: who asks, for what, under which key of theirs.
         asked: the rest of the request, in one spelling.
     """
-    return Key(digest=_sha256("\x1f".join((_CAUSE, *scope))), fingerprint=_sha256(asked))
+    secret = "\x1f".join((_CAUSE, *scope))
+    fingerprint = hmac.new(secret.encode(), asked.encode(), hashlib.sha256).hexdigest()
+    return Key(digest=_sha256(secret), fingerprint=fingerprint)
 
 
 def of_retry(of: str, *, answer: str) -> Once:

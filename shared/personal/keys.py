@@ -20,7 +20,7 @@ from shared.domain import ids
 from shared.eventlog.keys import Keys
 from shared.faults import is_broken
 from shared.personal.sealing import ERASED, KEY_BYTES
-from shared.readmodel.database import changed, sql
+from shared.readmodel.database import sql
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
@@ -83,7 +83,7 @@ class PersonalKeys:
             found = {}
         missing = [each for each in job_ids if each not in found]
         if missing:
-            found |= _held(await self._pool.fetch(_statement("keys"), missing))
+            found |= held_in(await self._pool.fetch(statement("keys"), missing))
         return {job: held.key for job, held in found.items() if _is_for(tenant, held)}
 
     async def make(self, job_ids: Collection[str], *, tenant: str) -> dict[str, bytes]:
@@ -99,12 +99,13 @@ class PersonalKeys:
             OSError: or whatever else a store raises that isn't there; then nothing may be written.
         """
         made = [self._chance(KEY_BYTES) for _ in job_ids]
-        told = list(job_ids), _partitions(job_ids), [tenant] * len(made), made
+        told = list(job_ids), partitions_of(job_ids), [tenant] * len(made), made
         async with self._pool.acquire() as connection:
-            await connection.execute(_statement("make"), *told)
+            await connection.execute(statement("make"), *told)
             async with connection.transaction():
-                found = _held(await connection.fetch(_statement("held"), list(job_ids)))
-                await self._copy(found)
+                found = held_in(await connection.fetch(statement("held"), list(job_ids)))
+                for partition, jobs in _by_partition(found).items():
+                    await copy(self._redis, self._name(partition), {job: found[job] for job in jobs})
         return {job: held.key for job, held in found.items()}
 
     async def given(self, job_ids: Collection[str], *, tenant: str) -> dict[str, bytes]:
@@ -127,69 +128,40 @@ class PersonalKeys:
         for partition, jobs in _by_partition(job_ids).items():
             await self._redis.hdel(self._name(partition), *jobs)
 
-    async def to_redis(self, partition: int) -> int:
-        """Make the copies of a partition again, and take away those of erased jobs; return how many keys there are."""
-        keys, after = 0, ""
-        while True:
-            async with self._pool.acquire() as connection, connection.transaction():
-                page = _held(await connection.fetch(_statement("page"), partition, after, PAGE))
-                await self._copy(page)
-                if erased := [job for job, held in page.items() if held.key == ERASED]:
-                    await self._redis.hdel(self._name(partition), *erased)
-            keys += len(page) - len(erased)
-            if len(page) < PAGE:
-                return keys
-            after = max(page)
-
-    async def to_postgres(self, partition: int) -> int:
-        """Take in the copies of a partition whose rows were lost; return how many there were.
-
-        To be called when the archive is whole again: it tells who was erased.
-        """
-        taken, page = 0, dict[str, Held]()
-        async for job, copy in self._redis.hscan_iter(self._name(partition), count=PAGE):
-            page[job.decode()] = _of_copy(copy)
-            if len(page) >= PAGE:
-                taken, page = taken + await self.take_in(page), {}
-        return taken + await self.take_in(page)
-
-    async def take_in(self, copies: Mapping[str, Held]) -> int:
-        """Keep copies of keys, by job, whose rows were lost, but of erased jobs; return how many."""
-        if not copies:
-            return 0
-        tenants, keys = [each.tenant for each in copies.values()], [each.key for each in copies.values()]
-        told = list(copies), _partitions(copies), tenants, keys
-        return changed(await self._pool.execute(_statement("take_in"), *told))
-
     async def _copies(self, job_ids: Iterable[str]) -> dict[str, Held]:
         groups = _by_partition(job_ids)
         asked = [self._redis.hmget(self._name(partition), jobs) for partition, jobs in groups.items()]
         answers = await asyncio.gather(*cast("list[Awaitable[list[bytes | None]]]", asked))
         return {
-            job: _of_copy(copy)
+            job: of_copy(copy)
             for jobs, copies in zip(groups.values(), answers, strict=True)
             for job, copy in zip(jobs, copies, strict=True)
             if copy is not None
         }
-
-    async def _copy(self, found: Mapping[str, Held]) -> None:
-        """Set copies of keys whose rows are held."""
-        for partition, jobs in _by_partition(
-            job for job, held in found.items() if held.key != ERASED
-        ).items():
-            pairs = [part for job in jobs for part in (job, _copy_of(found[job]))]
-            await self._redis.hset(self._name(partition), items=pairs)
 
     def _name(self, partition: int) -> str:
         return Keys(self._prefix, partition).personal
 
 
 async def destroy_rows(connection: Connection, job_ids: Collection[str]) -> None:
-    """As `PersonalKeys.destroy`, where no Redis is at hand: `to_redis` takes the copies when a log is healed."""
-    await connection.execute(_statement("destroy"), list(job_ids), _partitions(job_ids))
+    """As `PersonalKeys.destroy`, where no Redis is at hand: `levelling` takes the copies."""
+    await connection.execute(statement("destroy"), list(job_ids), partitions_of(job_ids))
 
 
-def _held(rows: Iterable[asyncpg.Record]) -> dict[str, Held]:
+async def copy(redis: Redis, name: str, found: Mapping[str, Held]) -> None:
+    """Set copies of keys of one partition, whose rows are held, under the name of its hash."""
+    pairs = [
+        part
+        for job, held in found.items()
+        if held.key != ERASED
+        for part in (job, held.key + held.tenant.encode())
+    ]
+    if pairs:
+        await redis.hset(name, items=pairs)
+
+
+def held_in(rows: Iterable[asyncpg.Record]) -> dict[str, Held]:
+    """What rows hold, by job."""
     return {row["job"]: Held(row["key"] or ERASED, row["tenant"]) for row in rows}
 
 
@@ -198,12 +170,9 @@ def _is_for(tenant: str | None, held: Held) -> bool:
     return tenant is None or held.tenant == tenant or held.key == ERASED
 
 
-def _copy_of(held: Held) -> bytes:
-    return held.key + held.tenant.encode()
-
-
-def _of_copy(copy: bytes) -> Held:
-    return Held(copy[:KEY_BYTES], copy[KEY_BYTES:].decode())
+def of_copy(copied: bytes) -> Held:
+    """What a copy holds."""
+    return Held(copied[:KEY_BYTES], copied[KEY_BYTES:].decode())
 
 
 def _by_partition(job_ids: Iterable[str]) -> dict[int, list[str]]:
@@ -213,9 +182,11 @@ def _by_partition(job_ids: Iterable[str]) -> dict[int, list[str]]:
     return dict(groups)
 
 
-def _partitions(job_ids: Iterable[str]) -> list[int]:
+def partitions_of(job_ids: Iterable[str]) -> list[int]:
+    """Where each of them stands."""
     return [ids.partition_of(each) for each in job_ids]
 
 
-def _statement(name: str) -> str:
+def statement(name: str) -> str:
+    """The text of one of the package's statements."""
     return sql("shared.personal", f"statements/{name}.sql")

@@ -9,7 +9,10 @@ import pytest
 from shared.domain import ids
 from shared.eventlog.connection import connect
 from shared.eventlog.keys import Keys
-from shared.personal.keys import PAGE, PersonalKeys
+from shared.personal import keys as personal_keys
+from shared.personal import levelling
+from shared.personal.keys import PersonalKeys
+from shared.personal.levelling import PAGE
 from shared.personal.sealing import ERASED
 from shared.readmodel.database import connect_pool
 from tests.integration.databases import a_database
@@ -115,7 +118,7 @@ async def test_whoever_makes_a_key_while_it_is_destroyed_leaves_no_copy(stage, k
         await transaction.start()
         await keys.destroy(connection, [A])
         late = asyncio.create_task(keys.make([A], tenant="acme"))
-        healing = asyncio.create_task(keys.to_redis(0))
+        healing = asyncio.create_task(to_redis(stage))
         done, _ = await asyncio.wait({late, healing}, timeout=0.3)
         assert not done
         await transaction.commit()
@@ -124,20 +127,19 @@ async def test_whoever_makes_a_key_while_it_is_destroyed_leaves_no_copy(stage, k
     assert await copies(stage, 0) == {}
 
 
-async def test_an_erasure_waits_for_who_copies(stage, keys):
+async def test_an_erasure_waits_for_who_copies(stage, keys, monkeypatch):
     """Else it would take the copy away first, and find it back."""
     await keys.make([A], tenant="acme")
     held, go = asyncio.Event(), asyncio.Event()
-    slow = PersonalKeys(stage.redis, stage.pool, prefix=stage.prefix)
-    copy = slow._copy
+    copy = personal_keys.copy
 
-    async def slowly(found):
+    async def slowly(*told):
         held.set()
         await go.wait()
-        await copy(found)
+        await copy(*told)
 
-    slow._copy = slowly
-    copying = asyncio.create_task(slow.make([A], tenant="acme"))
+    monkeypatch.setattr(personal_keys, "copy", slowly)
+    copying = asyncio.create_task(keys.make([A], tenant="acme"))
     await held.wait()
     erasing = asyncio.create_task(destroyed(stage, keys, A))
     done, _ = await asyncio.wait({erasing}, timeout=0.3)
@@ -154,7 +156,7 @@ async def test_redis_gets_its_copies_back_and_keeps_none_of_an_erased_job(stage,
     name = Keys(stage.prefix, 0).personal
     await stage.redis.delete(name)
     await stage.redis.hset(name, many[0], made[many[0]] + b"acme")  # a Redis that was set back
-    assert await keys.to_redis(0) == PAGE + 3
+    assert await to_redis(stage) == PAGE + 3
     assert {job.encode(): made[job] + b"acme" for job in many[2:]} == await copies(stage, 0)
 
 
@@ -164,8 +166,8 @@ async def test_postgres_gets_its_rows_back_but_of_no_job_that_was_erased(stage, 
     gone = job_in(0, 9)
     await stage.redis.hset(Keys(stage.prefix, 0).personal, gone, b"g" * 32 + b"acme")
     await erased_in_archive(stage, gone)
-    assert await keys.to_postgres(0) == 2
-    assert await keys.to_postgres(0) == 0
+    assert await to_postgres(stage) == 2
+    assert await to_postgres(stage) == 0
     rows = await stage.pool.fetch("select job, key from book.personal_keys")
     assert made == {row["job"]: row["key"] for row in rows}
     assert {"acme"} == set(await stage.pool.fetchval("select array_agg(tenant) from book.personal_keys"))
@@ -185,3 +187,48 @@ async def erased_in_archive(stage, job):
         f"job/{job}",
         NOW,
     )
+
+
+async def to_redis(stage):
+    async with stage.pool.acquire() as connection:
+        return await levelling.to_redis(connection, stage.redis, Keys(stage.prefix, 0))
+
+
+async def to_postgres(stage):
+    async with stage.pool.acquire() as connection:
+        return await levelling.to_postgres(connection, stage.redis, Keys(stage.prefix, 0))
+
+
+async def level(stage, **told):
+    async with stage.pool.acquire() as connection:
+        await levelling.level(connection, stage.redis, Keys(stage.prefix, 0), **told)
+
+
+async def test_levelling_takes_away_what_a_restarted_server_had_forgotten_to(stage, keys):
+    """Its last write may be lost though its log is whole: the copy of a key that was destroyed."""
+    made = await keys.make([A, C], tenant="acme")
+    await destroyed(stage, keys, A)
+    await stage.redis.hset(Keys(stage.prefix, 0).personal, A, made[A] + b"acme")
+    await level(stage)
+    assert {C.encode(): made[C] + b"acme"} == await copies(stage, 0)
+
+
+@pytest.mark.parametrize("lost", ["copies", "rows", "some of both"])
+async def test_levelling_brings_back_what_either_has_lost(stage, keys, lost):
+    made = await keys.make([A, C], tenant="acme")
+    if lost != "rows":
+        await stage.redis.hdel(Keys(stage.prefix, 0).personal, A)
+    if lost != "copies":
+        await stage.pool.execute("delete from book.personal_keys where job = $1", C)
+    await level(stage, is_lost=lost == "some of both")
+    assert {job.encode(): key + b"acme" for job, key in made.items()} == await copies(stage, 0)
+    assert made == {row["job"]: row["key"] for row in await stage.pool.fetch("table book.personal_keys")}
+
+
+async def test_levelling_reads_no_keys_where_nothing_is_lost(stage, keys, monkeypatch):
+    await keys.make([A, C], tenant="acme")
+    monkeypatch.delattr(levelling, "to_redis")
+    monkeypatch.delattr(levelling, "to_postgres")
+    await level(stage)
+    with pytest.raises(NameError):
+        await level(stage, is_lost=True)

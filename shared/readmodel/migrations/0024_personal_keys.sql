@@ -13,3 +13,5 @@ create table book.personal_keys (
 );
 
 create index personal_keys_of on book.personal_keys (partition, job);
+
+create index personal_keys_erased on book.personal_keys (partition) where key is null;
