@@ -414,6 +414,10 @@ def _ref(kind, name):
     return lambda copy: copy.ref(kind, name)
 
 
+def _personal(copy):
+    return copy.keys.personal
+
+
 def _work(copy):
     return copy.keys.work("many", 7)
 
@@ -481,6 +485,14 @@ async def a_revoked_key_opens_again(copy):
     await copy.redis.hset(name, "state", json.dumps(told, separators=(",", ":")))
 
 
+async def a_job_is_erased_that_is_not_deleted(copy):
+    def edit(events):
+        del events[_at(events, "PersonalDataErased") - 1]
+        return events
+
+    await copy.retells(edit)
+
+
 async def a_key_is_revoked_that_nobody_issued(copy):
     def edit(events):
         del events[_at(events, "ApiKeyIssued", nth=1)]
@@ -521,6 +533,10 @@ PLANTED = [
     (a_run_starts_again_without_a_reason, {"restarts"}),
     (a_run_starts_again_without_being_queued, {"restarts"}),
     (_edited("RunRetryPlanned", wake_at=_later(days=1)), {"retries"}),
+    (_redis("HSET", _personal, lambda copy: copy.told["erased"], "k" * 32), {"erasures"}),
+    (_sql("/* erased */ update book.personal_keys set key = sha256(''), erased_at = null where job = $1"), {"erasures"}),
+    (_sql("/* regular */ update book.personal_keys set key = null, erased_at = now() where job = $1"), {"erasures"}),
+    (a_job_is_erased_that_is_not_deleted, {"erasures"}),
     # The projector records what it can't read, and is still right to.
     (a_key_is_revoked_that_nobody_issued, {"readable"}),
     (a_newer_event_stands_there, {"readable", "refused"}),
