@@ -227,6 +227,7 @@ def executor(**options: Any) -> None:
     async def serve(frame: Frame, stop: Stop) -> None:
         from services.executor.resources import of_settings  # noqa: PLC0415
         from services.executor.service import Executor  # noqa: PLC0415
+        from shared.personal.keys import PersonalKeys  # noqa: PLC0415
 
         service = Executor(
             log=frame.log,
@@ -235,6 +236,7 @@ def executor(**options: Any) -> None:
             redis_url=_needed(frame.settings.redis_url, "DAYBOOK_REDIS_URL"),
             known=_installed(frame.settings),
             resources=of_settings(frame.settings, _offered(frame.settings)),
+            personal=PersonalKeys(frame.redis, frame.pool, prefix=frame.settings.prefix),
             metrics=frame.metrics,
             health=frame.health,
             **traced.attempts(frame.tracing, frame.pool, frame.log),

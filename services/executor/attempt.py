@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, cast
 from services.executor.heartbeat import Permit
 from services.executor.notebook import taking_down
 from services.executor.outcome import Raised, Returned, raised, returned, timed_out
+from services.executor.personal import seal_of, told_in
 from services.executor.worker import Call, Started, Why
 from shared import logs
 from shared.domain.commands import FailRun, InterruptRun, Output, Report, StartRun, SucceedRun
@@ -129,6 +130,8 @@ class Attempt:
             await self._worker.claims.hand_back(self.claim)
             return None
         held = self.claim.snapshot()
+        # Before the start: a store that doesn't answer then is no failure of the handler.
+        seal = await seal_of(held.state, self._worker.personal) if isinstance(held.state, Run) else None
         if not await self._worker.admission.admits(self.claim, held):
             return None
         try:
@@ -147,7 +150,7 @@ class Attempt:
         if run.ended:  # its start deadline had passed, or another run replaces it
             self._worker.tally.not_started(run)
             return None
-        started = Started(decided=decided, run=run, at=time.monotonic())
+        started = Started(decided=decided, run=run, at=time.monotonic(), seal=seal)
         of = run.spec.concurrency
         permit = None if of is None else Permit(of.pool, self.claim.entry)
         self._worker.heartbeat.hold(started.run.id, started.fence, permit)
@@ -166,15 +169,18 @@ class Attempt:
         handler = self._worker.handlers.of(started.run.spec.job_type, started.run.spec.job_data)
         if handler is None:
             return raised(LookupError(f"this executor has no handler for {started.run.spec.job_type}"))
-        call = self._call = Call(partial(self._worker.heartbeat.tell, started.run.id, started.fence))
+        beat = partial(self._worker.heartbeat.tell, started.run.id, started.fence)
+        call = self._call = Call(beat, started.seal)
         return call.notebook.mask.outcome(await self._outcome(started, handler, call))
 
     async def _outcome(self, started: Started, handler: Handler, call: Call) -> Outcome:
         try:
-            told = await self._revealed(started.told(self._worker.log.now(), call.notebook), call)
-            if handler.blocking:
-                return await self._in_pool(started, handler, call, told)
-            return await self._here(started, handler, call, told)
+            told = self._opened(started, started.told(self._worker.log.now(), call.notebook))
+            told = await self._revealed(told, call)
+            with logs.hushed(tuple(told_in(told.job_data)) if started.seal else ()):
+                if handler.blocking:
+                    return await self._in_pool(started, handler, call, told)
+                return await self._here(started, handler, call, told)
         except asyncio.CancelledError as cancelled:
             task = asyncio.current_task()
             if call.why is None and task is not None and task.cancelling():
@@ -186,6 +192,10 @@ class Attempt:
             return raised(error, call.notebook.mask.text)
         finally:
             call.over.set()
+
+    def _opened(self, started: Started, told: handlers.Run) -> handlers.Run:
+        """The same with values for what is sealed in its data."""
+        return told if started.seal is None else replace(told, job_data=started.seal.opened(told.job_data))
 
     async def _revealed(self, told: handlers.Run, call: Call) -> handlers.Run:
         """The same with values for its references to secrets; the file of one may be on a slow disk."""
@@ -270,6 +280,8 @@ class Attempt:
         if report is None:
             self._worker.tally.moved(started.run)
             return
+        if started.seal is not None:
+            report = started.seal.report(report)
         try:
             decided = await self._reported(started, report)
         except Refused as refusal:
