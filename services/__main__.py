@@ -32,6 +32,7 @@ from services.cli.jobs import jobs
 from services.cli.migrate import migrate
 from services.cli.missed import missed
 from services.cli.operating import bits_for_ids, config, keys, probe, recover, replan, settings_of
+from services.cli.personal_keys import personal_keys
 from services.cli.runs import runs
 from services.cli.schedules import forecast, schedules
 from services.cli.secrets import make_secrets
@@ -117,6 +118,7 @@ for _command in (
     forecast,
     missed,
     erase,
+    personal_keys,
     events,
     calendars,
     apply,

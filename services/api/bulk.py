@@ -28,7 +28,7 @@ from services.api.bulk_contract import (
     operation_of,
 )
 from services.api.chains import Chains
-from services.api.idempotency import Idempotency, Told, key_of_request, part_of, partition_of
+from services.api.idempotency import Idempotency, Told, key_of_request, partition_of
 from services.api.job_specs import JobSpecs, Quota
 from services.api.pauses import pause_of, resume_of
 from services.api.principal import present
@@ -42,6 +42,7 @@ from shared.domain import ids
 from shared.domain.commands import CreateJob, DeleteJob, TriggerJob, UpdateJob
 from shared.domain.job import Job, Status
 from shared.eventlog.decider import Decided
+from shared.eventlog.once import part_of
 from shared.eventlog.snapshot import NOTHING
 
 if TYPE_CHECKING:

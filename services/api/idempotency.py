@@ -112,11 +112,6 @@ def key_of_request(asked: Body) -> Key | None:
     return key_of(principal.tenant, principal.id, route, key_text(given[0]), asked=body)
 
 
-def part_of(key: Key, index: int) -> Key:
-    """The key of one of the many things that are asked for under `key`, which stand in the same order each time."""
-    return key_of(key.digest, str(index), asked=key.fingerprint)
-
-
 def partition_of(key: Key, *, partitions: int) -> int:
     """Where what is made under a key stands: a second request, of another process too, comes to the same `once`."""
     return int(key.digest[:8], 16) % partitions
@@ -192,7 +187,7 @@ class Idempotency:
         name = self._log.keys(partition).told(key.digest, "claim")
         async with asyncio.timeout(REDIS_S):
             claimed = await self._set_first(name, key.fingerprint.encode())
-        if claimed != key.fingerprint.encode():
+        if not key.is_for(claimed.decode()):
             raise _reused()
         if (had := await self._told(partition, key, "all")) is not None:
             if (fate := await self._fate(had.place)) is not Fate.LOST:
@@ -217,7 +212,7 @@ class Idempotency:
         """The first answer again; None if there was none, or the log has lost what it tells of."""
         if had is None:
             return None
-        if had.fingerprint != key.fingerprint:
+        if not key.is_for(had.fingerprint):
             raise _reused()
         place = f"{partition}:{had.position}"
         if (fate := await self._fate(place)) is Fate.LOST:

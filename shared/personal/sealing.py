@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import struct
 import uuid
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -33,6 +34,7 @@ KEY_BYTES = 32
 JOB_DATA, RESULT, ERROR, OUTPUT = "job_data", "result", "error", "output"
 
 _TEXT = '{"$personal":"', '"}'
+_TEXTS = re.compile(r'\{"\$personal":"[A-Za-z0-9_-]*"\}')
 _ERASED_TEXT = '{"$erased":true}'
 _VERSION = 1
 _HEAD = struct.Struct(">B16sH")
@@ -132,8 +134,8 @@ def opened(value: Any, keys: Mapping[str, bytes]) -> Any:
     match value:
         case dict() if is_sealed(value):
             return _shown(value, keys)
-        case str() if is_sealed_text(value):
-            return _text_shown(value, keys)
+        case str() if _TEXT[0] in value:  # an error's message may stand within a sentence
+            return _TEXTS.sub(lambda found: _text_shown(found[0], keys), value)
         case dict():
             return {name: opened(inner, keys) for name, inner in value.items()}
         case list():
@@ -168,8 +170,10 @@ def _sealed_in(value: Any) -> Iterator[dict[str, str] | str]:
     waiting = [value]
     while waiting:
         each = waiting.pop()
-        if is_sealed(each) or is_sealed_text(each):
+        if is_sealed(each):
             yield each
+        elif isinstance(each, str):
+            yield from _TEXTS.findall(each)
         elif isinstance(each, dict):
             waiting += each.values()
         elif isinstance(each, list):

@@ -400,6 +400,36 @@ async def test_the_fingerprint_of_a_request_tells_nothing_to_who_has_not_its_key
     assert "key-reused" in other.json["type"]
 
 
+async def test_what_was_asked_before_fingerprints_were_keyed_is_answered_again(stage):
+    body, headers = JOB | {"name": "of before"}, key("k-before")
+    made = await stage.ask("POST", "jobs", json=body, headers=headers, status=201)
+    fingerprint = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+    [name] = [
+        name
+        async for name in stage.redis.scan_iter(match=f"{stage.prefix}:*:once:*")
+        if name.count(b":") == 3
+    ]
+    assert await stage.redis.hset(name, "fingerprint", fingerprint) == 0
+    again = await stage.ask("POST", "jobs", json=body, headers=headers, status=201)
+    assert made.json == again.json
+    await stage.ask("POST", "jobs", json=JOB, headers=headers, status=422)
+
+
+async def test_a_redis_that_was_emptied_gets_its_copies_back_with_its_log(stage):
+    made = await stage.create(**a_mail("healed"))
+    await stage.level()
+    keys = stage.log.keys(ids.partition_of(made["id"]))
+    before = await stage.redis.hgetall(keys.personal)
+    async for name in stage.redis.scan_iter(match=f"{keys.base}:*"):
+        await stage.redis.delete(name)
+    await stage.reopen(keys.partition)
+    assert before == await stage.redis.hgetall(keys.personal)
+    await stage.pool.execute("delete from book.personal_keys")
+    await stage.redis.hdel(keys.meta, "incarnation")  # as if the server had been restarted
+    await stage.reopen(keys.partition)
+    assert [made["id"]] == [row["job"] for row in await stage.pool.fetch("table book.personal_keys")]
+
+
 async def test_ids_say_whose_key_it_is(stage):
     made = await stage.create(**a_mail("ids"))
     rows = await stage.pool.fetch("select job, partition, tenant from book.personal_keys")

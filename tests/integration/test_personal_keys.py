@@ -143,9 +143,9 @@ async def test_an_erasure_waits_for_who_copies(stage, keys, monkeypatch):
     await held.wait()
     erasing = asyncio.create_task(destroyed(stage, keys, A))
     done, _ = await asyncio.wait({erasing}, timeout=0.3)
-    assert not done
     go.set()
     await asyncio.gather(copying, erasing)
+    assert not done
     assert await copies(stage, 0) == {}
 
 

@@ -138,6 +138,17 @@ def test_a_text_is_opened_for_views_and_never_for_who_works_with_data():
     assert {"note": text} == opened_at({"note": text}, KEYS[JOB], Place(JOB, "job_data"))
 
 
+def test_texts_are_opened_within_a_sentence():
+    """What explains a run tells what it failed of."""
+    first, other = (
+        seal_text(said, KEYS[job], Place(job, "error"))
+        for said, job in (('no "anna" \\1', JOB), ("bert", OTHER))
+    )
+    sentence = f"attempt 1 failed: OSError: {first}; then: {other}."
+    assert {JOB, OTHER} == jobs_of({"said": sentence})
+    assert opened(sentence, KEYS) == 'attempt 1 failed: OSError: no "anna" \\1; then: bert.'
+
+
 def test_a_text_that_holds_another_thing_stays_as_it_is():
     value = '{"$personal":"' + seal({"a": 1}, KEYS[JOB], WHERE)[KEY] + '"}'
     assert value == opened(value, KEYS)

@@ -13,6 +13,7 @@ from . import (
     model,
     overlaps,
     pauses,
+    personal,
     previews,
     spine,
     upkeep,
@@ -37,6 +38,7 @@ GUARDS = (
     *previews.GUARDS,
     *windows.GUARDS,
     *pauses.GUARDS,
+    *personal.GUARDS,
 )
 
 __all__ = ["GUARDS", "Guard"]
