@@ -534,8 +534,11 @@ PLANTED = [
     (a_run_starts_again_without_being_queued, {"restarts"}),
     (_edited("RunRetryPlanned", wake_at=_later(days=1)), {"retries"}),
     (_redis("HSET", _personal, lambda copy: copy.told["erased"], "k" * 32), {"erasures"}),
-    (_sql("/* erased */ update book.personal_keys set key = sha256(''), erased_at = null where job = $1"), {"erasures"}),
-    (_sql("/* regular */ update book.personal_keys set key = null, erased_at = now() where job = $1"), {"erasures"}),
+    (
+        _sql("update book.personal_keys set key = sha256(''), erased_at = null where job = $1 /* erased */"),
+        {"erasures"},
+    ),
+    (_sql("update book.personal_keys set key = null, erased_at = now() where job = $1 /* regular */"), {"erasures"}),
     (a_job_is_erased_that_is_not_deleted, {"erasures"}),
     # The projector records what it can't read, and is still right to.
     (a_key_is_revoked_that_nobody_issued, {"readable"}),
