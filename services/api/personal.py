@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +11,7 @@ from quart import request
 from quart.wrappers.response import DataBody
 
 from services.api import door
+from services.api.ledger import ANSWER_S
 from services.api.principal import wall
 from services.api.problems import Fault, Problem, invalid, unavailable
 from shared.domain.job import Job
@@ -28,7 +31,7 @@ from shared.personal.sealing import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import AsyncIterator, Iterator, Mapping
 
     from quart import Response
 
@@ -66,14 +69,8 @@ class Personal:
         model = self._known.types[job_type].model
         if not has_personal(model, data):
             return data
-        try:
+        async with _answered("The key of this job's personal data can't be had, so nothing was written."):
             key = await self._key(job_id, tenant)
-        except Exception as error:
-            if not is_broken(error):
-                raise
-            raise unavailable(
-                "The key of this job's personal data can't be had; nothing was written."
-            ) from None
         if key == ERASED:
             raise door.no_such("job")
         written = sealed_data(model, data, key, job_id)
@@ -101,18 +98,15 @@ class Personal:
         """
         if not has_sealed(data):
             return data
-        try:
+        async with _answered("The key of this job's personal data can't be had."):
             key = (await self._keys.of([job_id])).get(job_id, ERASED)
+        try:
             plain: dict[str, Any] = opened_at(data, key, Place(job_id, JOB_DATA))
         except NotOpened:
             raise Problem(
                 "illegal-transition",
                 "The key of the job's personal data is gone, so nothing can be merged with it: send the whole.",
             ) from None
-        except Exception as error:
-            if not is_broken(error):
-                raise
-            raise unavailable("The key of this job's personal data can't be had.") from None
         return plain
 
     async def shown(self, response: Response) -> Response:
@@ -128,15 +122,30 @@ class Personal:
             return response
         told = json.loads(text)
         try:
-            keys = await self._keys.of(sorted(jobs_of(told)), tenant=wall())
-        except Exception as error:
-            if not is_broken(error):
-                raise
+            async with _answered("The keys of the personal data in this answer can't be had."):
+                keys = await self._keys.of(sorted(jobs_of(told)), tenant=wall())
+        except Problem:
             if request.method in _CHANGING:
                 return response
-            raise unavailable("The keys of the personal data in this answer can't be had.") from None
+            raise
         response.set_data(json.dumps(opened(told, keys)))
         return response
+
+
+@contextlib.asynccontextmanager
+async def _answered(otherwise: str) -> AsyncIterator[None]:
+    """A question to the stores, which is answered within a while, or `otherwise` is.
+
+    Raises:
+        Problem: 503.
+    """
+    try:
+        async with asyncio.timeout(ANSWER_S):
+            yield
+    except Exception as error:
+        if not is_broken(error):
+            raise
+        raise unavailable(otherwise) from None
 
 
 def reserved(data: Mapping[str, Any]) -> Iterator[Fault]:

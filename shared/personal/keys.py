@@ -109,8 +109,8 @@ class PersonalKeys:
         return {job: held.key for job, held in found.items()}
 
     async def given(self, job_ids: Collection[str], *, tenant: str) -> dict[str, bytes]:
-        """The keys of these jobs: those they have, and for the others new ones; see `of` and `make`."""
-        found = await self.of(job_ids)
+        """The keys of these jobs: those they have, and for the others new ones; see `make`."""
+        found = {job: held.key for job, held in (await self._copies(job_ids)).items()}
         missing = [each for each in job_ids if each not in found]
         return found | (await self.make(missing, tenant=tenant) if missing else {})
 

@@ -1,4 +1,4 @@
-"""A search through everything that is kept: all keys of Redis, all tables of Postgres, files; packed texts too."""
+"""Jobs with somebody's personal data, and a search through all that is kept: Redis, Postgres, files."""
 
 import base64
 import contextlib
@@ -6,6 +6,36 @@ import json
 import zlib
 
 SCHEMAS = ("book", "ledger")
+MARKER = "zqpersonalzq"
+MAIL = {"smtp_url": "smtp://127.0.0.1:1", "mail_from": "daybook@example.com"}
+
+
+def person(way, at="example.com"):
+    """An address that tells by which way it came."""
+    return f"{MARKER}-{way}@{at}"
+
+
+def a_mail(way, **changes):
+    data = {
+        "recipient": person(way), "cc": [person(f"{way}-cc")], "subject": f"To {person(way)}",
+        "body": f"Dear {MARKER}-ü",
+    }  # fmt: skip
+    return {"name": f"mail {way}", "job_type": "email_notification", "job_data": data} | changes
+
+
+def key(text):
+    return {"Idempotency-Key": text}
+
+
+async def the_spec(stage, job_id):
+    """What stands in the log."""
+    held = (await stage.log.load(f"job:{job_id}"))[f"job:{job_id}"]
+    return held.state.spec
+
+
+async def applied(stage, jobs, *, headers=None, **options):
+    body = {"jobs": jobs} | options
+    return (await stage.ask("POST", "apply", json=body, headers=headers, status=200)).json
 
 
 async def kept(stage, *directories):

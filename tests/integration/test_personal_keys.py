@@ -85,6 +85,7 @@ async def test_readers_do_without_postgres_where_redis_has_the_copies(stage, key
     assert made == await alone.of([A, B])
     with pytest.raises(ConnectionError):
         await alone.of([A, C])
+    assert await alone.given([A, B], tenant="acme") == made
     with pytest.raises(ConnectionError):
         await alone.given([C], tenant="acme")
     assert {A.encode()} == (await copies(stage, 0)).keys()

@@ -14,7 +14,7 @@ from shared.readmodel import archive
 from shared.readmodel.database import connect_pool
 from tests.integration.api_stage import stage_on
 from tests.integration.cold_kit import an_empty_database, daybook
-from tests.integration.test_api_personal import MAIL, a_mail, person
+from tests.integration.personal_kit import MAIL, a_mail, person
 
 
 @pytest.fixture

@@ -39,7 +39,7 @@ GUARDS = (
         file="services/api/personal.py",
         text="tenant=wall())",
         instead="tenant=None)",
-        tests=integration("test_api_personal", "test_a_sealed_value_opens_for_nobody_of_another_tenant"),
+        tests=integration("test_api_personal_keys", "test_a_sealed_value_opens_for_nobody_of_another_tenant"),
     ),
     Guard(
         name="keyed-fingerprint",
@@ -48,7 +48,7 @@ GUARDS = (
         text="fingerprint = hmac.new(secret.encode(), asked.encode(), hashlib.sha256).hexdigest()",
         instead="fingerprint = _sha256(asked)",
         tests=integration(
-            "test_api_personal", "test_the_fingerprint_of_a_request_tells_nothing_to_who_has_not_its_key"
+            "test_api_personal_keys", "test_the_fingerprint_of_a_request_tells_nothing_to_who_has_not_its_key"
         ),
     ),
     Guard(
@@ -58,7 +58,7 @@ GUARDS = (
         text="await level(connection, redis, keys, is_lost=not isinstance(found, Level))",
         instead="pass",
         tests=integration(
-            "test_api_personal", "test_a_redis_that_was_emptied_gets_its_copies_back_with_its_log"
+            "test_api_personal_keys", "test_a_redis_that_was_emptied_gets_its_copies_back_with_its_log"
         ),
     ),
 )
