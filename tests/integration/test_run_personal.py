@@ -1,5 +1,6 @@
 """Personal data on its way through the executor: the handler has the values, and nobody else without the key."""
 
+import asyncio
 import contextlib
 import json
 from types import SimpleNamespace
@@ -144,6 +145,25 @@ async def test_a_run_of_an_erased_job_fails_for_good(hall, job):
     last = await end_of(hall, run)
     assert (state.status, state.attempt, last.error.class_) == ("failed", 1, "PersonalDataErased")
     assert last.error.message == f"the personal data of job {job.id} was erased"
+
+
+async def test_a_handler_that_is_at_work_ends_as_it_would_and_opens_for_nobody(hall, job):
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(run):
+        begun.set()
+        await go_on.wait()
+        return {"sent": run.job_data["to"]}
+
+    run = await hall.a_run_of(slow, job=job.id, job_data=data(job))
+    hall.start()
+    await asyncio.wait_for(begun.wait(), 10)
+    hall.personal.known[job.id] = ERASED
+    go_on.set()
+    assert (await hall.ended(run)).status == "succeeded"
+    result = (await end_of(hall, run)).result
+    assert opened(result, {job.id: KEY}) == {"sent": [WHO]}
+    assert opened(result, await hall.personal.of([job.id])) == {"$erased": True}
 
 
 async def test_data_that_was_sealed_for_another_place_or_by_another_key_gives_the_run_up(hall, job):
