@@ -93,6 +93,7 @@ class Pool:
         try:
             future = self._running(path).schedule(_work, args=work, timeout=timeout_s)
             outcome: Outcome = await asyncio.wrap_future(future)
+            self._backchannel.came_back(work[-1])
         except TimeoutError:  # the pool's: a handler's own comes back as an outcome
             return timed_out(timeout_s)
         except ProcessExpired as end:
