@@ -33,11 +33,21 @@ if TYPE_CHECKING:
 PAGE = 1_000
 
 
+TOGETHER = 200  # askers whose keys are made in one go
+
+
 class Held(NamedTuple):
     """A key, ERASED for none any more, and whose job it is of."""
 
     key: bytes
     tenant: str
+
+
+class _Wanted(NamedTuple):
+    """Whose keys somebody waits for: the jobs, with their tenants."""
+
+    jobs: dict[str, str]
+    future: asyncio.Future[dict[str, bytes]]
 
 
 class PersonalKeys:
@@ -62,6 +72,8 @@ class PersonalKeys:
         self._pool = pool
         self._prefix = prefix
         self._chance = chance
+        self._wanted: list[_Wanted] = []
+        self._making: asyncio.Task[None] | None = None
 
     async def of(self, job_ids: Collection[str], *, tenant: str | None = None) -> dict[str, bytes]:
         """The keys of those jobs that have one; ERASED for those that were erased.
@@ -98,15 +110,11 @@ class PersonalKeys:
         Raises:
             OSError: or whatever else a store raises that isn't there; then nothing may be written.
         """
-        made = [self._chance(KEY_BYTES) for _ in job_ids]
-        told = list(job_ids), partitions_of(job_ids), [tenant] * len(made), made
-        async with self._pool.acquire() as connection:
-            await connection.execute(statement("make"), *told)
-            async with connection.transaction():
-                found = held_in(await connection.fetch(statement("held"), list(job_ids)))
-                for partition, jobs in _by_partition(found).items():
-                    await copy(self._redis, self._name(partition), {job: found[job] for job in jobs})
-        return {job: held.key for job, held in found.items()}
+        future: asyncio.Future[dict[str, bytes]] = asyncio.get_running_loop().create_future()
+        self._wanted.append(_Wanted(dict.fromkeys(job_ids, tenant), future))
+        if self._making is None or self._making.done():
+            self._making = asyncio.create_task(self._make(), name="personal keys")
+        return await future
 
     async def given(self, job_ids: Collection[str], *, tenant: str) -> dict[str, bytes]:
         """The keys of these jobs: those they have, and for the others new ones; see `make`."""
@@ -127,6 +135,35 @@ class PersonalKeys:
         await destroy_rows(connection, job_ids)
         for partition, jobs in _by_partition(job_ids).items():
             await self._redis.hdel(self._name(partition), *jobs)
+
+    async def _make(self) -> None:
+        """Make what is wanted; what is asked for meanwhile is made together."""
+        while self._wanted:
+            some, self._wanted = self._wanted[:TOGETHER], self._wanted[TOGETHER:]
+            try:
+                found = await self._made({job: each for one in some for job, each in one.jobs.items()})
+            except BaseException as error:
+                said = error if isinstance(error, Exception) else ConnectionError("closing")
+                for one in some:
+                    if not one.future.done():
+                        one.future.set_exception(said)
+                if not isinstance(error, Exception):
+                    raise
+                continue
+            for one in some:
+                if not one.future.done():
+                    one.future.set_result({job: found[job].key for job in one.jobs})
+
+    async def _made(self, wanted: Mapping[str, str]) -> dict[str, Held]:
+        jobs, chance = list(wanted), [self._chance(KEY_BYTES) for _ in wanted]
+        told = jobs, partitions_of(jobs), list(wanted.values()), chance
+        async with self._pool.acquire() as connection:
+            await connection.execute(statement("make"), *told)
+            async with connection.transaction():
+                found = held_in(await connection.fetch(statement("held"), jobs))
+                for partition, its in _by_partition(found).items():
+                    await copy(self._redis, self._name(partition), {job: found[job] for job in its})
+        return found
 
     async def _copies(self, job_ids: Iterable[str]) -> dict[str, Held]:
         groups = _by_partition(job_ids)

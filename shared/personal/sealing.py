@@ -181,14 +181,12 @@ def _sealed_in(value: Any) -> Iterator[dict[str, str] | str]:
 
 
 def _shown(sealed: dict[str, str], keys: Mapping[str, bytes]) -> Any:
-    place = place_of(sealed)
-    key = None if place is None else keys.get(place.job)
-    if key is None:
-        return sealed
-    if key == ERASED:
-        return {ERASED_KEY: True}
     try:
-        return _opened(sealed, key)[1]
+        taken = _taken_apart(sealed)
+        key = keys.get(taken[0].job)
+        if key is None:
+            return sealed
+        return {ERASED_KEY: True} if key == ERASED else _decrypted(key, *taken)
     except NotOpened:
         return sealed
 
@@ -212,8 +210,12 @@ def _opened(sealed: Mapping[str, str], key: bytes) -> tuple[Place, Any]:
     place, head, ciphertext = _taken_apart(sealed)
     if key == ERASED:
         raise NotOpened(f"the personal data of job {place.job} was erased")
+    return place, _decrypted(key, place, head, ciphertext)
+
+
+def _decrypted(key: bytes, place: Place, head: bytes, ciphertext: bytes) -> Any:
     try:
-        return place, json.loads(AESSIV(key).decrypt(ciphertext, [head]))
+        return json.loads(AESSIV(key).decrypt(ciphertext, [head]))
     except InvalidTag:
         raise NotOpened(f"{place.field} of job {place.job} was sealed by another key, or changed") from None
 

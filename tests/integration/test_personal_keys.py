@@ -69,7 +69,8 @@ async def test_people_of_a_tenant_get_keys_of_its_jobs_only(stage, keys):
     for _ in ("from Redis", "from Postgres"):
         assert {A: made[A], C: ERASED} == await keys.of([A, B, C], tenant="acme")
         assert made | {C: ERASED} == await keys.of([A, B, C])
-        await stage.redis.delete(*(Keys(stage.prefix, each).personal for each in (0, 1)))
+        for each in (0, 1):
+            await stage.redis.delete(Keys(stage.prefix, each).personal)
 
 
 async def test_two_who_make_the_same_key_at_once_get_the_same(keys):
@@ -77,6 +78,33 @@ async def test_two_who_make_the_same_key_at_once_get_the_same(keys):
         *(keys.make([A, C] if each % 2 else [C, A], tenant="acme") for each in range(8))
     )
     assert all(each == made[0] for each in made)
+
+
+async def test_keys_that_are_wanted_at_once_are_made_together(stage, keys, monkeypatch):
+    """A round trip for each of many jobs would be most of what making them takes."""
+    calls, made = [], keys._made
+
+    async def counted(wanted):
+        calls.append(dict(wanted))
+        return await made(wanted)
+
+    monkeypatch.setattr(keys, "_made", counted)
+    jobs = [job_in(each % 2, 100 + each) for each in range(50)]
+    each = await asyncio.gather(*(keys.make([job], tenant=f"t{at}") for at, job in enumerate(jobs)))
+    assert len(calls) <= 2
+    rows = await stage.pool.fetch("select job, tenant, key from book.personal_keys")
+    assert {row["job"]: row["key"] for row in rows} == {job: key for one in each for job, key in one.items()}
+    assert {row["job"]: row["tenant"] for row in rows} == {job: f"t{at}" for at, job in enumerate(jobs)}
+
+
+async def test_whoever_waits_for_a_key_hears_why_there_is_none_and_may_ask_again(stage, keys, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(keys, "_pool", NoPool())
+        failed = await asyncio.gather(
+            *(keys.make([each], tenant="acme") for each in (A, B)), return_exceptions=True
+        )
+    assert [type(each) for each in failed] == [ConnectionError, ConnectionError]
+    assert (await keys.make([A], tenant="acme")).keys() == {A}
 
 
 async def test_readers_do_without_postgres_where_redis_has_the_copies(stage, keys):

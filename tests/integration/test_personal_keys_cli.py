@@ -108,7 +108,8 @@ async def test_an_import_into_an_emptied_archive_has_the_keys_from_redis(stage, 
 async def test_recovering_levels_keys_though_the_logs_are_open(stage):
     kept, *_ = await jobs_one_erased(stage)
     keys = await stage.deps.personal.of(kept)
-    await stage.redis.delete(*(stage.log.keys(each).personal for each in range(stage.partitions)))
+    for each in range(stage.partitions):
+        await stage.redis.delete(stage.log.keys(each).personal)
     said = await daybook("recover", **stores(stage))
     assert "open already" in said.stdout
     copies = [await stage.redis.hgetall(stage.log.keys(each).personal) for each in range(stage.partitions)]
