@@ -587,7 +587,8 @@ async def at_work(office):
 
 
 async def _client(office, stop, number):
-    """Jobs that fire each second, are triggered, changed, paused, resumed and deleted."""
+    """Jobs that fire each second, are triggered, changed, paused, resumed, and deleted or erased."""
+    keys = PersonalKeys(office.redis, office.pool, prefix=office.bench.prefix)
     partition = number % office.partitions
     days = CalendarContent(description="", dates=(), weekdays=(), timezone=None)
     made = ChangeCalendar(name=f"days-{number}", tenant="t", by="ann", content=days)
@@ -596,6 +597,7 @@ async def _client(office, stop, number):
         job_id = await office.create(
             partition, every=1, retry=QUICK, overlap_policy="skip" if number else "allow"
         )
+        await keys.make([job_id], tenant="t")
         ref = f"job:{job_id}"
         for command in (
             UpdateJob(spec=a_spec(every=2, retry=QUICK)),
@@ -607,8 +609,9 @@ async def _client(office, stop, number):
             with contextlib.suppress(Refused):
                 await office.decider.decide(ref, command, TESTER)
             await asyncio.sleep(0.02)
-        if number == 1:
-            await office.decider.decide(ref, DeleteJob(by="ann"), TESTER)
+        if number:
+            end = DeleteJob(by="ann") if number == 1 else EraseJob(by="ann", reason="ticket 4711")
+            await office.decider.decide(ref, end, TESTER)
 
 
 async def _worker(office, stop, partition):
