@@ -171,6 +171,8 @@ class PersonalKeys:
 
     async def _copies(self, job_ids: Iterable[str]) -> dict[str, Held]:
         groups = _by_partition(job_ids)
+        if not groups:
+            return {}
         names = [self._name(partition) for partition in groups]
         if self._wire is not None:
             asked = zip(names, groups.values(), strict=True)
