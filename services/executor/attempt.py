@@ -40,10 +40,12 @@ if TYPE_CHECKING:
     from services.executor.claims import Claim
     from services.executor.heartbeat import Held
     from services.executor.outcome import Outcome
+    from services.executor.personal import Seal
     from services.executor.plugins import Handler
     from services.executor.worker import Worker
     from shared import handlers
     from shared.eventlog.decider import Decided
+    from shared.eventlog.snapshot import Snapshot
 
 ACTOR = "executor"
 IGNORED_AFTER_S = 5.0  # a handler has so long to heed its cancel
@@ -130,8 +132,7 @@ class Attempt:
             await self._worker.claims.hand_back(self.claim)
             return None
         held = self.claim.snapshot()
-        # Before the start: a store that doesn't answer then is no failure of the handler.
-        seal = await seal_of(held.state, self._worker.personal) if isinstance(held.state, Run) else None
+        seal = await self._seal(held)
         if not await self._worker.admission.admits(self.claim, held):
             return None
         try:
@@ -157,6 +158,12 @@ class Attempt:
         self._tell(started.run)
         return started
 
+    async def _seal(self, held: Snapshot) -> Seal | None:
+        """What opens the run's data; before the start, as a store that doesn't answer is no failure of a handler."""
+        if not self.claim.may_be_sealed or not isinstance(held.state, Run):
+            return None
+        return await seal_of(held.state, self._worker.personal)
+
     def _tell(self, run: Run) -> None:
         """Have each line of this task's log say what it is about."""
         logs.bind(job_id=run.job_id, run_id=run.id, attempt=run.attempt, correlation_id=run.correlation_id)
@@ -177,7 +184,7 @@ class Attempt:
         try:
             told = self._opened(started, started.told(self._worker.log.now(), call.notebook))
             told = await self._revealed(told, call)
-            with logs.hushed(tuple(told_in(told.job_data)) if started.seal else ()):
+            with _quiet(started, told):
                 if handler.blocking:
                     return await self._in_pool(started, handler, call, told)
                 return await self._here(started, handler, call, told)
@@ -316,6 +323,13 @@ class Attempt:
         if self.held is not None:
             self._worker.heartbeat.release(*self.held)
         self._ended(self)
+
+
+def _quiet(started: Started, told: handlers.Run) -> contextlib.AbstractContextManager[None]:
+    """Within it, this process's lines are without what was opened for the handler."""
+    if started.seal is None:
+        return contextlib.nullcontext()
+    return logs.hushed(tuple(told_in(told.job_data)))
 
 
 def _log() -> FilteringBoundLogger:

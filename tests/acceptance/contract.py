@@ -81,7 +81,7 @@ def run(system, directory, there, *, amount, seed):
             "--generation-database", "none", "--report", "ndjson", "--report-ndjson-path", str(report),
         ],
         cwd=directory,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        env=os.environ | there | {"PYTHONPATH": str(ROOT)},  # the hooks spare what others need
         timeout=RUN_S,
         capture_output=True,
         text=True,

@@ -20,6 +20,7 @@ from tests.integration.cold_kit import an_empty_database, archived, at, daybook
 from tests.integration.databases import a_database
 from tests.integration.heal_kit import wipe
 from tests.integration.retention_kit import drop, moment, split
+from tests.integration.stream_kit import served
 from tests.integration.test_api_auth import SECRET, by, key_of
 from tests.integration.test_retention_archive import a_minute_passes
 
@@ -111,6 +112,20 @@ async def test_what_was_is_shown_as_erased(stage):
     then = (await stage.ask("GET", f"jobs/{job['id']}?as_of={place}", status=200)).json
     assert then["job_data"]["recipient"] == {"$erased": True}
     assert then["priority"] == 7
+
+
+async def test_streams_tell_the_record_as_it_is_written_before_and_after(stage):
+    job = await stage.create(**A_MAIL)
+    async with served(stage) as there, there.stream(after="") as client:
+        await stage.ask("PATCH", f"jobs/{job['id']}", json={"job_data": {"subject": f"to {WHO}"}}, status=200)
+        await stage.ask("POST", f"jobs/{job['id']}/erase", json=REASON, status=200)
+        messages = await client.has(3)
+    assert [each.type.rpartition("daybook.")[2] for each in messages[-3:]] == [
+        "job.updated", "job.deleted", "personal.data.erased",
+    ]  # fmt: skip
+    told = json.dumps([each.data for each in messages])
+    assert "$personal" in told
+    assert WHO not in told
 
 
 async def test_while_nothing_is_archived_it_is_accepted_and_done_as_soon_as_it_is(stage):
