@@ -236,7 +236,7 @@ def executor(**options: Any) -> None:
             redis_url=_needed(frame.settings.redis_url, "DAYBOOK_REDIS_URL"),
             known=_installed(frame.settings),
             resources=of_settings(frame.settings, _offered(frame.settings)),
-            personal=PersonalKeys(frame.redis, frame.pool, prefix=frame.settings.prefix),
+            personal=PersonalKeys(frame.redis, frame.pool, prefix=frame.settings.prefix, wire=frame.log.wire),
             metrics=frame.metrics,
             health=frame.health,
             **traced.attempts(frame.tracing, frame.pool, frame.log),

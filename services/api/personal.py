@@ -121,9 +121,11 @@ class Personal:
         if _HINT not in text or not (response.mimetype or "").endswith("json"):
             return response
         told = json.loads(text)
+        if not (jobs := sorted(jobs_of(told))):
+            return response
         try:
             async with _answered("The keys of the personal data in this answer can't be had."):
-                keys = await self._keys.of(sorted(jobs_of(told)), tenant=wall())
+                keys = await self._keys.of(jobs, tenant=wall())
         except Problem:
             if request.method in _CHANGING:
                 return response

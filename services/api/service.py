@@ -92,7 +92,7 @@ class Api:
             feed=Feed(log=log, archive=archive, ledger=ledger, walled=settings.auth == "on"),
             pressure=Pressure(log=log, archive=archive, ledger=ledger, settings=settings, metrics=metrics),
             usage=Usage(log),
-            personal=PersonalKeys(log.redis, pool, prefix=log.prefix),
+            personal=PersonalKeys(log.redis, pool, prefix=log.prefix, wire=log.wire),
             known=known,
             catalog=catalog,
             settings=settings,

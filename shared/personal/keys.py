@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import defaultdict
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple
 
 from shared.domain import ids
 from shared.eventlog.keys import Keys
@@ -23,11 +23,12 @@ from shared.personal.sealing import ERASED, KEY_BYTES
 from shared.readmodel.database import sql
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
     import asyncpg
     from redis.asyncio import Redis
 
+    from shared.eventlog.wire import Wire
     from shared.readmodel.database import Connection
 
 PAGE = 1_000
@@ -57,6 +58,7 @@ class PersonalKeys:
         redis: a client for commands.
         pool: of Postgres connections.
         prefix: of the deployment's keys.
+        wire: a connection that is shared by many askers, if there is one.
         chance: so many random bytes.
     """
 
@@ -66,11 +68,13 @@ class PersonalKeys:
         pool: asyncpg.Pool,
         *,
         prefix: str,
+        wire: Wire | None = None,
         chance: Callable[[int], bytes] = secrets.token_bytes,
     ) -> None:
         self._redis = redis
         self._pool = pool
         self._prefix = prefix
+        self._wire = wire
         self._chance = chance
         self._wanted: list[_Wanted] = []
         self._making: asyncio.Task[None] | None = None
@@ -167,8 +171,14 @@ class PersonalKeys:
 
     async def _copies(self, job_ids: Iterable[str]) -> dict[str, Held]:
         groups = _by_partition(job_ids)
-        asked = [self._redis.hmget(self._name(partition), jobs) for partition, jobs in groups.items()]
-        answers = await asyncio.gather(*cast("list[Awaitable[list[bytes | None]]]", asked))
+        if not groups:
+            return {}
+        names = [self._name(partition) for partition in groups]
+        if self._wire is not None:
+            asked = zip(names, groups.values(), strict=True)
+            answers = await self._wire.replies(*(("HMGET", name, *jobs) for name, jobs in asked))
+        else:
+            answers = [await self._redis.hmget(*each) for each in zip(names, groups.values(), strict=True)]
         return {
             job: of_copy(copy)
             for jobs, copies in zip(groups.values(), answers, strict=True)

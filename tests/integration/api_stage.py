@@ -94,7 +94,7 @@ class Stage:
                 log=self.log, archive=archive, ledger=ledger, settings=self.settings, metrics=self.metrics
             ),
             usage=Usage(self.log),
-            personal=PersonalKeys(self.redis, self.pool, prefix=self.prefix),
+            personal=PersonalKeys(self.redis, self.pool, prefix=self.prefix, wire=self.log.wire),
             known=KNOWN,
             catalog=catalog_of(self.settings),
             settings=self.settings,

@@ -73,6 +73,10 @@ async def test_a_page_is_opened_by_one_look_up(stage, monkeypatch):
     assert [sorted(each["id"] for each in got["items"])] == asked
     await stage.ask("GET", "jobs?fields=id,name", status=200)
     assert len(asked) == 1, "what shows nothing sealed asks for nothing"
+    said = {"description": 'says {"$personal":"AQ"} and $personal'}
+    made = await stage.create(**said)
+    assert made["description"] == said["description"]
+    assert len(asked) == 1, "what merely looks like it neither"
 
 
 async def test_without_the_key_it_says_so_or_stays_as_it_is(stage):
