@@ -145,11 +145,12 @@ async def test_while_nothing_is_archived_it_is_accepted_and_done_as_soon_as_it_i
 async def test_a_deleted_job_is_erased_and_one_without_personal_data_too(stage):
     job = await stage.create(**A_MAIL)
     await stage.ask("DELETE", f"jobs/{job['id']}", status=204)
-    await stage.redis.delete(
-        stage.log.keys(stage.log.partition_of(f"job:{job['id']}")).aggregate(f"job:{job['id']}")
-    )
+    ref = f"job:{job['id']}"
+    name = stage.log.keys(stage.log.partition_of(ref)).aggregate(ref)
+    await stage.redis.delete(name)  # as after a day
     await stage.ask("POST", f"jobs/{job['id']}/erase", json=REASON, status=200)
     assert await kept(stage.deps.personal, job["id"]) == GONE
+    assert 0 < await stage.redis.pttl(name) <= 24 * 3600 * 1000  # it leaves again
     plain = await stage.create()
     await stage.ask("POST", f"jobs/{plain['id']}/erase", json=REASON, status=200)
 
