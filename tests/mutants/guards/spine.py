@@ -337,7 +337,7 @@ GUARDS = (
         file="services/projector/audit/write_side.py",
         text="if kind in _KINDS:",
         instead='if kind in {"job", "run"}:',
-        tests=integration("test_audit", "test_a_violation_is_seen_by_its_own_line"),
+        tests=integration("test_audit_violations", "test_a_violation_is_seen_by_its_own_line"),
     ),
     Guard(
         name="operation-names",
