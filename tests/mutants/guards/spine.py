@@ -271,7 +271,7 @@ GUARDS = (
         file="services/executor/claim.lua",
         text="left[(at - 1) % queues + 1] = true",
         instead="left[(at - 1) % queues + 1] = nil",
-        tests=integration("test_executor", "test_whoever_leaves_runs_rings_for_the_next"),
+        tests=integration("test_executor_claims", "test_whoever_leaves_runs_rings_for_the_next"),
     ),
     Guard(
         name="revision",
