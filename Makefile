@@ -27,8 +27,7 @@ up: $(READY) ## Start the whole system; settings from the environment (DAYBOOK_P
 
 test: $(READY) ## Run all tests but the long ones, the unit tests first
 	@$(BIN)/python -m pytest -q tests/unit tests/benchmarks tests/test_architecture.py
-	@$(BIN)/python -m pytest -q -n 4 --dist loadgroup tests/integration  # they wait much: four keep two cores busy
-	@$(BIN)/python -m pytest -q -n 3 --dist loadgroup tests/acceptance
+	@$(BIN)/python -m pytest -q -n 4 --dist loadgroup tests/acceptance tests/integration  # the longest first; they wait much
 	@$(BIN)/python -m pytest -q tests/faults  # alone: it breaks what it breaks at moments, and must be calm in time
 
 test-long: $(READY) ## Run the tests that take minutes: installing on each Python, long crash and fault runs
@@ -46,12 +45,12 @@ histories: $(READY) ## Keep the shapes of new versions of events; ARGS=NAME reco
 compose-test: $(READY) ## Build the image and really run deploy/compose.yaml in containers: use it, kill parts of it, take it down
 	@$(BIN)/python tests/containers/run.py $(ARGS)
 
-check: $(READY) ## Lint, format, types, import contracts, unit tests: before every commit
+check: $(READY) ## Lint, format, types, import contracts, quick unit tests: before every commit
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
-	@$(BIN)/python -m pytest -q tests/unit
+	@$(BIN)/python -m pytest -q -m "not long and not thorough" tests/unit
 
 bench: $(READY) ## Measure Daybook on this machine: a table, and raw rows as JSON (ARGS="executor api")
 	@$(BIN)/python tests/benchmarks/run.py $(ARGS)
