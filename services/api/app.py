@@ -24,6 +24,7 @@ from services.api.calendars import Calendars
 from services.api.cancels import Cancels
 from services.api.dead_letters import DeadLetters
 from services.api.dev_mail import DevMail
+from services.api.erasures import Erasures
 from services.api.events import Events
 from services.api.forecasts import Forecasts
 from services.api.jobs import Jobs
@@ -31,6 +32,7 @@ from services.api.large_bodies import LargeBodies
 from services.api.limits import EXEMPT, Limits
 from services.api.missed import Missed
 from services.api.ops import Ops
+from services.api.personal import Personal
 from services.api.previews import Previews
 from services.api.principal import ANONYMOUS
 from services.api.principals import Principals
@@ -72,6 +74,7 @@ def create_app(deps: Deps) -> Quart:
     auth, slices = Auth(deps), Slices(deps.clock)
     for noun in (
         Jobs(deps),
+        Erasures(deps),
         Bulk(deps),
         Switches(deps),
         Apply(deps),
@@ -122,6 +125,7 @@ class _Frame:
         self._deps = deps
         self._auth = auth
         self._limits = Limits(deps)
+        self._personal = Personal(deps)
         self._cors = Cors(deps.settings.cors_origins)
         self._log = logs.get("daybook.api")
 
@@ -169,6 +173,7 @@ class _Frame:
         return body
 
     async def _end(self, response: Response) -> Response:
+        response = await self._opened(response)
         response.headers["X-Request-ID"] = g.correlation_id
         for name, value in self._limits.told().items():
             response.headers.setdefault(name, value)
@@ -179,6 +184,12 @@ class _Frame:
         metrics.http_requests_total.labels(method, route, str(response.status_code)).inc()
         metrics.http_request_duration_seconds.observe(self._deps.clock.monotonic() - g.began_s)
         return response
+
+    async def _opened(self, response: Response) -> Response:
+        try:
+            return await self._personal.shown(response)
+        except Problem as problem:
+            return await self._problem(problem)
 
     async def _problem(self, problem: Problem) -> Response:
         document = problem.document(instance=request.path, correlation_id=g.correlation_id)

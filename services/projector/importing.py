@@ -18,6 +18,7 @@ from services.projector.units import BATCH, whole_units
 from shared.domain import ids
 from shared.eventlog.envelope import Recorded
 from shared.eventlog.position import Position
+from shared.personal.keys import destroy_rows
 from shared.readmodel import archive, cuts
 from shared.readmodel.cold import segments
 from shared.readmodel.cold.proving import prove
@@ -174,7 +175,7 @@ async def _brought(pool: asyncpg.Pool, copy: Directory, part: _Part) -> AsyncIte
                 batch = batch_of(checkpoint, events, await folded(connection, memory, events))
                 if events[-1].position == last.last and batch.after.chain.hex() != last.chain:
                     raise Refused(f"{segment.name} has changed since it was proved.")
-                refused = await commit(connection, batch)
+                refused = await commit(connection, batch, destroy_rows)
                 memory.settle(batch.folded, {each.key for each in refused})
                 checkpoint = batch.after
                 del waiting[: len(events)]

@@ -93,6 +93,10 @@ def _ref(kind, name):
     return lambda copy: copy.ref(kind, name)
 
 
+def _personal(copy):
+    return copy.keys.personal
+
+
 def _work(copy):
     return copy.keys.work("many", 7)
 
@@ -188,6 +192,17 @@ STORES = [
     (_redis("ZADD", _due, 1, _ref("job", "once")), {"due_times"}),
     (a_retry_is_late_by_a_day, {"due_times"}),
     (_redis("HSET", hash_of("job", "regular"), "version", "1-1"), {"versions"}),
+    (_redis("HSET", _personal, lambda copy: copy.told["erased"], "k" * 32), {"erasures"}),
+    (
+        _sql(
+            "update book.personal_keys set key = sha256(''), erased_at = null where job = $1 /* erased */"
+        ),
+        {"erasures"},
+    ),
+    (
+        _sql("update book.personal_keys set key = null, erased_at = now() where job = $1 /* regular */"),
+        {"erasures"},
+    ),
     (_redis("HSET", hash_of("apikey", "key"), "version", "1-1"), {"versions"}),
     (_redis("HSET", hash_of("run", "running"), "fence", "1-1"), {"fences"}),
     (a_snapshot_says_something_else, {"snapshots"}),

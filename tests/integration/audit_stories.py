@@ -282,6 +282,14 @@ async def a_newer_event_of_a_job_stands_there(copy):
     await copy.retells(edit)
 
 
+async def a_job_is_erased_that_is_not_deleted(copy):
+    def edit(events):
+        del events[_at(events, "PersonalDataErased") - 1]
+        return events
+
+    await copy.retells(edit)
+
+
 async def a_key_is_revoked_that_nobody_issued(copy):
     def edit(events):
         del events[_at(events, "ApiKeyIssued", nth=1)]
@@ -320,6 +328,7 @@ STORIES = [
     (a_run_starts_again_without_a_reason, {"restarts"}),
     (a_run_starts_again_without_being_queued, {"restarts"}),
     (_edited("RunRetryPlanned", wake_at=_later(days=1)), {"retries"}),
+    (a_job_is_erased_that_is_not_deleted, {"erasures"}),
     # The projector records what it can't read, and is still right to.
     (a_key_is_revoked_that_nobody_issued, {"readable"}),
     (a_newer_event_stands_there, {"readable", "refused"}),

@@ -9,10 +9,12 @@ from . import (
     clocks,
     cold,
     deployment,
+    erasures,
     job_types,
     model,
     overlaps,
     pauses,
+    personal,
     previews,
     spine,
     upkeep,
@@ -33,10 +35,12 @@ GUARDS = (
     *calendars.GUARDS,
     *chains.GUARDS,
     *cold.GUARDS,
+    *erasures.GUARDS,
     *backfills.GUARDS,
     *previews.GUARDS,
     *windows.GUARDS,
     *pauses.GUARDS,
+    *personal.GUARDS,
 )
 
 __all__ = ["GUARDS", "Guard"]
