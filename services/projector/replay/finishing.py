@@ -1,0 +1,144 @@
+"""Finishing: what rows are written quicker without is made after them: triggers, indexes, statistics."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from services.projector import rows
+from services.projector.replay import build
+from services.projector.replay.names import NEXT, statement
+from shared.readmodel import cuts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import asyncpg
+
+    from services.projector.replay.blueprint import Blueprint, Index
+
+AT_ONCE = 2_000  # jobs a statement
+INDEXES_AT_ONCE = 2
+_FIRST = "00000000-0000-0000-0000-000000000000"
+LARGE = 2_000  # bytes of what is indexed; above some 2,700 an index takes it not
+
+
+async def finish(pool: asyncpg.Pool, plan: Blueprint, told: Callable[[int, int], object]) -> None:
+    """Make all that is missing; what was made by a replay that was killed stays.
+
+    Args:
+        pool: of connections that may take their time.
+        plan: see `blueprint`.
+        told: hears how many of how many things were made.
+    """
+    async with pool.acquire() as connection:
+        if await build.phase(connection) == build.READING:
+            await _put_jobs(connection, plan)
+        await _forget_runs(connection)
+    missing = [each for each in plan.indexes if not await _is_there(pool, each)]
+    whole = [each for each in missing if each.is_partitioned]
+    for each in whole:
+        await pool.execute(each.definition)
+    await _make(pool, [each for each in missing if not each.is_partitioned], told)
+    async with pool.acquire() as connection:
+        await _attach(connection, plan)
+        for right in plan.rights:
+            await connection.execute(right)
+        for row in await connection.fetch(statement("tables"), NEXT):
+            await connection.execute(f"analyze {NEXT}.{row['name']}")
+        await build.enter(connection, build.FOLLOWING)
+
+
+async def _put_jobs(connection: asyncpg.pool.PoolConnectionProxy, plan: Blueprint) -> None:
+    """Put all jobs in their table at once, before the eyes of its triggers, which write their cards."""
+    names = await connection.fetchval(statement("written_columns"), "ledger.jobs")
+    async with connection.transaction():
+        await build.make_triggers(connection, plan)
+        last: str | None = _FIRST
+        while last is not None:
+            ids = [row[0] for row in await connection.fetch(statement("next_jobs"), last, AT_ONCE)]
+            if ids:
+                await _put_some(connection, statement("put_jobs").replace("{columns}", names), ids)
+            last = ids[-1] if ids else None
+        await build.enter(connection, build.FINISHING)
+
+
+async def _put_some(connection: asyncpg.pool.PoolConnectionProxy, text: str, ids: list[str]) -> None:
+    try:
+        async with connection.transaction():
+            await connection.execute(text, ids)
+    except rows.REFUSED as error:
+        if len(ids) == 1:
+            await connection.execute(statement("refuse_job"), ids[0], error.sqlstate or "", str(error)[:1000])
+            return
+        middle = len(ids) // 2
+        await _put_some(connection, text, ids[:middle])
+        await _put_some(connection, text, ids[middle:])
+
+
+async def _forget_runs(connection: asyncpg.pool.PoolConnectionProxy) -> None:
+    """Leave out the runs that retention has deleted: of those it may have, the ones that the live ledger hasn't got."""
+    for status, before in (await cuts.run_cuts(connection)).items():
+        await connection.execute(statement("forget_runs"), status, before)
+
+
+async def _is_there(pool: asyncpg.Pool, index: Index) -> bool:
+    return await pool.fetchval("select to_regclass($1)", f'{NEXT}."{index.name}"') is not None
+
+
+async def _make(pool: asyncpg.Pool, indexes: list[Index], told: Callable[[int, int], object]) -> None:
+    left, made = list(reversed(indexes)), 0
+    told(0, len(indexes))
+
+    async def some() -> None:
+        nonlocal made
+        async with pool.acquire() as connection:
+            while left:
+                await _make_one(connection, left.pop())
+                made += 1
+                told(made, len(indexes))
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(INDEXES_AT_ONCE):
+            group.create_task(some())
+
+
+async def _make_one(connection: asyncpg.pool.PoolConnectionProxy, index: Index) -> None:
+    async with connection.transaction():
+        await connection.execute("set local maintenance_work_mem = '128MB'")
+        try:
+            async with connection.transaction():
+                await connection.execute(index.definition)
+        except rows.REFUSED:
+            await _make_without(connection, index)
+
+
+async def _make_without(connection: asyncpg.pool.PoolConnectionProxy, index: Index) -> None:
+    """Make an index that doesn't take all rows: set aside those that may be too large, then put back what it takes."""
+    names = await connection.fetchval(statement("written_columns"), index.table)
+    keys = await connection.fetchval(statement("indexed"), index.name, "ledger")
+    large = f"octet_length(row({keys})::text) > {LARGE}"  # of our own names
+    aside = f"create temp table aside on commit drop as select {names} from {index.table} where {large}"  # noqa: S608
+    await connection.execute(aside)
+    await connection.execute(f"delete from {index.table} where {large}")  # noqa: S608
+    await connection.execute(index.definition)
+    model = index.table.removeprefix(f"{NEXT}.")
+    model = "runs" if model.startswith("runs_") else model
+    for (place,) in await connection.fetch("select ctid::text from aside"):
+        put = f"insert into {index.table} ({names}) select {names} from aside where ctid = '{place}'"  # noqa: S608
+        try:
+            async with connection.transaction():
+                await connection.execute(put)
+        except rows.REFUSED as error:
+            told = (model, place, error.sqlstate or "", str(error)[:1000])
+            await connection.execute(statement("refuse_aside"), *told)
+    await connection.execute("drop table aside")
+
+
+async def _attach(connection: asyncpg.pool.PoolConnectionProxy, plan: Blueprint) -> None:
+    """Make the indexes of months parts of those of the whole tables."""
+    for each in plan.indexes:
+        if each.parent is not None:
+            await connection.execute(
+                f'alter index {NEXT}.{each.parent} attach partition {NEXT}."{each.name}"'
+            )
