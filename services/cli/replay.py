@@ -57,7 +57,8 @@ def replay(
 
     The system may be at work; it waits for the swap, some tenths of a second. One that was killed goes on where it was
     when it is called again. Where months were dropped, jobs begin as they were brought forward, and what only dropped
-    events tell is carried over, unless cold copies have it. Ledgers that differed are kept as the schema `ledger_before`.
+    events tell is carried over, unless cold copies have it. Ledgers that differed are
+    kept as the schema `ledger_before`.
 
     \b
     daybook replay --dry-run

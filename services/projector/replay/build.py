@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from importlib.resources.abc import Traversable
 
-    import asyncpg
-
     from shared.eventlog.position import Position
     from shared.readmodel.archive import Connection
 
@@ -28,7 +26,7 @@ READING, FINISHING, FOLLOWING = "reading", "finishing", "following"
 
 
 class Unreplayable(Exception):  # noqa: N818 - it is read aloud
-    """The ledgers can't be replayed now; the message is a sentence that says what to do. The live ones are as before."""
+    """The ledgers can't be replayed now; the message is a sentence that says what to do. Nothing has changed."""
 
 
 class Part(NamedTuple):
@@ -73,7 +71,7 @@ async def resumed(connection: Connection, cold: str) -> bool:
     return row is not None and tuple(row) == (_made_by(), cold)
 
 
-async def begin(connection: asyncpg.Connection, cold: str, whole: set[int]) -> None:
+async def begin(connection: Connection, cold: str, whole: set[int]) -> None:
     """Make the tables, empty but for what is carried over; a replay that can't be gone on with is thrown away.
 
     Args:

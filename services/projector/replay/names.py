@@ -59,10 +59,10 @@ class Placed:
         """Rows of the projector for such a table."""
         return type(table)(model=table.model, statement=self.text(table.statement), rows=table.rows)
 
-    async def fetch(self, statement: str, *arguments: Any) -> list[asyncpg.Record]:
-        """Ask; see `shared.readmodel.archive.Asked`."""
-        return await self.connection.fetch(self.text(statement), *arguments)
+    async def fetch(self, query: str, *args: Any) -> list[asyncpg.Record]:
+        """Ask, as a connection would."""
+        return await self.connection.fetch(self.text(query), *args)
 
-    async def execute(self, statement: str, *arguments: Any) -> str:
+    async def execute(self, query: str, *args: Any) -> str:
         """Do."""
-        return await self.connection.execute(self.text(statement), *arguments)
+        return await self.connection.execute(self.text(query), *args)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import multiprocessing
 import os
 import time
@@ -248,10 +249,10 @@ class _Workers:
         """
         alive = [process for process in self._processes if process.is_alive()]
         for process, pipe in zip(self._processes, self._pipes, strict=True):
-            if pipe.poll():
-                if said := pipe.recv():
+            with contextlib.suppress(EOFError):
+                if pipe.poll() and (said := pipe.recv()):
                     raise Unreplayable(said)
-            elif process.exitcode not in {None, 0}:
+            if process.exitcode not in {None, 0}:
                 raise Unreplayable(
                     f"A worker ended with {process.exitcode}: start again, it goes on where it was."
                 )
