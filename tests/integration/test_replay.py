@@ -1,6 +1,5 @@
 """`daybook replay`: the ledgers made anew, beside the live ones and in their place."""
 
-
 import pytest
 
 from services.projector.replay import Replay

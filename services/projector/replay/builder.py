@@ -126,9 +126,9 @@ async def archived(
 
 def _recorded(partition: int, epoch: int, pos: int, *fields: Any) -> Recorded:
     """As `shared.recovery.recorded`, in half the time: by the order of the columns."""
-    return Recorded(
-        partition, Position(epoch, pos), *fields[:_AT], ids.to_ms(fields[_AT]), *fields[_AT + 1 :]
-    )
+    values = list(fields)
+    values[_AT] = ids.to_ms(values[_AT])
+    return Recorded(partition, Position(epoch, pos), *values)
 
 
 async def hours_carried(connection: Connection, partition: int) -> frozenset[int]:
