@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from services.projector import rows
 from services.projector.replay import build
-from services.projector.replay.names import NEXT, statement
+from services.projector.replay.names import LIVE, NEXT, statement
 from shared.readmodel import cuts
 
 if TYPE_CHECKING:
@@ -114,25 +114,32 @@ async def _make_one(connection: asyncpg.pool.PoolConnectionProxy, index: Index) 
 
 
 async def _make_without(connection: asyncpg.pool.PoolConnectionProxy, index: Index) -> None:
-    """Make an index that doesn't take all rows: set aside those that may be too large, then put back what it takes."""
-    names = await connection.fetchval(statement("written_columns"), index.table)
-    keys = await connection.fetchval(statement("indexed"), index.name, "ledger")
-    large = f"octet_length(row({keys})::text) > {LARGE}"  # of our own names
-    aside = f"create temp table aside on commit drop as select {names} from {index.table} where {large}"  # noqa: S608
-    await connection.execute(aside)
-    await connection.execute(f"delete from {index.table} where {large}")  # noqa: S608
+    """Make an index that doesn't take all rows: over those that it does, and then those that may be too large, singly.
+
+    They are written anew: an index is made of deleted rows too, as long as somebody may still see them.
+    """
+    table, names = index.table, await connection.fetchval(statement("written_columns"), index.table)
+    keys = await connection.fetchval(statement("indexed"), index.name, LIVE)
+    large = f"octet_length(row({keys})::text) > {LARGE}"
+    put = f"insert into {table} ({names}) select {names} from aside"  # noqa: S608 - names are the catalogue's
+    await connection.execute(f"create temp table aside on commit drop as select * from {table}")
+    await connection.execute(f"truncate {table}")
+    await connection.execute(f"{put} where not ({large})")
     await connection.execute(index.definition)
-    model = index.table.removeprefix(f"{NEXT}.")
-    model = "runs" if model.startswith("runs_") else model
-    for (place,) in await connection.fetch("select ctid::text from aside"):
-        put = f"insert into {index.table} ({names}) select {names} from aside where ctid = '{place}'"  # noqa: S608
+    for (place,) in await connection.fetch(f"select ctid::text from aside where {large}"):  # noqa: S608
         try:
             async with connection.transaction():
-                await connection.execute(put)
+                await connection.execute(f"{put} where ctid = '{place}'")
         except rows.REFUSED as error:
-            told = (model, place, error.sqlstate or "", str(error)[:1000])
+            told = (_model(index), place, error.sqlstate or "", str(error)[:1000])
             await connection.execute(statement("refuse_aside"), *told)
     await connection.execute("drop table aside")
+
+
+def _model(index: Index) -> str:
+    """The table as people know it: not one of its months."""
+    name = index.table.removeprefix(f"{NEXT}.")
+    return "runs" if index.parent is not None else name
 
 
 async def _attach(connection: asyncpg.pool.PoolConnectionProxy, plan: Blueprint) -> None:

@@ -39,9 +39,9 @@ class Placed:
     def __init__(self, connection: Connection, *, reading: bool) -> None:
         self.connection = connection
         self._places = [
-            ("book.snapshots", "replay.states"),
+            ("book.snapshots", "replay.snapshots"),
             ("book.waypoints", "replay.waypoints"),
-            ("book.projection_errors", "replay.errors"),
+            ("book.projection_errors", "replay.projection_errors"),
         ]
         if reading:
             self._places += [

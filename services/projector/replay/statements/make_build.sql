@@ -20,9 +20,9 @@ create table replay.partitions (
     events bigint not null default 0
 );
 
-create table replay.states (like book.snapshots including all);
+create table replay.snapshots (like book.snapshots including all);
 create table replay.waypoints (like book.waypoints including all);
-create table replay.errors (like book.projection_errors including all);
+create table replay.projection_errors (like book.projection_errors including all);
 
 -- Jobs, until all are known; the triggers see each of them once.
 create table replay.jobs (like ledger.jobs including defaults including generated, primary key (id));

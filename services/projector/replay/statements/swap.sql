@@ -14,17 +14,17 @@ delete from book.projection_errors as errors
 using replay.partitions
 where errors.partition = partitions.partition and errors.pos > partitions.begins;
 
-insert into book.projection_errors select * from replay.errors on conflict do nothing;
+insert into book.projection_errors select * from replay.projection_errors on conflict do nothing;
 
 -- States that a projector could not tell, of jobs that nothing has happened to since.
 update book.snapshots
-set shape = states.shape, state = states.state
-from replay.states
+set shape = told.shape, state = told.state
+from replay.snapshots as told
 where
-    states.ref = snapshots.ref
-    and (states.epoch, states.pos) = (snapshots.epoch, snapshots.pos)
+    told.ref = snapshots.ref
+    and (told.epoch, told.pos) = (snapshots.epoch, snapshots.pos)
     and snapshots.state is null
-    and states.state is not null;
+    and told.state is not null;
 
 -- Waypoints of what was archived before there were any; none from before an archive begins.
 insert into book.waypoints
