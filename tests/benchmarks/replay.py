@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     Made = tuple[int, Event, str, str, bool]  # ms, event, subject, job, both
 
 BEGAN = datetime(2026, 10, 5, tzinfo=UTC)
+EVERY = timedelta(minutes=5)
 EPOCH = 1_795_000_000_000
 COPIED = 20_000  # events a COPY
 
@@ -133,7 +134,7 @@ def _story(partition: int, events: int, jobs: int) -> Iterator[Made]:
             tenant="default",
             created_at=at,
             anchor_at=at,
-            next_for=BEGAN + timedelta(minutes=5),
+            next_for=BEGAN + EVERY,
         )
         yield ids.to_ms(at), created, f"job/{job_id}", "", False
     left = events - jobs - 1
@@ -141,7 +142,7 @@ def _story(partition: int, events: int, jobs: int) -> Iterator[Made]:
         for job_id, spec in specs.items():
             if left <= 0:
                 return
-            for made in list(_run(job_id, spec, partition, BEGAN + timedelta(minutes=5 * fires)))[:left]:
+            for made in list(_run(job_id, spec, partition, BEGAN + EVERY * fires))[:left]:
                 left -= 1
                 yield made
 
@@ -150,8 +151,8 @@ def _run(job_id: str, spec: JobSpec, partition: int, due: datetime) -> Iterator[
     run_id = ids.derived_id(due, partition, job_id, due.isoformat())
     follows = spec.overlap_policy != "allow"
     requested = RunRequested(
-        job_id=job_id, scheduled_for=due, fires_at=due, trigger="schedule", revision=1, spec=run_spec(spec, tenant="default"),
-        follows=follows, correlation_id=run_id, requested_at=due, next_for=due + timedelta(minutes=5),
+        job_id=job_id, scheduled_for=due, fires_at=due, trigger="schedule", revision=1,
+        spec=run_spec(spec, tenant="default"), follows=follows, correlation_id=run_id, requested_at=due, next_for=due + EVERY,
     )  # fmt: skip
     at, subject = ids.to_ms(due), f"run/{run_id}"
     yield at, requested, subject, job_id, True

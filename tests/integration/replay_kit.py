@@ -69,12 +69,15 @@ async def catalogue(pool, schema="ledger"):
             select conrelid::regclass::text, conname, contype::text, convalidated, pg_get_constraintdef(oid),
                 conparentid <> 0
             from pg_constraint where connamespace = $1::regnamespace""",
+        # Without what Postgres leaves out where it has read back what it had written.
         "triggers": """
-            select translate(pg_get_triggerdef(t.oid), '()', ''), tgenabled::text -- Postgres flattens what it reads back
+            select translate(pg_get_triggerdef(t.oid), '()', ''), tgenabled::text
             from pg_trigger t join pg_class c on c.oid = tgrelid
             where relnamespace = $1::regnamespace and not tgisinternal""",
         "functions": "select pg_get_functiondef(oid) from pg_proc where pronamespace = $1::regnamespace",
-        "schema": "select nspname, nspacl::text, pg_get_userbyid(nspowner) from pg_namespace where oid = $1::regnamespace",
+        "schema": """
+            select nspname, nspacl::text, pg_get_userbyid(nspowner) from pg_namespace
+            where oid = $1::regnamespace""",
     }
     return {
         name: sorted(map(repr, map(tuple, await pool.fetch(text, schema))))

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 
 import pytest
 
@@ -97,7 +98,7 @@ async def test_a_row_that_is_wrong_is_told_of_and_gone_afterwards(book):
     hours = await book.pool.fetchval("select count(*) from ledger.run_hourly")
     said = await daybook("replay", "--dry-run", "--workers", 1, status=1, **at(book.database_url))
     assert 'name is "spoiled", and comes to "a job"; active_runs is 7, and comes to' in said.stdout
-    assert f'{gone},"' in said.stdout and "is missing" in said.stdout
+    assert re.search(rf"{gone},.*: is missing", said.stdout)
     outcome = await replayed(book, dry_run=True)
     assert wrong(outcome) == {"job_cards": 1, "jobs": 1, "runs": 1, "run_hourly": hours}
     assert await book.pool.fetchval("select name from ledger.jobs where id = $1", spoiled) == "spoiled"
@@ -369,9 +370,10 @@ async def test_a_replay_that_ended_midway_goes_on_where_it_stood(book, monkeypat
         raise ConnectionError
 
     for module, name in ((finishing, "_attach"), (comparing, "compare"), (swapping, "_lock")):
-        with monkeypatch.context() as patched, pytest.raises(ConnectionError):
+        with monkeypatch.context() as patched:
             patched.setattr(module, name, dies)
-            await replayed(book)
+            with pytest.raises(ConnectionError):
+                await replayed(book)
     outcome = await replayed(book)
     assert (outcome.read.resumed, outcome.read.events) == (outcome.read.events, await events(book))
     assert (wrong(outcome), outcome.swapped) == ({}, True)

@@ -122,7 +122,7 @@ async def _make_without(connection: asyncpg.pool.PoolConnectionProxy, index: Ind
     keys = await connection.fetchval(statement("indexed"), index.name, LIVE)
     large = f"octet_length(row({keys})::text) > {LARGE}"
     put = f"insert into {table} ({names}) select {names} from aside"  # noqa: S608 - names are the catalogue's
-    await connection.execute(f"create temp table aside on commit drop as select * from {table}")
+    await connection.execute(f"create temp table aside on commit drop as select * from {table}")  # noqa: S608
     await connection.execute(f"truncate {table}")
     await connection.execute(f"{put} where not ({large})")
     await connection.execute(index.definition)
