@@ -151,8 +151,8 @@ def _run(job_id: str, spec: JobSpec, partition: int, due: datetime) -> Iterator[
     run_id = ids.derived_id(due, partition, job_id, due.isoformat())
     follows = spec.overlap_policy != "allow"
     requested = RunRequested(
-        job_id=job_id, scheduled_for=due, fires_at=due, trigger="schedule", revision=1,
-        spec=run_spec(spec, tenant="default"), follows=follows, correlation_id=run_id, requested_at=due, next_for=due + EVERY,
+        job_id=job_id, scheduled_for=due, fires_at=due, trigger="schedule", revision=1, follows=follows,
+        spec=run_spec(spec, tenant="default"), correlation_id=run_id, requested_at=due, next_for=due + EVERY,
     )  # fmt: skip
     at, subject = ids.to_ms(due), f"run/{run_id}"
     yield at, requested, subject, job_id, True

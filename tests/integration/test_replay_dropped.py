@@ -66,13 +66,12 @@ async def test_a_row_is_mended_as_far_as_events_tell_and_from_cold_copies_all_th
 
 async def test_copies_that_lack_something_or_are_damaged_are_refused(cut, tmp_path):
     cold = tmp_path / "cold"
-    cut_pos = await cut.pool.fetchval("select max(pos) from book.archive_cuts where partition = 0")
     late = tmp_path / "late"
     await daybook("archive", "export", "--to", late, **at(cut.database_url))
     await cut.pool.execute("update book.archive_cuts set chain = sha256('') where partition = 0")
     with pytest.raises(Unreplayable, match="contradicts the archive"):
         await replayed(cut, copies=[str(cold)])
-    with pytest.raises(Unreplayable, match=f"Positions 1 to {cut_pos} of partition 0"):
+    with pytest.raises(Unreplayable, match=r"Positions 1 to \d+ of partition \d were dropped"):
         await replayed(cut, copies=[str(late)])
     segment = next((cold / "events" / "p0000").iterdir())
     segment.write_bytes(segment.read_bytes()[:-9])

@@ -169,11 +169,13 @@ class Replay:
         taken = 0
         for builder in self._builders:
             end = None if upto is None else upto[builder.partition]
-            while events := await archived(
-                connection, builder.partition, builder.pos, limit=FOLLOWED, upto=end
-            ):
-                await builder.take(events)
-                taken += len(events)
+            count = FOLLOWED
+            while count == FOLLOWED:  # not to the last, which is never the last while others write
+                events = await archived(connection, builder.partition, builder.pos, limit=FOLLOWED, upto=end)
+                if events:
+                    await builder.take(events)
+                count = len(events)
+                taken += count
         return taken
 
     async def _build_on(self, connection: asyncpg.pool.PoolConnectionProxy) -> None:
