@@ -130,12 +130,14 @@ def _told(outcome: Outcome) -> Iterator[str]:
         )
         for example in each.examples:
             yield f"        {example}"
-    if not outcome.swapped:
+    if outcome.swapped_s is None:
         yield "nothing was changed"
-    elif outcome.kept:
-        yield "the ledgers made anew are live; the former are the schema ledger_before: `daybook replay --drop-old`"
+        return
+    yield f"the ledgers made anew are live, swapped in {outcome.swapped_s * 1000:.0f} ms"
+    if outcome.kept:
+        yield "the former are the schema ledger_before, until the next replay or `daybook replay --drop-old`"
     else:
-        yield "the ledgers made anew are live; the former are dropped"
+        yield "the former are dropped"
 
 
 @contextlib.contextmanager

@@ -35,6 +35,9 @@ async def finish(pool: asyncpg.Pool, plan: Blueprint, told: Callable[[int, int],
         if await build.phase(connection) == build.READING:
             await _put_jobs(connection, plan)
         await _forget_runs(connection)
+        await connection.execute(
+            "select book.make_months('ledger_next.runs', now())"
+        )  # one may have come meanwhile
     missing = [each for each in plan.indexes if not await _is_there(pool, each)]
     whole = [each for each in missing if each.is_partitioned]
     for each in whole:

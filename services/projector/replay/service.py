@@ -60,13 +60,13 @@ class Outcome:
     Attributes:
         read: by workers.
         tables: how the live ledgers compare.
-        swapped: whether those made anew are live now.
+        swapped_s: how long others had to wait for those made anew to be live; None: they aren't.
         kept: whether the former ones still stand, as `ledger_before`.
     """
 
     read: Read
     tables: Sequence[Compared]
-    swapped: bool
+    swapped_s: float | None
     kept: bool
 
     @property
@@ -114,11 +114,11 @@ class Replay:
                 tables = await self._compare(pool, writer)
                 if dry_run:
                     await build.throw_away(writer)
-                    return Outcome(read=read, tables=tables, swapped=False, kept=False)
-                await self._swap(writer, plan)
+                    return Outcome(read=read, tables=tables, swapped_s=None, kept=False)
+                swapped_s = await self._swap(writer, plan)
                 keep = keep_old or any(each.differ for each in tables)
                 kept = keep or not await swapping.drop_old(writer)
-                return Outcome(read=read, tables=tables, swapped=True, kept=kept)
+                return Outcome(read=read, tables=tables, swapped_s=swapped_s, kept=kept)
 
     async def _begun(
         self, connection: asyncpg.pool.PoolConnectionProxy, *, swaps: bool, anew: bool
@@ -194,15 +194,16 @@ class Replay:
             await self._follow(writer, ends)
             return await comparing.compare(live, writer)
 
-    async def _swap(self, writer: asyncpg.pool.PoolConnectionProxy, plan: Blueprint) -> None:
-        """Try until the locks are had, and follow meanwhile."""
+    async def _swap(self, writer: asyncpg.pool.PoolConnectionProxy, plan: Blueprint) -> float:
+        """Try until the locks are had, and follow meanwhile; return how long others had to wait."""
         self._told("swapping", 0, 0)
         give_up_at = time.monotonic() + SWAP_TRIES_S
         while True:
             while await self._follow(writer) > LEVEL:
                 pass
-            if await swapping.swap(writer, plan, lambda: self._follow(writer)):
-                return
+            waited_s = await swapping.swap(writer, plan, lambda: self._follow(writer))
+            if waited_s is not None:
+                return waited_s
             if time.monotonic() > give_up_at:
                 raise Unreplayable(
                     "The ledgers were read all the time, by an audit, a backup or a report. All that was built is "

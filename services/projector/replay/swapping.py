@@ -12,6 +12,7 @@ in a circle. Statements that others have prepared are planned anew, as the names
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -31,8 +32,10 @@ _REFUSED = (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError)
 
 async def swap(
     connection: asyncpg.pool.PoolConnectionProxy, plan: Blueprint, take_rest: Callable[[], Awaitable[object]]
-) -> bool:
-    """Swap; False if the locks were not to be had: nothing was changed then.
+) -> float | None:
+    """Swap, and return how many seconds others had to wait; None if the locks were not to be had.
+
+    Nothing was changed then.
 
     Args:
         connection: on which `take_rest` writes, too.
@@ -45,6 +48,7 @@ async def swap(
     try:
         async with connection.transaction():
             await connection.execute("set local synchronous_commit = on")
+            began_at = time.monotonic()
             await _lock(connection)
             if not await connection.fetchval(statement("is_as_it_was")):
                 raise Unreplayable("The schema was migrated meanwhile: start again, with --anew.")
@@ -53,8 +57,8 @@ async def swap(
             for each in plan.functions:  # they write to `ledger`, which these tables are now
                 await connection.execute(each)
     except _REFUSED:
-        return False
-    return True
+        return None
+    return time.monotonic() - began_at
 
 
 async def _lock(connection: asyncpg.pool.PoolConnectionProxy) -> None:

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from services.projector.replay.build import Part
     from shared.eventlog.envelope import Recorded
 
-CHUNK = 10_000  # events a transaction: about 20 MB of rows
+CHUNK = 10_000  # events a transaction
+FIRST = 2_000  # before it is known how large they are
+BYTES = 16 * 1024 * 1024  # of data a transaction, about: an event has up to 256 KB
 SETTINGS = {
     "application_name": "daybook replay",
     "synchronous_commit": "off",
@@ -100,6 +102,9 @@ async def _chunks(pool: asyncpg.Pool, part: Part, task: Task) -> AsyncIterator[l
             for first in range(0, len(some), CHUNK):
                 yield some[first : first + CHUNK]
         after = max(after, cut.pos)
-    while events := await archived(pool, part.partition, after, limit=CHUNK, upto=part.upto):
+    limit = min(CHUNK, FIRST)
+    while events := await archived(pool, part.partition, after, limit=limit, upto=part.upto):
         yield events
         after = events[-1].position.pos
+        mean = sum(len(event.data) for event in events) // len(events)
+        limit = min(CHUNK, 4 * limit, max(1, BYTES // max(1, mean)))

@@ -14,6 +14,7 @@ from . import (
     overlaps,
     pauses,
     previews,
+    replay,
     spine,
     upkeep,
     windows,
@@ -37,6 +38,7 @@ GUARDS = (
     *previews.GUARDS,
     *windows.GUARDS,
     *pauses.GUARDS,
+    *replay.GUARDS,
 )
 
 __all__ = ["GUARDS", "Guard"]
