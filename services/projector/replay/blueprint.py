@@ -77,11 +77,12 @@ async def dependents(connection: Connection) -> list[str]:
 
 def _table(row: asyncpg.Record) -> str:
     name, parent, bound, key, options = row
-    stored = f" with ({', '.join(options)})" if options else ""
+    stored = f"with ({', '.join(options)})" if options else ""
     if parent is not None:
-        return f"create table {NEXT}.{name} partition of {NEXT}.{parent} {bound}{stored}"
-    by = f" partition by {key}" if key else ""
-    return f"create table {NEXT}.{name} (like {LIVE}.{name} including all excluding indexes){by}{stored}"
+        made = statement("make_month").replace("{parent}", parent).replace("{range}", bound)
+    else:
+        made = statement("make_table").replace("{by}", f"partition by {key}" if key else "")
+    return made.replace("{name}", name).replace("{options}", stored)
 
 
 def _rights(rows: Sequence[asyncpg.Record]) -> Iterator[str]:

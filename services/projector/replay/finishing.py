@@ -124,15 +124,15 @@ async def _make_without(connection: asyncpg.pool.PoolConnectionProxy, index: Ind
     table, names = index.table, await connection.fetchval(statement("written_columns"), index.table)
     keys = await connection.fetchval(statement("indexed"), index.name, LIVE)
     large = f"octet_length(row({keys})::text) > {LARGE}"
-    put = f"insert into {table} ({names}) select {names} from aside"  # noqa: S608 - names are the catalogue's
-    await connection.execute(f"create temp table aside on commit drop as select * from {table}")  # noqa: S608
+    put_back = statement("put_back").replace("{table}", table).replace("{columns}", names)
+    await connection.execute(statement("set_aside").replace("{table}", table))
     await connection.execute(f"truncate {table}")
-    await connection.execute(f"{put} where not ({large})")
+    await connection.execute(put_back.replace("{condition}", f"not ({large})"))
     await connection.execute(index.definition)
     for (place,) in await connection.fetch(f"select ctid::text from aside where {large}"):  # noqa: S608
         try:
             async with connection.transaction():
-                await connection.execute(f"{put} where ctid = '{place}'")
+                await connection.execute(put_back.replace("{condition}", f"ctid = '{place}'"))
         except rows.REFUSED as error:
             told = (_model(index), place, error.sqlstate or "", str(error)[:1000])
             await connection.execute(statement("refuse_aside"), *told)
