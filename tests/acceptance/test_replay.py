@@ -17,10 +17,10 @@ from .balance import audit
 from .load import Clients
 from .system import System, _daybook
 
-JOBS, WRITERS = 30, 3
+JOBS, WRITERS = 20, 3
 LEDGERS = "select count(*) from pg_namespace where nspname in ('ledger_next', 'ledger_before', 'replay')"
 READ = "select coalesce(sum(events), 0) from replay.partitions"
-pytestmark = [pytest.mark.xdist_group("heavy"), pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.long, pytest.mark.xdist_group("heavy"), pytest.mark.timeout(400)]
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ async def test_ledgers_are_replaced_under_load_by_a_replay_that_was_killed(syste
         stop = asyncio.Event()
         writers = [asyncio.create_task(clients.write_until(stop)) for _ in range(WRITERS)]
         readers = [asyncio.create_task(_read_until(http, stop))]
-        await wait_until(lambda: len(clients.acks) > 300, "clients have written", timeout_s=60)
+        await wait_until(lambda: len(clients.acks) > 150, "clients have written", timeout_s=60)
         await _spoil(pool, spoiled)
         for what, condition in (("begun", LEDGERS), ("read", READ)):
             await _killed(system, pool, condition, what)
@@ -60,7 +60,7 @@ async def test_ledgers_are_replaced_under_load_by_a_replay_that_was_killed(syste
         # the other was refused, or came late enough to make them once more
         assert done[1].returncode == 0 or "Another replay is under way" in done[1].stderr, done[1].stderr
         assert await pool.fetchval("select min(ledgers) from book.checkpoints") >= 1
-        await wait_until(lambda: len(clients.acks) > before + 100, "clients go on", timeout_s=60)
+        await wait_until(lambda: len(clients.acks) > before + 40, "clients go on", timeout_s=60)
         told = await asyncio.to_thread(system.command, "replay", "--dry-run")
         assert told.returncode == 0, told.stdout
         stop.set()

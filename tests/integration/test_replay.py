@@ -189,6 +189,7 @@ async def test_a_group_that_found_the_tables_before_the_swap_writes_to_none_of_t
     assert await office.pool.fetch(projector_statement("move_checkpoints"), *columns) == []
 
 
+@pytest.mark.long
 async def test_statements_that_others_have_prepared_go_on_with_the_new_tables(office):
     job_id = await office.create()
     await archived(office)
@@ -219,6 +220,7 @@ async def test_of_two_replays_at_once_one_is_refused_and_so_is_a_retention(offic
     assert (await replayed(office)).swapped_s is not None
 
 
+@pytest.mark.long
 async def test_what_is_bound_to_the_live_tables_is_named_and_nothing_is_done(office):
     await office.pool.execute("create view book.mine as select id from ledger.runs")
     with pytest.raises(Unreplayable, match=r"view book\.mine"):
@@ -228,6 +230,7 @@ async def test_what_is_bound_to_the_live_tables_is_named_and_nothing_is_done(off
     assert (await replayed(office)).swapped_s is not None
 
 
+@pytest.mark.long
 async def test_a_schema_that_was_migrated_meanwhile_stays(office, monkeypatch):
     await office.create()
     await archived(office)
@@ -302,6 +305,7 @@ async def test_what_a_ledger_refused_is_told_of_still_and_what_it_could_have_no_
     assert {str(row[0]) for row in await office.pool.fetch("select status from ledger.runs")} == {"succeeded"}
 
 
+@pytest.mark.long
 async def test_an_event_that_cannot_be_read_is_skipped_as_a_projector_does(office):
     job_id = await office.create()
     await office.run(job_id)
@@ -317,6 +321,7 @@ async def test_an_event_that_cannot_be_read_is_skipped_as_a_projector_does(offic
     assert other
 
 
+@pytest.mark.long
 async def test_a_state_that_could_not_be_told_is_mended_and_its_job_goes_on(office):
     job_id = await office.create()
     await archived(office)
@@ -331,6 +336,7 @@ async def test_a_state_that_could_not_be_told_is_mended_and_its_job_goes_on(offi
     assert wrong(await replayed(office, dry_run=True)) == {}
 
 
+@pytest.mark.long
 async def test_a_job_has_waypoints_of_what_was_archived_before_there_were_any(office, monkeypatch):
     from services.projector import job_rows  # noqa: PLC0415
 

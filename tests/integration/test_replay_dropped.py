@@ -64,6 +64,7 @@ async def test_a_row_is_mended_as_far_as_events_tell_and_from_cold_copies_all_th
     assert await rows(cut.database_url, LEDGERS) == cut.before
 
 
+@pytest.mark.long
 async def test_copies_that_lack_something_or_are_damaged_are_refused(cut, tmp_path):
     cold = tmp_path / "cold"
     late = tmp_path / "late"
