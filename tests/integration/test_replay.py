@@ -246,6 +246,9 @@ async def test_a_schema_that_was_migrated_meanwhile_stays(office, monkeypatch):
     with pytest.raises(Unreplayable, match="migrated meanwhile"):
         await replayed(office)
     assert await schemas(office.pool) == ["book", "ledger", "ledger_next", "replay"]
+    monkeypatch.setattr(service.comparing, "compare", real)
+    outcome = await replayed(office)
+    assert (outcome.read.resumed, outcome.swapped_s is None) == (0, False)
 
 
 async def test_whoever_holds_the_archive_still_is_waited_for(office, monkeypatch):

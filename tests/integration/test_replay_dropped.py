@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.projector.replay import Unreplayable
+from services.projector.replay import Unreplayable, service
 from tests.integration.archive_kit import an_office
 from tests.integration.audit_kit import write
 from tests.integration.cold_kit import archived, at, daybook, rows
@@ -83,6 +83,10 @@ async def test_copies_that_lack_something_or_are_damaged_are_refused(cut, tmp_pa
         await replayed(cut, copies=[str(cold)])
 
 
+async def _dies(*_):
+    raise ConnectionError
+
+
 async def test_rows_that_retention_has_deleted_do_not_come_back(postgres, valkey, monkeypatch):
     read_here(monkeypatch)
     async with an_office(postgres, valkey) as office:
@@ -95,11 +99,15 @@ async def test_rows_that_retention_has_deleted_do_not_come_back(postgres, valkey
         first = await moment(office)
         stays = await office.run(job_id)
         await archived(office)
+        with monkeypatch.context() as patched:
+            patched.setattr(service.comparing, "compare", _dies)
+            with pytest.raises(ConnectionError):
+                await replayed(office)
         await forget(office.database_url, first, monkeypatch)
         before = await rows(office.database_url, LEDGERS)
         assert [row["id"] for row in map(_json, before["ledger.runs"])] == [stays]
         outcome = await replayed(office)
-        assert wrong(outcome) == {}
+        assert (wrong(outcome), outcome.read.resumed) == ({}, 0), "what was built before that is of no use"
         assert await rows(office.database_url, LEDGERS) == before
         assert gone
 

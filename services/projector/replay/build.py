@@ -64,11 +64,10 @@ async def alone(connection: Connection) -> AsyncIterator[None]:
 
 
 async def resumed(connection: Connection, cold: str) -> bool:
-    """Whether there is a build that can be gone on with: this program's, of the same copies."""
+    """Whether there is a build to go on with: this program's, of the same copies, and nothing was cut since."""
     if await connection.fetchval("select to_regclass('replay.build')") is None:
         return False
-    row = await connection.fetchrow("select made_by, cold from replay.build")
-    return row is not None and tuple(row) == (_made_by(), cold)
+    return await connection.fetchval(statement("resumable"), _made_by(), cold) is True
 
 
 async def begin(connection: Connection, cold: str, whole: set[int]) -> None:

@@ -13,11 +13,12 @@ from shared.readmodel.cold.manifest import BadSegment
 from shared.readmodel.cold.proving import prove
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from shared.eventlog.envelope import Recorded
     from shared.readmodel.archive import Connection
     from shared.readmodel.cold.manifest import Segment
+    from shared.readmodel.cold.segments import Event
     from shared.readmodel.cuts import Cut
 
 
@@ -40,7 +41,9 @@ def opened(paths: Sequence[str]) -> list[Directory]:
         raise Unreplayable(f"{error}.") from error
 
 
-async def check(connection: Connection, copies: Sequence[Directory], prefix: str) -> set[int]:
+async def check(
+    connection: Connection, copies: Sequence[Directory], prefix: str, told: Callable[[float], object]
+) -> set[int]:
     """Prove the copies, and that they hold all that was dropped; return the partitions of which something was.
 
     Raises:
@@ -53,15 +56,15 @@ async def check(connection: Connection, copies: Sequence[Directory], prefix: str
     ]
     dropped = [cut for cut in found if cut is not None]
     wanted = {(cut.partition, cut.pos) for cut in dropped}
+
+    def see(event: Event, link: bytes) -> None:
+        if (at := (event[0], event[2])) in wanted:
+            links[at] = link
+
     for copy in copies:
         if copy.manifest.prefix != prefix:
             raise Unreplayable(f"{copy.path} is a copy of another deployment, {copy.manifest.prefix}.")
-        proof = prove(
-            copy,
-            lambda event, link: (
-                links.setdefault((event[0], event[2]), link) if (event[0], event[2]) in wanted else None
-            ),
-        )
+        proof = prove(copy, see, told)
         if proof.wrong:
             raise Unreplayable(f"The copy in {copy.path} isn't whole: {proof.wrong[0]}.")
     for cut in dropped:

@@ -135,10 +135,15 @@ class Replay:
         cold_id = " ".join(sorted(self._copies))
         if anew or not await build.resumed(connection, cold_id):
             copies = cold.opened(self._copies)
-            whole = await cold.check(connection, copies, fixed.prefix) if copies else set[int]()
+            whole = (
+                await cold.check(connection, copies, fixed.prefix, self._proving) if copies else set[int]()
+            )
             await build.begin(connection, cold_id, whole)
         await build.wait_for_orphans(connection)
         return await blueprint.read(connection)
+
+    def _proving(self, part: float) -> None:
+        self._told("proving the copies", round(part * 100), 100)
 
     # Reading.
 

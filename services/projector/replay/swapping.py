@@ -51,7 +51,7 @@ async def swap(
             began_at = time.monotonic()
             await _lock(connection)
             if not await connection.fetchval(statement("is_as_it_was")):
-                raise Unreplayable("The schema was migrated meanwhile: start again, with --anew.")
+                raise Unreplayable("The schema was migrated meanwhile, or a partition opened: start again.")
             await take_rest()
             await connection.execute(statement("swap"))
             for each in plan.functions:  # they write to `ledger`, which these tables are now

@@ -6,6 +6,7 @@ create table replay.build (
     made_by text not null, -- hash of the program
     cold text not null, -- the copies that it reads beside the archive
     migrated bigint not null, -- migrations that the live schema had had
+    retained text not null, -- what retention had dropped by then
     phase text not null default 'reading',
     began_at timestamptz not null default now()
 );
