@@ -10,10 +10,13 @@ class Workers:
     """What reads, in this process: starting two others takes a second each."""
 
     def __init__(self, url, copies, _count):
-        self._task = worker.Task(url, copies, os.getpid())
+        self.read, self._task = 0, worker.Task(url, copies, os.getpid())
+
+    def _tell(self, events):
+        self.read += events
 
     async def __aenter__(self):
-        self._reading = asyncio.create_task(worker._all(self._task))
+        self._reading = asyncio.create_task(worker.read_all(self._task, self._tell))
         return self
 
     async def __aexit__(self, *_):

@@ -359,10 +359,12 @@ async def test_a_job_has_waypoints_of_what_was_archived_before_there_were_any(of
 
 async def test_a_replay_that_ended_midway_goes_on_where_it_stood(book, monkeypatch):
     """In each of its phases, and never with what another program, or from other copies, has been built."""
-    from services.projector.replay import comparing, finishing, worker  # noqa: PLC0415
+    from services.projector.replay import comparing, finishing, gathering, worker  # noqa: PLC0415
 
     monkeypatch.setattr(worker, "CHUNK", 10)
-    real, taken = worker.Builder.take, []
+    monkeypatch.setattr(worker, "FIRST", 10)
+    monkeypatch.setattr(gathering, "EVENTS", 20)
+    real, taken = gathering.Gatherer.take, []
 
     async def take(self, events):
         if len(taken) == 5:
@@ -370,10 +372,11 @@ async def test_a_replay_that_ended_midway_goes_on_where_it_stood(book, monkeypat
         taken.append(len(events))
         await real(self, events)
 
-    monkeypatch.setattr(worker.Builder, "take", take)
+    monkeypatch.setattr(gathering.Gatherer, "take", take)
     with pytest.raises(ConnectionError):
         await replayed(book)
-    monkeypatch.setattr(worker.Builder, "take", real)
+    monkeypatch.setattr(gathering.Gatherer, "take", real)
+    assert await book.pool.fetchval("select sum(pos) from replay.partitions") == 40, "and 10 were not written"
 
     async def dies(*_):
         raise ConnectionError

@@ -14,9 +14,11 @@ from shared.readmodel import cuts
 from shared.readmodel.database import changed, migrations
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Iterator, Sequence
     from importlib.resources.abc import Traversable
 
+    from services.projector.rows import Refusal
+    from shared.eventlog.envelope import Recorded
     from shared.eventlog.position import Position
     from shared.readmodel.archive import Connection
 
@@ -36,7 +38,6 @@ class Part(NamedTuple):
         begins: the pos after which the events that are read begin.
         pos: of the last event whose rows are written.
         upto: of the last that the workers read: there the archive ended when the replay began.
-        events: how many were read.
     """
 
     partition: int
@@ -44,7 +45,16 @@ class Part(NamedTuple):
     epoch: int
     pos: int
     upto: int
-    events: int
+
+    @property
+    def whole(self) -> int:
+        """How many events workers read of it."""
+        return max(0, self.upto - self.begins)
+
+    @property
+    def read(self) -> int:
+        """How many of those they have."""
+        return min(self.whole, self.pos - self.begins)
 
 
 @asynccontextmanager
@@ -118,15 +128,36 @@ async def part(connection: Connection, partition: int) -> Part:
     return next(each for each in await parts(connection) if each.partition == partition)
 
 
-async def move(connection: Connection, partition: int, before: int, after: Position, events: int) -> None:
+async def move(connection: Connection, partition: int, before: int, after: Position) -> None:
     """Note, in the transaction that writes the rows, that they go up to `after`.
 
     Raises:
         Unreplayable: somebody else has moved it.
     """
-    status = await connection.execute(statement("move"), partition, before, *after, events)
+    status = await connection.execute(statement("move"), partition, before, *after)
     if changed(status) == 0:
         raise Unreplayable(f"Somebody else builds partition {partition}: start again.")
+
+
+def check_following(partition: int, pos: int, events: Sequence[Recorded]) -> None:
+    """Look whether events follow `pos` without a gap.
+
+    Raises:
+        Unreplayable: they don't.
+    """
+    if events[0].position.pos != pos + 1 or events[-1].position.pos != pos + len(events):
+        raise Unreplayable(
+            f"Events after position {pos} of partition {partition} are missing: see `daybook audit verify`."
+        )
+
+
+async def refuse(connection: Connection, partition: int, refused: Sequence[Refusal]) -> None:
+    """Note jobs whose rows their table doesn't take, by the events that they are as of."""
+    rows = [
+        (partition, *each.position, each.model, each.key, each.sqlstate, each.message) for each in refused
+    ]
+    if rows:
+        await connection.executemany(statement("refuse"), rows)
 
 
 async def wait_for_orphans(connection: Connection) -> None:

@@ -8,10 +8,8 @@ from services.projector import batch, rows
 from services.projector.folding import folded
 from services.projector.memory import Memory
 from services.projector.replay import build
-from services.projector.replay.names import NEXT, Placed
-from services.projector.run_rows import RunRow
+from services.projector.replay.names import Placed
 from shared.domain import ids
-from shared.domain.events import RunRequested
 from shared.eventlog.envelope import FIELDS, Recorded
 from shared.eventlog.position import Position
 from shared.readmodel import archive
@@ -24,39 +22,27 @@ if TYPE_CHECKING:
 
     from services.projector.projections import Folded
     from services.projector.replay.build import Part
-    from services.projector.rows import Refusal, Table
+    from services.projector.rows import Refusal
     from shared.readmodel.archive import Asked, Connection
 
 _HOUR_MS = 3_600_000
 _AT = FIELDS.index("at")
-_BEGINS = RunRequested.__name__
 
 
 class Builder:
-    """Builds one partition.
+    """Builds on one partition, as a projector would.
 
     Args:
         connection: to the archive's database, of nobody else meanwhile.
         part: where to begin.
-        reading: see `Placed`; what is carried over then counts as read.
-        hours_carried: hours since 1970 that aren't to be counted.
     """
 
-    def __init__(
-        self,
-        connection: Connection,
-        part: Part,
-        *,
-        reading: bool,
-        hours_carried: frozenset[int] = frozenset(),
-    ) -> None:
+    def __init__(self, connection: Connection, part: Part) -> None:
         self.partition = part.partition
         self.pos = part.pos
         self._connection = connection
-        self._placed = Placed(connection, reading=reading)
-        self._reading = reading
-        self._hours_carried = hours_carried
-        self._memory = Memory(jobs_kept=100_000, runs_kept=200_000)
+        self._placed = Placed(connection, reading=False)
+        self._memory = Memory()
 
     async def take(self, events: Sequence[Recorded]) -> None:
         """Write what the events come to, which follow the last ones.
@@ -64,14 +50,8 @@ class Builder:
         Raises:
             Unreplayable: they don't, or somebody else builds.
         """
-        if events[0].position.pos != self.pos + 1 or events[-1].position.pos != self.pos + len(events):
-            raise build.Unreplayable(
-                f"Events after position {self.pos} of partition {self.partition} are missing: see `daybook "
-                "audit verify`."
-            )
+        build.check_following(self.partition, self.pos, events)
         made = await folded(self._placed, self._memory, events)
-        for hour in [key for key in made.hours if key[0] in self._hours_carried]:
-            del made.hours[hour]
         try:
             refused = await self._write(made, events, carefully=bool(made.unreadable))
         except rows.REFUSED:
@@ -83,36 +63,20 @@ class Builder:
         placed, last = self._placed, events[-1].position
         refused = list(batch.unreadable(made))
         async with self._connection.transaction():
-            await build.move(self._connection, self.partition, self.pos, last, len(events))
+            await build.move(self._connection, self.partition, self.pos, last)
             for name, some in (
                 ("save_snapshots", rows.snapshots(made, self.partition)),
                 ("save_waypoints", rows.waypoints(made, self.partition)),
             ):
                 if some:
                     await placed.execute(rows.statement(name), *columns(some))
-            for table in rows.ledgers(made, self.partition, last):
+            for table in map(placed.table, rows.ledgers(made, self.partition, last)):
                 if carefully:
-                    refused += await rows.put_what_is_taken(self._connection, placed.table(table))
+                    refused += await rows.put_what_is_taken(self._connection, table)
                 else:
-                    await self._put(table, events)
+                    await rows.put(self._connection, table)
             await batch.record(placed, self.partition, events, refused)
         return refused
-
-    async def _put(self, table: Table, events: Sequence[Recorded]) -> None:
-        """Write a table's rows; of runs that begin here, many at once."""
-        if table.model == "runs" and self._reading:
-            begun = {event.subject[4:] for event in events if event.type == _BEGINS}
-            new = [row.values for row in table.rows if row.key in begun]
-            await self._connection.copy_records_to_table(
-                "runs", schema_name=NEXT, columns=RunRow.__struct_fields__, records=new
-            )
-            table = type(table)(
-                model=table.model,
-                statement=table.statement,
-                rows=[row for row in table.rows if row.key not in begun],
-            )
-        if table.rows:
-            await rows.put(self._connection, self._placed.table(table))
 
 
 async def archived(

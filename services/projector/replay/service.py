@@ -151,16 +151,15 @@ class Replay:
         """Have workers read what is left; tell how far they are."""
         parts = await build.parts(connection)
         before, whole, began_at = (
-            sum(each.events for each in parts),
-            sum(map(_wanted, parts)),
+            sum(each.read for each in parts),
+            sum(each.whole for each in parts),
             time.monotonic(),
         )
-        if await build.phase(connection) == build.READING and before < whole:
+        if before < whole:
             async with _Workers(self._url, self._copies, min(self._workers, len(parts))) as workers:
                 while workers.are_at_it():
                     await asyncio.sleep(LOOK_EVERY_S)
-                    now = sum(each.events for each in await build.parts(connection))
-                    self._told("reading", min(now, whole), whole)
+                    self._told("reading", before + workers.read, whole)
         if left := [each for each in await build.parts(connection) if each.pos < each.upto]:
             raise Unreplayable(f"Partition {left[0].partition} was not read to its end: start again.")
         return Read(events=whole, resumed=before, seconds=time.monotonic() - began_at)
@@ -184,7 +183,7 @@ class Replay:
         return taken
 
     async def _build_on(self, connection: asyncpg.pool.PoolConnectionProxy) -> None:
-        self._builders = [Builder(connection, each, reading=False) for each in await build.parts(connection)]
+        self._builders = [Builder(connection, each) for each in await build.parts(connection)]
 
     async def _compare(
         self, pool: asyncpg.Pool, writer: asyncpg.pool.PoolConnectionProxy
@@ -230,6 +229,7 @@ class _Workers:
     def __init__(self, url: str, copies: tuple[str, ...], count: int) -> None:
         context = multiprocessing.get_context("spawn")
         task = worker.Task(url, copies, os.getpid())
+        self.read = 0  # events
         self._pipes: list[Pipe] = []
         self._processes = []
         for number in range(count):
@@ -258,14 +258,13 @@ class _Workers:
         alive = [process for process in self._processes if process.is_alive()]
         for process, pipe in zip(self._processes, self._pipes, strict=True):
             with contextlib.suppress(EOFError):
-                if pipe.poll() and (said := pipe.recv()):
-                    raise Unreplayable(said)
+                while pipe.poll():
+                    said = pipe.recv()
+                    if isinstance(said, str):
+                        raise Unreplayable(said)
+                    self.read += said
             if process.exitcode not in {None, 0}:
                 raise Unreplayable(
                     f"A worker ended with {process.exitcode}: start again, it goes on where it was."
                 )
         return bool(alive)
-
-
-def _wanted(part: build.Part) -> int:
-    return max(0, part.upto - part.begins)

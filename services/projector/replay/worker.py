@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import uvloop
 
 from services.projector.replay import build, cold
-from services.projector.replay.builder import Builder, archived, hours_carried
+from services.projector.replay.builder import archived, hours_carried
+from services.projector.replay.gathering import Gatherer
 from shared.parent import die_with_parent
 from shared.readmodel import cuts, database
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
     from multiprocessing.connection import Connection as Pipe
 
     import asyncpg
@@ -23,9 +24,11 @@ if TYPE_CHECKING:
     from services.projector.replay.build import Part
     from shared.eventlog.envelope import Recorded
 
-CHUNK = 10_000  # events a transaction
+    Tell = Callable[[int], object]
+
+CHUNK = 10_000  # events a round trip
 FIRST = 2_000  # before it is known how large they are
-BYTES = 16 * 1024 * 1024  # of data a transaction, about: an event has up to 256 KB
+BYTES = 16 * 1024 * 1024  # of data, about, likewise: an event has up to 256 KB
 SETTINGS = {
     "application_name": "daybook replay",
     "synchronous_commit": "off",
@@ -48,24 +51,24 @@ class Task(NamedTuple):
 
 
 def work(task: Task, pipe: Pipe) -> None:
-    """Read until no partition is left; say through the pipe what went wrong, '' if nothing did."""
+    """Read until no partition is left; say through the pipe how many events were read, and what went wrong."""
     die_with_parent(task.parent, signal.SIGKILL)
     gc.disable()  # what is made lives until its batch is written, and has no cycles
     try:
-        uvloop.run(_all(task))
+        uvloop.run(read_all(task, pipe.send))
     except Exception as error:
         pipe.send(f"{'' if isinstance(error, build.Unreplayable) else type(error).__name__ + ': '}{error}")
         raise
-    pipe.send("")
 
 
-async def _all(task: Task) -> None:
+async def read_all(task: Task, tell: Tell) -> None:
+    """Read until no partition is left; `tell` hears how many events more were read."""
     pool = await database.connect_pool(
         task.url, max_size=2, statement_timeout_s=STATEMENT_TIMEOUT_S, session=SETTINGS
     )
     async with pool, pool.acquire() as connection:
         while (part := await _next(connection)) is not None:
-            await _read(pool, connection, part, task)
+            await _read(pool, connection, part, task, tell)
             await connection.execute(
                 "select pg_advisory_unlock($1, $2)", build.PARTITION_LOCK, part.partition
             )
@@ -83,16 +86,16 @@ async def _next(connection: asyncpg.pool.PoolConnectionProxy) -> Part | None:
 
 
 async def _read(
-    pool: asyncpg.Pool, connection: asyncpg.pool.PoolConnectionProxy, part: Part, task: Task
+    pool: asyncpg.Pool, connection: asyncpg.pool.PoolConnectionProxy, part: Part, task: Task, tell: Tell
 ) -> None:
-    builder = Builder(
-        connection, part, reading=True, hours_carried=await hours_carried(connection, part.partition)
-    )
+    gatherer = Gatherer(connection, part, await hours_carried(connection, part.partition))
     chunks = _chunks(pool, part, task)
     ahead = asyncio.ensure_future(anext(chunks, None))
     while (events := await ahead) is not None:
         ahead = asyncio.ensure_future(anext(chunks, None))  # Postgres sends, while it takes what was sent
-        await builder.take(events)
+        await gatherer.take(events)
+        tell(len(events))
+    await gatherer.flush()
 
 
 async def _chunks(pool: asyncpg.Pool, part: Part, task: Task) -> AsyncIterator[list[Recorded]]:

@@ -30,7 +30,7 @@ GUARDS = (
     Guard(
         name="replay-carried-hours",
         protects="what an hour had counted before something of it was dropped is not counted twice",
-        file="services/projector/replay/builder.py",
+        file="services/projector/replay/gathering.py",
         text="            del made.hours[hour]",
         instead="            pass",
         tests=integration("test_replay_dropped", "test_what_only_dropped_events_tell_is_carried_over"),

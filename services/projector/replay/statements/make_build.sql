@@ -17,8 +17,7 @@ create table replay.partitions (
     begins bigint not null, -- the events after this pos are read
     epoch bigint not null,
     pos bigint not null, -- of the last event whose rows are written
-    upto bigint not null, -- of the last that workers read
-    events bigint not null default 0
+    upto bigint not null -- of the last that workers read
 );
 
 create table replay.snapshots (like book.snapshots including all);
