@@ -9,8 +9,8 @@ transactions that write the rows: one that was killed is gone on with. Nothing e
 services are at work all the while. Rows are made by the projector's own code.
 
 `service` tells the story. `blueprint` has how `ledger` is made; `build` how far this replay is; `dropped` and `cold`
-what retention has left to begin with; `builder` makes rows of events, in a `worker` and then following; `finishing` the
-rest of the schema; `comparing` and `swapping` what they say.
+what retention has left to begin with; `gathering` makes rows of events by the hundred thousand, in processes (`worker`),
+`builder` those of what is followed; `finishing` the rest of the schema; `comparing` and `swapping` what they say.
 """
 
 from services.projector.replay.build import Unreplayable
