@@ -9,7 +9,7 @@ transactions that write the rows: one that was killed is gone on with. Nothing e
 services are at work all the while. Rows are made by the projector's own code.
 
 `service` tells the story. `blueprint` has how `ledger` is made; `build` how far this replay is; `dropped` and `cold`
-what retention has left to begin with; `gathering` makes rows of events by the hundred thousand, in processes (`worker`),
+what retention has left to begin with; `gathering` makes rows of events by the hundred thousand, in each `worker`, and
 `builder` those of what is followed; `finishing` the rest of the schema; `comparing` and `swapping` what they say.
 """
 
