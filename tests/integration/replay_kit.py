@@ -30,7 +30,7 @@ class Workers:
 
 
 def read_here(monkeypatch):
-    monkeypatch.setattr(service, "_Workers", Workers)
+    monkeypatch.setattr(service, "Workers", Workers)
     monkeypatch.setattr(service, "LOOK_EVERY_S", 0.01)
 
 

@@ -59,7 +59,6 @@ class Gatherer:
         self._advanced: set[str] = set()
         self._written = part.pos
         self._at = START._replace(pos=part.pos)
-        self._last: Sequence[Recorded] = ()
         self._transaction: asyncpg.transaction.Transaction | None = None
 
     async def take(self, events: Sequence[Recorded]) -> None:
@@ -79,7 +78,7 @@ class Gatherer:
         self._advanced |= made.snapshots
         refused = await self._write(replace(made, jobs={}, snapshots=set()), events)
         self._memory.settle(made, {each.key for each in refused})
-        self._at, self._last = events[-1].position, events
+        self._at = events[-1].position
         if self._at.pos - self._written >= EVENTS or len(self._jobs) >= JOBS:
             await self.flush()
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import multiprocessing
 import os
 import time
 from dataclasses import dataclass
@@ -13,13 +11,12 @@ from typing import TYPE_CHECKING, Protocol
 from services.projector.replay import blueprint, build, cold, comparing, finishing, swapping, worker
 from services.projector.replay.build import Unreplayable
 from services.projector.replay.builder import Builder, archived
+from services.projector.replay.workers import Workers
 from shared.readmodel import database
 from shared.readmodel.archive import find_deployment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from multiprocessing.connection import Connection as Pipe
-    from typing import Self
 
     import asyncpg
 
@@ -156,7 +153,7 @@ class Replay:
             time.monotonic(),
         )
         if before < whole:
-            async with _Workers(self._url, self._copies, min(self._workers, len(parts))) as workers:
+            async with Workers(self._url, self._copies, min(self._workers, len(parts))) as workers:
                 while workers.are_at_it():
                     await asyncio.sleep(LOOK_EVERY_S)
                     self._told("reading", before + workers.read, whole)
@@ -215,56 +212,3 @@ class Replay:
                 )
             await self._build_on(writer)  # what the swap had taken is taken back
             await asyncio.sleep(SWAP_AGAIN_S)
-
-
-class _Workers:
-    """Processes that read; they end with this one, and with the block.
-
-    Args:
-        url: of the archive's database.
-        copies: directories.
-        count: how many.
-    """
-
-    def __init__(self, url: str, copies: tuple[str, ...], count: int) -> None:
-        context = multiprocessing.get_context("spawn")
-        task = worker.Task(url, copies, os.getpid())
-        self.read = 0  # events
-        self._pipes: list[Pipe] = []
-        self._processes = []
-        for number in range(count):
-            ours, theirs = context.Pipe(duplex=False)
-            self._pipes.append(ours)
-            self._processes.append(
-                context.Process(target=worker.work, args=(task, theirs), name=f"replay-{number}", daemon=True)
-            )
-
-    async def __aenter__(self) -> Self:
-        for process in self._processes:
-            process.start()  # in this thread, with which they end
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        for process in self._processes:
-            process.kill()
-            await asyncio.to_thread(process.join)
-
-    def are_at_it(self) -> bool:
-        """Whether one still reads.
-
-        Raises:
-            Unreplayable: one couldn't, and said why; or it has died.
-        """
-        alive = [process for process in self._processes if process.is_alive()]
-        for process, pipe in zip(self._processes, self._pipes, strict=True):
-            with contextlib.suppress(EOFError):
-                while pipe.poll():
-                    said = pipe.recv()
-                    if isinstance(said, str):
-                        raise Unreplayable(said)
-                    self.read += said
-            if process.exitcode not in {None, 0}:
-                raise Unreplayable(
-                    f"A worker ended with {process.exitcode}: start again, it goes on where it was."
-                )
-        return bool(alive)
