@@ -169,7 +169,7 @@ async def _brought(pool: asyncpg.Pool, copy: Directory, part: _Part) -> AsyncIte
         checkpoint = await archive.raise_fence(connection, partition, last.last[0])
         memory, waiting = Memory(), list[Recorded]()
         for segment in part.segments:
-            waiting += _read(copy, segment, after=checkpoint.pos)
+            waiting += events_of(copy, segment, after=checkpoint.pos)
             while waiting and (len(waiting) > BATCH or segment is last):
                 events = whole_units(waiting[:BATCH], BATCH)
                 batch = batch_of(checkpoint, events, await folded(connection, memory, events))
@@ -182,7 +182,7 @@ async def _brought(pool: asyncpg.Pool, copy: Directory, part: _Part) -> AsyncIte
                 yield len(events)
 
 
-def _read(copy: Directory, segment: Segment, *, after: int) -> list[Recorded]:
+def events_of(copy: Directory, segment: Segment, *, after: int) -> list[Recorded]:
     """A segment's events with a position above `after`."""
     found: list[Recorded] = []
 

@@ -16,6 +16,7 @@ from . import (
     pauses,
     personal,
     previews,
+    replay,
     spine,
     upkeep,
     windows,
@@ -41,6 +42,7 @@ GUARDS = (
     *windows.GUARDS,
     *pauses.GUARDS,
     *personal.GUARDS,
+    *replay.GUARDS,
 )
 
 __all__ = ["GUARDS", "Guard"]

@@ -173,8 +173,8 @@ GUARDS = (
         name="checkpoint",
         protects="traces 4, 11: of two projectors one moves the checkpoint",
         file="services/projector/statements/move_checkpoint.sql",
-        text="and epoch = $3 and pos = $4",
-        instead="and ($3::bigint, $4::bigint) is not null",
+        text="and epoch = $4 and pos = $5",
+        instead="and ($4::bigint, $5::bigint) is not null",
         tests=integration(
             "test_traces_projector",
             "test_the_key_of_the_archive_is_not_what_keeps_an_event_from_standing_there_twice",
