@@ -14,6 +14,7 @@ from . import (
     overlaps,
     pauses,
     previews,
+    recovery,
     spine,
     upkeep,
     windows,
@@ -35,6 +36,7 @@ GUARDS = (
     *cold.GUARDS,
     *backfills.GUARDS,
     *previews.GUARDS,
+    *recovery.GUARDS,
     *windows.GUARDS,
     *pauses.GUARDS,
 )
