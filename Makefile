@@ -13,7 +13,7 @@ export PIP_USER := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help up test test-long faults mutants histories compose-test check bench clients bench-lists bench-data coverage
+.PHONY: help up test test-long faults mutants histories compose-test check bench clients bench-lists bench-recovery bench-data coverage
 
 help: ## Show this help
 	@echo "Daybook, an event-sourced job scheduler. What make does here:"
@@ -60,6 +60,9 @@ clients: $(READY) ## Let 1,000 API keys read and write at 100 requests/s for 5 m
 	@$(BIN)/python tests/benchmarks/clients.py $(ARGS)
 bench-lists: $(READY) ## Time every filter in every order of lists over 1,000,000 runs, and look at the plans: ten minutes
 	@$(BIN)/python tests/benchmarks/lists.py $(ARGS)
+
+bench-recovery: $(READY) ## Lose 1,000,000 events and 50,000 jobs, bring them back, and time it: five minutes (ARGS="--scale 0.02")
+	@$(BIN)/python tests/benchmarks/recovery.py $(ARGS)
 
 bench-data: $(READY) ## Work on 10,000,000 rows as Parquet and CSV: seconds, peak memory; fails above 1 GB (ARGS="--rows 1000000")
 	@$(BIN)/python tests/benchmarks/data_processing.py $(ARGS)
