@@ -13,7 +13,7 @@ export PIP_USER := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help up test test-long faults mutants histories compose-test check bench clients bench-lists bench-data bench-replay coverage
+.PHONY: help up test test-long faults mutants histories compose-test check bench clients bench-lists bench-data bench-replay bench-recovery coverage
 
 help: ## Show this help
 	@echo "Daybook, an event-sourced job scheduler. What make does here:"
@@ -62,6 +62,9 @@ bench-lists: $(READY) ## Time every filter in every order of lists over 1,000,00
 
 bench-replay: $(READY) ## Make the ledgers of 1,000,000 events anew: events a second (ARGS="--events 100000 --jobs 5000")
 	@$(BIN)/python tests/benchmarks/replay.py $(ARGS)
+
+bench-recovery: $(READY) ## Lose 1,000,000 events and 50,000 jobs, bring them back, and time it: five minutes (ARGS="--scale 0.02")
+	@$(BIN)/python tests/benchmarks/recovery.py $(ARGS)
 
 bench-data: $(READY) ## Work on 10,000,000 rows as Parquet and CSV: seconds, peak memory; fails above 1 GB (ARGS="--rows 1000000")
 	@$(BIN)/python tests/benchmarks/data_processing.py $(ARGS)
