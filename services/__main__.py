@@ -33,6 +33,7 @@ from services.cli.migrate import migrate
 from services.cli.missed import missed
 from services.cli.operating import bits_for_ids, config, keys, probe, recover, replan, settings_of
 from services.cli.personal_keys import personal_keys
+from services.cli.replay import replay
 from services.cli.runs import runs
 from services.cli.schedules import forecast, schedules
 from services.cli.secrets import make_secrets
@@ -108,6 +109,7 @@ for _command in (
     backup,
     recover,
     replan,
+    replay,
     keys,
     config,
     probe,

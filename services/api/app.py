@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from quart import Quart, Response, g, request
+from quart.routing import QuartRule
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import BaseConverter
 
@@ -46,6 +47,8 @@ from shared.domain import ids
 from shared.faults import is_broken, leaves
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from werkzeug.wrappers import Response as WerkzeugResponse
 
     from services.api.body_sizes import SizedBody
@@ -64,6 +67,7 @@ def create_app(deps: Deps) -> Quart:
         PROVIDE_AUTOMATIC_OPTIONS=False,
     )
     app.request_class = SizedRequest
+    app.url_rule_class = _Route
     app.url_map.strict_slashes = False
     app.url_map.converters["default"] = _Segment
     app.url_map.merge_slashes = False  # an encoded one would be answered with a redirect
@@ -95,6 +99,17 @@ def create_app(deps: Deps) -> Quart:
     app.asgi_app = LargeBodies(app)  # type: ignore[method-assign]
     app.asgi_app = Guarded(app, trusted=deps.settings.trusted_proxies)  # type: ignore[method-assign]
     return app
+
+
+class _Route(QuartRule):
+    """A route that is only matched: nobody asks for its URL, and what would make it takes most of the app's start."""
+
+    def _compile_builder(self, append_unknown: bool = True) -> Callable[..., tuple[str, str]]:  # noqa: ARG002, FBT001, FBT002
+        return _no_url
+
+
+def _no_url(_: Any, **values: Any) -> tuple[str, str]:
+    raise NotImplementedError(f"URLs aren't made of routes: {values}")
 
 
 class _Segment(BaseConverter):

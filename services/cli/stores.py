@@ -109,5 +109,8 @@ async def _fixed(pool: asyncpg.Pool) -> Deployment:
     except asyncpg.UndefinedTableError:
         fixed = None
     if fixed is None:
-        raise Fatal("This database has no deployment yet: the first start of a service makes one.")
+        raise Fatal(
+            "This database has no deployment yet: the first start of a service makes one. If it was lost, start none: "
+            "restore a backup, or have `daybook archive import` bring in a cold copy."
+        )
     return fixed

@@ -22,6 +22,7 @@ from shared.eventlog.position import Position
 from shared.eventlog.reader import Hole
 from shared.faults import Fatal
 from shared.readmodel import archive
+from shared.recovery.comparing import hole as hole_between
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -289,8 +290,5 @@ class PartitionProjector:
         self._holes += 1
         await self._reopen(self.partition)
         if self._holes > 1:
-            raise Fatal(
-                f"The archive of partition {self.partition} ends at {hole.after}, and the log goes on at "
-                f"{hole.found}: what stood between is in neither, as if the database had been restored from an "
-                "old backup. Restore a newer one. Nothing was projected beyond it."
-            )
+            told = hole_between(self.partition, hole.after, f"goes on at {hole.found}", hole.found.pos)
+            raise Fatal(f"{told} Nothing was projected beyond it.")

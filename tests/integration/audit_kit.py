@@ -51,6 +51,7 @@ from shared.domain.zones import zone_named
 from shared.eventlog import snapshot
 from shared.eventlog.envelope import Context, from_entry
 from shared.eventlog.keys import Keys
+from shared.eventlog.once import of_follower, of_retry
 from shared.eventlog.position import Position
 from shared.loop import Stop
 from shared.personal.keys import PersonalKeys
@@ -81,8 +82,8 @@ class Author:
     def passes(self, seconds):
         self.time += timedelta(seconds=seconds)
 
-    async def does(self, ref, command, context=TESTER):
-        return await self.office.decider.decide(ref, command, context)
+    async def does(self, ref, command, context=TESTER, **options):
+        return await self.office.decider.decide(ref, command, context, **options)
 
     async def create(self, partition=0, **spec):
         return await self.office.create(partition, **spec)
@@ -193,7 +194,7 @@ async def _a_job_that_completes(author):
         revision=1,
         spec=spec,
     )
-    await author.does(f"job:{job_id}", again)
+    await author.does(f"job:{job_id}", again, once=(of_retry(failed, answer=again.run_id),))
     await author.runs(again.run_id)
     just_gone_by = a_spec(once=soon + timedelta(seconds=0.5), retry=NO_RETRY, overlap_policy="allow")
     await author.does(f"job:{job_id}", UpdateJob(spec=just_gone_by))
@@ -293,7 +294,8 @@ async def _chains(author):
     for run_id in runs:
         await author.runs(run_id)
     command = FollowRun(run_id=a_job_id(0, author.time), correlation_id="c", of=runs[0], depth=1)
-    await author.does(f"job:{follower}", command)
+    once = of_follower(runs[0], follower, answer=command.run_id)
+    await author.does(f"job:{follower}", command, once=(once,))
     links = (ChainLink(job_id=follower, run_id=command.run_id),)
     await author.does(f"relay:{runs[0]}", TellRelay(links=links))
     return runs
@@ -472,7 +474,7 @@ class Copy:
         async with self.in_office() as office:
             job_id = await office.create(overlap_policy="allow")
             for end in (SucceedRun, FailRun, CancelRun):
-                await _carry_out(office, await office.trigger(job_id), end)
+                await carry_out(office, await office.trigger(job_id), end)
             run_id = await office.trigger(job_id)
             started = await office.decider.decide(
                 f"run:{run_id}", StartRun(worker="w"), Context(actor="executor")
@@ -621,11 +623,11 @@ async def _worker(office, stop, partition):
     while not stop.is_set():
         for _, pairs in await office.redis.xrange(stream, count=20):
             with contextlib.suppress(Refused):
-                await _carry_out(office, pairs[b"run"].decode(), next(ends))
+                await carry_out(office, pairs[b"run"].decode(), next(ends))
         await asyncio.sleep(0.01)
 
 
-async def _carry_out(office, run_id, end):
+async def carry_out(office, run_id, end):
     ref = f"run:{run_id}"
     started = await office.decider.decide(ref, StartRun(worker="w"), Context(actor="executor"))
     more = {}

@@ -16,6 +16,8 @@ from . import (
     pauses,
     personal,
     previews,
+    recovery,
+    replay,
     spine,
     upkeep,
     windows,
@@ -38,9 +40,11 @@ GUARDS = (
     *erasures.GUARDS,
     *backfills.GUARDS,
     *previews.GUARDS,
+    *recovery.GUARDS,
     *windows.GUARDS,
     *pauses.GUARDS,
     *personal.GUARDS,
+    *replay.GUARDS,
 )
 
 __all__ = ["GUARDS", "Guard"]
