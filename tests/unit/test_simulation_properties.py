@@ -1,0 +1,137 @@
+"""What would have been decided, simulated, against what the real job decides."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from hypothesis import HealthCheck, Phase, assume, given, settings
+from hypothesis import strategies as st
+
+from shared.domain.commands import (
+    CancelRun,
+    InterruptRun,
+    PauseJob,
+    ResumeJob,
+    SkipOccurrence,
+    UnskipOccurrence,
+    UpdateJob,
+)
+from shared.domain.comparison import compared
+from shared.domain.refusals import Refused
+from shared.domain.run import Status
+from shared.domain.simulation import Simulation
+from shared.domain.spec import JobSpec
+from shared.testing import a_spec
+
+from .model_draws import HOUR, policies, schedules, schedule_of, STARTS
+from .recorded import Recorded
+
+QUICK = settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    phases=(Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink),
+)
+minutes = st.sampled_from([0, 1, 59, 61, 299, 600, HOUR, 3 * HOUR, 26 * HOUR])
+deeds = st.tuples(
+    st.sampled_from(
+        ["wake"] * 5 + ["start"] * 2 + ["succeed"] * 3 + ["fail"] * 2 + ["retry", "interrupt", "cancel", "trigger", "pause"]
+        + ["resume", "skip", "unskip", "edit"]
+    ),
+    minutes,
+    st.integers(0, 10**6),
+)  # fmt: skip
+stories = st.lists(deeds, min_size=3, max_size=25)
+specs = st.tuples(schedules, policies)
+UNFINISHED = (Status.QUEUED, Status.RUNNING, Status.HELD, Status.RETRYING)
+
+
+def spec_of(drawn, now):
+    schedule, policy = drawn
+    return a_spec(schedule=schedule_of(schedule, now), **policy)
+
+
+def made(drawn, now):
+    spec = spec_of(drawn, now)
+    return Recorded(now, **{name: getattr(spec, name) for name in JobSpec.__struct_fields__})
+
+
+def play(one, story, edits):
+    """Let it happen."""
+    for what, seconds, pick in story:
+        one.wait(seconds)
+        running, unfinished = one.runs(Status.RUNNING), one.runs(*UNFINISHED)
+        match what:
+            case "wake":
+                one.wake()
+            case "start":
+                one.start()
+            case "succeed" | "fail" if running:
+                one.end(running[pick % len(running)], fails=what == "fail")
+            case "interrupt" if running:
+                run_id = running[pick % len(running)]
+                one.do(InterruptRun(fence=one.log.fence(f"run:{run_id}")), run_id)
+            case "cancel" if unfinished:
+                one.do(CancelRun(by="ann"), unfinished[pick % len(unfinished)])
+            case "trigger":
+                one.trigger([None, "allow", "queue_all", "replace"][pick % 4])
+            case "pause":
+                until = one.now + timedelta(seconds=HOUR) if pick % 2 else None
+                one.do(PauseJob(by="ann", until=until, catch_up=["skip", "latest", "all"][pick % 3]))
+            case "resume":
+                one.do(ResumeJob(by="ann", catch_up=[None, "latest", "all"][pick % 3]))
+            case "skip" if one.job.next_for:
+                one.do(SkipOccurrence(scheduled_for=one.job.next_for, by="ann"))
+            case "unskip" if one.job.next_for:
+                one.do(UnskipOccurrence(scheduled_for=one.job.next_for, by="ann"))
+            case "edit":
+                one.do(UpdateJob(spec=spec_of(edits[pick % len(edits)], one.now)))
+            case _:
+                pass
+        one.wait(0.001)
+
+
+@QUICK
+@given(st.sampled_from(STARTS), specs, st.lists(specs, min_size=1, max_size=2), stories, st.integers(0, 30))
+def test_the_specification_that_there_was_decides_what_was_decided(now, drawn, edits, story, since):
+    try:
+        one = made(drawn, now)
+    except Refused:  # it never fires: there is no job
+        assume(False)
+    play(one, story, edits)
+    happened, copy = one.simulated(min(since, len(one.told) - 1))
+    told = compared(happened.decided, copy.decided)
+    assert [each for each in told if each.change != "same"] == []
+    assert [each.at for each in happened.decided] == [each.at for each in copy.decided]
+    assert [each.decided_at for each in happened.decided] == [each.decided_at for each in copy.decided]
+    assert [bool(each.beside) for each in happened.decided] == [bool(each.beside) for each in copy.decided]
+    assert copy.job.active == one.job.active
+    assert copy.job.waiting == one.job.waiting
+
+
+@QUICK
+@given(st.sampled_from(STARTS), specs, specs, stories, st.sampled_from([0, 5, 400, 2 * HOUR]), st.booleans())
+def test_what_is_simulated_ahead_is_what_the_job_then_does(now, drawn, edit, story, usual, edits):
+    try:
+        one = made(drawn, now)
+    except Refused:
+        assume(False)
+    play(one, [deed for deed in story if deed[0] not in {"fail", "edit"}], [])
+    one.start()
+    job, new = one.job, spec_of(edit, one.now)
+    copy = Simulation(job, one.now, edit=lambda spec: new if edits else spec, usual=timedelta(seconds=usual))
+    until, before = one.now + timedelta(hours=7), len(one.decided)
+    try:
+        copy.begin(one.stories())
+    except Refused:
+        assume(False)
+    list(copy.steps([], until))
+    if edits and new.pinned(one.id) != job.spec:
+        one.do(UpdateJob(spec=new), must=True)
+    one.go_on(until, usual)
+    went = one.decided[before:]
+    told = [(each.at, each.reason, each.fires_at, each.held, each.decided_at) for each in went]
+    assert [
+        (each.at, each.reason, each.fires_at, each.held, each.decided_at) for each in copy.decided
+    ] == told
+    assert copy.job == one.job
