@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import replace
+
 from services.api import views
 from services.api.json_patch import merged
 from services.api.principal import DEPLOYMENT, runs_the_deployment
 from services.api.problems import Problem
 from services.api.requests import JobBody, read
-from services.api.specs import merged_data, spec_of
+from services.api.specs import merged_data, spec_of, spec_with
 from shared import job_types
 from shared.domain.job import Job
 
@@ -40,11 +42,12 @@ class JobSpecs:
 
     def patched(self, job: Job, patch: Mapping[str, Any]) -> JobSpec:
         """That of the job with `patch` merged over it."""
-        tree = merged(views.body_of_spec(job.spec), patch)
-        strange = {
-            name: None for name in patch if name not in JobBody.model_fields
-        }  # null would take it away unseen
-        return self.of(read(JobBody, tree | strange))
+        return self.of(_patched(job.spec, patch))
+
+    def supposed(self, spec: JobSpec, patch: Mapping[str, Any]) -> JobSpec:
+        """The specification with `patch`, which says nothing of its data, merged over it: not to be carried out."""
+        body = _patched(replace(spec, job_data={}), patch)
+        return spec_with(spec.job_data, body, catalog=self._deps.catalog)
 
     def triggered(self, held: Snapshot | None, over: dict[str, Any] | None) -> dict[str, Any] | None:
         """The data of a triggered run; None for the job's own, and if there is no job: the domain refuses."""
@@ -55,6 +58,12 @@ class JobSpecs:
         data = merged_data(spec.job_type, spec.job_data, over, known=deps.known, catalog=deps.catalog)
         refuse_unless_theirs(spec.job_type, data, known=deps.known)
         return data
+
+
+def _patched(spec: JobSpec, patch: Mapping[str, Any]) -> JobBody:
+    tree = merged(views.body_of_spec(spec), patch)
+    strange = {name: None for name in patch if name not in JobBody.model_fields}
+    return read(JobBody, tree | strange)  # of what is strange, null would have been taken away unseen
 
 
 def refuse_unless_theirs(job_type: str, data: dict[str, Any], *, known: Known) -> None:

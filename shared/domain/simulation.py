@@ -153,8 +153,8 @@ class Simulation:
         if not self._is_past:
             self._plan(run_id, at, end, guessed=end is None)
 
-    def steps(self, facts: Iterable[Fact], until: datetime) -> Iterator[None]:
-        """Go on until then, through these facts; a little at each step.
+    def steps(self, facts: Iterable[Fact], until: datetime, *, most: int = DECIDED_MAX) -> Iterator[None]:
+        """Go on until then, through these facts, or until `most` occurrences are decided; a little at each step.
 
         Raises:
             TooMany: see there.
@@ -166,7 +166,7 @@ class Simulation:
             self.now = max(self.now, fact.at)
             self._meet(fact)
             yield
-        while self._step(before=until + timedelta(microseconds=1)):
+        while len(self.decided) < most and self._step(before=until + timedelta(microseconds=1)):
             yield
         self.now = max(self.now, until)
 

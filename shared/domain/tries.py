@@ -11,8 +11,6 @@ from datetime import datetime, timedelta
 from itertools import chain, repeat
 from typing import TYPE_CHECKING, NamedTuple, Self
 
-from msgspec.structs import replace
-
 from shared.domain import run as running
 from shared.domain.commands import FailRun, InterruptRun, StartRun, SucceedRun, Wake
 from shared.domain.events import (
@@ -102,7 +100,7 @@ class Story:
         """A run that was asked for."""
         active_at = None if event.held else now
         return cls(
-            spec=replace(event.spec, job_data={}),  # there may be ten thousand
+            spec=event.spec,
             requested_at=event.requested_at,
             fires_at=event.fires_at,
             held=event.held,

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeGuard
 
-from msgspec.structs import replace
-
 from shared.domain import following, overlaps, settling
 from shared.domain.commands import (
     CreateJob,
@@ -92,7 +90,7 @@ def _asking(job: Job | None, run_id: str, event: RunRequested, *, replaced: Coll
             of=event.of or "",
             scheduled_for=event.scheduled_for,
             revision=event.revision,
-            spec=replace(event.spec, job_data={}),
+            spec=event.spec,
             overlap_policy=asked,
         )
     return TriggerJob(
