@@ -34,6 +34,7 @@ from services.cli.operating import bits_for_ids, config, keys, probe, recover, r
 from services.cli.runs import runs
 from services.cli.schedules import forecast, schedules
 from services.cli.secrets import make_secrets
+from services.cli.simulate import simulate
 from shared import environment, tracing
 from shared.clock import SystemClock
 from shared.faults import Fatal
@@ -114,6 +115,7 @@ for _command in (
     backfills,
     schedules,
     forecast,
+    simulate,
     missed,
     events,
     calendars,
