@@ -149,7 +149,7 @@ class Simulations:
         end = asked.until
         for copy in copies:
             await self._slices(copy.steps((), end, most=asked.most))
-            if len(copy.decided) >= asked.most:
+            if copy.ahead >= asked.most:
                 end = min(end, max(copy.decided[-1].decided_at, asked.now))
         was, would = copies
         was.decided = [each for each in was.decided if each.decided_at <= end]

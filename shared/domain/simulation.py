@@ -100,6 +100,7 @@ class Simulation:
         job: the copy.
         now: how far it has come.
         decided: about occurrences, in order.
+        ahead: how many of these came after the beginning.
         refused: what couldn't have been done.
         paused: by failures.
     """
@@ -117,6 +118,7 @@ class Simulation:
         self.job = job
         self.now = now
         self.decided: list[Decided] = []
+        self.ahead = 0
         self.refused: list[Refusal] = []
         self.paused: list[Paused] = []
         self._happened = happened or Happened(job=job)
@@ -125,7 +127,7 @@ class Simulation:
         self._ends: list[tuple[datetime, int, str, Event]] = []
         self._plans = count()
         self._runs: dict[str, _Running] = {}
-        self._end_of_record = now
+        self._began = self._end_of_record = now
 
     def begin(self, stories: Mapping[str, Story] = MappingProxyType({})) -> None:
         """Edit the copy now, and take over the runs that it follows; `stories`: what is known of these.
@@ -154,7 +156,12 @@ class Simulation:
             self._plan(run_id, at, end, guessed=end is None)
 
     def steps(self, facts: Iterable[Fact], until: datetime, *, most: int = DECIDED_MAX) -> Iterator[None]:
-        """Go on until then, through these facts, or until `most` occurrences are decided; a little at each step.
+        """Go on until then, through these facts; a little at each step.
+
+        Args:
+            facts: in order.
+            until: see there.
+            most: of occurrences that come after the beginning: then that is enough.
 
         Raises:
             TooMany: see there.
@@ -166,7 +173,7 @@ class Simulation:
             self.now = max(self.now, fact.at)
             self._meet(fact)
             yield
-        while len(self.decided) < most and self._step(before=until + timedelta(microseconds=1)):
+        while self.ahead < most and self._step(before=until + timedelta(microseconds=1)):
             yield
         self.now = max(self.now, until)
 
@@ -353,7 +360,9 @@ class Simulation:
         return held is not None and held.guessed
 
     def _decide(self, some: Iterable[Decided]) -> None:
-        self.decided += islice(some, DECIDED_MAX - len(self.decided) + 1)
+        known = len(self.decided)
+        self.decided += islice(some, DECIDED_MAX - known + 1)
+        self.ahead += sum(each.at > self._began for each in self.decided[known:])
         if len(self.decided) > DECIDED_MAX:
             raise TooMany
 
