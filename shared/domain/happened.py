@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from dataclasses import dataclass, field
-from itertools import groupby, islice
+from itertools import groupby, islice, takewhile
 from typing import TYPE_CHECKING, NamedTuple
 
 from shared.domain import settling
@@ -33,7 +33,7 @@ from shared.domain.tries import Story
 from shared.domain.wishes import command_of, is_replaced
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
     from datetime import datetime
 
     from shared.domain.job import Job
@@ -111,17 +111,25 @@ class Happened:
         decides = any(map(_is_decision, events))
         if decides and self._due_from is not None and now > self._due_from:
             self._late.append((self._due_from, now))
-        commands: list[Fact] = []
+        facts: list[Fact] = []
         for each in told:
-            command = command_of(self.job, each.change, replaced=replaced)
-            commands += [] if command is None else [Fact(now, command)]
+            facts += self._facts(each.change, now, replaced)
             self._take(each, now)
-        ends = [each.change for each in told if isinstance(each.change.event, TERMINAL)]
-        if commands or decides:  # what runs end by, follows from it
+        if decides and not any(isinstance(fact.what, JobCommand) for fact in facts):
+            before = sum(1 for _ in takewhile(lambda event: not _is_decision(event), events))
+            ends = sum(isinstance(event, TERMINAL) for event in events[:before])
             left = None if self.job is None else self.job.due_at
-            self.facts += commands or [Fact(now, Wake(), left=left)]
-        else:
-            self.facts += [Fact(now, end.event, end.subject.removeprefix("run:")) for end in ends]
+            facts.insert(min(ends, len(facts)), Fact(now, Wake(), left=left))
+        self.facts += facts
+
+    def _facts(self, change: Change, now: datetime, replaced: Collection[str]) -> list[Fact]:
+        """The command that an event has come of, or the end of a run that has come of none."""
+        run_id = change.subject.removeprefix("run:")
+        if isinstance(change.event, TERMINAL):
+            waited = is_replaced(change.event) and self.job is not None and run_id not in self.job.stopping
+            return [] if waited else [Fact(now, change.event, run_id)]
+        command = command_of(self.job, change, replaced=replaced)
+        return [] if command is None else [Fact(now, command)]
 
     def _take(self, told: Told, now: datetime) -> None:
         change, before = told.change, self.job
