@@ -76,7 +76,8 @@ class Happened:
     decided: list[Decided] = field(default_factory=list)
     runs: dict[str, Story] = field(default_factory=dict)
     _active: dict[str, None] = field(default_factory=dict)
-    _late: list[tuple[datetime, datetime]] = field(default_factory=list)
+    _late_from: list[datetime] = field(default_factory=list)  # spans in which it was due, and not woken
+    _late_to: list[datetime] = field(default_factory=list)
     _due_from: datetime | None = None
 
     def __post_init__(self) -> None:
@@ -96,9 +97,9 @@ class Happened:
 
     def woken_at(self, due: datetime) -> datetime | None:
         """When a timer came to what was due at a time; None: it hasn't yet. Where nothing tells, it was in time."""
-        place = bisect_right(self._late, due, key=lambda span: span[0]) - 1
-        if place >= 0 and due < self._late[place][1]:
-            return self._late[place][1]
+        place = bisect_right(self._late_from, due) - 1
+        if place >= 0 and due < (woken := self._late_to[place]):
+            return woken
         if self._due_from is not None and due >= self._due_from:
             return None
         return due
@@ -110,7 +111,8 @@ class Happened:
         replaced = frozenset(event.reason for event in events if is_replaced(event))
         decides = any(map(_is_decision, events))
         if decides and self._due_from is not None and now > self._due_from:
-            self._late.append((self._due_from, now))
+            self._late_from.append(self._due_from)
+            self._late_to.append(now)
         facts: list[Fact] = []
         for each in told:
             facts += self._facts(each.change, now, replaced)

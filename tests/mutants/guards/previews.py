@@ -23,7 +23,7 @@ GUARDS = (
         name="simulate-lateness",
         protects="an outage of the timer stays one in a simulation",
         file="shared/domain/happened.py",
-        text="            return self._late[place][1]",
+        text="            return woken",
         instead="            return due",
         tests=unit("test_simulation", "test_an_outage_of_the_timer_stays_one_whatever_the_misfire_policy"),
     ),
