@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import pytest
 from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 
@@ -19,6 +20,7 @@ from shared.domain.commands import (
 from shared.domain.comparison import compared
 from shared.domain.refusals import Refused
 from shared.domain.run import Status
+from shared.domain.schedule import Schedule
 from shared.domain.simulation import Simulation
 from shared.domain.spec import JobSpec
 from shared.testing import a_spec
@@ -137,3 +139,53 @@ def test_what_is_simulated_ahead_is_what_the_job_then_does(now, drawn, edit, sto
         (each.at, each.reason, each.fires_at, each.held, each.decided_at) for each in copy.decided
     ] == told
     assert copy.job == one.job
+
+
+def held_alike(one):
+    """Whether the job, simulated as it was, follows the same runs, and has decided the same at the same times."""
+    _, copy = one.simulated()
+    assert (copy.job.active, copy.job.waiting) == (one.job.active, one.job.waiting)
+    assert [(each.at, each.decided_at) for each in copy.decided] == [
+        (each.at, each.decided_at) for each in one.decided
+    ]
+
+
+FIVE = Schedule(interval_seconds=300)
+
+
+@pytest.mark.parametrize("asked", [1, 2, 3], ids=["allow", "queue_all", "replace"])
+@pytest.mark.parametrize("policy", ["skip", "queue_one", "queue_all"])
+def test_what_a_trigger_asked_for_instead_of_the_policy_is_found_out(policy, asked):
+    one = Recorded(schedule=FIVE, overlap_policy=policy)
+    play(one, [("trigger", 1, 0), ("start", 1, 0), ("trigger", 1, asked), ("wake", 400, 0)], [])
+    held_alike(one)
+
+
+def test_a_backlog_that_took_several_units_takes_as_many():
+    one = Recorded(schedule=Schedule(interval_seconds=1), misfire_policy="all", overlap_policy="allow")
+    play(one, [("wake", 170, 0)], [])
+    assert len({each.decided_at for each in one.decided}) > 3
+    held_alike(one)
+
+
+@pytest.mark.parametrize(
+    ("usual", "policies"),
+    [
+        (400, {"overlap_policy": "replace"}),
+        (400, {"overlap_policy": "queue_one", "start_deadline_seconds": 30}),
+        (700, {"overlap_policy": "queue_all", "start_deadline_seconds": 30}),
+        (400, {"misfire_policy": "all", "start_deadline_seconds": 30}),
+    ],
+)
+def test_runs_that_are_stopped_or_never_begun_end_ahead_when_they_will(usual, policies):
+    one = Recorded(schedule=FIVE, **policies)
+    play(one, [("wake", 301, 0), ("start", 1, 0), ("wake", 300, 0)], [])
+    one.wait(250 if "misfire_policy" in policies else 0)
+    copy = Simulation(one.job, one.now, usual=timedelta(seconds=usual))
+    copy.begin(one.stories())
+    until, before = one.now + timedelta(hours=2), len(one.decided)
+    list(copy.steps([], until))
+    one.go_on(until, usual)
+    assert [(each.at, each.reason, each.held) for each in copy.decided] == [
+        (each.at, each.reason, each.held) for each in one.decided[before:]
+    ]
