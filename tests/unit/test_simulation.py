@@ -180,6 +180,38 @@ def test_a_start_deadline_ends_what_was_started_too_late():
     assert found == [("same", "run"), ("added", "run")]
 
 
+def test_a_run_that_waits_frees_its_place_when_its_deadline_has_come():
+    one = a_job()
+    one.now = at(MINUTE)
+    one.wake()
+    one.start()
+    for minute in (2, 3):
+        one.now = at(minute * MINUTE)
+        one.wake()
+    one.wait(30)
+    one.end(one.runs(Status.RUNNING)[0])
+    _, found = told(one, overlap_policy="queue_one", start_deadline_seconds=30)
+    assert found == [("same", "run"), ("added", "run"), ("added", "run")]
+
+
+def test_a_run_that_had_to_wait_ends_later_than_it_did():
+    one = a_job(overlap_policy="allow")
+    ends = {}
+    for minute in (1, 2, 3, 4):
+        one.now = at(minute * MINUTE)
+        for run_id in [run_id for run_id, end in ends.items() if end <= one.now]:
+            one.now = ends.pop(run_id)
+            one.end(run_id)
+        one.now = at(minute * MINUTE)
+        one.wake()
+        one.start()
+        new = set(one.runs(Status.RUNNING)) - ends.keys()
+        ends |= dict.fromkeys(new, one.now + timedelta(seconds=100))
+    copy, _ = told(one, overlap_policy="queue_all")
+    assert [each.held for each in copy.decided] == [False, True, True, True]
+    assert copy.job.active == (copy.decided[1].run_id,), "60 to 160 s, 160 to 260 s"
+
+
 def test_a_trigger_that_would_have_been_refused_is_told():
     one = a_job(overlap_policy="allow")
     one.trigger()
