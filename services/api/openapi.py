@@ -30,6 +30,7 @@ from services.api.responses import (
     BackfillView,
     CalendarView,
     DiffView,
+    ErasureView,
     ErrorsView,
     ExecutionView,
     ForecastView,
@@ -61,7 +62,7 @@ _BODIES = (*dict.fromkeys(each.body for each in OPERATIONS if each.body is not N
 _VIEWS: tuple[type[BaseModel], ...] = (
     JobView, ExecutionView, MissedView, OutputView, RedriveView, ErrorsView, ApiKeyView, ApiKeyMadeView, TokenView,
     RevisionView, RevisionJobView, DiffView, PrincipalsView, BulkView, ApplyView, JobTypesView, SwitchView,
-    BackfillView, BackfillDryRunView,
+    BackfillView, BackfillDryRunView, ErasureView,
     PreviewView, NextView, ForecastView, CalendarView,
 )  # fmt: skip
 _PROBLEM = {

@@ -191,6 +191,15 @@ EXAMPLES: dict[str, list[Any]] = {
     ],
     "SkipBody": [{"scheduled_for": "2026-11-29T02:30:00+01:00", "reason": "the database moves"}],
     "UnskipBody": [{"scheduled_for": "2026-11-29T02:30:00+01:00"}],
+    "EraseBody": [{"reason": "asked for under Art. 17 GDPR, ticket 4711"}],
+    "ErasureView": [
+        {
+            "job_id": JOB_ID,
+            "by": "ann",
+            "at": "2026-11-27T09:00:00.000Z",
+            "reason": "asked for under Art. 17 GDPR, ticket 4711",
+        }
+    ],
     "TriggerBody": [{"priority": 10}],
     "CancelBody": [{"reason": "started by mistake"}],
     "BackfillBody": [{"from": "2026-11-20T00:00:00Z", "max_parallel": 4, "dry_run": True}],

@@ -16,6 +16,7 @@ from services.api.requests import (
     BackfillBody,
     CalendarBody,
     CancelBody,
+    EraseBody,
     JobBody,
     JobPatch,
     PauseBody,
@@ -38,6 +39,7 @@ from services.api.responses import (
     BackfillView,
     CalendarView,
     DiffView,
+    ErasureView,
     ErrorsView,
     ExecutionView,
     ForecastView,
@@ -146,7 +148,7 @@ def _some_of(item: dict[str, str]) -> dict[str, Any]:
 
 
 JOB, EXECUTION = ref(JobView), ref(ExecutionView)
-BACKFILL, CALENDAR = ref(BackfillView), ref(CalendarView)
+BACKFILL, CALENDAR, ERASURE = ref(BackfillView), ref(CalendarView), ref(ErasureView)
 EVENTS = {
     "type": "object",
     "required": ["items", "next_cursor"],
@@ -242,6 +244,14 @@ OPERATIONS = (
         method="delete", path=f"{BASE}/jobs/{{job_id}}", name="delete_job", role="editor",
         summary="Delete a job; its executions and events stay readable",
         answers={204: None, 202: None}, refusals=(404, 422), conditional=True, edits=True,
+    ),
+    Operation(
+        method="post", path=f"{BASE}/jobs/{{job_id}}/erase", name="erase_job", role="admin",
+        summary=(
+            "Erase the personal data of a job, also of a deleted one, for ever: it is deleted too. "
+            "200 says that the key is destroyed, 202 that it will be"
+        ),
+        answers={200: ERASURE, 202: ERASURE}, body=EraseBody, refusals=(400, 404, 413, 415, 422), keyed=True,
     ),
     Operation(
         method="post", path=f"{BASE}/jobs/{{job_id}}/pause", name="pause_job", role="operator",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic_core import PydanticCustomError
 
 from services.api.json_body import pointer
+from services.api.personal import reserved
 from services.api.problems import Fault, invalid
 from services.api.requests import small
 from shared import job_types
@@ -129,6 +130,9 @@ def _checked(
     job_type: str, data: dict[str, Any], known: Known, catalog: Catalog, faults: list[Fault]
 ) -> dict[str, Any]:
     """`data` as it is to be kept; what is wrong with it goes into `faults`."""
+    if wrong := list(reserved(data)):
+        faults += wrong
+        return data
     try:
         return job_types.check(job_type, data, known=known, catalog=catalog)
     except job_types.BadJobData as refusal:

@@ -21,11 +21,13 @@ from shared.readmodel.chain import link
 from shared.readmodel.database import changed, columns
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 
     from services.projector.projections import Folded
     from shared.eventlog.envelope import Recorded
     from shared.readmodel.archive import Connection
+
+    Destroy = Callable[[Connection, Collection[str]], Awaitable[None]]
 
     class Executed(Protocol):
         """What takes a statement."""
@@ -72,24 +74,34 @@ def batch_of(before: Checkpoint, events: Sequence[Recorded], folded: Folded) -> 
     return Batch(before=before, after=after, events=events, archived=archived, folded=folded)
 
 
-async def commit(connection: Connection, batch: Batch) -> list[Refusal]:
+async def commit(connection: Connection, batch: Batch, destroy: Destroy) -> list[Refusal]:
     """Write the batch, and return what the ledgers refused: `book.projection_errors` has it instead.
+
+    Args:
+        connection: not in a transaction.
+        batch: see there.
+        destroy: takes the keys of jobs whose personal data was erased, within the transaction: what tells of an erasure
+            isn't archived before, nor without that.
 
     Raises:
         Overtaken: nothing was written, and what is known of jobs and runs may be old.
         asyncpg.PostgresError: nothing was written. One of REFUSED: the archive itself takes it not.
     """
     if batch.folded.unreadable:
-        return await _commit(connection, batch, carefully=True)
+        return await _commit(connection, batch, destroy, carefully=True)
     try:
-        return await _commit(connection, batch, carefully=False)
+        return await _commit(connection, batch, destroy, carefully=False)
     except REFUSED:
-        return await _commit(connection, batch, carefully=True)
+        return await _commit(connection, batch, destroy, carefully=True)
 
 
-async def _commit(connection: Connection, batch: Batch, *, carefully: bool) -> list[Refusal]:
+async def _commit(
+    connection: Connection, batch: Batch, destroy: Destroy, *, carefully: bool
+) -> list[Refusal]:
     async with connection.transaction():
         await _move(connection, batch.before, batch.after)
+        if batch.folded.erased:
+            await destroy(connection, sorted(batch.folded.erased))
         await _archive(connection, batch.archived)
         if states := snapshots(batch.folded, batch.before.partition):
             await connection.execute(statement("save_snapshots"), *columns(states))

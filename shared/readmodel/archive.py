@@ -51,6 +51,11 @@ async def checkpoint(connection: Asked, partition: int) -> Checkpoint | None:
     return Checkpoint(*row) if row else None
 
 
+def nothing_of(partition: int) -> Checkpoint:
+    """The checkpoint of a partition of which nothing is archived yet."""
+    return Checkpoint(partition=partition, epoch=0, pos=0, id="", at=None, chain=GENESIS, fence=0)
+
+
 async def raise_fence(connection: Connection, partition: int, epoch: int) -> Checkpoint:
     """Let nobody move the checkpoint who hasn't seen `epoch`; return the checkpoint as it stands then.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from services.projector import job_rows, projections
-from services.projector.audit import overlaps, runs, schedules
+from services.projector.audit import erasures, overlaps, runs, schedules
 from services.projector.audit.lines import Invariant
 from services.projector.audit.runs import Stories
 from services.projector.audit.schedules import Decided
@@ -131,6 +131,7 @@ class Fold:
         if entry is not None and entry.job is not None:
             schedules.check(self._findings, self._decided, entry.job, change, recorded.place)
             overlaps.check(self._findings, entry.job, change, recorded.place)
+            erasures.check(self._findings, entry.job, change, recorded.place)
         elif job_id and entry is None and not isinstance(change.event, JobCreated):
             self._findings.wrong(
                 Invariant.READABLE, f"{recorded.place} {recorded.type}: no job {job_id} was created"

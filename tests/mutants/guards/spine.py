@@ -271,7 +271,7 @@ GUARDS = (
         file="services/executor/claim.lua",
         text="left[(at - 1) % queues + 1] = true",
         instead="left[(at - 1) % queues + 1] = nil",
-        tests=integration("test_executor", "test_whoever_leaves_runs_rings_for_the_next"),
+        tests=integration("test_executor_claims", "test_whoever_leaves_runs_rings_for_the_next"),
     ),
     Guard(
         name="revision",
@@ -337,7 +337,7 @@ GUARDS = (
         file="services/projector/audit/write_side.py",
         text="if kind in _KINDS:",
         instead='if kind in {"job", "run"}:',
-        tests=integration("test_audit", "test_a_violation_is_seen_by_its_own_line"),
+        tests=integration("test_audit_violations", "test_a_violation_is_seen_by_its_own_line"),
     ),
     Guard(
         name="operation-names",
