@@ -37,6 +37,7 @@ from services.cli.replay import replay
 from services.cli.runs import runs
 from services.cli.schedules import forecast, schedules
 from services.cli.secrets import make_secrets
+from services.cli.simulate import simulate
 from shared import environment, tracing
 from shared.clock import SystemClock
 from shared.faults import Fatal
@@ -118,6 +119,7 @@ for _command in (
     backfills,
     schedules,
     forecast,
+    simulate,
     missed,
     erase,
     personal_keys,

@@ -39,6 +39,7 @@ from services.api.principals import Principals
 from services.api.problems import Problem
 from services.api.revisions import Revisions
 from services.api.runs import Runs
+from services.api.simulations import Simulations
 from services.api.slices import Slices
 from services.api.streams import Streams
 from services.api.switches import Switches
@@ -82,6 +83,7 @@ def create_app(deps: Deps) -> Quart:
         Missed(deps),
         Previews(deps, slices),
         Forecasts(deps, slices),
+        Simulations(deps, slices),
         Runs(deps),
         Cancels(deps),
         Backfills(deps),

@@ -12,7 +12,7 @@ from services.api.personal import Personal
 from services.api.principal import DEPLOYMENT, runs_the_deployment
 from services.api.problems import Problem
 from services.api.requests import JobBody, read
-from services.api.specs import merged_data, spec_of
+from services.api.specs import merged_data, spec_of, spec_with
 from shared import job_types
 from shared.domain.job import Job
 
@@ -53,11 +53,13 @@ class JobSpecs:
 
     async def patched(self, job: Job, patch: Mapping[str, Any]) -> JobSpec:
         """That of the job with `patch` merged over it."""
-        tree = merged(views.body_of_spec(await self.opened(job.spec, job.id)), patch)
-        strange = {
-            name: None for name in patch if name not in JobBody.model_fields
-        }  # null would take it away unseen
-        return await self.of(read(JobBody, tree | strange), job.id, job.tenant)
+        body = _patched(await self.opened(job.spec, job.id), patch)
+        return await self.of(body, job.id, job.tenant)
+
+    def supposed(self, spec: JobSpec, patch: Mapping[str, Any]) -> JobSpec:
+        """The specification with `patch`, which says nothing of its data, merged over it: not to be carried out."""
+        body = _patched(replace(spec, job_data={}), patch)
+        return spec_with(spec.job_data, body, catalog=self._deps.catalog)
 
     async def opened(self, spec: JobSpec, job_id: str) -> JobSpec:
         """A specification that was written, as its client wrote it."""
@@ -83,6 +85,12 @@ class JobSpecs:
         mixed = merged_data(job_type, plain, over, known=deps.known, catalog=deps.catalog)
         refuse_unless_theirs(job_type, mixed, known=deps.known)
         return await self._personal.sealed(job_type, mixed, job_id, tenant)
+
+
+def _patched(spec: JobSpec, patch: Mapping[str, Any]) -> JobBody:
+    tree = merged(views.body_of_spec(spec), patch)
+    strange = {name: None for name in patch if name not in JobBody.model_fields}
+    return read(JobBody, tree | strange)  # of what is strange, null would have been taken away unseen
 
 
 def refuse_unless_theirs(job_type: str, data: dict[str, Any], *, known: Known) -> None:

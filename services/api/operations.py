@@ -56,6 +56,7 @@ from services.api.responses import (
     SwitchView,
     TokenView,
 )
+from services.api.simulation_contract import SimulationView
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -306,6 +307,12 @@ OPERATIONS = (
         method="get", path=f"{BASE}/jobs/{{job_id}}/next", name="list_next_occurrences", role="viewer",
         summary="When a job is to run, and what its rules leave out", answers={200: ref(NextView)},
         parameters=("from", "count"), refusals=(404, 409, 422),
+    ),
+    Operation(
+        method="post", path=f"{BASE}/jobs/{{job_id}}/simulate", name="simulate_job", role="viewer",
+        summary="What a job would have run, and would run, if it were changed so (as PATCH); nothing is changed",
+        answers={200: ref(SimulationView)}, body=JobPatch, parameters=("since", "until", "count"),
+        refusals=(400, 404, 409, 410, 413, 415, 422),
     ),
     Operation(
         method="post", path=f"{BASE}/schedules/preview", name="preview_schedule", tag="schedules", role="viewer",

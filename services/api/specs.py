@@ -39,15 +39,34 @@ def spec_of(body: JobBody, *, known: Known, catalog: Catalog) -> JobSpec:
         Problem: 422, with everything that is wrong.
     """
     faults: list[Fault] = []
+    plan = _planned(body, catalog, faults)
+    data = _checked(body.job_type, body.job_data, known, catalog, faults)
+    if faults:
+        raise invalid(*faults)
+    return _spec(body, plan, data)
+
+
+def spec_with(data: dict[str, Any], body: JobBody, *, catalog: Catalog) -> JobSpec:
+    """The same, whose data is `data`, whatever stands in the body: nobody looks at that.
+
+    Raises:
+        Problem: 422, with everything that is wrong.
+    """
+    faults: list[Fault] = []
+    plan = _planned(body, catalog, faults)
+    if faults:
+        raise invalid(*faults)
+    return _spec(body, plan, data)
+
+
+def _planned(body: JobBody, catalog: Catalog, faults: list[Fault]) -> Schedule:
+    """The schedule; what is wrong with it, or with anything else but the data, goes into `faults`."""
     plan = schedule_of(body, faults)
     if body.notify_on_failure and not catalog.senders:
         faults.append(Fault(pointer="#/notify_on_failure", detail=NO_SERVER))
     if body.concurrency_limit is not None and body.concurrency_key is None:
         faults.append(Fault(pointer="#/concurrency_limit", detail="goes with a concurrency_key"))
-    data = _checked(body.job_type, body.job_data, known, catalog, faults)
-    if faults:
-        raise invalid(*faults)
-    return _spec(body, plan, data)
+    return plan
 
 
 def schedule_of(body: ScheduleBody, faults: list[Fault]) -> Schedule:

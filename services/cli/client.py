@@ -69,9 +69,9 @@ class Client:
             "POST", path, resend=True, headers=headers, params=parameters or None, **_json(body)
         )
 
-    def ask(self, path: str, body: Any) -> httpx.Response:
-        """POST what is only a question: it changes nothing, and takes no key."""
-        return self._sent("POST", path, resend=True, json=body)
+    def ask(self, path: str, body: Any, **parameters: Any) -> httpx.Response:
+        """POST what is only a question: it changes nothing, and takes no key; parameters that are None are left out."""
+        return self._sent("POST", path, resend=True, params=_given(parameters), json=body)
 
     def send(
         self, method: str, path: str, body: Any = None, *, if_match: str | None = None

@@ -47,6 +47,7 @@ async def test_every_route_has_a_role_and_one_that_is_forgotten_needs_an_admin(s
             assert each.role in {"operator", "editor", "admin"} or each.name in {
                 "create_token",
                 "preview_schedule",
+                "simulate_job",
             }
     assert needed("forgotten", open_metrics=True) == "admin"
     assert needed(None, open_metrics=True) == "admin"
