@@ -19,6 +19,7 @@ from services.projector.units import BATCH, whole_units
 from shared.domain import ids
 from shared.eventlog.envelope import Recorded
 from shared.eventlog.position import Position
+from shared.personal.keys import destroy_rows
 from shared.readmodel import archive, cuts
 from shared.readmodel.cold import segments
 from shared.readmodel.cold.proving import prove
@@ -189,20 +190,20 @@ async def _brought(pool: asyncpg.Pool, copy: Directory, part: _Part) -> AsyncIte
         checkpoint = await archive.raise_fence(connection, partition, last.last[0])
         memory, waiting = Memory(), list[Recorded]()
         for segment in part.segments:
-            waiting += _read(copy, segment, after=checkpoint.pos)
+            waiting += events_of(copy, segment, after=checkpoint.pos)
             while waiting and (len(waiting) > BATCH or segment is last):
                 events = whole_units(waiting[:BATCH], BATCH)
                 batch = batch_of(checkpoint, events, await folded(connection, memory, events))
                 if events[-1].position == last.last and batch.after.chain.hex() != last.chain:
                     raise Refused(f"{segment.name} has changed since it was proved.")
-                refused = await commit(connection, batch)
+                refused = await commit(connection, batch, destroy_rows)
                 memory.settle(batch.folded, {each.key for each in refused})
                 checkpoint = batch.after
                 del waiting[: len(events)]
                 yield len(events)
 
 
-def _read(copy: Directory, segment: Segment, *, after: int) -> list[Recorded]:
+def events_of(copy: Directory, segment: Segment, *, after: int) -> list[Recorded]:
     """A segment's events with a position above `after`."""
     found: list[Recorded] = []
 

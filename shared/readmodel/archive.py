@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 
 class Checkpoint(NamedTuple):
-    """How far a partition is archived: position and id of its last event there, its link, and the fence."""
+    """How far a partition is archived: position and id of its last event there, its link, and the fence.
+
+    `ledgers` counts how often the ledgers were replaced: see migration 0023.
+    """
 
     partition: int
     epoch: int
@@ -29,6 +32,7 @@ class Checkpoint(NamedTuple):
     at: datetime | None
     chain: bytes
     fence: int
+    ledgers: int = 0
 
 
 class Deployment(NamedTuple):

@@ -15,6 +15,7 @@ from shared.eventlog.cluster import Cluster
 from shared.eventlog.keys import Keys
 from shared.eventlog.opening import Healed
 from shared.faults import Fatal
+from shared.personal.levelling import level
 from shared.readmodel import archive
 from shared.recovery.comparing import UNCHANGED, Behind, Forked, Level, Overtaken, compare
 from shared.recovery.quarantine import put_aside
@@ -148,6 +149,7 @@ class _Opener:
         epoch = _next_epoch(state, before)
         now = await archive.raise_fence(connection, keys.partition, epoch)
         found = await compare(connection, redis, keys, state, now)
+        await level(connection, redis, keys, is_lost=not isinstance(found, Level))
         if isinstance(found, Level):
             runs = await opening.running(redis, keys)
             if await self._open_as(state, epoch, runs) != "OPENED":

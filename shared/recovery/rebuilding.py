@@ -62,8 +62,8 @@ RUNS_A_QUERY = 500
 SCANNED = 1_000  # keys a round trip
 ASKING_S = 3600  # a large archive is asked for longer than any other statement may take
 # What the rebuilding leaves alone, without the base. Permits are of runs in all partitions; those that are nobody's any
-# more are found out.
-_KEPT = ("meta", "lease:", "permits:", "holders:", "waiting:")
+# more are found out. Copies of keys are no state: levelling sees to them.
+_KEPT = ("meta", "lease:", "permits:", "holders:", "waiting:", "personal")
 _ENDS = [event.__name__ for event in TERMINAL]
 
 

@@ -110,11 +110,11 @@ async def test_an_import_that_was_killed_goes_on(office, copy, empty, monkeypatc
     monkeypatch.setattr(importing, "BATCH", 3)
     commit, calls = importing.commit, []
 
-    async def killed(connection, batch):
+    async def killed(connection, batch, destroy):
         if len(calls) == 2:
             raise Fatal("killed")
         calls.append(batch)
-        return await commit(connection, batch)
+        return await commit(connection, batch, destroy)
 
     monkeypatch.setattr(importing, "commit", killed)
     await daybook("archive", "import", copy, status=1, **at(empty))
