@@ -59,6 +59,12 @@ def _entries(content: Any, _: frozenset[str]) -> Any:
     return {"entries": content["entries"]} if content["entries"] else None
 
 
+def _of_a_key(content: Any, _: frozenset[str]) -> Any:
+    was_erased = content["key"] is None
+    left = {name: content[name] for name in ("job", "partition", "key")}
+    return left | ({} if was_erased else {"tenant": content["tenant"]})
+
+
 KEYS = (
     Excuse("meta", "an opening gives the log an epoch, a position and this server's incarnation; for a lease "
            "it grants no permits", _without("epoch", "pos", "last_ms", "incarnation", "granting_ms")),
@@ -84,6 +90,12 @@ ROWS = (
     Excuse(r"book\.checkpoints", "an opening raises the fence", _without("fence")),
     Excuse(r"book\.deployment", "a database that was lost is set up anew", _without("opened_at")),
     Excuse(r"book\.migrations", "likewise", _without("applied_at")),
+    Excuse(
+        r"book\.personal_keys",
+        "keys that come back from Redis, and word of erasures from the archive, don't tell since "
+        "when; nor the latter whose",
+        _of_a_key,
+    ),
 )
 ALL = KEYS + ROWS
 

@@ -16,6 +16,10 @@ ALERTS = {
 }
 TEXT = (DEPLOY / "runbook.md").read_text()
 SECTIONS = dict(re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", TEXT, re.MULTILINE | re.DOTALL))
+ANCHORS = {
+    re.sub(r"[^\w -]", "", title).lower().replace(" ", "-")
+    for title in re.findall(r"^##+ (.+)$", TEXT, re.MULTILINE)
+}
 PARTS = ("Symptom", "Look", "Do")
 
 

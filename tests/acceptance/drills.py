@@ -77,6 +77,10 @@ class Drill:
         client.post(f"/jobs/{until}/pause", until=(now + timedelta(hours=1)).isoformat(), catch_up="all")
         client.make("once", run_at=(now + timedelta(seconds=1)).isoformat())
         client.delete(f"/jobs/{client.make('deleted', interval_seconds=LATER_S)}")
+        mail = {"recipient": "ann@example.org", "subject": "s", "body": "b"}
+        for name in ("mails", "erased"):
+            job = client.make(name, "email_notification", job_data=mail, interval_seconds=LATER_S)
+        client.post(f"/jobs/{job}/erase", reason="ticket 4711")
         self._runs(client)
         follower = client.make("follows")
         told["first"] = client.make("goes first", on_success=[follower])

@@ -199,7 +199,8 @@ async def emptied(office):
 async def imported(office, cold):
     """Import a cold copy, nobody being at work meanwhile."""
     await _leave(office)
-    await daybook("archive", "import", cold, DAYBOOK_DATABASE_URL=office.database_url)
+    where = {"DAYBOOK_DATABASE_URL": office.database_url, "DAYBOOK_REDIS_URL": office.url}
+    await daybook("archive", "import", cold, **where)
     office.pool = await database.connect_pool(office.database_url)
 
 

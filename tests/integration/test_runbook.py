@@ -9,7 +9,7 @@ import yaml
 from services.api.operations import OPERATIONS
 from shared.metrics import Metrics, render
 from tests.integration.databases import a_database
-from tests.runbook import ALERTS, DEPLOY, PARTS, SECTIONS, TEXT, lines, part, take, words_of
+from tests.runbook import ALERTS, ANCHORS, DEPLOY, PARTS, SECTIONS, TEXT, lines, part, take, words_of
 
 SHELL = (DEPLOY / "runbook.sh").read_text()
 KINDS = re.findall(r"^(up|compose)\)\n(.*?)^ {4};;", SHELL, re.MULTILINE | re.DOTALL)
@@ -43,7 +43,17 @@ def test_no_section_is_about_an_alarm_that_is_gone():
 def test_links_lead_to_sections():
     links = re.findall(r"\]\(#([^)]+)\)", TEXT)
     assert links
-    assert set(links) <= {name.lower() for name in SECTIONS}
+    assert set(links) <= ANCHORS
+
+
+def test_each_loss_in_the_table_has_its_page_with_what_to_do():
+    drills = TEXT.split("## Recovery drills\n")[1].split("\n## ")[0]
+    pages = dict(re.findall(r"^### (\d)\. [^\n]+\n(.*?)(?=^###|\Z)", drills, re.MULTILINE | re.DOTALL))
+    assert set(re.findall(r"^\| (\d)\. ", drills, re.MULTILINE)) == set(pages) == set("12345")
+    assert all(lines(page) for page in pages.values())
+    assert {
+        path for path in re.findall(r"`(tests/\S+\.py)`", drills) if not (DEPLOY.parent / path).exists()
+    } == set()
 
 
 def test_each_command_is_one_that_there_is_whatever_runs_here():
