@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from services.api import list_sql
@@ -19,13 +20,14 @@ from shared.readmodel.overdue import overdue_jobs
 from shared.recovery.looking_back import jobs_as_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
     from datetime import datetime
 
     import asyncpg
 
     from services.api.event_filter import EventFilter
     from services.api.list_sql import Choice, Key, Source
+    from shared.readmodel.archive import Connection
     from shared.recovery.brought_forward import Brought
     from shared.recovery.looking_back import Span
 
@@ -383,6 +385,17 @@ class Ledger:
         async with asyncio.timeout(ANSWER_S), self._pool.acquire() as connection, connection.transaction():
             await hold_still(connection)
             return await jobs_as_of(connection, spans)
+
+    @asynccontextmanager
+    async def standing_still(self) -> AsyncIterator[Connection]:
+        """A connection that sees all as of one moment, whosesoever it is; meanwhile the archive isn't cut."""
+        async with (
+            asyncio.timeout(ANSWER_S),
+            self._pool.acquire() as connection,
+            connection.transaction(isolation="repeatable_read", readonly=True),
+        ):
+            await hold_still(connection)
+            yield connection
 
     async def checkpoints(self) -> list[tuple[int, Position]]:
         """How far each partition is archived."""
