@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec.structs import replace
 
+from services.api.explaining import standing
 from services.api.explaining.codes import Code
 from services.api.explaining.finding import Finding, at_of
-from shared.domain.preview import Planned, planned
-from shared.domain.schedule import TICK, next_after
+from shared.domain.cron import parse
+from shared.domain.preview import Dropped, Planned, planned
+from shared.domain.schedule import TICK, clock_notes, next_after
 from shared.domain.zones import change_around, zone_named
 
 if TYPE_CHECKING:
@@ -19,8 +22,8 @@ if TYPE_CHECKING:
     from services.api.explaining.finding import Words
     from shared.domain.events import JobCreated, JobUpdated
     from shared.domain.job import Job
-    from shared.domain.preview import Dropped
     from shared.domain.schedule import Schedule
+    from shared.domain.zones import ClockChange
     from shared.eventlog.envelope import Recorded
 
 SECOND = timedelta(seconds=1)  # whoever asks for 03:00:00 means what lies in that second
@@ -52,24 +55,33 @@ class Asked(NamedTuple):
 def asked_of(at: datetime) -> Asked:
     """The time as it was written."""
     universal = at.astimezone(UTC)
-    return Asked(
-        universal.replace(microsecond=universal.microsecond // 1000 * 1000), at.replace(tzinfo=None, fold=0)
-    )
+    whole_ms = universal.replace(microsecond=universal.microsecond // 1000 * 1000)
+    return Asked(whole_ms, at.replace(tzinfo=None, fold=0, microsecond=whole_ms.microsecond))
 
 
-def out_of_the_gap(asked: Asked, schedule: Schedule) -> Asked:
-    """02:30 of a day on which clocks went from 02:00 to 03:00 is that 03:00, where its occurrence went.
+def left_out_by_the_clock(asked: Asked, schedule: Schedule) -> ClockChange | None:
+    """The change of clocks because of which the wall clock never read what was asked for, and an expression names.
 
-    Such a time of day can only be written with the offset of before, or of after; either way it is meant like this.
+    Such a time of day can only be written with the offset of before, or of after. Written in UTC it is an instant.
     """
     if not schedule.expressions:
-        return asked
-    zone = zone_named(schedule.timezone)
-    change = change_around(zone, asked.wall)
+        return None
+    change = change_around(zone_named(schedule.timezone), asked.wall)
     written_in = asked.wall.replace(tzinfo=UTC) - asked.at
-    if change is None or not change.is_gap or written_in not in {change.before, change.after}:
-        return asked
-    return Asked(change.at, asked.wall)
+    if (
+        change is None
+        or not change.is_gap
+        or not written_in
+        or written_in not in {change.before, change.after}
+    ):
+        return None
+    names_it = any(parse(each).next_wall(asked.wall - SECOND) == asked.wall for each in schedule.expressions)
+    return change if names_it else None
+
+
+def has_moved_to(schedule: Schedule, at: datetime) -> bool:
+    """Whether what the clock left out there has its occurrence at the end of the gap, `at`."""
+    return any(note.rule == "gap_next_valid" for note in clock_notes(schedule, at - TICK, (at,)))
 
 
 def occurrence_at(job: Job, asked: Asked) -> datetime | None:
@@ -82,14 +94,19 @@ def dropped_at(job: Job, asked: Asked) -> Dropped | None:
     """What would have been an occurrence then, if one of the schedule's rules had not dropped it."""
     schedule = job.spec.schedule
     before = last_before(schedule, asked.at, job.anchor_at) or asked.at - timedelta(days=2)
-    wall = asked.wall.isoformat(timespec="seconds")
     for number, step in enumerate(planned(schedule, before, anchor_at=job.anchor_at, job_id=job.id)):
         if isinstance(step, Planned):
             if step.at >= asked.end + timedelta(hours=3) or number > STEPS_MAX:
                 return None
-        elif asked.means(step.at) or step.local_time == wall:
+        elif asked.means(step.at) and step.reason != "gap_skip":
             return step
     return None
+
+
+def without_that_time(asked: Asked, gap_at: datetime, words: Words, events: tuple[Recorded, ...]) -> Finding:
+    """A time of day that wasn't, and had no occurrence."""
+    local_time = asked.wall.isoformat(timespec="seconds")
+    return standing.not_an_occurrence(Dropped(gap_at, local_time, "gap_skip"), words, events)
 
 
 def last_before(schedule: Schedule, at: datetime, anchor_at: datetime) -> datetime | None:
@@ -135,7 +152,7 @@ def edited(edits: Sequence[Recorded], asked: Asked, words: Words) -> Finding | N
         asked: the time.
         words: how times are told.
     """
-    for after, before in zip(edits, edits[1:], strict=False):
+    for after, before in pairwise(edits):
         event: JobCreated | JobUpdated = before.change().event  # type: ignore[assignment]
         found = next_after(event.spec.schedule, asked.at - TICK, anchor_at=event.anchor_at)
         if found is None or not asked.means(found):

@@ -68,15 +68,19 @@ class Explainer:
         """Why the job ran, or did not, at a time."""
         read = self._read
         now = await read.job_state(job_id, read.tail)
-        then = await read.pos_before(asked.at)
-        job = await read.job_state(job_id, then)
+        job = await read.job_state(job_id, await read.pos_before(asked.at))
         known = job or now
         words = Words("UTC" if known is None else known.spec.schedule.timezone, asked.at)
+        if known is not None:
+            change = absence.left_out_by_the_clock(asked, known.spec.schedule)
+            if change is not None and not absence.has_moved_to(known.spec.schedule, change.at):
+                made = standing.made(await self._own(job_id, read.tail))
+                found = absence.without_that_time(asked, change.at, words, made)
+                return Explanation(sentence_of([found.sentence]), [found], words.timezone)
+            asked = asked if change is None else asked._replace(at=change.at)
         if asked.at > read.until:
             return self._of_the_future(now, asked, words, await self._own(job_id, read.tail))
-        if job is not None and absence.occurrence_at(job, asked) is None:
-            asked = absence.out_of_the_gap(asked, job.spec.schedule)
-            then = await read.pos_before(asked.at)
+        then = await read.pos_before(asked.at)
         others = await self._others(job_id, asked)
         decision = await self._decision(job_id, job, asked, then)
         if decision is not None:
@@ -161,7 +165,7 @@ class Explainer:
             return [standing.paused(recorded, words), standing.pending_pause(now, at, recorded, words)]
         announced = await read.announcer(now.id, read.tail)
         fires = now.fires_next_at if at == now.next_for else at
-        found = [standing.overdue(now, at, announced, read.until, words)]
+        found = [standing.overdue(at, announced, read.until, words)]
         return [*found, *silence.told(await read.silence(fires or at, None), words)]
 
     def _of_the_future(
@@ -197,7 +201,7 @@ class Explainer:
     # A job as it stands.
 
     async def of_job(self, job_id: str, pos: int | None) -> Explanation | None:
-        """Why the job stands as it does, or did after the event at a pos, and what comes next; None: it wasn't there."""
+        """Why the job stands as it does, or did after the event at a pos; None: it wasn't there."""
         read = self._read
         upto, until = (read.tail, read.until) if pos is None else (pos, await self._time_of(pos))
         brought = await read.job(job_id, upto)
@@ -220,6 +224,7 @@ class Explainer:
             own=await self._own(job_id, upto),
             announced=await read.announcer(job_id, upto),
             active=[each for some in active for each in some],
+            active_runs=brought.active_runs,
             last_end=ends[0] if ends else None,
             backfill=backfill[0] if backfill else None,
             ahead=self._next(job, until),

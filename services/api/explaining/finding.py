@@ -32,6 +32,11 @@ class Finding(NamedTuple):
     details: dict[str, Any] = {}  # noqa: RUF012 - nobody writes to it
 
 
+def of_event(recorded: Recorded, code: Code, sentence: str, **details: Any) -> Finding:
+    """A finding that one event tells, when it was committed."""
+    return Finding(code, sentence, at_of(recorded), (recorded,), details)
+
+
 class Explanation(NamedTuple):
     """What was found of one question, in the order in which it happened; `summary` is one sentence."""
 

@@ -108,10 +108,10 @@ def repeated(
     rule: str, counts: datetime, other: datetime, words: Words, events: tuple[Recorded, ...]
 ) -> Finding:
     """A time of day that came twice: the one that counts, and the one that doesn't."""
-    which = "first" if rule == "overlap_first" else "second"
+    which = "first" if rule == "overlap_first" else "last"
     return Finding(
         Code.DST_REPEATED,
-        f"{words.brief(counts)} {words.timezone} came twice that day: the {which} counts (dst {rule.partition('_')[2]})",
+        f"{words.brief(counts)} {words.timezone} came twice that day: the {which} counts (dst overlap {which})",
         counts,
         events,
         {"counts": counts, "dropped": other, "rule": rule},

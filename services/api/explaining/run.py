@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from services.api.explaining import occurrence
 from services.api.explaining.codes import Code
-from services.api.explaining.finding import Finding, at_of, counted, lasting, quoted
+from services.api.explaining.finding import Finding, at_of, counted, lasting, of_event, quoted
 from shared.domain import run as runs
 from shared.domain.events import (
     TERMINAL,
-    ChainRequested,
     ChainTriggered,
     Failure,
     RunCancelled,
@@ -26,18 +25,21 @@ from shared.domain.events import (
     RunStarted,
     RunSucceeded,
 )
-from shared.domain.overlaps import BY
+from shared.domain.overlaps import BY, replaced_by
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime
 
     from services.api.explaining.finding import Words
+    from shared.domain.events import Event
     from shared.domain.run import Run
     from shared.eventlog.envelope import Recorded
 
 NOBODY_S = 5.0  # so long without any event of a queue's executors, and nobody is there; they claim within milliseconds
 _POISON = "WorkerLost"
+REPLACED = replaced_by("")
+_LEAVES: tuple[type[Event], ...] = (RunStarted, RunHeld, RunCancelRequested, *TERMINAL)  # a work stream
 
 
 class Wait(NamedTuple):
@@ -91,11 +93,7 @@ def waits(events: Sequence[Recorded]) -> list[Wait]:
     found: list[Wait] = []
     for recorded in events:
         kind = recorded.change().event
-        if (
-            found
-            and found[-1].left is None
-            and isinstance(kind, RunStarted | RunHeld | RunCancelRequested | TERMINAL)
-        ):
+        if found and found[-1].left is None and isinstance(kind, _LEAVES):
             found[-1] = Wait(found[-1].queued, recorded)
         if isinstance(kind, RunQueued) or (isinstance(kind, RunRequested) and not kind.held):
             found.append(Wait(recorded, None))
@@ -196,76 +194,77 @@ class _Teller:
             yield self._held(recorded)
 
     def _asked_for(self, recorded: Recorded, event: RunRequested) -> Finding:
+        """Who asked for a run that no schedule did."""
         at, origin = self._words.whole(at_of(recorded)), self._beside.origin
-        events = (recorded,) if origin is None else (origin, recorded)
-        details: dict[str, Any] = {
-            "by": recorded.actor,
-            "of": event.of,
-            "run_id": recorded.subject.removeprefix("run/"),
-        }
+        wanted = None if origin is None else origin.change().event
+        details = {"by": recorded.actor, "of": event.of, "run_id": recorded.subject.removeprefix("run/")}
         match event.trigger:
             case "manual":
-                return Finding(
-                    Code.TRIGGERED, f"{recorded.actor} asked for it at {at}", at_of(recorded), events, details
+                found = of_event(
+                    recorded, Code.TRIGGERED, f"{recorded.actor} asked for it at {at}", **details
                 )
             case "retry":
                 said = f"{recorded.actor} had run {event.of} done again at {at}"
-                return Finding(Code.RETRIED, said, at_of(recorded), events, details)
+                found = of_event(recorded, Code.RETRIED, said, **details)
             case "chain":
                 said = f"it follows on run {event.of} of another job, and was asked for at {at}"
-                return Finding(Code.CHAINED, said, at_of(recorded), events, details | {"depth": event.depth})
+                found = of_event(recorded, Code.CHAINED, said, **details, depth=event.depth)
             case _:
-                wanted = None if origin is None else origin.change().event
-                by, reason = getattr(wanted, "by", ""), getattr(wanted, "reason", "")
-                said = f"backfill {event.backfill} asked for it at {at}"
-                said += f", as {by} wanted{quoted(reason)}" if by else ""
-                told = details | {"backfill_id": event.backfill, "by": by or recorded.actor}
-                return Finding(Code.BACKFILLED, said, at_of(recorded), events, told)
+                by, reason = getattr(wanted, "by", recorded.actor), getattr(wanted, "reason", "")
+                said = f"backfill {event.backfill}, wanted by {by}{quoted(reason)}, asked for it at {at}"
+                told = details | {"by": by, "reason": reason, "backfill_id": event.backfill}
+                found = of_event(recorded, Code.BACKFILLED, said, **told)
+        return found if origin is None else found._replace(events=(origin, recorded))
 
     def _held(self, recorded: Recorded) -> Finding:
         behind = self._beside.behind
         who = f": {counted(len(behind), 'run')}, {behind[0]} first" if behind else ""
         said = f"held until no other run of its job is active (overlap_policy){who}"
-        return Finding(Code.HELD_BY_OVERLAP, said, at_of(recorded), (recorded,), {"behind": list(behind)})
+        return of_event(recorded, Code.HELD_BY_OVERLAP, said, behind=list(behind))
 
     def _told(self, recorded: Recorded, event: object, run: Run) -> Finding | None:
-        at, when = at_of(recorded), self._words.brief(at_of(recorded))
+        """What an event of its way tells, or of its end."""
+        return self._on_its_way(recorded, event, run) or self._ended(recorded, event, run)
+
+    def _on_its_way(self, recorded: Recorded, event: object, run: Run) -> Finding | None:
+        when = self._words.brief(at_of(recorded))
         match event:
-            case RunQueued(reason=reason, queue=queue):
-                return _queued_again(recorded, reason, queue, run, when)
+            case RunQueued():
+                return _queued_again(recorded, event, run, when)
             case RunHeld():
                 return self._limited(recorded, event)
             case RunStarted(attempt=attempt, worker=worker):
-                said = (
-                    f"started {when} by worker {worker}"
-                    if attempt == 1
-                    else f"attempt {attempt} started {when} by worker {worker}"
-                )
-                return Finding(Code.STARTED, said, at, (recorded,), {"attempt": attempt, "worker": worker})
+                which = "" if attempt == 1 else f"attempt {attempt} "
+                said = f"{which}started {when} by worker {worker}"
+                return of_event(recorded, Code.STARTED, said, attempt=attempt, worker=worker)
             case RunRetryPlanned():
                 return self._failed_for_now(recorded, event)
             case RunLost(attempt=attempt, worker=worker):
                 said = f"attempt {attempt} lost its worker {worker}: its lease ran out at {when}"
-                return Finding(
-                    Code.WORKER_LOST, said, at, (recorded,), {"attempt": attempt, "worker": worker}
-                )
+                return of_event(recorded, Code.WORKER_LOST, said, attempt=attempt, worker=worker)
             case RunInterrupted(attempt=attempt, worker=worker):
                 said = f"attempt {attempt} was handed back at {when} by worker {worker}, which was stopping"
-                return Finding(
-                    Code.INTERRUPTED, said, at, (recorded,), {"attempt": attempt, "worker": worker}
-                )
-            case RunSucceeded(attempt=attempt):
-                said = f"attempt {attempt} succeeded at {when}"
-                return Finding(Code.SUCCEEDED, said, at, (recorded,), {"attempt": attempt})
-            case RunFailed():
-                return _failed(recorded, event, run, when)
+                return of_event(recorded, Code.INTERRUPTED, said, attempt=attempt, worker=worker)
             case RunCancelRequested(by=by, reason=reason):
                 return _cancelled(recorded, Code.CANCEL_REQUESTED, by, reason, f"wanted it ended at {when}")
+            case _:
+                return None
+
+    def _ended(self, recorded: Recorded, event: object, run: Run) -> Finding | None:
+        when = self._words.brief(at_of(recorded))
+        match event:
+            case RunSucceeded(attempt=attempt):
+                return of_event(
+                    recorded, Code.SUCCEEDED, f"attempt {attempt} succeeded at {when}", attempt=attempt
+                )
+            case RunFailed():
+                return _failed(recorded, event, run, when)
             case RunCancelled(by=by, reason=reason):
                 return _cancelled(recorded, Code.CANCELLED, by, reason, f"cancelled it at {when}")
             case RunExpired(start_by=start_by):
-                said = f"expired at {when}: nobody had started it by its start deadline, {self._words.brief(start_by)}"
-                return Finding(Code.START_DEADLINE, said, at, (recorded,), {"start_by": start_by})
+                deadline = self._words.brief(start_by)
+                said = f"expired at {when}: nobody had started it by its start deadline, {deadline}"
+                return of_event(recorded, Code.START_DEADLINE, said, start_by=start_by)
             case _:
                 return None
 
@@ -274,18 +273,21 @@ class _Teller:
         details = {"key": event.key, "until": event.until, "since": event.since}
         if event.reason == "concurrency":
             said = f"held by concurrency_key {event.key}: enough of its runs were at work; it asks again at {until}"
-            return Finding(Code.HELD_BY_CONCURRENCY, said, at_of(recorded), (recorded,), details)
+            return of_event(recorded, Code.HELD_BY_CONCURRENCY, said, **details)
         said = f"held by the rate of job type {event.key}: enough of it had just started; its turn is {until}"
-        return Finding(Code.HELD_BY_RATE, said, at_of(recorded), (recorded,), details)
+        return of_event(recorded, Code.HELD_BY_RATE, said, **details)
 
     def _failed_for_now(self, recorded: Recorded, event: RunRetryPlanned) -> Finding:
-        wake_at = self._words.brief(event.wake_at)
-        said = f"attempt {event.attempt} failed: {said_of(event.error)}; the next one in {lasting(event.delay_seconds)}, at {wake_at}"
-        details = {
-            "attempt": event.attempt, "error": event.error.class_, "delay_seconds": event.delay_seconds,
-            "wake_at": event.wake_at,
-        }  # fmt: skip
-        return Finding(Code.ATTEMPT_FAILED, said, at_of(recorded), (recorded,), details)
+        again = f"the next one in {lasting(event.delay_seconds)}, at {self._words.brief(event.wake_at)}"
+        return of_event(
+            recorded,
+            Code.ATTEMPT_FAILED,
+            f"attempt {event.attempt} failed: {said_of(event.error)}; {again}",
+            attempt=event.attempt,
+            error=event.error.class_,
+            delay_seconds=event.delay_seconds,
+            wake_at=event.wake_at,
+        )
 
 
 def said_of(error: Failure) -> str:
@@ -296,57 +298,53 @@ def said_of(error: Failure) -> str:
 
 def _queue(queued: Recorded) -> str:
     event = queued.change().event
-    return event.queue if isinstance(event, RunQueued) else event.spec.queue  # type: ignore[attr-defined, no-any-return]
+    return event.queue if isinstance(event, RunQueued) else str(event.spec.queue)  # type: ignore[attr-defined]
 
 
-def _queued_again(recorded: Recorded, reason: str, queue: str, run: Run, when: str) -> Finding:
-    details = {"queue": queue, "reason": reason}
-    if reason == "released":
-        held = (
-            "no other run of its job was active any more" if run.hold is None else f"{run.hold.key} had room"
-        )
-        said = f"released {when}, as {held}, and queued"
-        return Finding(Code.RELEASED, said, at_of(recorded), (recorded,), details)
-    said = f"queued {when} for attempt {run.attempt + 1}"
-    return Finding(Code.QUEUED_AGAIN, said, at_of(recorded), (recorded,), details)
+def _queued_again(recorded: Recorded, event: RunQueued, run: Run, when: str) -> Finding:
+    details = {"queue": event.queue, "reason": event.reason}
+    if event.reason != "released":
+        said = f"queued {when} for attempt {run.attempt + 1}"
+        return of_event(recorded, Code.QUEUED_AGAIN, said, **details)
+    made_room = (
+        "no other run of its job was active any more" if run.hold is None else f"{run.hold.key} had room"
+    )
+    return of_event(recorded, Code.RELEASED, f"released {when}, as {made_room}, and queued", **details)
 
 
 def _failed(recorded: Recorded, event: RunFailed, run: Run, when: str) -> Finding:
-    attempts = run.spec.retry.max_retries + 1
+    attempts, error = run.spec.retry.max_retries + 1, said_of(event.error)
     details = {"attempt": event.attempt, "error": event.error.class_, "max_attempts": attempts}
     if event.error.class_ == _POISON and run.lost >= run.spec.max_lost:
-        said = f"failed for good at {when}: {said_of(event.error)} (max_lost {run.spec.max_lost})"
-        return Finding(Code.POISON, said, at_of(recorded), (recorded,), details | {"lost": run.lost})
-    said = f"attempt {event.attempt} failed at {when}: {said_of(event.error)}"
+        said = f"failed for good at {when}: {error} (max_lost {run.spec.max_lost})"
+        return of_event(recorded, Code.POISON, said, **details, lost=run.lost)
+    said = f"attempt {event.attempt} failed at {when}: {error}"
     if run.failures + 1 >= attempts:
-        said += f"; no attempt is left of {attempts}"
-        return Finding(Code.RETRIES_USED_UP, said, at_of(recorded), (recorded,), details)
+        return of_event(
+            recorded, Code.RETRIES_USED_UP, f"{said}; no attempt is left of {attempts}", **details
+        )
     said += "; that is not retried (retry_on, give_up_on, or its handler says so)"
-    return Finding(Code.GIVEN_UP, said, at_of(recorded), (recorded,), details)
+    return of_event(recorded, Code.GIVEN_UP, said, **details)
 
 
 def _cancelled(recorded: Recorded, code: Code, by: str, reason: str, what: str) -> Finding:
-    details = {"by": by, "reason": reason}
-    if by == BY and reason.startswith("replaced by "):
-        newer = reason.removeprefix("replaced by ")
+    newer = reason.removeprefix(REPLACED)
+    if by == BY and newer != reason:
         said = f"it made way for run {newer} (overlap_policy replace)"
-        return Finding(Code.REPLACED, said, at_of(recorded), (recorded,), details | {"run_id": newer})
-    return Finding(code, f"{by} {what}{quoted(reason)}", at_of(recorded), (recorded,), details)
+        return of_event(recorded, Code.REPLACED, said, by=by, reason=reason, run_id=newer)
+    return of_event(recorded, code, f"{by} {what}{quoted(reason)}", by=by, reason=reason)
 
 
 def _handed_on(recorded: Recorded) -> Iterator[Finding]:
     event = recorded.change().event
-    if isinstance(event, ChainRequested):
-        return
     if isinstance(event, ChainTriggered):
-        links = [
-            {"job_id": each.job_id, "run_id": each.run_id, "refused": each.refused} for each in event.links
-        ]
         parts = [
             f"run {each.run_id} of job {each.job_id}"
             if each.run_id
             else f"job {each.job_id} refused: {each.refused}"
             for each in event.links
         ]
-        said = f"handed on to {', '.join(parts)}"
-        yield Finding(Code.HANDED_ON, said, at_of(recorded), (recorded,), {"links": links})
+        links = [
+            {"job_id": each.job_id, "run_id": each.run_id, "refused": each.refused} for each in event.links
+        ]
+        yield of_event(recorded, Code.HANDED_ON, f"handed on to {', '.join(parts)}", links=links)

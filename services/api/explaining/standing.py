@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from services.api.explaining import silence
 from services.api.explaining.codes import Code
-from services.api.explaining.finding import Finding, at_of, counted, quoted
+from services.api.explaining.finding import Finding, at_of, counted, of_event, quoted
+from shared.domain.events import OUTCOMES
 from shared.domain.job import Status
 from shared.domain.preview import Planned
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from services.api.explaining.finding import Words
     from services.api.explaining.silence import Silence
-    from shared.domain.events import JobPaused
+    from shared.domain.events import JobPaused, ScheduleReplanned
     from shared.domain.job import Job
     from shared.domain.preview import Dropped
     from shared.eventlog.envelope import Recorded
@@ -34,7 +35,8 @@ class Standing(NamedTuple):
     Attributes:
         own: the last event of each type in OWN that there is.
         announced: the event that announced its next occurrence.
-        active: the requests of unfinished runs that it knows of.
+        active: the requests of unfinished runs, the first that it knows of.
+        active_runs: how many of them there are.
         last_end: the last event of the run that ended last.
         backfill: the request of the one that is under way.
         ahead: what is to come up to the next run, as far as was looked.
@@ -46,6 +48,7 @@ class Standing(NamedTuple):
     own: Mapping[str, Recorded]
     announced: Recorded | None
     active: Sequence[Recorded]
+    active_runs: int
     last_end: Recorded | None
     backfill: Recorded | None
     ahead: Sequence[Planned | Dropped]
@@ -132,13 +135,11 @@ def pending_pause(job: Job, at: datetime, recorded: Recorded | None, words: Word
     )
 
 
-def overdue(job: Job, at: datetime, recorded: Recorded | None, until: datetime, words: Words) -> Finding:
+def overdue(at: datetime, recorded: Recorded | None, until: datetime, words: Words) -> Finding:
     """What is due and undecided."""
     said = f"{words.whole(at)} is due, and undecided at {words.brief(until)}, up to when the log is known"
     events = () if recorded is None else (recorded,)
-    return Finding(
-        Code.OVERDUE, said, at, events, {"scheduled_for": at, "known_until": until, "revision": job.revision}
-    )
+    return Finding(Code.OVERDUE, said, at, events, {"scheduled_for": at, "known_until": until})
 
 
 def no_schedule(recorded: Recorded | None, at: datetime) -> Finding:
@@ -153,23 +154,28 @@ def _past(standing: Standing, words: Words) -> Iterator[Finding]:
     job, own = standing.job, standing.own
     for name, code, verb in (("JobCreated", Code.CREATED, "made"), ("JobUpdated", Code.REVISED, "edited")):
         if (recorded := own.get(name)) is not None:
-            yield _edit(recorded, code, verb, job, words)
-    if (recorded := own.get("ScheduleReplanned")) is not None and recorded is standing.announced:
+            yield _edit(recorded, code, verb, words)
+    if (recorded := own.get("ScheduleReplanned")) is not None and recorded == standing.announced:
         yield replanned(recorded, words)
-    if job.status is Status.PAUSED and (recorded := own.get("JobPaused")) is not None:
-        yield paused(recorded, words)
-    elif (recorded := own.get("JobResumed")) is not None and job.status is not Status.DELETED:
-        yield _resumed(recorded, words)
+    yield from _of_runs(standing, words)
+    match job.status:
+        case Status.DELETED:
+            yield deleted(own.get("JobDeleted"), job.updated_at, words)
+        case Status.COMPLETED:
+            yield completed(job, own.get("JobCompleted"), standing.until, words)
+        case Status.PAUSED if (recorded := own.get("JobPaused")) is not None:
+            yield paused(recorded, words)
+        case Status.PENDING if (recorded := own.get("JobResumed")) is not None:
+            yield _resumed(recorded, words)
+
+
+def _of_runs(standing: Standing, words: Words) -> Iterator[Finding]:
     if standing.last_end is not None:
         yield _last_run(standing.last_end, words)
     for recorded in standing.active[:ACTIVE_SHOWN]:
-        yield _active(recorded, len(standing.active), words)
+        yield _active(recorded, standing.active_runs, words)
     if standing.backfill is not None:
         yield _backfilling(standing.backfill, words)
-    if job.status is Status.DELETED:
-        yield deleted(own.get("JobDeleted"), job.updated_at, words)
-    elif job.status is Status.COMPLETED:
-        yield completed(job, own.get("JobCompleted"), standing.until, words)
 
 
 def _present(standing: Standing, words: Words) -> Iterator[Finding]:
@@ -185,7 +191,7 @@ def _present(standing: Standing, words: Words) -> Iterator[Finding]:
         if job.status is Status.PAUSED:
             yield pending_pause(job, job.next_for, standing.own.get("JobPaused"), words)
         elif silence.is_late(fires, until):
-            yield overdue(job, job.next_for, standing.announced, until, words)
+            yield overdue(job.next_for, standing.announced, until, words)
             if standing.silence is not None:
                 yield from silence.told(standing.silence, words)
     for each in standing.ahead:
@@ -229,7 +235,7 @@ def not_an_occurrence(each: Dropped, words: Words, events: tuple[Recorded, ...])
         said = f"{clock} {words.timezone} did not exist that day: no occurrence (dst gap skip)"
         return Finding(Code.DST_SKIPPED, said, each.at, events, told)
     which = "first" if each.reason == "overlap_first" else "second"
-    said = f"{clock} {words.timezone} came twice that day, and the {which} counts: {words.whole(each.at)} is no occurrence"
+    said = f"{clock} {words.timezone} came twice that day: the {which} counts, and {words.whole(each.at)} does not"
     return Finding(Code.DST_REPEATED, said, each.at, events, told)
 
 
@@ -241,54 +247,54 @@ def made(own: Mapping[str, Recorded]) -> tuple[Recorded, ...]:
 
 def replanned(recorded: Recorded, words: Words) -> Finding:
     """What newer zone tables did to what was announced."""
-    event = recorded.change().event
-    was, now, tables = event.was_for, event.next_for, event.to  # type: ignore[attr-defined]
-    to = "nothing is left" if now is None else f"it is {words.whole(now)} instead"
-    said = f"{words.whole(was)} was announced, and taken back at {words.brief(at_of(recorded))} by the zone tables {tables}: {to}"
-    details = {"was_for": was, "next_for": now, "from": event.from_, "to": tables}  # type: ignore[attr-defined]
-    return Finding(Code.REPLANNED, said, at_of(recorded), (recorded,), details)
-
-
-def _edit(recorded: Recorded, code: Code, verb: str, job: Job, words: Words) -> Finding:
-    revision = getattr(recorded.change().event, "revision", 1)
-    said = f"{verb} by {recorded.actor} at {words.whole(at_of(recorded))} (revision {revision})"
-    return Finding(
-        code,
+    event: ScheduleReplanned = recorded.change().event  # type: ignore[assignment]
+    was, now, at = words.whole(event.was_for), event.next_for, words.brief(at_of(recorded))
+    instead = "nothing is left" if now is None else f"it is {words.whole(now)} instead"
+    said = f"{was} was announced, and taken back at {at} by the zone tables {event.to}: {instead}"
+    return of_event(
+        recorded,
+        Code.REPLANNED,
         said,
-        at_of(recorded),
-        (recorded,),
-        {"by": recorded.actor, "revision": revision, "job": job.spec.name},
+        was_for=event.was_for,
+        next_for=now,
+        tables=event.to,
+        before=event.from_,
     )
+
+
+def _edit(recorded: Recorded, code: Code, verb: str, words: Words) -> Finding:
+    revision, by = getattr(recorded.change().event, "revision", 1), recorded.actor
+    said = f"{verb} by {by} at {words.whole(at_of(recorded))} (revision {revision})"
+    return of_event(recorded, code, said, by=by, revision=revision)
 
 
 def _resumed(recorded: Recorded, words: Words) -> Finding:
     event = recorded.change().event
     by, catch_up = event.by, event.catch_up  # type: ignore[attr-defined]
     said = f"resumed by {by} at {words.whole(at_of(recorded))} (catch_up {catch_up})"
-    return Finding(Code.RESUMED, said, at_of(recorded), (recorded,), {"by": by, "catch_up": catch_up})
+    return of_event(recorded, Code.RESUMED, said, by=by, catch_up=catch_up)
 
 
 def _last_run(recorded: Recorded, words: Words) -> Finding:
-    outcome = recorded.type.removeprefix("Run").lower()
-    run_id = recorded.subject.removeprefix("run/")
-    said = f"run {run_id}, the last that ended, {'has ' if outcome != 'cancelled' else 'was '}{outcome} at {words.whole(at_of(recorded))}"
-    return Finding(Code.LAST_RUN, said, at_of(recorded), (recorded,), {"run_id": run_id, "outcome": outcome})
+    outcome, run_id = OUTCOMES[type(recorded.change().event)], recorded.subject.removeprefix("run/")
+    said = f"the last run that ended, {run_id}: {outcome} at {words.whole(at_of(recorded))}"
+    return of_event(recorded, Code.LAST_RUN, said, run_id=run_id, outcome=outcome)
 
 
 def _active(recorded: Recorded, count: int, words: Words) -> Finding:
-    run_id, trigger = recorded.subject.removeprefix("run/"), recorded.change().event.trigger  # type: ignore[attr-defined]
-    of = "" if count == 1 else f", one of {counted(count, 'run')} that have not"
+    trigger: str = recorded.change().event.trigger  # type: ignore[attr-defined]
+    run_id = recorded.subject.removeprefix("run/")
+    of = "" if count == 1 else f", nor have {counted(count - 1, 'other')}"
     said = f"run {run_id} ({trigger}), asked for at {words.whole(at_of(recorded))}, has not ended{of}"
-    return Finding(Code.ACTIVE, said, at_of(recorded), (recorded,), {"run_id": run_id, "trigger": trigger})
+    return of_event(recorded, Code.ACTIVE, said, run_id=run_id, trigger=trigger)
 
 
 def _backfilling(recorded: Recorded, words: Words) -> Finding:
     event, backfill_id = recorded.change().event, recorded.subject.removeprefix("backfill/")
     count, by = len(event.times), event.by  # type: ignore[attr-defined]
-    said = f"backfill {backfill_id} of {counted(count, 'occurrence')}, wanted by {by} at {words.whole(at_of(recorded))}, is under way"
-    return Finding(
-        Code.BACKFILLING, said, at_of(recorded), (recorded,), {"backfill_id": backfill_id, "by": by}
-    )
+    at = words.whole(at_of(recorded))
+    said = f"backfill {backfill_id} of {counted(count, 'occurrence')}, wanted by {by} at {at}, is under way"
+    return of_event(recorded, Code.BACKFILLING, said, backfill_id=backfill_id, by=by)
 
 
 def _next(each: Planned, standing: Standing, words: Words) -> Finding:
