@@ -1,14 +1,13 @@
 """Why a job ran at a time, or did not: each reason provoked, and told by its code and the events behind it."""
 
-import asyncio
 from datetime import timedelta
 
 import pytest
 
 from services.api.explaining.codes import Code
-from shared.domain.commands import ReplanJob, StartRun, SucceedRun, SuspendJob
+from shared.domain.commands import ReplanJob, SuspendJob
 from tests.integration.era_kit import an_era, shifted_valkey, utc
-from tests.zone_tables import tables
+from tests.zone_tables import WITHOUT_DST, tables
 
 BERLIN = {"timezone": "Europe/Berlin"}
 HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
@@ -64,7 +63,9 @@ async def test_half_past_two_on_the_day_on_which_there_was_none(era):
         told.says(Code.STARTED, await era.event(daily, "RunStarted"), worker="w7", attempt=1)
         told.says(Code.SUCCEEDED, await era.event(daily, "RunSucceeded"))
         assert told.codes == ["scheduled", "dst_moved", "fired", "started", "succeeded"]
-        assert told.summary.startswith("It ran for 2026-03-29 03:00 Europe/Berlin (01:00 UTC); attempt 1 succeeded")
+        assert told.summary.startswith(
+            "It ran for 2026-03-29 03:00 Europe/Berlin (01:00 UTC); attempt 1 succeeded"
+        )
     told = await era.explains(often, "2026-03-29T02:30:00+01:00")
     told.says(Code.DST_SKIPPED, await era.event(often, "JobCreated"), local_time="2026-03-29T02:30:00")
     assert "02:30 Europe/Berlin did not exist that day" in told.summary
@@ -89,12 +90,13 @@ async def test_half_past_two_on_the_day_on_which_it_came_twice(era):
 async def test_newer_zone_tables_move_what_was_announced(era):
     job = await era.creates(cron_expression="0 9 * * *", **BERLIN)
     await era.be("2026-03-29T01:30:00")
-    await decided(era, job, "RunRequested", 0) if False else None
-    with tables({"Europe/Berlin": "Etc/GMT-1"}):
+    with tables(WITHOUT_DST):
         await era.tells(f"job:{job['id']}", ReplanJob(before="2026.1", tables="2026.2"), actor="timer")
         moved = await era.event(job, "ScheduleReplanned")
-        told = await era.explains(job, "2026-03-29T07:00:00Z")
-        told.says(Code.REPLANNED, moved, tables="2026.2", next_for="2026-03-29T08:00:00.000Z")
+        for _ in range(2):  # before and after the time
+            told = await era.explains(job, "2026-03-29T07:00:00Z")
+            told.says(Code.REPLANNED, moved, tables="2026.2", next_for="2026-03-29T08:00:00.000Z")
+            await era.be("2026-03-29T07:30:00")
         told = await era.explains(job)
         told.says(Code.REPLANNED, moved)
         told.says(Code.NEXT, moved, scheduled_for="2026-03-29T08:00:00.000Z")
@@ -116,7 +118,7 @@ async def test_nobody_was_there_to_decide(era):
     overdue.says(Code.OVERDUE, last, scheduled_for=text(at + 10 * MINUTE))
     overdue.says(Code.NO_TIMER, last, to=None, due_at=text(at + 10 * MINUTE))
     assert "is due, and undecided" in overdue.summary
-    assert (await era.explains(latest)).summary == overdue.summary
+    (await era.explains(latest)).says(Code.OVERDUE, last)
     back = await decided(era, latest, "RunRequested", 2)
     await decided(era, skips, "OccurrencesSkipped")
     told = await era.explains(latest, at + 10 * MINUTE)
@@ -156,7 +158,9 @@ async def test_the_log_was_opened_anew_meanwhile(era):
     await era.redis.hdel(era.stage.log.keys(partition).meta, "incarnation")  # as a restart leaves it
     fired = await decided(era, job, "RunRequested")
     told = await era.explains(job, "2026-03-28T23:10:00Z")
-    rows = await era.stage.pool.fetch("select id from book.events where partition = $1 and type = 'LogOpened'", partition)
+    rows = await era.stage.pool.fetch(
+        "select id from book.events where partition = $1 and type = 'LogOpened'", partition
+    )
     opened = [row["id"] for row in rows][-1]
     assert [each["id"] for each in told.of(Code.LOG_OPENED)["events"]] == [opened]
     assert told.of(Code.NO_TIMER)["events"][-1]["id"] == fired.id
@@ -190,8 +194,10 @@ async def test_it_fell_due_in_a_pause(era):
     waits.says(Code.PAUSE_PENDING, pauses[catches["id"]], catch_up="all")
     now = await era.explains(skips)
     now.says(Code.PAUSED, pauses[skips["id"]], reason="the disk is full")
-    now.says(Code.PAUSE_PENDING, pauses[skips["id"]], catch_up="skip", scheduled_for="2026-03-28T23:10:00.000Z")
-    assert 'paused by anonymous at 23:00:00' in now.summary.lower() and '"the disk is full"' in now.summary
+    now.says(
+        Code.PAUSE_PENDING, pauses[skips["id"]], catch_up="skip", scheduled_for="2026-03-28T23:10:00.000Z"
+    )
+    assert "paused by anonymous at 23:00:00" in now.summary.lower() and '"the disk is full"' in now.summary
     for job in (skips, catches):
         await era.asks("POST", f"jobs/{job['id']}/resume")
     resumed = {job["id"]: await era.event(job, "JobResumed") for job in (skips, catches)}
@@ -202,7 +208,9 @@ async def test_it_fell_due_in_a_pause(era):
     told.says(Code.PAUSE_SKIPPED, skipped, resumed[skips["id"]], reason="paused")
     told = await era.explains(catches, "2026-03-28T23:10:00Z")
     told.says(Code.PAUSE_CAUGHT_UP, resumed[catches["id"]], caught, catch_up="all")
-    assert {Code.DECIDED_LATE, Code.NO_TIMER, Code.CAUGHT_UP}.isdisjoint(told.codes), "the pause is the reason"
+    assert {Code.DECIDED_LATE, Code.NO_TIMER, Code.CAUGHT_UP}.isdisjoint(told.codes), (
+        "the pause is the reason"
+    )
 
 
 async def test_it_was_paused_by_nobody(era):
@@ -252,7 +260,10 @@ async def test_somebody_or_a_calendar_left_it_out(era):
 
 async def test_jitter_put_it_off_and_an_edit_or_deletion_came_first(era):
     jobs = [await era.creates(cron_expression="0 9 * * *", jitter_seconds=3000) for _ in range(3)]
-    fires = [utc((await era.asks("GET", f"jobs/{job['id']}/next"))["occurrences"][0]["fires_at"][:23]) for job in jobs]
+    fires = [
+        utc((await era.asks("GET", f"jobs/{job['id']}/next"))["occurrences"][0]["fires_at"][:23])
+        for job in jobs
+    ]
     await era.be("2026-03-29T09:00:00.100")
     await era.asks("PATCH", f"jobs/{jobs[0]['id']}", cron_expression="30 9 * * *")
     await era.stage.ask("DELETE", f"jobs/{jobs[1]['id']}", status=204)
@@ -291,7 +302,9 @@ async def test_there_was_no_job_or_no_schedule_or_nothing_left(era):
     told.says(Code.NO_SCHEDULE, await era.event(bare, "JobCreated"))
     for each, why in ((once, "run_at"), (few, "max_runs"), (ends, "end_at")):
         for at in ("2026-03-29T12:30:00Z", None, "2026-03-29T15:00:00Z"):
-            (await era.explains(each, at)).says(Code.COMPLETED, await era.event(each, "JobCompleted"), why=why)
+            (await era.explains(each, at)).says(
+                Code.COMPLETED, await era.event(each, "JobCompleted"), why=why
+            )
     for at in ("2026-03-29T12:30:00Z", None, "2026-03-29T15:00:00Z"):
         (await era.explains(job, at)).says(Code.DELETED, await era.event(job, "JobDeleted"), by="anonymous")
 
@@ -307,7 +320,9 @@ async def test_there_was_no_occurrence_then(era):
     edited = await era.event(job, "JobUpdated")
     await era.be("2026-03-31T12:00:00")
     await decided(era, job, "RunRequested")
-    (await era.explains(job, "2026-03-29T09:00:00Z")).says(Code.OUTSIDE_WINDOW, edited, else_an_occurrence=True)
+    (await era.explains(job, "2026-03-29T09:00:00Z")).says(
+        Code.OUTSIDE_WINDOW, edited, else_an_occurrence=True
+    )
     (await era.explains(job, "2026-04-20T09:00:00Z")).says(Code.OUTSIDE_WINDOW, edited)
     told = await era.explains(job, "2026-03-31T09:30:00Z")
     around = {"before": "2026-03-31T09:00:00.000Z", "after": "2026-04-01T09:00:00.000Z"}
@@ -316,7 +331,9 @@ async def test_there_was_no_occurrence_then(era):
     later = await era.event(job, "JobUpdated")
     await era.be("2026-04-02T08:00:00")
     told = await era.explains(job, "2026-04-01T09:00:00Z")
-    told.says(Code.EDITED, edited, later, by="anonymous", revision=3, scheduled_for="2026-04-01T09:00:00.000Z")
+    told.says(
+        Code.EDITED, edited, later, by="anonymous", revision=3, scheduled_for="2026-04-01T09:00:00.000Z"
+    )
     told.says(Code.NO_OCCURRENCE, later)
     assert "an occurrence of revision 2; anonymous edited the schedule" in told.summary
     told = await era.explains(job, "2026-04-02T10:00:00Z")
@@ -332,6 +349,3 @@ async def born(era, job):
 
 def text(at):
     return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-__all__ = ["StartRun", "SucceedRun", "asyncio"]

@@ -79,7 +79,7 @@ class Explainer:
                 return Explanation(sentence_of([found.sentence]), [found], words.timezone)
             asked = asked if change is None else asked._replace(at=change.at)
         if asked.at > read.until:
-            return self._of_the_future(now, asked, words, await self._own(job_id, read.tail))
+            return await self._of_the_future(job_id, now, asked, words)
         then = await read.pos_before(asked.at)
         others = await self._others(job_id, asked)
         decision = await self._decision(job_id, job, asked, then)
@@ -141,10 +141,8 @@ class Explainer:
             return [standing.no_schedule(next(iter(standing.made(own)), None), asked.at)]
         if (at := absence.occurrence_at(job, asked)) is not None and now is not None and _waits(now, at):
             return await self._waiting(now, at, words)
-        moved = await read.before(subject, "ScheduleReplanned", upto=read.tail, limit=EDITS)
-        for each in moved:
-            if asked.means(each.change().event.was_for):  # type: ignore[attr-defined]
-                return [standing.replanned(each, words)]
+        if moved := await self._moved(job_id, asked, words):
+            return moved
         if job.status is Status.COMPLETED:
             return [standing.completed(job, own.get("JobCompleted"), asked.at, words)]
         events = standing.made(own)
@@ -168,10 +166,9 @@ class Explainer:
         found = [standing.overdue(at, announced, read.until, words)]
         return [*found, *silence.told(await read.silence(fires or at, None), words)]
 
-    def _of_the_future(
-        self, now: Job | None, asked: Asked, words: Words, own: Mapping[str, Recorded]
-    ) -> Explanation:
+    async def _of_the_future(self, job_id: str, now: Job | None, asked: Asked, words: Words) -> Explanation:
         """A time that has not come."""
+        own = await self._own(job_id, self._read.tail)
         if now is None or now.status is Status.DELETED:
             findings = [standing.deleted(own.get("JobDeleted"), asked.at, words)]
         elif now.spec.schedule.kind == "none":
@@ -179,8 +176,16 @@ class Explainer:
         elif now.status is Status.COMPLETED:
             findings = [standing.completed(now, own.get("JobCompleted"), asked.at, words)]
         else:
-            findings = self._ahead(now, asked, words, own)
+            findings = await self._moved(job_id, asked, words) or self._ahead(now, asked, words, own)
         return Explanation(sentence_of([findings[-1].sentence]), findings, words.timezone)
+
+    async def _moved(self, job_id: str, asked: Asked, words: Words) -> list[Finding]:
+        """What was announced for then, and isn't any more as other zone tables came."""
+        found = await self._read.before(
+            f"job/{job_id}", "ScheduleReplanned", upto=self._read.tail, limit=EDITS
+        )
+        moved = [each for each in found if asked.means(each.change().event.was_for)]  # type: ignore[attr-defined]
+        return [standing.replanned(each, words) for each in moved[:1]]
 
     def _ahead(self, now: Job, asked: Asked, words: Words, own: Mapping[str, Recorded]) -> list[Finding]:
         if (paused := own.get("JobPaused")) is not None and now.status is Status.PAUSED:
