@@ -117,7 +117,7 @@ MEANINGS: dict[Code, str] = {
     Code.HELD_BY_RATE: "it waited as enough runs of its job type had just started",
     Code.RELEASED: "what held it made room, and it was queued",
     Code.QUEUED_BEHIND: "it waited while other runs of its queue were started",
-    Code.NO_EXECUTOR: "it waited while no executor did anything for its queue",
+    Code.NO_EXECUTOR: "it waited while no executor began or ended anything of its queue",
     Code.IN_QUEUE: "it stands in its queue",
     Code.STARTED: "a worker began an attempt",
     Code.RUNNING: "the attempt has not ended",

@@ -125,7 +125,11 @@ class Reading:
         starts = [row for row in rows if row["type"] == "RunStarted"]
         mine = [row for row in starts if self.tenant in {None, row["tenant"]}]
         shown = [await self.event_at(row["partition"], row["pos"]) for row in mine[:SHOWN]]
-        return Meanwhile(len(starts), len(rows), tuple(each for each in shown if each is not None))
+        at_work = 0
+        if until == self.until:
+            row = await self.connection.fetchrow(_text("at_work"), queue, SIGNS)
+            at_work = 0 if row is None else int(row["runs"])
+        return Meanwhile(len(starts), len(rows), tuple(each for each in shown if each is not None), at_work)
 
     async def _asked(self, question: str, *arguments: Any) -> list[Recorded]:
         return [recorded(row) for row in await self.connection.fetch(_text(question), *arguments)]

@@ -61,11 +61,13 @@ class Meanwhile(NamedTuple):
         starts: how many other runs they started; up to some hundreds are counted.
         signs: how many events of theirs there are, those starts among them.
         shown: the starts that whoever asks may see.
+        at_work: how many runs of the queue are, of a run that still waits.
     """
 
     starts: int = 0
     signs: int = 0
     shown: tuple[Recorded, ...] = ()
+    at_work: int = 0
 
 
 class Beside(NamedTuple):
@@ -152,16 +154,19 @@ class _Teller:
             self._beside.meanwhile.get(wait.queued.position.pos, Meanwhile()),
         )
         waited_s = (until - at_of(wait.queued)).total_seconds()
-        if meanwhile.signs == 0 and waited_s > NOBODY_S:
+        if not (meanwhile.signs or meanwhile.at_work) and waited_s > NOBODY_S:
             yield self._nobody(wait.queued, run.spec.queue, waited_s)
         said = f"it stands in queue {run.spec.queue}, priority {run.spec.priority}, for {lasting(waited_s)}"
-        if meanwhile.starts:
-            said += f"; {counted(meanwhile.starts, 'other run')} of it were started meanwhile"
+        said += (
+            f"; {counted(meanwhile.starts, 'other run')} of it started meanwhile" if meanwhile.starts else ""
+        )
+        said += f"; {counted(meanwhile.at_work, 'run')} of it at work" if meanwhile.at_work else ""
         details = {
             "queue": run.spec.queue,
             "priority": run.spec.priority,
             "seconds": waited_s,
             "started_meanwhile": meanwhile.starts,
+            "at_work": meanwhile.at_work,
         }
         yield Finding(Code.IN_QUEUE, said, until, (wait.queued, *meanwhile.shown), details)
 
@@ -180,7 +185,8 @@ class _Teller:
             )
 
     def _nobody(self, queued: Recorded, queue: str, waited_s: float) -> Finding:
-        said = f"no executor did anything for queue {queue} for {lasting(waited_s)}: none served it"
+        nothing = f"no executor began or ended anything of queue {queue} for {lasting(waited_s)}"
+        said = f"{nothing}: none served it, or all were at work since before"
         return Finding(
             Code.NO_EXECUTOR, said, at_of(queued), (queued,), {"queue": queue, "seconds": waited_s}
         )
@@ -201,10 +207,10 @@ class _Teller:
         match event.trigger:
             case "manual":
                 found = of_event(
-                    recorded, Code.TRIGGERED, f"{recorded.actor} asked for it at {at}", **details
+                    recorded, Code.TRIGGERED, f"asked for by {recorded.actor} at {at}", **details
                 )
             case "retry":
-                said = f"{recorded.actor} had run {event.of} done again at {at}"
+                said = f"run {event.of} done again, as {recorded.actor} wanted at {at}"
                 found = of_event(recorded, Code.RETRIED, said, **details)
             case "chain":
                 said = f"it follows on run {event.of} of another job, and was asked for at {at}"
@@ -246,7 +252,9 @@ class _Teller:
                 said = f"attempt {attempt} was handed back at {when} by worker {worker}, which was stopping"
                 return of_event(recorded, Code.INTERRUPTED, said, attempt=attempt, worker=worker)
             case RunCancelRequested(by=by, reason=reason):
-                return _cancelled(recorded, Code.CANCEL_REQUESTED, by, reason, f"wanted it ended at {when}")
+                return _cancelled(
+                    recorded, Code.CANCEL_REQUESTED, by, reason, "wanted ended by {by} at " + when
+                )
             case _:
                 return None
 
@@ -260,7 +268,7 @@ class _Teller:
             case RunFailed():
                 return _failed(recorded, event, run, when)
             case RunCancelled(by=by, reason=reason):
-                return _cancelled(recorded, Code.CANCELLED, by, reason, f"cancelled it at {when}")
+                return _cancelled(recorded, Code.CANCELLED, by, reason, "cancelled by {by} at " + when)
             case RunExpired(start_by=start_by):
                 deadline = self._words.brief(start_by)
                 said = f"expired at {when}: nobody had started it by its start deadline, {deadline}"
@@ -332,7 +340,7 @@ def _cancelled(recorded: Recorded, code: Code, by: str, reason: str, what: str) 
     if by == BY and newer != reason:
         said = f"it made way for run {newer} (overlap_policy replace)"
         return of_event(recorded, Code.REPLACED, said, by=by, reason=reason, run_id=newer)
-    return of_event(recorded, code, f"{by} {what}{quoted(reason)}", by=by, reason=reason)
+    return of_event(recorded, code, f"{what.format(by=by)}{quoted(reason)}", by=by, reason=reason)
 
 
 def _handed_on(recorded: Recorded) -> Iterator[Finding]:

@@ -74,26 +74,17 @@ def told(silence: Silence, words: Words) -> Iterator[Finding]:
 
 
 def _no_timer(silence: Silence, heard_at: datetime, words: Words) -> Finding:
-    since = silence.due_at if silence.before is None else at_of(silence.before)
-    last = "whose last event is not in reach" if silence.before is None else "the last event of one"
-    end = (
-        f"{words.brief(heard_at)}, up to when the log is known"
-        if silence.after is None
-        else f"{words.brief(heard_at)}, the next one"
-    )
-    return Finding(
-        Code.NO_TIMER,
-        f"no timer was alive between {words.brief(since)}, {last}, and {end}: due at {words.brief(silence.due_at)}, "
-        f"it was left for {lasting(silence.late_s)}",
-        silence.due_at,
-        tuple(each for each in (silence.before, silence.after) if each is not None),
-        {
-            "from": since,
-            "to": None if silence.after is None else heard_at,
-            "due_at": silence.due_at,
-            "late_seconds": silence.late_s,
-        },
-    )
+    last = "" if silence.before is None else f" (the last before was at {words.brief(at_of(silence.before))})"
+    end = f"{words.brief(heard_at)}, the end of the log" if silence.after is None else words.brief(heard_at)
+    said = f"no timer was alive from {words.brief(silence.due_at)}, when it was due, to {end}: no event by one{last}"
+    details = {
+        "due_at": silence.due_at,
+        "from": None if silence.before is None else at_of(silence.before),
+        "to": None if silence.after is None else heard_at,
+        "late_seconds": silence.late_s,
+    }
+    events = tuple(each for each in (silence.before, silence.after) if each is not None)
+    return Finding(Code.NO_TIMER, said, silence.due_at, events, details)
 
 
 def _decided_late(silence: Silence, words: Words) -> Finding:
