@@ -8,6 +8,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = (
     "ARCHITECTURE.md",
+    "MANUAL.md",
     "README.md",
     "CONTRIBUTING.md",
     "SECURITY.md",

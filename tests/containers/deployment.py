@@ -35,7 +35,7 @@ class Deployment:
         }
 
     def up(self):
-        """Make and start everything, as README says it."""
+        """Make and start everything, as the manual says it."""
         options = []
         if self._engine.is_podman:
             # Its `--requires` starts nothing that needs what has ended as it should (podman-compose issue 683). The

@@ -73,7 +73,7 @@ def everything_is_confined(deployment, say):
 
 
 def first_key(deployment, say):
-    """As README says it."""
+    """As the manual says it."""
     command = ["daybook", "keys", "create", "--name", "trial", "--role", "admin", "--owner", "trial"]
     key = deployment.execute(deployment.containers("api")[0], *command).strip()
     assert key.startswith("dbk_"), key
@@ -189,7 +189,7 @@ async def the_stores_are_killed(deployment, http, say):
 
 
 async def it_scales(deployment, say):
-    """One more executor, by the command of README: it works, and Prometheus finds it by itself."""
+    """One more executor, by the command of the manual: it works, and Prometheus finds it by itself."""
     replicas = {each: _replicas(each) for each in SERVICES}
     replicas["executor"] += 1
     deployment.scale("executor", replicas["executor"])

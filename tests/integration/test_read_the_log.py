@@ -1,4 +1,4 @@
-"""What README promises to whoever reads the log with a Redis client of their own: key, ids, fields, values.
+"""What the manual promises to whoever reads the log with a Redis client of their own: key, ids, fields, values.
 
 The golden entries are a contract with readers that nobody here knows: who changes one raises the event's `VERSION`,
 writes an upcaster, and says so in CHANGELOG.md.
@@ -19,7 +19,7 @@ from shared.eventlog.envelope import Context, decode, encode
 from shared.eventlog.keys import Keys
 from shared.testing import LEASE, NOON, a_spec
 
-README = Path(__file__).parents[2] / "README.md"
+MANUAL = Path(__file__).parents[2] / "MANUAL.md"
 CHANCE = 0x0123_4567_89AB_CDEF_0123
 JOB_ID = ids.chance_id(NOON, 0, CHANCE)
 RUN_ID = ids.chance_id(NOON, 0, CHANCE + 1)
@@ -127,7 +127,7 @@ async def written(bench, monkeypatch):
 
 
 async def read_as_told(bench):
-    """What the command of the README answers, on the log of this test."""
+    """What the command of the manual answers, on the log of this test."""
     (command,) = re.findall(r"^redis-cli .* (XRANGE .*)$", section(), re.MULTILINE)
     name, key, *arguments = shlex.split(command)
     assert key == Keys("daybook", 0).log
@@ -135,8 +135,8 @@ async def read_as_told(bench):
 
 
 def section():
-    """README's section about the log."""
-    return README.read_text().partition("## Read the log yourself\n")[2].partition("\nMore: ")[0]
+    """The manual's section about the log."""
+    return MANUAL.read_text().partition("## Read the log yourself\n")[2]
 
 
 async def test_an_entry_of_the_log_is_what_it_was_when_the_golden_one_was_written(written):

@@ -209,8 +209,8 @@ def test_a_prometheus_that_watches_more_than_daybook_is_asked_for_ours_alone():
     assert unbound == []
 
 
-def test_readme_names_metrics_that_there_are():
-    named = set(re.findall(rf"`({PREFIX}\w+)`", (DEPLOY.parent / "README.md").read_text()))
+def test_the_manual_names_metrics_that_there_are():
+    named = set(re.findall(rf"`({PREFIX}\w+)`", (DEPLOY.parent / "MANUAL.md").read_text()))
     assert named
     assert named <= {OF_HISTOGRAM.sub("", name) for name in exported()}
 
