@@ -27,6 +27,7 @@ from services.cli.calendars import calendars
 from services.cli.completion import completion
 from services.cli.debug import debug
 from services.cli.events import events
+from services.cli.explain import explain
 from services.cli.jobs import jobs
 from services.cli.migrate import migrate
 from services.cli.missed import missed
@@ -115,6 +116,7 @@ for _command in (
     schedules,
     forecast,
     missed,
+    explain,
     events,
     calendars,
     apply,

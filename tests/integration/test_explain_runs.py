@@ -34,8 +34,8 @@ async def started(era, run, worker="w1"):
     return (await era.tells(f"run:{run}", StartRun(worker=worker))).after.fence
 
 
-def failed(fence, **more):
-    error = Failure(class_="ConnectionError", message="nobody answers")
+def failed(fence, message="nobody answers", **more):
+    error = Failure(class_="ConnectionError", message=message)
     return FailRun(fence=fence, error=error, names=("ConnectionError",), draw=0.5, **more)
 
 
@@ -63,8 +63,12 @@ async def test_it_was_asked_for_by_somebody_failed_was_tried_again_and_given_up(
         Code.RETRIED, await era.event(job, "RunFailed", run=run), await era.event(job, "RunRequested"), of=run
     )
     told.says(Code.GIVEN_UP, await era.event(job, "RunFailed", run=again), error="ConnectionError")
+    sealed = await triggered(era, job)
+    await era.tells(f"run:{sealed}", failed(await started(era, sealed), '{"$personal":"AXc"}', give_up=True))
+    assert "failed at" in (summary := (await era.explains_run(sealed)).summary)
+    assert "ConnectionError; that is not retried" in summary, "what is sealed isn't told"
     told = await era.explains(job)
-    told.says(Code.LAST_RUN, await era.event(job, "RunFailed", run=again), run_id=again, outcome="failed")
+    told.says(Code.LAST_RUN, await era.event(job, "RunFailed", run=sealed), run_id=sealed, outcome="failed")
 
 
 async def test_its_workers_were_lost_or_stopped(era):

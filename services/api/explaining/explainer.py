@@ -18,7 +18,7 @@ from services.api.explaining.codes import Code
 from services.api.explaining.finding import Explanation, Words, at_of, sentence_of
 from shared.domain import ids
 from shared.domain.events import OccurrencesSkipped, RunRequested
-from shared.domain.job import Status
+from shared.domain.job import Job, Status
 from shared.domain.preview import Dropped, Planned, TooFar, upcoming
 from shared.domain.schedule import TICK
 from shared.eventlog.position import BadPosition, parse_places
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from services.api.explaining.finding import Finding
     from services.api.explaining.reading import Reading
     from shared.domain.calendars import Seen
-    from shared.domain.job import Job
     from shared.eventlog.envelope import Recorded
 
 FIRST_LOOK, SECOND_LOOK = (
@@ -67,9 +66,8 @@ class Explainer:
     async def of_job_at(self, job_id: str, asked: Asked) -> Explanation:
         """Why the job ran, or did not, at a time."""
         read = self._read
-        now = await read.job_state(job_id, read.tail)
         job = await read.job_state(job_id, await read.pos_before(asked.at))
-        known = job or now
+        known = job or await read.job_state(job_id, read.tail)
         words = Words("UTC" if known is None else known.spec.schedule.timezone, asked.at)
         if known is not None:
             change = absence.left_out_by_the_clock(asked, known.spec.schedule)
@@ -79,7 +77,7 @@ class Explainer:
                 return Explanation(sentence_of([found.sentence]), [found], words.timezone)
             asked = asked if change is None else asked._replace(at=change.at)
         if asked.at > read.until:
-            return await self._of_the_future(job_id, now, asked, words)
+            return await self._of_the_future(job_id, asked, words)
         then = await read.pos_before(asked.at)
         others = await self._others(job_id, asked)
         decision = await self._decision(job_id, job, asked, then)
@@ -88,7 +86,7 @@ class Explainer:
         elif others:
             findings = []
         else:
-            findings = await self._undecided(job_id, job, now, asked, then, words)
+            findings = await self._undecided(job_id, job, asked, then, words)
         summary = _summary_at(decision, findings, words)
         for each in others:
             story = await self._story(await read.run(each), words)
@@ -128,7 +126,7 @@ class Explainer:
         return list(occurrence.skipped(recorded, event, decision.at, around, words))
 
     async def _undecided(
-        self, job_id: str, job: Job | None, now: Job | None, asked: Asked, then: int, words: Words
+        self, job_id: str, job: Job | None, asked: Asked, then: int, words: Words
     ) -> list[Finding]:
         read, subject = self._read, f"job/{job_id}"
         if job is None:
@@ -139,8 +137,10 @@ class Explainer:
             return [standing.deleted(own.get("JobDeleted"), asked.at, words)]
         if job.spec.schedule.kind == "none":
             return [standing.no_schedule(next(iter(standing.made(own)), None), asked.at)]
-        if (at := absence.occurrence_at(job, asked)) is not None and now is not None and _waits(now, at):
-            return await self._waiting(now, at, words)
+        if (at := absence.occurrence_at(job, asked)) is not None:
+            now = await read.job_state(job_id, read.tail)
+            if now is not None and now.next_for is not None and at >= now.next_for:
+                return await self._waiting(now, at, words)
         if moved := await self._moved(job_id, asked, words):
             return moved
         if job.status is Status.COMPLETED:
@@ -166,8 +166,9 @@ class Explainer:
         found = [standing.overdue(at, announced, read.until, words)]
         return [*found, *silence.told(await read.silence(fires or at, None), words)]
 
-    async def _of_the_future(self, job_id: str, now: Job | None, asked: Asked, words: Words) -> Explanation:
+    async def _of_the_future(self, job_id: str, asked: Asked, words: Words) -> Explanation:
         """A time that has not come."""
+        now = await self._read.job_state(job_id, self._read.tail)
         own = await self._own(job_id, self._read.tail)
         if now is None or now.status is Status.DELETED:
             findings = [standing.deleted(own.get("JobDeleted"), asked.at, words)]
@@ -210,8 +211,7 @@ class Explainer:
         read = self._read
         upto, until = (read.tail, read.until) if pos is None else (pos, await self._time_of(pos))
         brought = await read.job(job_id, upto)
-        job = None if brought is None else await read.job_state(job_id, upto)
-        if brought is None or job is None:
+        if brought is None or not isinstance(job := brought.state, Job):
             return None
         words = Words(job.spec.schedule.timezone, until)
         last = brought.last_run
@@ -403,11 +403,6 @@ def _covers(recorded: Recorded, job: Job | None, asked: Asked) -> tuple[datetime
     within = event.from_ < asked.at < event.to and job is not None
     at_then = absence.occurrence_at(job, asked) if within and job is not None else None
     return at_then, event.to >= asked.end
-
-
-def _waits(now: Job, at: datetime) -> bool:
-    """Whether an occurrence is one that nobody has decided."""
-    return now.next_for is not None and at >= now.next_for
 
 
 def _summary_at(decision: Decision | None, findings: Sequence[Finding], words: Words) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from services.api.explaining import occurrence
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
 NOBODY_S = 5.0  # so long without any event of a queue's executors, and nobody is there; they claim within milliseconds
 _POISON = "WorkerLost"
+_SEALED = re.compile(r'\{"\$(personal|erased)":')  # what stands in the place of personal data
 REPLACED = replaced_by("")
 _LEAVES: tuple[type[Event], ...] = (RunStarted, RunHeld, RunCancelRequested, *TERMINAL)  # a work stream
 
@@ -299,9 +301,9 @@ class _Teller:
 
 
 def said_of(error: Failure) -> str:
-    """What went wrong; of a message that is sealed, the class alone."""
-    message: object = error.message
-    return f"{error.class_}: {message}" if isinstance(message, str) and message else error.class_
+    """What went wrong; of a message that is sealed, or was until its job was erased, the class alone."""
+    is_told = error.message and not _SEALED.search(error.message)
+    return f"{error.class_}: {error.message}" if is_told else error.class_
 
 
 def _queue(queued: Recorded) -> str:
