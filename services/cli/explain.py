@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from services.cli.session import Session
 
 DIM = "bright_black"
+PLACES = 3  # of events, at the end of a line
 
 
 @click.command(epilog=STATUSES)
@@ -58,6 +59,7 @@ def explain(session: Session, *, job: str | None, run: str | None, at: str | Non
 def _lines(told: Mapping[str, Any]) -> Iterator[str]:
     width = max((len(each["code"]) for each in told["findings"]), default=0)
     for each in told["findings"]:
-        places = ", ".join(event["position"] for event in each["events"])
-        ending = f"  {styled(places, DIM)}" if places else ""
+        places = [event["position"] for event in each["events"]]
+        more = f", {len(places) - PLACES} more" if len(places) > PLACES else ""
+        ending = f"  {styled(', '.join(places[:PLACES]) + more, DIM)}" if places else ""
         yield f"  {each['code']:<{width}}  {printable(each['sentence'])}{ending}"

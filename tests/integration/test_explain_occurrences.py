@@ -64,7 +64,7 @@ async def test_half_past_two_on_the_day_on_which_there_was_none(era):
         told.says(Code.SUCCEEDED, await era.event(daily, "RunSucceeded"))
         assert told.codes == ["scheduled", "dst_moved", "fired", "started", "succeeded"]
         assert told.summary.startswith(
-            "It ran for 2026-03-29 03:00 Europe/Berlin (01:00 UTC); attempt 1 succeeded"
+            "Fired for 2026-03-29 03:00 Europe/Berlin (01:00 UTC); attempt 1 succeeded"
         )
     told = await era.explains(often, "2026-03-29T02:30:00+01:00")
     told.says(Code.DST_SKIPPED, await era.event(often, "JobCreated"), local_time="2026-03-29T02:30:00")
@@ -118,6 +118,7 @@ async def test_nobody_was_there_to_decide(era):
     overdue.says(Code.OVERDUE, last, scheduled_for=text(at + 10 * MINUTE))
     overdue.says(Code.NO_TIMER, last, to=None, due_at=text(at + 10 * MINUTE))
     assert "is due, and undecided" in overdue.summary
+    assert "no timer was alive from" in overdue.summary
     (await era.explains(latest)).says(Code.OVERDUE, last)
     back = await decided(era, latest, "RunRequested", 2)
     await decided(era, skips, "OccurrencesSkipped")
@@ -128,7 +129,7 @@ async def test_nobody_was_there_to_decide(era):
     told = await era.explains(skips, at + (await born(era, skips)) - (await born(era, latest)) + 10 * MINUTE)
     told.says(Code.MISFIRE, await era.event(skips, "OccurrencesSkipped"), misfire_policy="skip", count=1)
     assert Code.NO_TIMER in told.codes
-    assert told.summary.startswith("It did not run at ")
+    assert told.summary.startswith("It did not run for ")
 
 
 async def test_a_timer_was_there_and_it_came_late_all_the_same(era):

@@ -80,7 +80,7 @@ class Explainer:
             return await self._of_the_future(job_id, asked, words)
         then = await read.pos_before(asked.at)
         others = await self._others(job_id, asked)
-        decision = await self._decision(job_id, job, asked, then)
+        decision = await self._decision(job_id, job, asked)
         if decision is not None:
             findings = await self._decided(job_id, decision, words)
         elif others:
@@ -102,10 +102,13 @@ class Explainer:
         runs = [each.subject.removeprefix("run/") for each in found if _requested(each).trigger != "schedule"]
         return runs[:OTHERS]
 
-    async def _decision(self, job_id: str, job: Job | None, asked: Asked, then: int) -> Decision | None:
+    async def _decision(self, job_id: str, job: Job | None, asked: Asked) -> Decision | None:
         """What was decided about an occurrence in that second. No decision comes before its occurrence."""
+        above = await self._read.pos_before(
+            asked.at - absence.SECOND
+        )  # processes look at their clocks before they write
         for limit in (FIRST_LOOK, SECOND_LOOK):
-            found = await self._read.decisions(job_id, then, limit)
+            found = await self._read.decisions(job_id, above, limit)
             for recorded in found:
                 at, is_beyond = _covers(recorded, job, asked)
                 if at is not None:
@@ -379,6 +382,8 @@ class Explainer:
         return await self._read.last_of_each(f"job/{job_id}", standing.OWN, upto)
 
 
+_TELLING = {Code.NO_TIMER, Code.OVERDUE, Code.EDITED, *standing.PAUSES, Code.PAUSE_PENDING}
+"""What stands in a summary beside what comes last."""
 _ENDS = ("RunSucceeded", "RunFailed", "RunCancelled", "RunExpired")
 _ANY = (1 << 63) - 1
 
@@ -409,13 +414,13 @@ def _summary_at(decision: Decision | None, findings: Sequence[Finding], words: W
     """One sentence; '' if there is nothing to sum up."""
     if not findings:
         return ""
+    telling = [each.sentence for each in findings if each.code in _TELLING]
     last = findings[-1].sentence
     if decision is None:
-        overdue = [each.sentence for each in findings if each.code in {Code.OVERDUE, Code.EDITED}]
-        return sentence_of((overdue or [last])[:1])
-    if decision.recorded.type == "RunRequested":
-        return sentence_of([f"it ran for {words.whole(decision.at)}", last])
-    return sentence_of([f"it did not run at {words.whole(decision.at)}", last])
+        return sentence_of(telling or [last])
+    fired = decision.recorded.type == "RunRequested"
+    head = f"{'fired' if fired else 'it did not run'} for {words.whole(decision.at)}"
+    return sentence_of(dict.fromkeys([head, *telling, last]))
 
 
 def _first(found: Sequence[Recorded]) -> Recorded | None:

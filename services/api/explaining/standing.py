@@ -26,6 +26,7 @@ OWN = (  # types of a job's own events of which the last one tells something
     "JobCreated", "JobUpdated", "JobPaused", "JobResumed", "JobDeleted", "JobCompleted", "ScheduleReplanned",
     "OccurrenceExcluded",
 )  # fmt: skip
+PAUSES = (Code.PAUSED, Code.PAUSED_BY_FAILURES, Code.PAUSED_UNDECIDABLE)
 ACTIVE_SHOWN = 5
 
 
@@ -71,7 +72,7 @@ def decisive(findings: Sequence[Finding], job: Job) -> Finding:
         case Status.COMPLETED:
             wanted = (Code.COMPLETED,)
         case Status.PAUSED:
-            wanted = (Code.PAUSED, Code.PAUSED_BY_FAILURES, Code.PAUSED_UNDECIDABLE)
+            wanted = PAUSES
         case _ if any(each.code is Code.OVERDUE for each in findings):
             wanted = (Code.OVERDUE,)
     chosen = [each for code in wanted for each in findings if each.code is code]

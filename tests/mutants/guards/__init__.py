@@ -9,6 +9,7 @@ from . import (
     clocks,
     cold,
     deployment,
+    explaining,
     job_types,
     model,
     overlaps,
@@ -37,6 +38,7 @@ GUARDS = (
     *previews.GUARDS,
     *windows.GUARDS,
     *pauses.GUARDS,
+    *explaining.GUARDS,
 )
 
 __all__ = ["GUARDS", "Guard"]
