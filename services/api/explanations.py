@@ -14,7 +14,7 @@ from services.api.explaining.reading import Reading
 from services.api.moments import dropped, is_places, moment_of, of_the_past
 from services.api.previews import bounded, seen_now
 from services.api.principal import wall
-from services.api.problems import Problem
+from services.api.problems import Problem, unavailable
 from shared.domain import calendars, ids
 from shared.domain.job import Job
 from shared.eventlog import opening
@@ -87,6 +87,8 @@ class Explanations:
         if horizon is not None and horizon.cut_at is not None and asked.at < horizon.cut_at:
             raise dropped(horizon.cut_at)
         async with self._explaining(job_id, await self._calendars(job_id)) as explain:
+            if explain.until < asked.at <= self._deps.log.now():
+                raise unavailable("The archive has not come to that time yet: what was then isn't known.")
             return await explain.of_job_at(job_id, asked)
 
     async def _standing(self, job_id: str, text: str | None) -> Explanation | None:

@@ -1,11 +1,13 @@
 """Why a job ran at a time, or did not: each reason provoked, and told by its code and the events behind it."""
 
 from datetime import timedelta
+from urllib.parse import quote
 
 import pytest
 
 from services.api.explaining.codes import Code
 from shared.domain.commands import ReplanJob, SuspendJob
+from shared.testing import wait_until
 from tests.integration.era_kit import an_era, shifted_valkey, utc
 from tests.zone_tables import WITHOUT_DST, tables
 
@@ -165,6 +167,23 @@ async def test_the_log_was_opened_anew_meanwhile(era):
     opened = [row["id"] for row in rows][-1]
     assert [each["id"] for each in told.of(Code.LOG_OPENED)["events"]] == [opened]
     assert told.of(Code.NO_TIMER)["events"][-1]["id"] == fired.id
+
+
+async def test_what_is_decided_and_not_archived_yet_is_not_said_to_be_missing(era):
+    job = await era.creates(run_at="2026-03-28T23:10:00Z")
+    await era.stage.level()
+    await era.stage.stop_projector()
+    await era.be("2026-03-28T23:10:20")
+    async with era.timer():
+        work = era.stage.log.keys(int(job["id"][15:18], 16)).work("default", 5)
+        await wait_until(lambda: era.redis.xlen(work), "it fired")
+    at, now = quote("2026-03-28T23:10:00Z"), {"headers": {"Prefer": "wait=0"}}
+    refused = await era.stage.ask("GET", f"jobs/{job['id']}/explain?at={at}", status=503, **now)
+    assert "has not come to that time yet" in refused.json["detail"]
+    told = (await era.stage.ask("GET", f"jobs/{job['id']}/explain", status=200, **now)).json
+    assert [each["code"] for each in told["findings"]] == ["created", "next"]
+    era.stage.start_projector()
+    assert Code.FIRED in (await era.explains(job, "2026-03-28T23:10:00Z")).codes
 
 
 # Skipped.

@@ -61,6 +61,11 @@ class Explainer:
         self._read = reading
         self._calendars = calendars
 
+    @property
+    def until(self) -> datetime:
+        """Up to when the archive is known to tell all."""
+        return self._read.until
+
     # A job at a time.
 
     async def of_job_at(self, job_id: str, asked: Asked) -> Explanation:

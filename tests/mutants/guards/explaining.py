@@ -28,7 +28,8 @@ GUARDS = (
         text="        return ids.from_ms(state.now_ms) if fate is Fate.ARCHIVED else None",
         instead="        return ids.from_ms(state.now_ms)",
         tests=integration(
-            "test_api_explain", "test_where_archive_or_redis_lag_behind_no_more_is_claimed_than_is_known"
+            "test_explain_occurrences",
+            "test_what_is_decided_and_not_archived_yet_is_not_said_to_be_missing",
         ),
     ),
     Guard(
