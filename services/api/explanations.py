@@ -9,14 +9,15 @@ from services.api import answers, door, reads
 from services.api.archived import Fate
 from services.api.explain_contract import shown
 from services.api.explaining.absence import asked_of
-from services.api.explaining.explainer import Explainer
+from services.api.explaining.explainer import COUNTED, Explainer
 from services.api.explaining.reading import Reading
 from services.api.moments import dropped, is_places, moment_of, of_the_past
 from services.api.previews import bounded, seen_now
 from services.api.principal import wall
-from services.api.problems import Problem, unavailable
+from services.api.problems import Fault, Problem, invalid, unavailable
 from shared.domain import calendars, ids
 from shared.domain.job import Job
+from shared.domain.preview import TooFar
 from shared.eventlog import opening
 from shared.readmodel import archive
 from shared.readmodel.cuts import cut_of
@@ -89,7 +90,11 @@ class Explanations:
         async with self._explaining(job_id, await self._calendars(job_id)) as explain:
             if explain.until < asked.at <= self._deps.log.now():
                 raise unavailable("The archive has not come to that time yet: what was then isn't known.")
-            return await explain.of_job_at(job_id, asked)
+            try:
+                return await explain.of_job_at(job_id, asked)
+            except TooFar:
+                far = f"lies more than {COUNTED:,} occurrences ahead that max_runs counts: ask for a nearer time"
+                raise invalid(Fault(pointer=f"?{AT}", detail=far)) from None
 
     async def _standing(self, job_id: str, text: str | None) -> Explanation | None:
         """As it is now, or was after the event at a position."""

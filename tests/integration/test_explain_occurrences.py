@@ -6,6 +6,7 @@ from urllib.parse import quote
 import pytest
 
 from services.api.explaining.codes import Code
+from shared.domain import zones
 from shared.domain.commands import ReplanJob, SuspendJob
 from shared.testing import wait_until
 from tests.integration.era_kit import an_era, shifted_valkey, utc
@@ -102,6 +103,21 @@ async def test_newer_zone_tables_move_what_was_announced(era):
         told = await era.explains(job)
         told.says(Code.REPLANNED, moved)
         told.says(Code.NEXT, moved, scheduled_for="2026-03-29T08:00:00.000Z")
+
+
+async def test_a_zone_that_is_not_known_any_more_is_said_to_be_what_is_wrong(era, monkeypatch):
+    job = await era.creates(cron_expression="0 9 * * *", **BERLIN)
+    suspend = SuspendJob(by="timer", reason="its schedule could not be decided 5 times: UnknownZone")
+    await era.tells(f"job:{job['id']}", suspend, actor="timer")
+    paused = await era.event(job, "JobPaused")
+    known = zones._zone_names()
+    with tables({}):
+        monkeypatch.setattr(zones, "_zone_names", lambda: known - {"Europe/Berlin"})
+        for at in (None, "2026-03-28T20:00:00Z", "2026-03-29T07:00:00Z"):
+            told = await era.explains(job, at)
+            told.says(Code.UNREADABLE_SCHEDULE, await era.event(job, "JobCreated"))
+            told.says(Code.PAUSED_UNDECIDABLE, paused)
+            assert "'Europe/Berlin' is no IANA time zone" in told.summary
 
 
 # Late, and not at all.
@@ -292,6 +308,8 @@ async def test_jitter_put_it_off_and_an_edit_or_deletion_came_first(era):
     told.says(Code.EDITED, *await era.events(jobs[0], "OccurrencesSkipped", "JobUpdated"), by="anonymous")
     told = await era.explains(jobs[1], "2026-03-29T09:00:00Z")
     told.says(Code.DELETED, *await era.events(jobs[1], "OccurrencesSkipped", "JobDeleted"), by="anonymous")
+    told = await era.explains(jobs[2], "2026-03-29T09:00:00Z")
+    told.says(Code.AHEAD, await era.event(jobs[2], "JobCreated"), fires_at=text(fires[2]))
     await era.be(fires[2])
     fired = await decided(era, jobs[2], "RunRequested")
     for at in ("2026-03-29T09:00:00Z", fires[2]):
@@ -357,6 +375,9 @@ async def test_there_was_no_occurrence_then(era):
     )
     told.says(Code.NO_OCCURRENCE, later)
     assert "an occurrence of revision 2; anonymous edited the schedule" in told.summary
+    few = await era.creates(interval_seconds=1, max_runs=10_000)
+    refused = await era.explains(few, "2026-04-02T10:00:00Z", status=422)
+    assert "occurrences ahead" in refused["errors"][0]["detail"]
     told = await era.explains(job, "2026-04-02T10:00:00Z")
     told.says(Code.AHEAD, later, scheduled_for="2026-04-02T10:00:00.000Z", revision=3)
     assert made.id != edited.id

@@ -9,7 +9,8 @@ import pytest
 from services.api.explaining import absence, silence
 from services.api.explaining.codes import MEANINGS, Code
 from services.api.explaining.finding import Words, lasting
-from services.api.explaining.run import said_of, waits
+from services.api.explaining.run import waits
+from services.api.explaining.steps import said_of
 from shared.domain import ids
 from shared.domain.events import (
     Failure,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec.structs import replace
 
-from services.api.explaining import standing
+from services.api.explaining import reasons
 from services.api.explaining.codes import Code
 from services.api.explaining.finding import Finding, at_of
 from shared.domain.cron import parse
@@ -106,7 +106,7 @@ def dropped_at(job: Job, asked: Asked) -> Dropped | None:
 def without_that_time(asked: Asked, gap_at: datetime, words: Words, events: tuple[Recorded, ...]) -> Finding:
     """A time of day that wasn't, and had no occurrence."""
     local_time = asked.wall.isoformat(timespec="seconds")
-    return standing.not_an_occurrence(Dropped(gap_at, local_time, "gap_skip"), words, events)
+    return reasons.not_an_occurrence(Dropped(gap_at, local_time, "gap_skip"), words, events)
 
 
 def last_before(schedule: Schedule, at: datetime, anchor_at: datetime) -> datetime | None:

@@ -38,6 +38,7 @@ class Code(StrEnum):
     COMPLETED = "completed"
     NO_SCHEDULE = "no_schedule"
     NO_OCCURRENCE = "no_occurrence"
+    UNREADABLE_SCHEDULE = "unreadable_schedule"
     REPLANNED = "replanned"
     OVERDUE = "overdue"
     AHEAD = "ahead"
@@ -105,6 +106,7 @@ MEANINGS: dict[Code, str] = {
     Code.COMPLETED: "the schedule had no occurrence left",
     Code.NO_SCHEDULE: "the job has no schedule: it runs when triggered",
     Code.NO_OCCURRENCE: "the schedule has no occurrence at that time; `details` has the nearest ones",
+    Code.UNREADABLE_SCHEDULE: "this version, or its zone tables, can't read the job's schedule",
     Code.REPLANNED: "it was announced, and moved as newer zone tables came",
     Code.OVERDUE: "undecided, though it is due",
     Code.AHEAD: "undecided: its time has not come",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from services.api.explaining import silence, standing
+from services.api.explaining import reasons, silence
 from services.api.explaining.codes import Code
 from services.api.explaining.finding import Finding, at_of, counted, lasting, quoted
 
@@ -68,7 +68,7 @@ def skipped(
     if around.silence is not None and event.reason not in {"paused", "edited", "deleted"}:
         yield from silence.told(around.silence, words)
     if event.reason == "paused" and around.paused is not None:
-        yield standing.paused(around.paused, words)
+        yield reasons.paused(around.paused, words)
     yield _reason(recorded, event, around, words)
 
 
@@ -134,7 +134,7 @@ def _caught_up(recorded: Recorded, event: RunRequested, around: Around, words: W
     if job is None:
         return
     if job.catching_up is not None:
-        pause = [] if around.paused is None else [standing.paused(around.paused, words)]
+        pause = [] if around.paused is None else [reasons.paused(around.paused, words)]
         yield from pause
         yield Finding(
             Code.PAUSE_CAUGHT_UP,

@@ -43,7 +43,7 @@ GUARDS = (
     Guard(
         name="explain-sealed",
         protects="a sealed message of an error isn't told as if it was one",
-        file="services/api/explaining/run.py",
+        file="services/api/explaining/steps.py",
         text="    is_told = error.message and not _SEALED.search(error.message)",
         instead="    is_told = error.message",
         tests=unit("test_explaining", "test_a_message_that_is_sealed_is_not_told"),
