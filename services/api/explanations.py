@@ -9,8 +9,9 @@ from services.api import answers, door, reads
 from services.api.archived import Fate
 from services.api.explain_contract import shown
 from services.api.explaining.absence import asked_of
-from services.api.explaining.explainer import COUNTED, Explainer
+from services.api.explaining.explainer import Explainer
 from services.api.explaining.reading import Reading
+from services.api.explaining.undecided import COUNTED
 from services.api.moments import dropped, is_places, moment_of, of_the_past
 from services.api.previews import bounded, seen_now
 from services.api.principal import wall

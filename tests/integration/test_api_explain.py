@@ -18,7 +18,7 @@ from services.projector.batch import ARCHIVED
 from services.projector.rows import statement, waypoints
 from shared.domain import ids
 from shared.domain.commands import StartRun
-from shared.domain.events import RunRequested, RunStarted, RunSucceeded
+from shared.domain.events import OccurrencesSkipped, RunRequested, RunStarted, RunSucceeded
 from shared.domain.spec import run_spec
 from shared.eventlog.envelope import Context, encode
 from shared.eventlog.position import parse_places
@@ -196,7 +196,7 @@ async def test_any_time_of_a_job_of_100_000_events_is_explained_within_200_ms(po
     with server:
         async with an_era(postgres, tmp_path, server, clock, "2026-03-02T08:00:00") as era:
             job = await era.creates(cron_expression="* * * * *", overlap_policy="allow")
-            times = await _a_long_life(era, job, LONG // 3)
+            times = await _a_long_life(era, job, LONG * 4 // 10)
             await era.be(times[-1] + timedelta(seconds=1))
             took_ms = []
             for at in times[:: len(times) // 50]:
@@ -204,7 +204,7 @@ async def test_any_time_of_a_job_of_100_000_events_is_explained_within_200_ms(po
                     began_s = time.perf_counter()
                     told = await era.explains(job, text)
                     took_ms.append((time.perf_counter() - began_s) * 1000)
-                    assert text is None or Code.SUCCEEDED in told.codes
+                    assert text is None or {Code.SUCCEEDED, Code.OVERLAP} & set(told.codes)
     took_ms.sort()
     print(f"p50 {took_ms[len(took_ms) // 2]:.1f} ms, at most {took_ms[-1]:.1f} ms of {len(took_ms)}")
     assert took_ms[-1] < 200, lasting(took_ms[-1] / 1000)
@@ -221,7 +221,15 @@ async def _a_long_life(era, job, count):
     times = [first + timedelta(minutes=n) for n in range(count)]
     rows, pos = [], last.position.pos
     spec = run_spec(state.spec, tenant=state.tenant)
-    for at in times:
+    for number, at in enumerate(times):
+        if number % 4 == 3:
+            following = at + timedelta(minutes=1)
+            skipped = OccurrencesSkipped(
+                from_=at, to=at, count=1, reason="overlap", by="r", next_for=following
+            )
+            pos += 1
+            rows.append(_row(skipped, f"job/{job['id']}", "", pos, last, at, "timer"))
+            continue
         run_id = ids.derived_id(at, partition, job["id"], str(ids.to_ms(at)), "schedule")
         requested = RunRequested(
             job_id=job["id"], scheduled_for=at, fires_at=at, trigger="schedule", revision=1, spec=spec, follows=False,
@@ -233,14 +241,7 @@ async def _a_long_life(era, job, count):
             (RunSucceeded(attempt=1), "executor"),
         ):
             pos += 1
-            both = "both" if event is requested else "subject"
-            told = {
-                "partition": partition, "epoch": last.position.epoch, "pos": pos, "id": f"{pos:032x}",
-                "type": type(event).__name__, "v": event.VERSION, "subject": f"run/{run_id}", "job": job["id"],
-                "advances": both, "at": at + timedelta(milliseconds=pos % 3), "actor": actor, "cause": "",
-                "corr": run_id, "trace": "", "data": encode(event), "chain": b"\0" * 32,
-            }  # fmt: skip
-            rows.append(tuple(told[name] for name in ARCHIVED))
+            rows.append(_row(event, f"run/{run_id}", job["id"], pos, last, at, actor))
     connection = await asyncpg.connect(stage.database_url)
     await connection.copy_records_to_table("events", schema_name="book", columns=ARCHIVED, records=rows)
     moved = "update book.checkpoints set pos = $1, at = $2 where partition = $3"
@@ -252,3 +253,15 @@ async def _a_long_life(era, job, count):
     await connection.execute("analyze book.events, book.waypoints")
     await connection.close()
     return times
+
+
+def _row(event, subject, job_id, pos, last, at, actor):
+    """A row of the archive, as COPY takes it."""
+    both = "both" if isinstance(event, RunRequested) else "subject"
+    told = {
+        "partition": last.partition, "epoch": last.position.epoch, "pos": pos, "id": f"{pos:032x}",
+        "type": type(event).__name__, "v": event.VERSION, "subject": subject, "job": job_id, "advances": both,
+        "at": at + timedelta(milliseconds=pos % 3), "actor": actor, "cause": "", "corr": "c", "trace": "",
+        "data": encode(event), "chain": b"\0" * 32,
+    }  # fmt: skip
+    return tuple(told[name] for name in ARCHIVED)

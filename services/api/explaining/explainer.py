@@ -13,15 +13,15 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
-from services.api.explaining import absence, occurrence, reasons, run, silence, standing
+from services.api.explaining import absence, occurrence, reasons, run, standing
 from services.api.explaining.codes import Code
 from services.api.explaining.finding import Explanation, Words, at_of, sentence_of
 from services.api.explaining.surroundings import ENDS, Surroundings, requested_by
+from services.api.explaining.undecided import Undecided
 from shared.domain.cron import BadCron
 from shared.domain.events import OccurrencesSkipped, RunRequested
 from shared.domain.job import Job, Status
-from shared.domain.preview import Dropped, Planned, TooFar, upcoming
-from shared.domain.schedule import TICK
+from shared.domain.preview import Dropped, Planned, upcoming
 from shared.domain.zones import UnknownZone
 
 if TYPE_CHECKING:
@@ -37,10 +37,8 @@ if TYPE_CHECKING:
 
 FIRST_LOOK = 8  # decisions: nearly always the one that is wanted is among them
 SECOND_LOOK = 4_000  # as long as a backlog may be
-EDITS = 10  # of the schedule, looked at for an occurrence that one of them took away
 OTHERS = 3  # runs that somebody asked for in the same second
 AHEAD = 20  # what is left out before the next run, shown
-COUNTED = 2_000  # occurrences ahead that max_runs counts, some 50 µs each
 
 
 class Decision(NamedTuple):
@@ -61,6 +59,7 @@ class Explainer:
     def __init__(self, reading: Reading, calendars: Mapping[str, Seen]) -> None:
         self._read = reading
         self._beside = Surroundings(reading)
+        self._undecided = Undecided(reading, calendars)
         self._calendars = calendars
 
     @property
@@ -89,13 +88,13 @@ class Explainer:
         if known is not None:
             change = absence.left_out_by_the_clock(asked, known.spec.schedule)
             if change is not None and not absence.has_moved_to(known.spec.schedule, change.at):
-                made = reasons.made(await self._own(job_id, read.tail))
+                made = reasons.made(await read.own(job_id, read.tail))
                 found = absence.without_that_time(asked, change.at, words, made)
                 return Explanation(sentence_of([found.sentence]), [found], words.timezone)
             asked = asked if change is None else asked._replace(at=change.at)
         if asked.at > read.until:
-            return await self._of_the_future(job_id, asked, words)
-        then = await read.pos_before(asked.at)
+            findings = await self._undecided.ahead(job_id, asked, words)
+            return Explanation(sentence_of([findings[-1].sentence]), findings, words.timezone)
         others = await self._others(job_id, asked)
         decision = await self._decision(job_id, job, asked)
         if decision is not None:
@@ -103,7 +102,7 @@ class Explainer:
         elif others:
             findings = []
         else:
-            findings = await self._undecided(job_id, job, asked, then, words)
+            findings = await self._undecided.gone_by(job_id, job, asked, words)
         summary = _summary_at(decision, findings, words)
         for each in others:
             story = await self._story(await read.run(each), words)
@@ -145,100 +144,14 @@ class Explainer:
         around = await self._beside.of_skip(job_id, recorded, event, decision.at)
         return list(occurrence.skipped(recorded, event, decision.at, around, words))
 
-    async def _undecided(
-        self, job_id: str, job: Job | None, asked: Asked, then: int, words: Words
-    ) -> list[Finding]:
-        read, subject = self._read, f"job/{job_id}"
-        if job is None:
-            made = await read.after(subject, "JobCreated")
-            return [absence.not_created(made[0] if made else None, asked, words)]
-        own = await self._own(job_id, then)
-        if job.status is Status.DELETED:
-            return [reasons.deleted(own.get("JobDeleted"), asked.at, words)]
-        if job.spec.schedule.kind == "none":
-            return [reasons.no_schedule(next(iter(reasons.made(own)), None), asked.at)]
-        if (at := absence.occurrence_at(job, asked)) is not None:
-            now = await read.job_state(job_id, read.tail)
-            if now is not None and now.next_for is not None and at >= now.next_for:
-                return await self._waiting(now, at, words)
-        if moved := await self._moved(job_id, asked, words):
-            return moved
-        if job.status is Status.COMPLETED:
-            return [reasons.completed(job, own.get("JobCompleted"), asked.at, words)]
-        events = reasons.made(own)
-        if (dropped := absence.dropped_at(job, asked)) is not None:
-            return [reasons.not_an_occurrence(dropped, words, events)]
-        if window := list(absence.outside_window(job, asked, words, events)):
-            return window
-        edits = await read.before(subject, "JobCreated", "JobUpdated", upto=then, limit=EDITS)
-        edited = absence.edited(edits, asked, words)
-        none = absence.none_then(job, asked, words, events)
-        return [none] if edited is None else [edited, none]
-
-    async def _waiting(self, now: Job, at: datetime, words: Words) -> list[Finding]:
-        """An occurrence whose time has come, and which nobody has decided."""
-        read = self._read
-        own = await self._own(now.id, read.tail)
-        if now.status is Status.PAUSED and (recorded := own.get("JobPaused")) is not None:
-            return [reasons.paused(recorded, words), reasons.pending_pause(now, at, recorded, words)]
-        announced = await read.announcer(now.id, read.tail)
-        fires = (now.fires_next_at if at == now.next_for else None) or at
-        if fires > read.until:
-            held_back = Planned(at=at, fires_at=fires, local_time=words.local(at), rule=None)
-            return [reasons.to_come(held_back, now, reasons.made(own), words)]
-        found = [reasons.overdue(at, announced, read.until, words)]
-        return [*found, *silence.told(await read.silence(fires, None), words)]
-
     async def _of_the_unreadable(self, job_id: str, error: ValueError) -> Explanation:
         """Of a schedule that this build can't read (any more): what is known without it."""
-        own = await self._own(job_id, self._read.tail)
+        own = await self._read.own(job_id, self._read.tail)
         words = Words("UTC", self._read.until)
         findings = [reasons.unreadable(error, reasons.made(own), self._read.until)]
         if (paused := own.get("JobPaused")) is not None:
             findings.append(reasons.paused(paused, words))
         return Explanation(sentence_of(each.sentence for each in findings), findings, words.timezone)
-
-    async def _of_the_future(self, job_id: str, asked: Asked, words: Words) -> Explanation:
-        """A time that has not come."""
-        now = await self._read.job_state(job_id, self._read.tail)
-        own = await self._own(job_id, self._read.tail)
-        if now is None or now.status is Status.DELETED:
-            findings = [reasons.deleted(own.get("JobDeleted"), asked.at, words)]
-        elif now.spec.schedule.kind == "none":
-            findings = [reasons.no_schedule(next(iter(reasons.made(own)), None), asked.at)]
-        elif now.status is Status.COMPLETED:
-            findings = [reasons.completed(now, own.get("JobCompleted"), asked.at, words)]
-        else:
-            findings = await self._moved(job_id, asked, words) or self._ahead(now, asked, words, own)
-        return Explanation(sentence_of([findings[-1].sentence]), findings, words.timezone)
-
-    async def _moved(self, job_id: str, asked: Asked, words: Words) -> list[Finding]:
-        """What was announced for then, and isn't any more as other zone tables came."""
-        found = await self._read.before(
-            f"job/{job_id}", "ScheduleReplanned", upto=self._read.tail, limit=EDITS
-        )
-        moved = [each for each in found if asked.means(each.change().event.was_for)]  # type: ignore[attr-defined]
-        return [reasons.replanned(each, words) for each in moved[:1]]
-
-    def _ahead(self, now: Job, asked: Asked, words: Words, own: Mapping[str, Recorded]) -> list[Finding]:
-        if (paused := own.get("JobPaused")) is not None and now.status is Status.PAUSED:
-            found = [reasons.paused(paused, words)]
-        else:
-            found = []
-        steps = upcoming(now, now=self._read.until, since=asked.at - TICK, calendars=self._calendars)
-        for passed, step in enumerate(steps):
-            if passed > COUNTED:
-                raise TooFar
-            if step is None:
-                continue
-            if step.at >= asked.end:
-                break
-            if isinstance(step, Planned):
-                return [*found, reasons.to_come(step, now, reasons.made(own), words)]
-            return [*found, reasons.left_out(step, own, words)]
-        if window := list(absence.outside_window(now, asked, words, reasons.made(own))):
-            return [*found, *window]
-        return [*found, absence.none_then(now, asked, words, reasons.made(own))]
 
     # A job as it stands.
 
@@ -266,7 +179,7 @@ class Explainer:
         fires = job.fires_next_at if job.status is Status.PENDING and upto == read.tail else None
         return standing.Standing(
             job=job,
-            own=await self._own(job_id, upto),
+            own=await read.own(job_id, upto),
             announced=await read.announcer(job_id, upto),
             active=[each for some in active for each in some],
             active_runs=brought.active_runs,
@@ -310,9 +223,6 @@ class Explainer:
     async def _story(self, events: Sequence[Recorded], words: Words) -> list[Finding]:
         beside = await self._beside.of_run(events)
         return run.told(events, beside, words)
-
-    async def _own(self, job_id: str, upto: int) -> dict[str, Recorded]:
-        return await self._read.last_of_each(f"job/{job_id}", standing.OWN, upto)
 
 
 _TELLING = {Code.NO_TIMER, Code.OVERDUE, Code.EDITED, *reasons.PAUSES, Code.PAUSE_PENDING}

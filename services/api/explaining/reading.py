@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from services.api.explaining.run import Meanwhile
 from services.api.explaining.silence import TIMER, Silence
+from services.api.explaining.standing import OWN
 from shared.domain.job import Job
 from shared.readmodel import archive
 from shared.readmodel.database import sql
@@ -85,6 +86,10 @@ class Reading:
     async def last_of_each(self, subject: str, types: Sequence[str], upto: int) -> dict[str, Recorded]:
         """The last event of each type about something."""
         return {each.type: each for each in await self._asked("last", subject, list(types), upto)}
+
+    async def own(self, job_id: str, upto: int) -> dict[str, Recorded]:
+        """The last of each of a job's own events that tell where it stands."""
+        return await self.last_of_each(f"job/{job_id}", OWN, upto)
 
     async def decisions(self, job_id: str, above: int, limit: int) -> list[Recorded]:
         """What the schedule of a job decided from a pos on."""
