@@ -121,6 +121,7 @@ class Explanations:
                         since=0 if cut is None else cut.pos,
                         tail=0 if mark is None else mark.pos,
                         until=level_at or archived_at or deps.log.now(),
+                        partitions=deps.log.partitions,
                         tenant=wall(),
                     ),
                     seen,

@@ -173,8 +173,7 @@ def _why(recorded: Recorded, event: OccurrencesSkipped, around: Around, words: W
         case "misfire":
             return _misfire(around)
         case "overlap":
-            said = f"skipped: run {by} of the job had not ended (overlap_policy{_policy(around)})"
-            return Code.OVERLAP, said, (around.named,), {"run_id": by}
+            return _overlap(by, around)
         case "paused":
             how = "" if around.resumed is None else f" ({_ended(around.resumed)})"
             return (
@@ -210,8 +209,20 @@ def _misfire(around: Around) -> _Why:
     return Code.MISFIRE, said, (), {"misfire_policy": policy, "misfire_grace_seconds": grace_s}
 
 
-def _policy(around: Around) -> str:
-    return "" if around.job is None else f" {around.job.spec.overlap_policy}"
+def _overlap(by: str, around: Around) -> _Why:
+    policy = None if around.job is None else around.job.spec.overlap_policy
+    what = f"run {by} of the job had not ended"
+    if policy == "replace":
+        what = f"run {by} of a newer occurrence takes its place"
+    elif around.job is not None and by in around.job.waiting:
+        what = f"run {by} of the job waits already"
+    told = "overlap_policy" if policy is None else f"overlap_policy {policy}"
+    return (
+        Code.OVERLAP,
+        f"skipped: {what} ({told})",
+        (around.named,),
+        {"run_id": by, "overlap_policy": policy},
+    )
 
 
 def _by_hand(by: str, around: Around, words: Words) -> _Why:

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 LOOKED_AT = 20_000  # events of a partition or of a job's story that are looked through for one: some 30 ms
 RUN_EVENTS = 1_000  # of one run: more than 200 attempts
 TIMERS = 20  # events of timers, and openings of the log, looked at after something was due
-SIGNS = 300  # events of executors looked at, in each partition
+SIGNS = 2_000  # events of executors looked at in all partitions together, some 20 µs each
+SIGNS_MIN = 50  # of them, in each partition
 SHOWN = 20  # of them, shown
 
 
@@ -39,6 +40,7 @@ class Reading:
         since: the pos after which its archive begins.
         tail: the last pos in it.
         until: the time up to which it tells all.
+        partitions: how many there are.
         tenant: whose events may be shown where others stand among them; None: all.
     """
 
@@ -47,6 +49,7 @@ class Reading:
     since: int
     tail: int
     until: datetime
+    partitions: int
     tenant: str | None
 
     async def pos_before(self, at: datetime) -> int:
@@ -126,15 +129,24 @@ class Reading:
 
     async def meanwhile(self, queue: str, run_id: str, since: datetime, until: datetime) -> Meanwhile:
         """What executors did for a queue between two times, but for a run."""
-        rows = await self.connection.fetch(_text("queue"), queue, since, until, run_id, SIGNS)
-        starts = [row for row in rows if row["type"] == "RunStarted"]
-        mine = [row for row in starts if self.tenant in {None, row["tenant"]}]
-        shown = [await self.event_at(row["partition"], row["pos"]) for row in mine[:SHOWN]]
-        at_work = 0
-        if until == self.until:
-            row = await self.connection.fetchrow(_text("at_work"), queue, SIGNS)
-            at_work = 0 if row is None else int(row["runs"])
-        return Meanwhile(len(starts), len(rows), tuple(each for each in shown if each is not None), at_work)
+        looked_at = max(SIGNS_MIN, SIGNS // self.partitions)
+        row = await self.connection.fetchrow(
+            _text("queue"), queue, since, until, run_id, looked_at, self.tenant, SHOWN
+        )
+        assert row is not None  # noqa: S101 - it has counts
+        places = zip(row["partitions"] or (), row["places"] or (), strict=True)
+        shown = [await self.event_at(partition, pos) for partition, pos in places]
+        return Meanwhile(
+            starts=row["starts"],
+            signs=row["signs"],
+            is_capped=row["is_capped"],
+            shown=tuple(each for each in shown if each is not None),
+            at_work=await self._at_work(queue) if until == self.until else 0,
+        )
+
+    async def _at_work(self, queue: str) -> int:
+        row = await self.connection.fetchrow(_text("at_work"), queue, SIGNS)
+        return 0 if row is None else int(row["runs"])
 
     async def _asked(self, question: str, *arguments: Any) -> list[Recorded]:
         return [recorded(row) for row in await self.connection.fetch(_text(question), *arguments)]

@@ -47,16 +47,27 @@ class Meanwhile(NamedTuple):
     """What executors did for a run's queue while it waited there.
 
     Attributes:
-        starts: how many other runs they started; up to some hundreds are counted.
+        starts: how many other runs they started.
         signs: how many events of theirs there are, those starts among them.
+        is_capped: whether there may be more of both: so many events were looked at.
         shown: the starts that whoever asks may see.
         at_work: how many runs of the queue are, of a run that still waits.
     """
 
     starts: int = 0
     signs: int = 0
+    is_capped: bool = False
     shown: tuple[Recorded, ...] = ()
     at_work: int = 0
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nobody seems to have served the queue."""
+        return not (self.signs or self.at_work or self.is_capped)
+
+    def counted(self, noun: str) -> str:
+        """How many starts there were, in words."""
+        return f"{'at least ' if self.is_capped else ''}{counted(self.starts, noun)}"
 
 
 class Beside(NamedTuple):
@@ -143,12 +154,10 @@ class _Teller:
             self._beside.meanwhile.get(wait.queued.position.pos, Meanwhile()),
         )
         waited_s = (until - at_of(wait.queued)).total_seconds()
-        if not (meanwhile.signs or meanwhile.at_work) and waited_s > NOBODY_S:
+        if meanwhile.is_quiet and waited_s > NOBODY_S:
             yield self._nobody(wait.queued, run.spec.queue, waited_s)
         said = f"it stands in queue {run.spec.queue}, priority {run.spec.priority}, for {lasting(waited_s)}"
-        said += (
-            f"; {counted(meanwhile.starts, 'other run')} of it started meanwhile" if meanwhile.starts else ""
-        )
+        said += f"; {meanwhile.counted('other run')} of it started meanwhile" if meanwhile.starts else ""
         said += f"; {counted(meanwhile.at_work, 'run')} of it at work" if meanwhile.at_work else ""
         details = {
             "queue": run.spec.queue,
@@ -164,10 +173,10 @@ class _Teller:
         meanwhile = self._beside.meanwhile.get(wait.queued.position.pos, Meanwhile())
         waited_s = (left.at - wait.queued.at) / 1000
         queue = _queue(wait.queued)
-        if meanwhile.signs == 0 and waited_s > NOBODY_S:
+        if meanwhile.is_quiet and waited_s > NOBODY_S:
             yield self._nobody(wait.queued, queue, waited_s)
         elif meanwhile.starts:
-            said = f"queued behind {counted(meanwhile.starts, 'run')} of queue {queue}, which started first"
+            said = f"queued behind {meanwhile.counted('run')} of queue {queue}, which started first"
             details = {"queue": queue, "runs": meanwhile.starts, "seconds": waited_s}
             yield Finding(
                 Code.QUEUED_BEHIND, said, at_of(wait.queued), (wait.queued, *meanwhile.shown), details

@@ -14,9 +14,9 @@ GUARDS = (
     Guard(
         name="explain-others-events",
         protects="what other tenants run in a shared queue is counted, and not shown",
-        file="services/api/explaining/reading.py",
-        text='        mine = [row for row in starts if self.tenant in {None, row["tenant"]}]',
-        instead="        mine = starts",
+        file="services/api/queries/explain_queue.sql",
+        text="and ($6::text is null or tenant = $6)",
+        instead="and ($6::text is null or true)",
         tests=integration(
             "test_api_explain", "test_a_queue_is_shared_and_what_others_run_in_it_is_counted_and_not_shown"
         ),
