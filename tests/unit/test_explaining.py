@@ -110,6 +110,14 @@ def test_no_timer_is_told_from_the_events_around_the_time_at_which_it_was_due():
     assert quiet(late, None, late) == [(Code.NO_TIMER, ["id-3"])]
 
 
+def test_whoever_decides_in_a_timers_place_ends_the_silence():
+    before, edited = requested(2, -60), recorded(RunLost(attempt=1, worker="w"), 3, 60, actor="ann")
+    (finding,) = silence.told(silence.Silence(NOON, edited, before, None, (), at(900)), Words("UTC", NOON))
+    assert [each.id for each in finding.events] == ["id-2", "id-3"]
+    assert finding.details["to"] == at(60)
+    assert "to 12:01, when a command of ann decided it" in finding.sentence
+
+
 def test_a_timer_that_was_at_work_is_not_said_to_have_been_away():
     before, soon, late = requested(2, -60), requested(3, 1), requested(9, 60)
     assert quiet(late, before, soon) == [(Code.DECIDED_LATE, ["id-3", "id-9"])]

@@ -47,6 +47,12 @@ class Silence(NamedTuple):
         ended_at = self.until if self.decided is None else at_of(self.decided)
         return (ended_at - self.due_at).total_seconds()
 
+    @property
+    def heard_at(self) -> datetime:
+        """When a timer was heard of again, or somebody's command decided it instead; else the end of the log."""
+        heard = self.after or self.decided
+        return self.until if heard is None else at_of(heard)
+
 
 def is_late(due_at: datetime, until: datetime) -> bool:
     """Whether so much time has gone by that somebody is to be told."""
@@ -57,9 +63,8 @@ def told(silence: Silence, words: Words) -> Iterator[Finding]:
     """Why it was decided late, or not yet; nothing where it was in time."""
     if silence.late_s <= GRACE.total_seconds():
         return
-    heard_at = silence.until if silence.after is None else at_of(silence.after)
-    if is_late(silence.due_at, heard_at):
-        yield _no_timer(silence, heard_at, words)
+    if is_late(silence.due_at, silence.heard_at):
+        yield _no_timer(silence, words)
     elif silence.decided is not None:
         yield _decided_late(silence, words)
     for opened in silence.opened:
@@ -73,18 +78,25 @@ def told(silence: Silence, words: Words) -> Iterator[Finding]:
         )
 
 
-def _no_timer(silence: Silence, heard_at: datetime, words: Words) -> Finding:
-    last = "" if silence.before is None else f" (the last before was at {words.brief(at_of(silence.before))})"
-    end = f"{words.brief(heard_at)}, the end of the log" if silence.after is None else words.brief(heard_at)
-    said = f"no timer was alive from {words.brief(silence.due_at)}, when it was due, to {end}: no event by one{last}"
-    details = {
-        "due_at": silence.due_at,
-        "from": None if silence.before is None else at_of(silence.before),
-        "to": None if silence.after is None else heard_at,
-        "late_seconds": silence.late_s,
-    }
-    events = tuple(each for each in (silence.before, silence.after) if each is not None)
-    return Finding(Code.NO_TIMER, said, silence.due_at, events, details)
+def _no_timer(silence: Silence, words: Words) -> Finding:
+    before, heard, end = silence.before, silence.after or silence.decided, words.brief(silence.heard_at)
+    if heard is None:
+        end += ", the end of the log"
+    elif silence.after is None:
+        end += f", when a command of {heard.actor} decided it"
+    last = "" if before is None else f" (the last before was at {words.brief(at_of(before))})"
+    return Finding(
+        Code.NO_TIMER,
+        f"no timer was alive from {words.brief(silence.due_at)}, when it was due, to {end}: no event by one{last}",
+        silence.due_at,
+        tuple(each for each in (before, heard) if each is not None),
+        {
+            "due_at": silence.due_at,
+            "from": None if before is None else at_of(before),
+            "to": None if heard is None else silence.heard_at,
+            "late_seconds": silence.late_s,
+        },
+    )
 
 
 def _decided_late(silence: Silence, words: Words) -> Finding:

@@ -52,10 +52,10 @@ class Surroundings:
     async def _meanwhile(
         self, run_id: str, events: Sequence[Recorded], requested: RunRequested
     ) -> dict[int, run.Meanwhile]:
-        """What executors did while it waited: of the first stays in its queue, and the last."""
+        """What executors did while it waited: of the first two stays in its queue, and the last."""
         read, waits = self._read, run.waits(events)
         found = {}
-        for wait in dict.fromkeys((*waits[:3], *waits[-1:])):
+        for wait in dict.fromkeys((*waits[:2], *waits[-1:])):
             left_at = read.until if wait.left is None else at_of(wait.left)
             queued_at = at_of(wait.queued)
             if left_at > queued_at:

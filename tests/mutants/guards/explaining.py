@@ -36,8 +36,8 @@ GUARDS = (
         name="explain-no-timer",
         protects="a timer that was at work is not said to have been away",
         file="services/api/explaining/silence.py",
-        text="    heard_at = silence.until if silence.after is None else at_of(silence.after)",
-        instead="    heard_at = silence.until",
+        text="        heard = self.after or self.decided",
+        instead="        heard = None",
         tests=unit("test_explaining", "test_a_timer_that_was_at_work_is_not_said_to_have_been_away"),
     ),
     Guard(
