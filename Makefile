@@ -13,7 +13,7 @@ export PIP_USER := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help up test test-long faults mutants histories compose-test check bench clients bench-lists bench-data coverage
+.PHONY: help up test test-long faults mutants histories compose-test check bench clients bench-lists bench-data bench-replay bench-recovery coverage
 
 help: ## Show this help
 	@echo "Daybook, an event-sourced job scheduler. What make does here:"
@@ -27,8 +27,7 @@ up: $(READY) ## Start the whole system; settings from the environment (DAYBOOK_P
 
 test: $(READY) ## Run all tests but the long ones, the unit tests first
 	@$(BIN)/python -m pytest -q tests/unit tests/benchmarks tests/test_architecture.py
-	@$(BIN)/python -m pytest -q -n 4 --dist loadgroup tests/integration  # they wait much: four keep two cores busy
-	@$(BIN)/python -m pytest -q -n 3 --dist loadgroup tests/acceptance
+	@$(BIN)/python -m pytest -q -n 4 --dist loadgroup tests/acceptance tests/integration  # the longest first; they wait much
 	@$(BIN)/python -m pytest -q tests/faults  # alone: it breaks what it breaks at moments, and must be calm in time
 
 test-long: $(READY) ## Run the tests that take minutes: installing on each Python, long crash and fault runs
@@ -46,12 +45,12 @@ histories: $(READY) ## Keep the shapes of new versions of events; ARGS=NAME reco
 compose-test: $(READY) ## Build the image and really run deploy/compose.yaml in containers: use it, kill parts of it, take it down
 	@$(BIN)/python tests/containers/run.py $(ARGS)
 
-check: $(READY) ## Lint, format, types, import contracts, unit tests: before every commit
+check: $(READY) ## Lint, format, types, import contracts, quick unit tests: before every commit
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
-	@$(BIN)/python -m pytest -q tests/unit
+	@$(BIN)/python -m pytest -q -m "not long and not thorough" tests/unit
 
 bench: $(READY) ## Measure Daybook on this machine: a table, and raw rows as JSON (ARGS="executor api")
 	@$(BIN)/python tests/benchmarks/run.py $(ARGS)
@@ -60,6 +59,12 @@ clients: $(READY) ## Let 1,000 API keys read and write at 100 requests/s for 5 m
 	@$(BIN)/python tests/benchmarks/clients.py $(ARGS)
 bench-lists: $(READY) ## Time every filter in every order of lists over 1,000,000 runs, and look at the plans: ten minutes
 	@$(BIN)/python tests/benchmarks/lists.py $(ARGS)
+
+bench-replay: $(READY) ## Make the ledgers of 1,000,000 events anew: events a second (ARGS="--events 100000 --jobs 5000")
+	@$(BIN)/python tests/benchmarks/replay.py $(ARGS)
+
+bench-recovery: $(READY) ## Lose 1,000,000 events and 50,000 jobs, bring them back, and time it: five minutes (ARGS="--scale 0.02")
+	@$(BIN)/python tests/benchmarks/recovery.py $(ARGS)
 
 bench-data: $(READY) ## Work on 10,000,000 rows as Parquet and CSV: seconds, peak memory; fails above 1 GB (ARGS="--rows 1000000")
 	@$(BIN)/python tests/benchmarks/data_processing.py $(ARGS)

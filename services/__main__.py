@@ -26,15 +26,19 @@ from services.cli.backup import backup
 from services.cli.calendars import calendars
 from services.cli.completion import completion
 from services.cli.debug import debug
+from services.cli.erase import erase
 from services.cli.events import events
 from services.cli.explain import explain
 from services.cli.jobs import jobs
 from services.cli.migrate import migrate
 from services.cli.missed import missed
 from services.cli.operating import bits_for_ids, config, keys, probe, recover, replan, settings_of
+from services.cli.personal_keys import personal_keys
+from services.cli.replay import replay
 from services.cli.runs import runs
 from services.cli.schedules import forecast, schedules
 from services.cli.secrets import make_secrets
+from services.cli.simulate import simulate
 from shared import environment, tracing
 from shared.clock import SystemClock
 from shared.faults import Fatal
@@ -107,6 +111,7 @@ for _command in (
     backup,
     recover,
     replan,
+    replay,
     keys,
     config,
     probe,
@@ -115,8 +120,11 @@ for _command in (
     backfills,
     schedules,
     forecast,
+    simulate,
     missed,
     explain,
+    erase,
+    personal_keys,
     events,
     calendars,
     apply,
@@ -225,6 +233,7 @@ def executor(**options: Any) -> None:
     async def serve(frame: Frame, stop: Stop) -> None:
         from services.executor.resources import of_settings  # noqa: PLC0415
         from services.executor.service import Executor  # noqa: PLC0415
+        from shared.personal.keys import PersonalKeys  # noqa: PLC0415
 
         service = Executor(
             log=frame.log,
@@ -233,6 +242,7 @@ def executor(**options: Any) -> None:
             redis_url=_needed(frame.settings.redis_url, "DAYBOOK_REDIS_URL"),
             known=_installed(frame.settings),
             resources=of_settings(frame.settings, _offered(frame.settings)),
+            personal=PersonalKeys(frame.redis, frame.pool, prefix=frame.settings.prefix, wire=frame.log.wire),
             metrics=frame.metrics,
             health=frame.health,
             **traced.attempts(frame.tracing, frame.pool, frame.log),

@@ -27,7 +27,11 @@ async def thumbnail(run):
   returns later counts for nothing.
 - A run may start twice after a crash. `run_id` is the same each time, `fence` is greater each time: a store
   that remembers the greatest fence it has seen can refuse a worker that was believed dead.
-- The function may have an attribute `model`, a pydantic model: it checks `job_data` when a job is made.
+- The function may have an attribute `model`, a pydantic model: it checks `job_data` when a job is made. A field
+  annotated `Annotated[str, Personal]` holds somebody's personal data (so does one whose JSON Schema says `x-personal:
+  true`, without an import of ours): it is stored encrypted by a key of its job, as are the result, the errors' messages
+  and the output of each run whose data has some, and `daybook erase` makes all of it unreadable for ever. The handler
+  is told it as it was written.
 
 While it works a handler may tell how far it is (`run.progress`) and what it does (`run.log`, or simply `logging`:
 both are kept with the attempt, the last 64 KB of them). `run.retry_in` and `run.give_up` end the attempt, and say what
@@ -48,6 +52,17 @@ ENTRY_POINTS = "daybook.handlers"  # the group
 RESULT_MAX_BYTES = 16 * 1024
 RESULT_MAX_DEPTH = 100  # levels; what reads the log again gives up at 200
 
+X_PERSONAL = "x-personal"  # in a JSON Schema: true where a value is personal data
+
+
+class PersonalMark:
+    """Marks a field of a model as somebody's personal data, see above: `Annotated[str, Personal]`."""
+
+    def __get_pydantic_json_schema__(self, core_schema: Any, handler: Any) -> dict[str, Any]:
+        return {**handler(core_schema), X_PERSONAL: True}
+
+
+Personal = PersonalMark()
 
 RETRY_IN_MAX_S = 30 * 24 * 3600
 

@@ -11,7 +11,7 @@ import logging
 import re
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from functools import lru_cache, partial
 from threading import Lock
@@ -45,6 +45,7 @@ _SECRET_FIELD = re.compile(r"(?i)(password|passwd|secret|secret_?key|token|api_?
 HIDDEN_MAX = 5_000
 _hidden: dict[str, None] = {}  # revealed secrets, in several spellings
 _hiding: re.Pattern[str] | None = None  # finds them
+_hushed: ContextVar["_Hushed | None"] = ContextVar("what a task's lines are without", default=None)
 _bound: ContextVar[Mapping[str, object]] = ContextVar("fields of log lines", default=MappingProxyType({}))
 
 
@@ -98,10 +99,44 @@ def hide(values: Iterable[str]) -> None:
     _hiding = re.compile("|".join(re.escape(each) for each in sorted(_hidden, key=len, reverse=True)))
 
 
+@contextlib.contextmanager
+def hushed(values: Iterable[str]) -> Iterator[None]:
+    """Mask these texts in the lines of this task, and of those that it begins, until the context ends.
+
+    Unlike what is hidden, they may be words that others use as well, and there may be a thousand new ones a second:
+    what finds them is made when the task says something.
+    """
+    token = _hushed.set(_Hushed(values) if values else None)
+    try:
+        yield
+    finally:
+        _hushed.reset(token)
+
+
+class _Hushed:
+    def __init__(self, values: Iterable[str]) -> None:
+        self._values: Iterable[str] = values
+        self._finding: re.Pattern[str] | None = None
+
+    def masked(self, text: str) -> str:
+        if self._finding is None:
+            spelt = {each for value in self._values for each in _spellings(value)}
+            self._finding = re.compile("|".join(map(re.escape, sorted(spelt, key=len, reverse=True))))
+        return self._finding.sub(MASK, text)
+
+
+def _spellings(value: str) -> Iterator[str]:
+    yield value
+    yield repr(value)[1:-1]
+    yield json.dumps(value)[1:-1]
+
+
 def masked(text: str) -> str:
-    """Return `text` with the passwords of all addresses in it masked, and what was hidden."""
+    """Return `text` with the passwords of all addresses in it masked, and what was hidden, or is hushed."""
     if _hiding is not None:
         text = _hiding.sub(MASK, text)
+    if (quiet := _hushed.get()) is not None:
+        text = quiet.masked(text)
     if len(text) > _TELLTALE:
         text = _CREDENTIAL.sub(rf"\g<1>\g<2>{MASK}", text)
     if "://" not in text:
@@ -170,7 +205,7 @@ def _for_machines() -> list[Processor]:
 
 def _mask_secrets(_logger: WrappedLogger, _method: str, line: EventDict) -> EventDict:
     # Nearly all lines need nothing done, and this is how to see it quickly.
-    if _name_a_secret(tuple(line)):
+    if _name_a_secret(tuple(line)) or _hushed.get() is not None:
         return masked_fields(line)
     for value in line.values():
         kind = value.__class__

@@ -1,16 +1,19 @@
 """One ASGI application on one socket of our own, served by Hypercorn inside the running event loop."""
 
+from __future__ import annotations
+
 import asyncio
 import errno
 import logging
 import socket
-from collections.abc import Awaitable, Callable
-from typing import Any
-
-import hypercorn.asyncio
-from hypercorn.config import Config
+from typing import TYPE_CHECKING, Any
 
 from shared.faults import Fatal
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from hypercorn.config import Config
 
 BACKLOG = (
     1024  # connections that may wait while the loop is busy for a moment; the kernel caps it at somaxconn
@@ -64,6 +67,8 @@ async def serve(
         idle_s: how long a connection may be without a request: from its begin or the last answer until the
             next request's head is complete, however slowly that comes.
     """
+    import hypercorn.asyncio  # noqa: PLC0415 - commands that serve nothing start sooner without it
+
     closing = asyncio.Event()
     # In a task of its own, which is asked to end and not cancelled: a cancel that comes while Hypercorn is in
     # `asyncio.wait_for` may be lost on Python 3.11, and then it would serve for ever.
@@ -89,6 +94,8 @@ async def _awaited(what: Awaitable[object]) -> None:
 
 
 def _config(sock: socket.socket, grace_s: float, idle_s: float) -> Config:
+    from hypercorn.config import Config  # noqa: PLC0415
+
     config = Config()
     # Hypercorn makes a second socket object of the descriptor; two owners would close it twice.
     config.bind = [f"fd://{sock.detach()}"]

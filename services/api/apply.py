@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from msgspec import structs
 from redis.exceptions import LockError
 
 from services.api import answers, door, views
@@ -149,7 +150,7 @@ class Apply:
                     raise invalid(
                         Fault(pointer="#/name", detail=f"is the name of {pointer('jobs', first)} too")
                     )
-                wishes.append(_Wish(index=index, name=wanted.name, spec=self._specs.of(wanted)))
+                wishes.append(_Wish(index=index, name=wanted.name, spec=self._specs.checked(wanted)))
             except Problem as problem:
                 # Passed over, what isn't theirs to say would look as if it had been left out: prune deletes that.
                 if not problem.errors:
@@ -234,6 +235,8 @@ class Apply:
         assert wish.spec is not None  # noqa: S101 - deletions aren't compared
         job, spec = wish.held.state, wish.spec.pinned(wish.job_id)
         wish.command, wish.changes = None, []
+        if isinstance(job, Job):
+            spec = await self._specs.sealed(spec, wish.job_id, job.tenant)
         if not isinstance(job, Job):
             wish.command = CreateJob(
                 job_id=wish.job_id, spec=spec, owner=principal.id, tenant=principal.tenant
@@ -306,7 +309,7 @@ class Apply:
             try:
                 wish.decided = await self._write.decide(
                     f"job:{wish.job_id}",
-                    wish.command,
+                    await self._sealed(wish.command),
                     context,
                     held=None if wish.spec is None else wish.held,
                 )
@@ -325,6 +328,13 @@ class Apply:
             if isinstance(wish.command, CreateJob):
                 self._deps.metrics.jobs_created_total.inc()
             return
+
+    async def _sealed(self, command: JobCommand) -> JobCommand:
+        """What is compared with nothing is sealed only now: a dry run makes no key for it."""
+        if not isinstance(command, CreateJob):
+            return command
+        spec = await self._specs.sealed(command.spec, command.job_id, command.tenant)
+        return structs.replace(command, spec=spec)
 
 
 def _deletion(name: str, job_id: str, principal: Principal) -> _Wish:

@@ -101,7 +101,7 @@ class Backfills:
         """What was found to be owed by a revision of the job is decided on that revision."""
         for tries_left in reversed(range(TRIES)):
             job, held = await self._job(job_id)
-            data = self._specs.triggered(held, body.job_data)
+            data = await self._specs.triggered(held, body.job_data)
             span, times = await self._owing(job, body)
             command = RequestBackfill(
                 backfill_id=backfill_id,

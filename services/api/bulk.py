@@ -28,7 +28,7 @@ from services.api.bulk_contract import (
     operation_of,
 )
 from services.api.chains import Chains
-from services.api.idempotency import Idempotency, Told, key_of_request, part_of, partition_of
+from services.api.idempotency import Idempotency, Told, key_of_request, partition_of
 from services.api.job_specs import JobSpecs, Quota
 from services.api.pauses import pause_of, resume_of
 from services.api.principal import present
@@ -42,6 +42,7 @@ from shared.domain import ids
 from shared.domain.commands import CreateJob, DeleteJob, TriggerJob, UpdateJob
 from shared.domain.job import Job, Status
 from shared.eventlog.decider import Decided
+from shared.eventlog.once import part_of
 from shared.eventlog.snapshot import NOTHING
 
 if TYPE_CHECKING:
@@ -232,7 +233,7 @@ class Bulk:
             batch.left -= 1
         is_made = False
         try:
-            command = self._command(order, held, context)
+            command = await self._command(order, held, context)
             decided = await self._write.decide(order.ref, command, context, held=held, once=once)
             is_made = decided.answered is None
         finally:
@@ -254,18 +255,18 @@ class Bulk:
             return None
         return Decided(ref=order.ref, partition=partition, before=NOTHING, after=NOTHING, answered=had)
 
-    def _command(self, order: _Order, held: Snapshot, context: Context) -> JobCommand:
+    async def _command(self, order: _Order, held: Snapshot, context: Context) -> JobCommand:
         asked, by = order.asked, present().id
         wanted = None if isinstance(asked, BulkCreate) or asked.if_revision is None else (asked.if_revision,)
         match asked:
             case BulkCreate():
                 try:
-                    spec = self._specs.of(read(JobBody, asked.job))
+                    spec = await self._specs.of(read(JobBody, asked.job), order.job_id, present().tenant)
                 except Problem as problem:
                     raise below(problem, "#/job") from None
                 return CreateJob(job_id=order.job_id, spec=spec, owner=by, tenant=present().tenant)
             case BulkUpdate():
-                return self._update(asked, held, wanted)
+                return await self._update(asked, held, wanted)
             case BulkPause():
                 return pause_of(asked, now=self._deps.log.now(), if_revision=wanted)
             case BulkResume():
@@ -276,18 +277,18 @@ class Bulk:
                 return TriggerJob(
                     run_id=order.run_id,
                     correlation_id=context.corr,
-                    job_data=self._specs.triggered(held, asked.job_data),
+                    job_data=await self._specs.triggered(held, asked.job_data),
                     priority=asked.priority,
                     overlap_policy=asked.overlap_policy,
                     if_revision=wanted,
                 )
 
-    def _update(self, asked: BulkUpdate, held: Snapshot, wanted: tuple[int, ...] | None) -> UpdateJob:
+    async def _update(self, asked: BulkUpdate, held: Snapshot, wanted: tuple[int, ...] | None) -> UpdateJob:
         job = held.state
         if not isinstance(job, Job) or job.status is Status.DELETED:
             raise door.no_such("job")
         try:
-            spec = self._specs.patched(job, asked.job)
+            spec = await self._specs.patched(job, asked.job)
         except Problem as problem:
             raise below(problem, "#/job") from None
         return UpdateJob(spec=spec, if_revision=wanted or (job.revision,))

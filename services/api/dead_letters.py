@@ -70,7 +70,7 @@ class DeadLetters:
         found = await self._found(run_id)
         if not isinstance(found, Letter):
             return self._known(found)
-        asked = self._retries.asked(
+        asked = await self._retries.asked(
             found,
             door.context(),
             over=body.job_data,

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from shared.job_types import Catalog, Known
     from shared.metrics import Metrics
     from shared.ops import Health
+    from shared.personal.keys import PersonalKeys
     from shared.settings import Settings
 
 
@@ -34,6 +35,7 @@ class Deps:
         feed: hands on what happens; its `run` is on its way.
         pressure: knows whether there is room; its `look` is repeated.
         usage: counts requests; its `flush` is repeated.
+        personal: the keys of personal data.
         known: the job types that are installed.
         catalog: what the deployment offers them.
         chance: at least 80 random bits at each call.
@@ -47,6 +49,7 @@ class Deps:
     feed: Feed
     pressure: Pressure
     usage: Usage
+    personal: PersonalKeys
     known: Known
     catalog: Catalog
     settings: Settings

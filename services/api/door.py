@@ -100,14 +100,18 @@ def body(
     return read(model, _tree(_JSON))
 
 
-def merge_patch() -> dict[str, Any]:
+def merge_patch(*, heeds: Collection[str] = (IF_MATCH,), asks: Collection[str] = ()) -> dict[str, Any]:
     """The object in the body of the present request that is to be merged over what there is (RFC 7396).
+
+    Args:
+        heeds: those of CONDITIONS that mean something here.
+        asks: the query parameters that do.
 
     Raises:
         Problem: 400, 413, 415 or 422.
     """
-    no_conditions_but(IF_MATCH)
-    no_parameters()
+    no_conditions_but(*heeds)
+    parameters(*asks)
     tree = _tree(MERGE_PATCH, _JSON)
     if not isinstance(tree, dict):
         raise invalid(Fault(pointer="#", detail="is not an object"))

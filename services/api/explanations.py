@@ -12,7 +12,7 @@ from services.api.explaining.absence import asked_of
 from services.api.explaining.explainer import Explainer
 from services.api.explaining.reading import Reading
 from services.api.explaining.undecided import COUNTED
-from services.api.moments import dropped, is_places, moment_of, of_the_past
+from services.api.moments import gone, is_places, moment_of, of_the_past
 from services.api.previews import bounded, seen_now
 from services.api.principal import wall
 from services.api.problems import Fault, Problem, invalid, unavailable
@@ -87,7 +87,7 @@ class Explanations:
         bounded(asked.at, f"?{AT}")
         horizon = (await self._deps.ledger.past_horizon(asked.at)).get(ids.partition_of(job_id))
         if horizon is not None and horizon.cut_at is not None and asked.at < horizon.cut_at:
-            raise dropped(horizon.cut_at)
+            raise gone(horizon.cut_at)
         async with self._explaining(job_id, await self._calendars(job_id)) as explain:
             if explain.until < asked.at <= self._deps.log.now():
                 raise unavailable("The archive has not come to that time yet: what was then isn't known.")

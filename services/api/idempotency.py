@@ -32,7 +32,13 @@ from services.api.writes import REDIS_S
 from shared import logs
 from shared.domain import backfill, ids, job
 from shared.domain.backfill import Backfill
-from shared.domain.events import BackfillCompleted, BackfillRequested, JobCreated, RunRequested
+from shared.domain.events import (
+    BackfillCompleted,
+    BackfillRequested,
+    JobCreated,
+    PersonalDataErased,
+    RunRequested,
+)
 from shared.domain.job import Job
 from shared.domain.run import Run
 from shared.eventlog.once import Key, key_of
@@ -104,11 +110,6 @@ def key_of_request(asked: Body) -> Key | None:
         body += f"?{request.query_string.decode('latin1')}"
     principal = present()
     return key_of(principal.tenant, principal.id, route, key_text(given[0]), asked=body)
-
-
-def part_of(key: Key, index: int) -> Key:
-    """The key of one of the many things that are asked for under `key`, which stand in the same order each time."""
-    return key_of(key.digest, str(index), asked=key.fingerprint)
 
 
 def partition_of(key: Key, *, partitions: int) -> int:
@@ -186,7 +187,7 @@ class Idempotency:
         name = self._log.keys(partition).told(key.digest, "claim")
         async with asyncio.timeout(REDIS_S):
             claimed = await self._set_first(name, key.fingerprint.encode())
-        if claimed != key.fingerprint.encode():
+        if not key.is_for(claimed.decode()):
             raise _reused()
         if (had := await self._told(partition, key, "all")) is not None:
             if (fate := await self._fate(had.place)) is not Fate.LOST:
@@ -211,7 +212,7 @@ class Idempotency:
         """The first answer again; None if there was none, or the log has lost what it tells of."""
         if had is None:
             return None
-        if had.fingerprint != key.fingerprint:
+        if not key.is_for(had.fingerprint):
             raise _reused()
         place = f"{partition}:{had.position}"
         if (fate := await self._fate(place)) is Fate.LOST:
@@ -287,6 +288,9 @@ class Idempotency:
             view = views.execution_requested(change, at=ids.from_ms(event.at))
             return answers.reply(view, location=answers.execution_path(view.id), done=201)
         kind, _, identifier = had.answer.partition(":")
+        if isinstance(change.event, PersonalDataErased):
+            erased = views.erasure_of_event(identifier, change.event)
+            return answers.reply(erased, location=f"{answers.job_path(identifier)}/events")
         if isinstance(change.event, BackfillCompleted):  # at once: it was found to have nothing to do
             return dataclasses.replace(await self._backfill_now(identifier), done=201)
         now = {"job": self._job_now, "run": self._run_now, "backfill": self._backfill_now}[kind]

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import replace
+
 from services.api import views
 from services.api.json_patch import merged
+from services.api.personal import Personal
 from services.api.principal import DEPLOYMENT, runs_the_deployment
 from services.api.problems import Problem
 from services.api.requests import JobBody, read
-from services.api.specs import merged_data, spec_of
+from services.api.specs import merged_data, spec_of, spec_with
 from shared import job_types
 from shared.domain.job import Job
 
@@ -31,30 +34,63 @@ class JobSpecs:
 
     def __init__(self, deps: Deps) -> None:
         self._deps = deps
+        self._personal = Personal(deps)
 
-    def of(self, body: JobBody) -> JobSpec:
-        """The whole specification."""
+    async def of(self, body: JobBody, job_id: str, tenant: str) -> JobSpec:
+        """The whole specification of a job, as it is written."""
+        return await self.sealed(self.checked(body), job_id, tenant)
+
+    async def sealed(self, spec: JobSpec, job_id: str, tenant: str) -> JobSpec:
+        """A specification that was checked, as it is written."""
+        data = await self._personal.sealed(spec.job_type, spec.job_data, job_id, tenant)
+        return spec if data is spec.job_data else replace(spec, job_data=data)
+
+    def checked(self, body: JobBody) -> JobSpec:
+        """The whole specification, as its client wrote it."""
         spec = spec_of(body, known=self._deps.known, catalog=self._deps.catalog)
         refuse_unless_theirs(spec.job_type, spec.job_data, known=self._deps.known)
         return spec
 
-    def patched(self, job: Job, patch: Mapping[str, Any]) -> JobSpec:
+    async def patched(self, job: Job, patch: Mapping[str, Any]) -> JobSpec:
         """That of the job with `patch` merged over it."""
-        tree = merged(views.body_of_spec(job.spec), patch)
-        strange = {
-            name: None for name in patch if name not in JobBody.model_fields
-        }  # null would take it away unseen
-        return self.of(read(JobBody, tree | strange))
+        body = _patched(await self.opened(job.spec, job.id), patch)
+        return await self.of(body, job.id, job.tenant)
 
-    def triggered(self, held: Snapshot | None, over: dict[str, Any] | None) -> dict[str, Any] | None:
+    def supposed(self, spec: JobSpec, patch: Mapping[str, Any]) -> JobSpec:
+        """The specification with `patch`, which says nothing of its data, merged over it: not to be carried out."""
+        body = _patched(replace(spec, job_data={}), patch)
+        return spec_with(spec.job_data, body, catalog=self._deps.catalog)
+
+    async def opened(self, spec: JobSpec, job_id: str) -> JobSpec:
+        """A specification that was written, as its client wrote it."""
+        data = await self._personal.opened(spec.job_data, job_id)
+        return spec if data is spec.job_data else replace(spec, job_data=data)
+
+    async def triggered(self, held: Snapshot | None, over: dict[str, Any] | None) -> dict[str, Any] | None:
         """The data of a triggered run; None for the job's own, and if there is no job: the domain refuses."""
         if over is None or held is None or not isinstance(held.state, Job):
             return None
-        spec = held.state.spec
+        job = held.state
+        return await self.laid_over(job.spec.job_type, job.spec.job_data, over, job.id, job.tenant)
+
+    async def laid_over(
+        self, job_type: str, data: dict[str, Any], over: Mapping[str, Any], job_id: str, tenant: str | None
+    ) -> dict[str, Any]:
+        """The data of a job or of a run of it, with `over` laid over it, key by key, as it is written.
+
+        For `tenant` see `Personal.sealed`.
+        """
         deps = self._deps
-        data = merged_data(spec.job_type, spec.job_data, over, known=deps.known, catalog=deps.catalog)
-        refuse_unless_theirs(spec.job_type, data, known=deps.known)
-        return data
+        plain = await self._personal.opened(data, job_id)
+        mixed = merged_data(job_type, plain, over, known=deps.known, catalog=deps.catalog)
+        refuse_unless_theirs(job_type, mixed, known=deps.known)
+        return await self._personal.sealed(job_type, mixed, job_id, tenant)
+
+
+def _patched(spec: JobSpec, patch: Mapping[str, Any]) -> JobBody:
+    tree = merged(views.body_of_spec(spec), patch)
+    strange = {name: None for name in patch if name not in JobBody.model_fields}
+    return read(JobBody, tree | strange)  # of what is strange, null would have been taken away unseen
 
 
 def refuse_unless_theirs(job_type: str, data: dict[str, Any], *, known: Known) -> None:

@@ -120,9 +120,10 @@ class Jobs:
         job_id = ids.chance_id(deps.log.now(), partition, deps.chance())
 
         async def write(context: Context, once: tuple[Once, ...]) -> Written:
-            spec, principal = self._specs.of(body), present()
+            spec, principal = self._specs.checked(body), present()
             if await self._quota.left(principal) == 0:
                 raise self._quota.full(principal)
+            spec = await self._specs.sealed(spec, job_id, principal.tenant)
             command = CreateJob(job_id=job_id, spec=spec, owner=principal.id, tenant=principal.tenant)
             return await self._decided(job_id, command, NOTHING, context, once)
 
@@ -136,9 +137,13 @@ class Jobs:
     async def replace(self, job_id: str) -> Response:
         """PUT /jobs/{id}."""
         job_id = self._id(job_id)
-        spec = self._specs.of(door.body(JobBody, heeds=(preconditions.IF_MATCH,)))
-        command = UpdateJob(spec=spec, if_revision=self._wanted(edits=True))
-        return await self._changed(job_id, command, "job replaced")
+        spec = self._specs.checked(door.body(JobBody, heeds=(preconditions.IF_MATCH,)))
+        wanted = self._wanted(edits=True)
+        held = await self._held(job_id)
+        spec = await self._specs.sealed(spec, job_id, cast("Job", held.state).tenant)
+        return await self._changed(
+            job_id, UpdateJob(spec=spec, if_revision=wanted), "job replaced", held=held
+        )
 
     async def merge(self, job_id: str) -> Response:
         """PATCH /jobs/{id}: merged over the job as it is shown, and decided on the revision that it was merged over."""
@@ -149,7 +154,7 @@ class Jobs:
             job = cast("Job", held.state)
             if wanted is not None and job.revision not in wanted:
                 raise await self._stale(job_id, of_refusal(StaleRevision()))
-            command = UpdateJob(spec=self._specs.patched(job, patch), if_revision=(job.revision,))
+            command = UpdateJob(spec=await self._specs.patched(job, patch), if_revision=(job.revision,))
             try:
                 return await self._changed(job_id, command, "job patched", held=held)
             except Problem as problem:
@@ -167,8 +172,11 @@ class Jobs:
 
         async def write(context: Context, once: tuple[Once, ...]) -> Written:
             old = await revisions.specification(self._deps.ledger, job_id, body.revision)
-            spec = self._specs.of(read(JobBody, views.body_of_spec(old)))
-            return await self._decided(job_id, UpdateJob(spec=spec, if_revision=wanted), None, context, once)
+            plain = await self._specs.opened(old, job_id)
+            spec = self._specs.checked(read(JobBody, views.body_of_spec(plain)))
+            held = await self._held(job_id)
+            spec = await self._specs.sealed(spec, job_id, cast("Job", held.state).tenant)
+            return await self._decided(job_id, UpdateJob(spec=spec, if_revision=wanted), held, context, once)
 
         return await self._once(
             key, partition, f"job:{job_id}", write, partial(self._told, job_id, "job reverted")
@@ -243,7 +251,7 @@ class Jobs:
             command = TriggerJob(
                 run_id=run_id,
                 correlation_id=context.corr,
-                job_data=self._specs.triggered(held, body.job_data),
+                job_data=await self._specs.triggered(held, body.job_data),
                 priority=body.priority,
                 overlap_policy=body.overlap_policy,
                 if_revision=wanted,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from shared.personal.sealing import is_sealed
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -26,9 +28,9 @@ def merged(target: Any, patch: Any) -> Any:
 def differences(old: Any, new: Any, pointer: str = "") -> Iterator[dict[str, Any]]:
     """What differs, by pointer: `from` and `to`, of which one is missing where there is nothing on that side.
 
-    Objects are compared member by member, in the order of the names; lists as a whole.
+    Objects are compared member by member, in the order of the names; lists, and what is sealed, as a whole.
     """
-    if isinstance(old, dict) and isinstance(new, dict):
+    if isinstance(old, dict) and isinstance(new, dict) and not (is_sealed(old) or is_sealed(new)):
         for name in sorted(old.keys() | new.keys()):
             below = f"{pointer}/{name.replace('~', '~0').replace('/', '~1')}"
             yield from differences(old.get(name, ABSENT), new.get(name, ABSENT), below)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 from services.api import list_sql
 from services.api.list_sql import Question
 from services.api.principal import wall
 from shared.domain import ids
+from shared.domain.calendar import ref_of
 from shared.domain.past import LEFT_OUT, Ran, Range
 from shared.eventlog.position import START, Position
 from shared.faults import is_broken
@@ -18,23 +20,29 @@ from shared.readmodel.cuts import hold_still
 from shared.readmodel.database import sql
 from shared.readmodel.overdue import overdue_jobs
 from shared.recovery.looking_back import jobs_as_of
+from shared.recovery.recollecting import recollected
+from shared.recovery.stepping import steps
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
-    from datetime import datetime
 
     import asyncpg
 
     from services.api.event_filter import EventFilter
     from services.api.list_sql import Choice, Key, Source
+    from shared.domain.calendar import Calendar
+    from shared.domain.happened import Told
+    from shared.domain.job import Job
     from shared.readmodel.archive import Connection
     from shared.recovery.brought_forward import Brought
     from shared.recovery.looking_back import Span
 
 T = TypeVar("T")
+STORY_S = 20.0  # for all of one job's story; each statement of it takes much less
 ANSWER_S = 5.0  # for a connection and the answer; then Postgres counts as not there
 COUNTED_MAX = 10_000
 GLANCE_S = 0.5
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Found(NamedTuple):
@@ -396,6 +404,37 @@ class Ledger:
         ):
             await hold_still(connection)
             yield connection
+
+    async def recollected(
+        self, job_id: str, span: Span, *, is_there: bool, until: datetime
+    ) -> tuple[Job | None, list[Told]]:
+        """What has happened to a job, whosesoever it is: see `recollecting.recollected`."""
+        async with (
+            asyncio.timeout(STORY_S),
+            self._pool.acquire() as connection,
+            connection.transaction(isolation="repeatable_read", readonly=True),
+        ):
+            await hold_still(connection)
+            return await recollected(connection, job_id, span, is_there=is_there, until=until)
+
+    async def calendars_told(
+        self, tenant: str, names: Sequence[str]
+    ) -> dict[str, list[tuple[datetime, Calendar, str]]]:
+        """Since when each of these calendars was as it was, and the place of the event that made it so."""
+        told: dict[str, list[tuple[datetime, Calendar, str]]] = {}
+        async with asyncio.timeout(ANSWER_S), self._pool.acquire() as connection:
+            for name in names:
+                told[name] = [
+                    (_EPOCH if event is None else ids.from_ms(event.at), cast("Calendar", state), place)
+                    async for at, event, state in steps(connection, ref_of(tenant, name))
+                    for place in (str(at) if event is None else event.place,)
+                ]
+        return told
+
+    async def usual_duration(self, job_id: str, tenant: str, *, latest: int) -> tuple[float | None, int]:
+        """What runs of a job take, in seconds: the median of the latest that have ended, and of how many that is."""
+        row = (await self._ask("usual_duration", job_id, latest, tenant))[0]
+        return row["median_s"], row["runs"]
 
     async def checkpoints(self) -> list[tuple[int, Position]]:
         """How far each partition is archived."""

@@ -92,11 +92,11 @@ async def _of_time(deps: Deps, text: str, partition: int | None, name: str) -> M
     wanted = range(deps.log.partitions) if partition is None else (partition,)
     late = [each for each in wanted if not _is_told(horizon.get(each), at)]
     if late:
-        await asyncio.gather(*(_told(deps, each) for each in late))
+        await asyncio.gather(*(level(deps, each) for each in late))
         horizon = await deps.ledger.past_horizon(at)
     for each in wanted:
         if each in horizon and (cut_at := horizon[each].cut_at) is not None and at < cut_at:
-            raise dropped(cut_at)
+            raise gone(cut_at)
     cuts = {each: told.cut for each, told in horizon.items() if told.cut is not None}
     upto = {each: horizon[each].upto if each in horizon else START for each in wanted}
     return Moment(upto, cuts, at, name)
@@ -107,15 +107,19 @@ def _is_told(horizon: PastHorizon | None, at: datetime) -> bool:
     return horizon is not None and horizon.archived_at is not None and horizon.archived_at > at
 
 
-async def _told(deps: Deps, partition: int) -> None:
-    """Wait until the archive has what the log has now: nothing can come of a time that is over."""
+async def level(deps: Deps, partition: int) -> None:
+    """Wait until the archive has what the log has now: nothing can come of a time that is over.
+
+    Raises:
+        Problem: 503, it lags.
+    """
     tail = (await opening.look(deps.log.redis, deps.log.keys(partition))).tail_at
     if await deps.archive.fate(partition, tail, None, door.wait_s(deps.settings.wait_seconds)) is Fate.LATE:
         raise unavailable(f"The archive has not come to {partition}:{tail} yet: what was then isn't known.")
 
 
-def dropped(cut_at: datetime) -> Problem:
-    """The 410 for a time from which the archive has nothing any more."""
+def gone(cut_at: datetime) -> Problem:
+    """The 410 of a time before the archive begins."""
     return Problem(
         "history-gone",
         f"What happened before {rfc3339(ids.from_ms(ids.to_ms(cut_at)))} has been dropped from the archive: ask for "

@@ -31,6 +31,7 @@ from services.api.responses import (
     BackfillView,
     CalendarView,
     DiffView,
+    ErasureView,
     ErrorsView,
     ExecutionView,
     ForecastView,
@@ -48,6 +49,9 @@ from services.api.responses import (
     TokenView,
 )
 from services.api.revisions import REVISION_MAX
+from services.api.simulation_contract import COUNT as AHEAD
+from services.api.simulation_contract import COUNT_MAX as AHEAD_MAX
+from services.api.simulation_contract import SimulationView
 from shared.domain import calendar
 from shared.mail_folder import NAME
 
@@ -62,8 +66,8 @@ _BODIES = (*dict.fromkeys(each.body for each in OPERATIONS if each.body is not N
 _VIEWS: tuple[type[BaseModel], ...] = (
     JobView, ExecutionView, MissedView, OutputView, RedriveView, ErrorsView, ApiKeyView, ApiKeyMadeView, TokenView,
     RevisionView, RevisionJobView, DiffView, PrincipalsView, BulkView, ApplyView, JobTypesView, SwitchView,
-    BackfillView, BackfillDryRunView,
-    PreviewView, NextView, ForecastView, CalendarView, ExplanationView,
+    BackfillView, BackfillDryRunView, ErasureView,
+    PreviewView, NextView, ForecastView, CalendarView, SimulationView, ExplanationView,
 )  # fmt: skip
 _PROBLEM = {
     "type": "object",
@@ -197,6 +201,25 @@ _FORECAST: dict[str, dict[str, Any]] = {
         "description": f"90, 90s, 5m, 1h or 1d; at most {BUCKETS_MAX:,} of them",
     },
 }
+_SIMULATE: dict[str, dict[str, Any]] = {
+    "since": {
+        "type": "string",
+        "format": "date-time",
+        "description": "the past begins here, at most 31 days back; default: a week ago, or when the job was made",
+    },
+    "until": {
+        "type": "string",
+        "format": "date-time",
+        "description": "the future ends here, or the past, if this is over; default: in a day",
+    },
+    "count": {
+        "type": "integer",
+        "minimum": 1,
+        "maximum": AHEAD_MAX,
+        "default": AHEAD,
+        "description": "and after so many occurrences",
+    },
+}
 _HEADERS: dict[str, dict[str, Any]] = {
     door.KEY_HEADER: {
         "type": "string",
@@ -268,6 +291,7 @@ _OWN = {
     "list_next_occurrences": _NEXT,
     "forecast": _FORECAST,
     "explain_job": _EXPLAIN,
+    "simulate_job": _SIMULATE,
     "pause_jobs": _SWITCHED,
     "resume_jobs": _SWITCHED,
 }

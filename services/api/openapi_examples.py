@@ -155,6 +155,19 @@ _SECOND: dict[str, Any] = {
     "reason": "overlap_first",
     "by": None,
 }
+_DECIDED: dict[str, Any] = {
+    "scheduled_for": "2026-11-27T02:30:00.000Z",
+    "reason": None,
+    "by": None,
+    "fires_at": None,
+    "decided_at": "2026-11-27T02:30:00.009Z",
+    "execution_id": None,
+    "status": None,
+    "waits": False,
+    "collides_with": RUN_ID,
+    "estimated": False,
+    "positions": [],
+}
 
 EXAMPLES: dict[str, list[Any]] = {
     "JobBody": [
@@ -191,6 +204,15 @@ EXAMPLES: dict[str, list[Any]] = {
     ],
     "SkipBody": [{"scheduled_for": "2026-11-29T02:30:00+01:00", "reason": "the database moves"}],
     "UnskipBody": [{"scheduled_for": "2026-11-29T02:30:00+01:00"}],
+    "EraseBody": [{"reason": "asked for under Art. 17 GDPR, ticket 4711"}],
+    "ErasureView": [
+        {
+            "job_id": JOB_ID,
+            "by": "ann",
+            "at": "2026-11-27T09:00:00.000Z",
+            "reason": "asked for under Art. 17 GDPR, ticket 4711",
+        }
+    ],
     "TriggerBody": [{"priority": 10}],
     "CancelBody": [{"reason": "started by mistake"}],
     "BackfillBody": [{"from": "2026-11-20T00:00:00Z", "max_parallel": 4, "dry_run": True}],
@@ -256,6 +278,52 @@ EXAMPLES: dict[str, list[Any]] = {
                     "concurrency": 1.5,
                 }
             ],
+        }
+    ],
+    "SimulationView": [
+        {
+            "job_id": JOB_ID,
+            "revision": 3,
+            "changes": [{"pointer": "/overlap_policy", "from": "skip", "to": "queue_one"}],
+            "usual_seconds": 5400.0,
+            "measured_runs": 20,
+            "past": {
+                "from": "2026-11-26T00:00:00.000Z",
+                "to": "2026-11-27T08:00:00.000Z",
+                "was": {
+                    "occurrences": 2,
+                    "runs": 1,
+                    "skipped": {"overlap": 1},
+                    "collisions": 1,
+                    "waiting": 0,
+                },
+                "would": {"occurrences": 2, "runs": 2, "skipped": {}, "collisions": 1, "waiting": 1},
+                "totals": {"same": 1, "added": 1, "removed": 0, "moved": 0, "changed": 0},
+                "items": [
+                    {
+                        "change": "added",
+                        "was": {
+                            **_DECIDED,
+                            "decision": "skip",
+                            "reason": "overlap",
+                            "by": RUN_ID,
+                            "positions": [POSITION],
+                        },
+                        "would": {
+                            **_DECIDED,
+                            "decision": "run",
+                            "fires_at": "2026-11-27T02:30:00.000Z",
+                            "execution_id": "01a21e6f-ebb7-8003-8ad1-122b2c7e6320",
+                            "waits": True,
+                        },
+                    }
+                ],
+                "truncated": True,
+                "refused": [],
+                "paused_by_failures": [],
+            },
+            "future": None,
+            "assumptions": ["Calendars are read as they were at the time of each decision."],
         }
     ],
     "ApiKeyBody": [{"name": "deploy pipeline", "role": "viewer", "owner": "bob"}],

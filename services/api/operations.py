@@ -17,6 +17,7 @@ from services.api.requests import (
     BackfillBody,
     CalendarBody,
     CancelBody,
+    EraseBody,
     JobBody,
     JobPatch,
     PauseBody,
@@ -39,6 +40,7 @@ from services.api.responses import (
     BackfillView,
     CalendarView,
     DiffView,
+    ErasureView,
     ErrorsView,
     ExecutionView,
     ForecastView,
@@ -55,6 +57,7 @@ from services.api.responses import (
     SwitchView,
     TokenView,
 )
+from services.api.simulation_contract import SimulationView
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -147,7 +150,7 @@ def _some_of(item: dict[str, str]) -> dict[str, Any]:
 
 
 JOB, EXECUTION = ref(JobView), ref(ExecutionView)
-BACKFILL, CALENDAR = ref(BackfillView), ref(CalendarView)
+BACKFILL, CALENDAR, ERASURE = ref(BackfillView), ref(CalendarView), ref(ErasureView)
 EVENTS = {
     "type": "object",
     "required": ["items", "next_cursor"],
@@ -245,6 +248,14 @@ OPERATIONS = (
         answers={204: None, 202: None}, refusals=(404, 422), conditional=True, edits=True,
     ),
     Operation(
+        method="post", path=f"{BASE}/jobs/{{job_id}}/erase", name="erase_job", role="admin",
+        summary=(
+            "Erase the personal data of a job, also of a deleted one, for ever: it is deleted too. "
+            "200 says that the key is destroyed, 202 that it will be"
+        ),
+        answers={200: ERASURE, 202: ERASURE}, body=EraseBody, refusals=(400, 404, 413, 415, 422), keyed=True,
+    ),
+    Operation(
         method="post", path=f"{BASE}/jobs/{{job_id}}/pause", name="pause_job", role="operator",
         summary="Stop a job's schedule",
         answers={200: JOB, 202: JOB}, body=PauseBody, optional=True, refusals=_CHANGING, keyed=True,
@@ -297,6 +308,12 @@ OPERATIONS = (
         method="get", path=f"{BASE}/jobs/{{job_id}}/next", name="list_next_occurrences", role="viewer",
         summary="When a job is to run, and what its rules leave out", answers={200: ref(NextView)},
         parameters=("from", "count"), refusals=(404, 409, 422),
+    ),
+    Operation(
+        method="post", path=f"{BASE}/jobs/{{job_id}}/simulate", name="simulate_job", role="viewer",
+        summary="What a job would have run, and would run, if it were changed so (as PATCH); nothing is changed",
+        answers={200: ref(SimulationView)}, body=JobPatch, parameters=("since", "until", "count"),
+        refusals=(400, 404, 409, 410, 413, 415, 422),
     ),
     Operation(
         method="post", path=f"{BASE}/schedules/preview", name="preview_schedule", tag="schedules", role="viewer",

@@ -161,7 +161,7 @@ class Redrive:
         self, letter: Letter, context: Context, overlap_policy: OverlapPolicy | None, held: Snapshot | None
     ) -> Decided | str:
         """The retry decided, or why it was refused."""
-        asked = self._retries.asked(letter, context, overlap_policy=overlap_policy)
+        asked = await self._retries.asked(letter, context, overlap_policy=overlap_policy)
         try:
             return await self._retries.decided(asked, context, held)
         except Problem as problem:

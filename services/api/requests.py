@@ -291,7 +291,10 @@ class JobBody(ScheduleBody):
     job_type: str = Field(
         min_length=1, max_length=200, description="see GET /job-types; fixed after creation"
     )
-    job_data: JobData = Field(default_factory=dict, description="fits the type's model; at most 64 KB")
+    job_data: JobData = Field(
+        default_factory=dict,
+        description="fits the type's model; at most 64 KB; what is x-personal in that is stored encrypted",
+    )
     timeout_seconds: int = Field(default=3_600, ge=1, le=86_400)
     max_retries: int = Field(default=3, ge=0, le=100)
     retry_backoff: Backoff = Backoff()
@@ -448,6 +451,12 @@ class RevertBody(Body):
     """Which revision a job is to be as again."""
 
     revision: int = Field(ge=1, le=1_000_000_000)
+
+
+class EraseBody(Body):
+    """Why a job's personal data is to be erased. It is recorded for ever: name nobody in it."""
+
+    reason: str = Field(min_length=1, max_length=500)
 
 
 class CancelBody(Body):

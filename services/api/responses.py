@@ -62,6 +62,15 @@ class PausedView(Answer):
     switch: str | None = None
 
 
+class ErasureView(Answer):
+    """Who had the personal data of a job erased, when and why; the first time, if it was asked for again."""
+
+    job_id: str
+    by: str
+    at: Time
+    reason: str
+
+
 class OccurrenceView(Answer):
     """An occurrence that is to come."""
 

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from msgspec.structs import replace
 
-from services.api.job_specs import refuse_unless_theirs
+from services.api.job_specs import JobSpecs
 from services.api.problems import Problem, unavailable
-from services.api.specs import merged_data
 from shared.domain import ids
 from shared.domain.commands import RetryRun
 from shared.domain.run import ENDED, Run, Status
@@ -62,6 +61,7 @@ class Retries:
     def __init__(self, deps: Deps, write: Writes) -> None:
         self._deps = deps
         self._write = write
+        self._specs = JobSpecs(deps)
 
     async def written(
         self, asked: Asked, context: Context, *, wait_s: float, once: tuple[Once, ...] = ()
@@ -95,7 +95,7 @@ class Retries:
         self._count(done)
         return done
 
-    def asked(
+    async def asked(
         self,
         letter: Letter,
         context: Context,
@@ -124,16 +124,20 @@ class Retries:
             of=letter.run_id,
             scheduled_for=letter.scheduled_for,
             revision=letter.revision,
-            spec=self._spec(letter.spec, over, priority),
+            spec=await self._spec(letter, over, priority),
             overlap_policy=overlap_policy,
         )
         return Asked(f"job:{letter.job_id}", command, once.of_retry(letter.run_id, answer=run_id))
 
-    def _spec(self, spec: RunSpec, over: Mapping[str, Any] | None, priority: int | None) -> RunSpec:
+    async def _spec(self, letter: Letter, over: Mapping[str, Any] | None, priority: int | None) -> RunSpec:
+        spec = letter.spec
         if over is not None:
-            deps = self._deps
-            data = merged_data(spec.job_type, spec.job_data, over, known=deps.known, catalog=deps.catalog)
-            refuse_unless_theirs(spec.job_type, data, known=deps.known)
+            try:
+                data = await self._specs.laid_over(
+                    spec.job_type, spec.job_data, over, letter.job_id, tenant=None
+                )
+            except Problem as problem:
+                raise _said(problem) from None
             spec = replace(spec, job_data=data)
         return spec if priority is None else replace(spec, priority=priority)
 

@@ -16,6 +16,7 @@ from services.api.pressure import Pressure
 from services.api.usage import Usage
 from shared import environment, logs
 from shared.loop import Stop, repeat
+from shared.personal.keys import PersonalKeys
 from shared.serving import bound_socket, serve
 
 if TYPE_CHECKING:
@@ -91,6 +92,7 @@ class Api:
             feed=Feed(log=log, archive=archive, ledger=ledger, walled=settings.auth == "on"),
             pressure=Pressure(log=log, archive=archive, ledger=ledger, settings=settings, metrics=metrics),
             usage=Usage(log),
+            personal=PersonalKeys(log.redis, pool, prefix=log.prefix, wire=log.wire),
             known=known,
             catalog=catalog,
             settings=settings,

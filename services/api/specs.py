@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic_core import PydanticCustomError
 
 from services.api.json_body import pointer
+from services.api.personal import reserved
 from services.api.problems import Fault, invalid
 from services.api.requests import small
 from shared import job_types
@@ -38,15 +39,34 @@ def spec_of(body: JobBody, *, known: Known, catalog: Catalog) -> JobSpec:
         Problem: 422, with everything that is wrong.
     """
     faults: list[Fault] = []
+    plan = _planned(body, catalog, faults)
+    data = _checked(body.job_type, body.job_data, known, catalog, faults)
+    if faults:
+        raise invalid(*faults)
+    return _spec(body, plan, data)
+
+
+def spec_with(data: dict[str, Any], body: JobBody, *, catalog: Catalog) -> JobSpec:
+    """The same, whose data is `data`, whatever stands in the body: nobody looks at that.
+
+    Raises:
+        Problem: 422, with everything that is wrong.
+    """
+    faults: list[Fault] = []
+    plan = _planned(body, catalog, faults)
+    if faults:
+        raise invalid(*faults)
+    return _spec(body, plan, data)
+
+
+def _planned(body: JobBody, catalog: Catalog, faults: list[Fault]) -> Schedule:
+    """The schedule; what is wrong with it, or with anything else but the data, goes into `faults`."""
     plan = schedule_of(body, faults)
     if body.notify_on_failure and not catalog.senders:
         faults.append(Fault(pointer="#/notify_on_failure", detail=NO_SERVER))
     if body.concurrency_limit is not None and body.concurrency_key is None:
         faults.append(Fault(pointer="#/concurrency_limit", detail="goes with a concurrency_key"))
-    data = _checked(body.job_type, body.job_data, known, catalog, faults)
-    if faults:
-        raise invalid(*faults)
-    return _spec(body, plan, data)
+    return plan
 
 
 def schedule_of(body: ScheduleBody, faults: list[Fault]) -> Schedule:
@@ -129,6 +149,9 @@ def _checked(
     job_type: str, data: dict[str, Any], known: Known, catalog: Catalog, faults: list[Fault]
 ) -> dict[str, Any]:
     """`data` as it is to be kept; what is wrong with it goes into `faults`."""
+    if wrong := list(reserved(data)):
+        faults += wrong
+        return data
     try:
         return job_types.check(job_type, data, known=known, catalog=catalog)
     except job_types.BadJobData as refusal:

@@ -12,6 +12,7 @@ from services.api.responses import (
     BackoffView,
     CancelView,
     DstView,
+    ErasureView,
     ExecutionView,
     HeldView,
     JobSpecView,
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     import asyncpg
 
     from shared.domain.backfill import Backfill
-    from shared.domain.events import Change, RunRequested
+    from shared.domain.events import Change, PersonalDataErased, RunRequested
     from shared.domain.exclude import Span
     from shared.domain.job import Job
     from shared.domain.run import Run
@@ -107,6 +108,17 @@ def paused_of_state(job: Job) -> PausedView | None:
         catch_up=paused.catch_up,
         switch=paused.switch,
     )
+
+
+def erasure_of_state(job: Job) -> ErasureView:
+    """Who has erased a job that was erased."""
+    told = cast("jobs.Erasure", job.erased)
+    return ErasureView(job_id=job.id, by=told.by, at=told.at, reason=told.reason)
+
+
+def erasure_of_event(job_id: str, event: PersonalDataErased) -> ErasureView:
+    """The same, as the event says."""
+    return ErasureView(job_id=job_id, by=event.by, at=event.erased_at, reason=event.reason)
 
 
 def job_of_spec(spec: JobSpec) -> JobSpecView:

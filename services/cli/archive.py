@@ -113,7 +113,8 @@ def import_(*, path: str, **options: Any) -> None:
     """Bring the copy in PATH into an archive that is empty, or has the beginning of it; and into its ledgers.
 
     Stop the services first, and have `daybook migrate` make the tables. All of the copy is proved and held against the
-    archive before anything is written. An import that was killed goes on where it was when it is called again. Then
+    archive before anything is written. An import that was killed goes on where it was when it is called again. Keys of
+    personal data, which no copy holds, come back from Redis if that has them, else `daybook personal-keys import`. Then
     `daybook recover`, or the start of any service, makes the log and the work in Redis follow.
 
     \b
@@ -123,6 +124,7 @@ def import_(*, path: str, **options: Any) -> None:
 
     async def bring() -> int:
         from services.cli.database import archived_in  # noqa: PLC0415
+        from services.cli.personal_keys import brought_back  # noqa: PLC0415
         from services.projector.importing import Refused, bring_in  # noqa: PLC0415
         from shared.readmodel.database import assert_migrated  # noqa: PLC0415
 
@@ -135,7 +137,8 @@ def import_(*, path: str, **options: Any) -> None:
                     new = await bring_in(pool, copy, told=lambda part: bar.update(int(part * 1000) - bar.pos))
             except (NotYet, Refused) as error:
                 raise Fatal(str(error)) from error
-        click.echo(f"{new} events imported, {copy.manifest.events - new} were there")
+            keys = await brought_back(told, pool)
+        click.echo(f"{new} events imported, {copy.manifest.events - new} were there; {keys}")
         return 0
 
     _do(bring)

@@ -60,16 +60,18 @@ class Client:
         """
         return self._sent("GET", path, resend=True, params=_given(parameters))
 
-    def post(self, path: str, body: Any = None, **parameters: Any) -> httpx.Response:
-        """POST under a key of its own."""
-        headers = {"Idempotency-Key": secrets.token_hex(16)}
+    def post(
+        self, path: str, body: Any = None, *, prefer: str | None = None, **parameters: Any
+    ) -> httpx.Response:
+        """POST under a key of its own; `prefer` is a header of RFC 7240."""
+        headers = {"Idempotency-Key": secrets.token_hex(16)} | ({"Prefer": prefer} if prefer else {})
         return self._sent(
             "POST", path, resend=True, headers=headers, params=parameters or None, **_json(body)
         )
 
-    def ask(self, path: str, body: Any) -> httpx.Response:
-        """POST what is only a question: it changes nothing, and takes no key."""
-        return self._sent("POST", path, resend=True, json=body)
+    def ask(self, path: str, body: Any, **parameters: Any) -> httpx.Response:
+        """POST what is only a question: it changes nothing, and takes no key; parameters that are None are left out."""
+        return self._sent("POST", path, resend=True, params=_given(parameters), json=body)
 
     def send(
         self, method: str, path: str, body: Any = None, *, if_match: str | None = None

@@ -35,7 +35,7 @@ async def archived_in(
         OSError: it doesn't answer.
     """
     pool = await database.connect_pool(
-        url or _address(told), max_size=2, statement_timeout_s=statement_timeout_s, session=NAME
+        url or address(told), max_size=2, statement_timeout_s=statement_timeout_s, session=NAME
     )
     try:
         yield pool
@@ -44,7 +44,12 @@ async def archived_in(
             pool.terminate()
 
 
-def _address(told: Settings) -> str:
+def address(told: Settings) -> str:
+    """Where it is.
+
+    Raises:
+        Fatal: it isn't known.
+    """
     if told.database_url:
         return told.database_url
     data_dir = DataDir(told.data_dir)

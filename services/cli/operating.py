@@ -29,8 +29,13 @@ if TYPE_CHECKING:
 def recover(*, dry_run: bool, **options: Any) -> None:
     """Open the logs, and heal those that have lost what the archive holds.
 
-    Services do so by themselves; this says what it finds, a line a partition. It ends with 1 if one can't be opened.
-    """
+    Services do so by themselves; this says what it finds, a line a partition. It ends with 1 if one can't be opened,
+    and says what to do about it: mostly, to bring in a cold copy first.
+
+    \b
+    daybook recover --dry-run
+    daybook archive import /srv/cold && daybook recover
+    """  # noqa: D301 - click's mark
     from services.cli.recover import recover as recovered  # noqa: PLC0415
 
     told = settings_of(options, "recover")

@@ -41,7 +41,10 @@ async def recover(
                 if dry_run:
                     line = await _surveyed(stores, partition)
                 else:
-                    line = _done(await stores.open_log(partition, lease_s=told.lease_seconds, chance=chance))
+                    done = await stores.open_log(partition, lease_s=told.lease_seconds, chance=chance)
+                    if done.found is None:  # an opening sees to the keys by itself
+                        await stores.level_keys(partition)
+                    line = _done(done)
             except Fatal as error:
                 good, line = False, str(error)
             say(f"partition {partition}: {line}")

@@ -12,7 +12,9 @@ import asyncpg
 from shared import recovery
 from shared.embedded import DataDir
 from shared.eventlog.connection import connect
+from shared.eventlog.keys import Keys
 from shared.faults import Fatal
+from shared.personal.levelling import level
 from shared.readmodel import archive, database
 
 if TYPE_CHECKING:
@@ -34,6 +36,12 @@ class Stores:
     redis: Redis
     pool: asyncpg.Pool
     fixed: Deployment
+
+    async def level_keys(self, partition: int) -> None:
+        """Make the keys of personal data in both stores level."""
+        keys = Keys(self.fixed.prefix, partition)
+        async with self.pool.acquire() as connection:
+            await level(connection, self.redis, keys, is_lost=True)
 
     async def open_log(self, partition: int, *, lease_s: float, chance: Callable[[], int]) -> Opening:
         """Compare a partition's log with the archive and open it, as a service does at its start."""
@@ -87,11 +95,22 @@ def _addresses(told: Settings) -> tuple[str, str]:
     return told.redis_url or running.redis, told.database_url or running.postgres
 
 
+def redis_of(told: Settings) -> str | None:
+    """Where Redis is; None if it isn't known."""
+    if told.redis_url:
+        return told.redis_url
+    running = DataDir(told.data_dir).read_endpoints()
+    return None if running is None else running.redis
+
+
 async def _fixed(pool: asyncpg.Pool) -> Deployment:
     try:
         fixed = await archive.find_deployment(pool)
     except asyncpg.UndefinedTableError:
         fixed = None
     if fixed is None:
-        raise Fatal("This database has no deployment yet: the first start of a service makes one.")
+        raise Fatal(
+            "This database has no deployment yet: the first start of a service makes one. If it was lost, start none: "
+            "restore a backup, or have `daybook archive import` bring in a cold copy."
+        )
     return fixed

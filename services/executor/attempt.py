@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, cast
 from services.executor.heartbeat import Permit
 from services.executor.notebook import taking_down
 from services.executor.outcome import Raised, Returned, raised, returned, timed_out
+from services.executor.personal import seal_of, told_in
 from services.executor.worker import Call, Started, Why
 from shared import logs
 from shared.domain.commands import FailRun, InterruptRun, Output, Report, StartRun, SucceedRun
@@ -39,10 +40,12 @@ if TYPE_CHECKING:
     from services.executor.claims import Claim
     from services.executor.heartbeat import Held
     from services.executor.outcome import Outcome
+    from services.executor.personal import Seal
     from services.executor.plugins import Handler
     from services.executor.worker import Worker
     from shared import handlers
     from shared.eventlog.decider import Decided
+    from shared.eventlog.snapshot import Snapshot
 
 ACTOR = "executor"
 IGNORED_AFTER_S = 5.0  # a handler has so long to heed its cancel
@@ -129,6 +132,7 @@ class Attempt:
             await self._worker.claims.hand_back(self.claim)
             return None
         held = self.claim.snapshot()
+        seal = await self._seal(held)
         if not await self._worker.admission.admits(self.claim, held):
             return None
         try:
@@ -147,12 +151,18 @@ class Attempt:
         if run.ended:  # its start deadline had passed, or another run replaces it
             self._worker.tally.not_started(run)
             return None
-        started = Started(decided=decided, run=run, at=time.monotonic())
+        started = Started(decided=decided, run=run, at=time.monotonic(), seal=seal)
         of = run.spec.concurrency
         permit = None if of is None else Permit(of.pool, self.claim.entry)
         self._worker.heartbeat.hold(started.run.id, started.fence, permit)
         self._tell(started.run)
         return started
+
+    async def _seal(self, held: Snapshot) -> Seal | None:
+        """What opens the run's data; before the start, as a store that doesn't answer is no failure of a handler."""
+        if not self.claim.may_be_sealed or not isinstance(held.state, Run):
+            return None
+        return await seal_of(held.state, self._worker.personal)
 
     def _tell(self, run: Run) -> None:
         """Have each line of this task's log say what it is about."""
@@ -166,15 +176,18 @@ class Attempt:
         handler = self._worker.handlers.of(started.run.spec.job_type, started.run.spec.job_data)
         if handler is None:
             return raised(LookupError(f"this executor has no handler for {started.run.spec.job_type}"))
-        call = self._call = Call(partial(self._worker.heartbeat.tell, started.run.id, started.fence))
+        beat = partial(self._worker.heartbeat.tell, started.run.id, started.fence)
+        call = self._call = Call(beat, started.seal)
         return call.notebook.mask.outcome(await self._outcome(started, handler, call))
 
     async def _outcome(self, started: Started, handler: Handler, call: Call) -> Outcome:
         try:
-            told = await self._revealed(started.told(self._worker.log.now(), call.notebook), call)
-            if handler.blocking:
-                return await self._in_pool(started, handler, call, told)
-            return await self._here(started, handler, call, told)
+            told = self._opened(started, started.told(self._worker.log.now(), call.notebook))
+            told = await self._revealed(told, call)
+            with _quiet(started, told):
+                if handler.blocking:
+                    return await self._in_pool(started, handler, call, told)
+                return await self._here(started, handler, call, told)
         except asyncio.CancelledError as cancelled:
             task = asyncio.current_task()
             if call.why is None and task is not None and task.cancelling():
@@ -186,6 +199,10 @@ class Attempt:
             return raised(error, call.notebook.mask.text)
         finally:
             call.over.set()
+
+    def _opened(self, started: Started, told: handlers.Run) -> handlers.Run:
+        """The same with values for what is sealed in its data."""
+        return told if started.seal is None else replace(told, job_data=started.seal.opened(told.job_data))
 
     async def _revealed(self, told: handlers.Run, call: Call) -> handlers.Run:
         """The same with values for its references to secrets; the file of one may be on a slow disk."""
@@ -270,6 +287,8 @@ class Attempt:
         if report is None:
             self._worker.tally.moved(started.run)
             return
+        if started.seal is not None:
+            report = started.seal.report(report)
         try:
             decided = await self._reported(started, report)
         except Refused as refusal:
@@ -304,6 +323,13 @@ class Attempt:
         if self.held is not None:
             self._worker.heartbeat.release(*self.held)
         self._ended(self)
+
+
+def _quiet(started: Started, told: handlers.Run) -> contextlib.AbstractContextManager[None]:
+    """Within it, this process's lines are without what was opened for the handler."""
+    if started.seal is None:
+        return contextlib.nullcontext()
+    return logs.hushed(tuple(told_in(told.job_data)))
 
 
 def _log() -> FilteringBoundLogger:

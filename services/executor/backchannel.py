@@ -56,6 +56,10 @@ class Backchannel:
         self._listening[number] = _Listening(notebook)
         return number
 
+    def came_back(self, call: int) -> None:
+        """The call has ended by itself: all it has said is under way, though nothing may have been read of it yet."""
+        self._listening[call].begun = True
+
     async def heard(self, call: int) -> None:
         """Return when all that the call has said is in its notebook: its process has said so, or is gone."""
         listening = self._listening[call]

@@ -36,13 +36,15 @@ class Notebook:
 
     Args:
         on_progress: told each progress, as JSON `{"ratio": 0…1, "message": …}`.
+        sealed: what is shown of a progress's message.
 
     Attributes:
         mask: takes the run's secrets out of what is taken down and shown.
     """
 
-    def __init__(self, on_progress: Callable[[str], None]) -> None:
+    def __init__(self, on_progress: Callable[[str], None], sealed: Callable[[str], str] = str) -> None:
         self.mask = Mask()
+        self._sealed = sealed
         self._on_progress = on_progress
         self._lines: deque[str] = deque()
         self._size = 0
@@ -55,7 +57,8 @@ class Notebook:
 
     def progress(self, ratio: float, message: str) -> None:
         """Show how far it is."""
-        self._on_progress(json.dumps({"ratio": ratio, "message": self.mask.text(message)[:MESSAGE_MAX]}))
+        shown = self._sealed(self.mask.text(message)[:MESSAGE_MAX])
+        self._on_progress(json.dumps({"ratio": ratio, "message": shown}))
 
     def take(self, line: str) -> None:
         """Take a finished line down."""

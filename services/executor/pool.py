@@ -17,6 +17,7 @@ from pebble import ProcessExpired, ProcessPool
 from services.executor.backchannel import Backchannel, Upstream
 from services.executor.notebook import capture, taking_down
 from services.executor.outcome import Outcome, raised, returned, timed_out
+from services.executor.personal import told_in
 from shared import logs, tracing
 from shared.handlers import Nobody
 from shared.parent import die_with_parent
@@ -92,6 +93,7 @@ class Pool:
         try:
             future = self._running(path).schedule(_work, args=work, timeout=timeout_s)
             outcome: Outcome = await asyncio.wrap_future(future)
+            self._backchannel.came_back(work[-1])
         except TimeoutError:  # the pool's: a handler's own comes back as an outcome
             return timed_out(timeout_s)
         except ProcessExpired as end:
@@ -157,8 +159,13 @@ def _called(
 ) -> Outcome:
     logs.bind(**context)
     upstream.mask.found_in(run.job_data)
+    quiet = logs.hushed(tuple(told_in(run.job_data)))
     try:
-        with taking_down(upstream), contextlib.nullcontext() if _tracing is None else _tracing.after(trace):
+        with (
+            taking_down(upstream),
+            quiet,
+            contextlib.nullcontext() if _tracing is None else _tracing.after(trace),
+        ):
             return upstream.mask.outcome(returned(function(run)))
     except BaseException as error:  # noqa: BLE001 - failed work is a fact; sys.exit() too, out here
         return raised(error, upstream.mask.text)

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from shared.job_types import Known
     from shared.lifecycle import Health, Stop
     from shared.metrics import Metrics
+    from shared.personal.keys import PersonalKeys
     from shared.settings import Settings
 
 TICK_S = 1.0
@@ -66,6 +67,7 @@ class Executor:
         redis_url: for connections of its own: bells, heartbeats.
         known: the job types that are installed.
         resources: what our handlers work with.
+        personal: the keys of personal data.
         metrics: of the process.
         health: gets the probes `claim`, `heartbeat`.
         name: of the worker; None makes one.
@@ -83,6 +85,7 @@ class Executor:
         redis_url: str,
         known: Known,
         resources: Resources,
+        personal: PersonalKeys,
         metrics: Metrics,
         health: Health,
         name: str | None = None,
@@ -115,6 +118,7 @@ class Executor:
             heartbeat=self._heartbeat,
             handlers=handlers(known, resources, modules=settings.handlers),
             secrets=resources.secrets,
+            personal=personal,
             pool=Pool(
                 processes=min(settings.concurrency, max(2, os.cpu_count() or 1)),
                 log_level=settings.log_level,

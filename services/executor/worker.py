@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from services.executor.admission import Admission
     from services.executor.claims import Claims
     from services.executor.heartbeat import Heartbeat
+    from services.executor.personal import Seal
     from services.executor.plugins import Handlers
     from services.executor.pool import Pool
     from services.executor.secrets import Secrets
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from shared.domain.run import Run
     from shared.eventlog.decider import Decided, Decider
     from shared.eventlog.log import EventLog
+    from shared.personal.keys import PersonalKeys
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +47,7 @@ class Worker:
     heartbeat: Heartbeat
     handlers: Handlers
     secrets: Secrets
+    personal: PersonalKeys
     pool: Pool
     tally: Tally
     draw: Callable[[], float]
@@ -52,11 +55,17 @@ class Worker:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Started:
-    """A start that is in the log; `at` is in seconds of the monotonic clock."""
+    """A start that is in the log.
+
+    Attributes:
+        at: seconds of the monotonic clock.
+        seal: of the run's job, if something in its data is sealed.
+    """
 
     decided: Decided
     run: Run
     at: float
+    seal: Seal | None = None
 
     @property
     def fence(self) -> str:
@@ -108,10 +117,11 @@ class Call:
 
     Args:
         on_progress: see Notebook.
+        seal: of its run, if there is one.
     """
 
-    def __init__(self, on_progress: Callable[[str], None]) -> None:
-        self.notebook = Notebook(on_progress)
+    def __init__(self, on_progress: Callable[[str], None], seal: Seal | None = None) -> None:
+        self.notebook = Notebook(on_progress) if seal is None else Notebook(on_progress, seal.text)
         self.over = asyncio.Event()
         self.why: Why | None = None
         self.watch: asyncio.Task[None] | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from services.projector.rows import (
     REFUSED,
@@ -21,11 +21,19 @@ from shared.readmodel.chain import link
 from shared.readmodel.database import changed, columns
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 
     from services.projector.projections import Folded
     from shared.eventlog.envelope import Recorded
     from shared.readmodel.archive import Connection
+
+    Destroy = Callable[[Connection, Collection[str]], Awaitable[None]]
+
+    class Executed(Protocol):
+        """What takes a statement."""
+
+        async def execute(self, query: str, *args: Any) -> str: ...  # noqa: D102 - as of a connection
+
 
 COPY_FROM = 50  # events; below, one insert is quicker than COPY's two round trips
 ARCHIVED = (
@@ -61,28 +69,39 @@ def batch_of(before: Checkpoint, events: Sequence[Recorded], folded: Folded) -> 
         at=ids.from_ms(last.at),
         chain=archived[-1][-1],
         fence=before.fence,
+        ledgers=before.ledgers,
     )
     return Batch(before=before, after=after, events=events, archived=archived, folded=folded)
 
 
-async def commit(connection: Connection, batch: Batch) -> list[Refusal]:
+async def commit(connection: Connection, batch: Batch, destroy: Destroy) -> list[Refusal]:
     """Write the batch, and return what the ledgers refused: `book.projection_errors` has it instead.
+
+    Args:
+        connection: not in a transaction.
+        batch: see there.
+        destroy: takes the keys of jobs whose personal data was erased, within the transaction: what tells of an erasure
+            isn't archived before, nor without that.
 
     Raises:
         Overtaken: nothing was written, and what is known of jobs and runs may be old.
         asyncpg.PostgresError: nothing was written. One of REFUSED: the archive itself takes it not.
     """
     if batch.folded.unreadable:
-        return await _commit(connection, batch, carefully=True)
+        return await _commit(connection, batch, destroy, carefully=True)
     try:
-        return await _commit(connection, batch, carefully=False)
+        return await _commit(connection, batch, destroy, carefully=False)
     except REFUSED:
-        return await _commit(connection, batch, carefully=True)
+        return await _commit(connection, batch, destroy, carefully=True)
 
 
-async def _commit(connection: Connection, batch: Batch, *, carefully: bool) -> list[Refusal]:
+async def _commit(
+    connection: Connection, batch: Batch, destroy: Destroy, *, carefully: bool
+) -> list[Refusal]:
     async with connection.transaction():
         await _move(connection, batch.before, batch.after)
+        if batch.folded.erased:
+            await destroy(connection, sorted(batch.folded.erased))
         await _archive(connection, batch.archived)
         if states := snapshots(batch.folded, batch.before.partition):
             await connection.execute(statement("save_snapshots"), *columns(states))
@@ -93,10 +112,10 @@ async def _commit(connection: Connection, batch: Batch, *, carefully: bool) -> l
             for table in tables:
                 await put(connection, table)
             return []
-        refused = list(_unreadable(batch.folded))
+        refused = list(unreadable(batch.folded))
         for table in tables:
             refused += await put_what_is_taken(connection, table)
-        await _record(connection, batch, refused)
+        await record(connection, batch.before.partition, batch.events, refused)
         return refused
 
 
@@ -105,6 +124,7 @@ async def _move(connection: Connection, before: Checkpoint, after: Checkpoint) -
         statement("move_checkpoint"),
         before.partition,
         before.fence,
+        before.ledgers,
         before.epoch,
         before.pos,
         after.epoch,
@@ -135,7 +155,8 @@ def _linked(chain: bytes, events: Sequence[Recorded]) -> Iterator[tuple[Any, ...
         yield (*before_at, ids.from_ms(event.at), *after_at, chain)
 
 
-def _unreadable(folded: Folded) -> Iterator[Refusal]:
+def unreadable(folded: Folded) -> Iterator[Refusal]:
+    """The events that could not be folded, as rows of `book.projection_errors`."""
     for each in folded.unreadable:
         yield Refusal(
             model="event",
@@ -146,20 +167,15 @@ def _unreadable(folded: Folded) -> Iterator[Refusal]:
         )
 
 
-async def _record(connection: Connection, batch: Batch, refused: Sequence[Refusal]) -> None:
+async def record(
+    connection: Executed, partition: int, events: Sequence[Recorded], refused: Sequence[Refusal]
+) -> None:
+    """Note in `book.projection_errors` what of these events no ledger took."""
     if not refused:
         return
-    at = {event.position: ids.from_ms(event.at) for event in batch.events}
+    at = {event.position: ids.from_ms(event.at) for event in events}
     rows = [
-        (
-            batch.before.partition,
-            *each.position,
-            each.model,
-            each.key,
-            each.sqlstate,
-            each.message,
-            at[each.position],
-        )
+        (partition, *each.position, each.model, each.key, each.sqlstate, each.message, at[each.position])
         for each in refused
     ]
     await connection.execute(statement("record_errors"), *columns(rows))

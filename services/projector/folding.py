@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from services.projector import job_rows, projections, run_rows
 from services.projector.rows import statement
@@ -11,13 +11,19 @@ from shared.domain import ids
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import asyncpg
+
     from services.projector.memory import Memory
     from services.projector.projections import Folded
     from shared.eventlog.envelope import Recorded
-    from shared.readmodel.archive import Asked
+
+    class Fetched(Protocol):
+        """What answers a question."""
+
+        async def fetch(self, query: str, *args: Any) -> list[asyncpg.Record]: ...  # noqa: D102 - as of a connection
 
 
-async def folded(asked: Asked, memory: Memory, events: Sequence[Recorded]) -> Folded:
+async def folded(asked: Fetched, memory: Memory, events: Sequence[Recorded]) -> Folded:
     """Fold the next events of a partition into what `memory` has of its jobs and runs."""
     jobs, runs = projections.needed(events, memory.jobs, memory.runs)
     if jobs:

@@ -54,7 +54,7 @@ async def commit_together(connection: Connection, batches: Sequence[Batch]) -> N
 
 def _move(batch: Batch) -> tuple[Any, ...]:
     before, after = batch.before, batch.after
-    seen = (before.partition, before.fence, before.epoch, before.pos)
+    seen = (before.partition, before.fence, before.ledgers, before.epoch, before.pos)
     return (*seen, after.epoch, after.pos, after.id, after.at, after.chain)
 
 

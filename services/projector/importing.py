@@ -7,6 +7,7 @@ find the archive ahead of the log, and heal it.
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -18,6 +19,7 @@ from services.projector.units import BATCH, whole_units
 from shared.domain import ids
 from shared.eventlog.envelope import Recorded
 from shared.eventlog.position import Position
+from shared.personal.keys import destroy_rows
 from shared.readmodel import archive, cuts
 from shared.readmodel.cold import segments
 from shared.readmodel.cold.proving import prove
@@ -28,10 +30,12 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from shared.readmodel.archive import Checkpoint, Connection
+    from shared.readmodel.archive import Asked, Checkpoint, Connection
     from shared.readmodel.cold.directory import Directory
     from shared.readmodel.cold.manifest import Segment
     from shared.readmodel.cold.segments import Event
+
+LANES = 2  # partitions at a time: this process has one processor, and Postgres is to have another
 
 
 class Refused(Exception):  # noqa: N818 - it is read aloud
@@ -78,13 +82,9 @@ async def bring_in(pool: asyncpg.Pool, copy: Directory, *, told: Callable[[float
     await _check(pool, copy, parts)
     await archive.record_deployment(pool, partitions=manifest.partitions, prefix=manifest.prefix)
     wanted = [part for part in parts if part.is_wanted]
-    whole = sum(part.segments[-1].last[1] - part.pos for part in wanted)
-    count = 0
-    for part in wanted:
-        async for some in _brought(pool, copy, part):
-            count += some
-            told(count / whole)
-    return count
+    if wanted:
+        await _make_months(pool, [segment for part in wanted for segment in part.segments])
+    return await _bring(pool, copy, wanted, told)
 
 
 def _by_partition(copy: Directory) -> Iterator[tuple[Segment, ...]]:
@@ -159,29 +159,51 @@ async def _check_covered(pool: asyncpg.Pool, last: Segment) -> None:
 # Then.
 
 
+async def _bring(
+    pool: asyncpg.Pool, copy: Directory, wanted: Sequence[_Part], told: Callable[[float], object]
+) -> int:
+    """Write what is new of each partition, LANES at a time: Postgres takes one while another is folded."""
+    left, count = iter(wanted), 0
+    whole = sum(part.segments[-1].last[1] - part.pos for part in wanted)
+
+    async def lane() -> None:
+        nonlocal count
+        for part in left:
+            async for some in _brought(pool, copy, part):
+                count += some
+                told(count / whole)
+
+    try:
+        async with asyncio.TaskGroup() as lanes:
+            for number in range(LANES):
+                lanes.create_task(lane(), name=f"import:{number}")
+    except BaseExceptionGroup as group:
+        raise group.exceptions[0] from group
+    return count
+
+
 async def _brought(pool: asyncpg.Pool, copy: Directory, part: _Part) -> AsyncIterator[int]:
     """Write what is new of a partition; yields how many events each batch had."""
     partition, last = part.segments[0].partition, part.segments[-1]
     async with pool.acquire() as connection, _alone(connection, partition):
-        await _make_months(connection, part.segments)
         # The epoch of the last event: a log that stands there is open for it, an older one must be healed.
         checkpoint = await archive.raise_fence(connection, partition, last.last[0])
         memory, waiting = Memory(), list[Recorded]()
         for segment in part.segments:
-            waiting += _read(copy, segment, after=checkpoint.pos)
+            waiting += events_of(copy, segment, after=checkpoint.pos)
             while waiting and (len(waiting) > BATCH or segment is last):
                 events = whole_units(waiting[:BATCH], BATCH)
                 batch = batch_of(checkpoint, events, await folded(connection, memory, events))
                 if events[-1].position == last.last and batch.after.chain.hex() != last.chain:
                     raise Refused(f"{segment.name} has changed since it was proved.")
-                refused = await commit(connection, batch)
+                refused = await commit(connection, batch, destroy_rows)
                 memory.settle(batch.folded, {each.key for each in refused})
                 checkpoint = batch.after
                 del waiting[: len(events)]
                 yield len(events)
 
 
-def _read(copy: Directory, segment: Segment, *, after: int) -> list[Recorded]:
+def events_of(copy: Directory, segment: Segment, *, after: int) -> list[Recorded]:
     """A segment's events with a position above `after`."""
     found: list[Recorded] = []
 
@@ -207,7 +229,7 @@ async def _alone(connection: Connection, partition: int) -> AsyncIterator[None]:
             await connection.execute("select pg_advisory_unlock($1, $2)", OPENING_LOCK, partition)
 
 
-async def _make_months(connection: Connection, of: Sequence[Segment]) -> None:
+async def _make_months(asked: Asked, of: Sequence[Segment]) -> None:
     """Make the monthly tables that the events belong in."""
     since, until = min(each.at[0] for each in of), max(each.at[1] for each in of)
-    await connection.execute(statement("make_months_between"), ids.from_ms(since), ids.from_ms(until))
+    await asked.execute(statement("make_months_between"), ids.from_ms(since), ids.from_ms(until))

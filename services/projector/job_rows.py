@@ -19,6 +19,7 @@ from shared.domain.events import (
     JobCreated,
     RunRequested,
 )
+from shared.domain.job import Job
 from shared.domain.value import Value
 from shared.eventlog import snapshot
 from shared.eventlog.envelope import json_text, rfc3339
@@ -27,8 +28,8 @@ from shared.eventlog.position import Position
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from shared.domain.job import Job
     from shared.eventlog.envelope import Recorded
+    from shared.recovery.brought_forward import Brought
 
 
 APART = 256  # events that advance a job lie between two of its waypoints, about: 10 ms to fold
@@ -168,6 +169,21 @@ def loaded(record: tuple[Any, ...]) -> JobEntry:
         last_run=None if run_id is None else LastRun(str(run_id), run_status, run_at),
         position=Position(epoch, pos) if row_pos is None else Position(row_epoch, row_pos),
         tenant=(tenant or "") if job is None else job.tenant,
+    )
+
+
+def brought(each: Brought) -> JobEntry:
+    """The entry of a job as it was brought forward from what was dropped of the archive."""
+    last, job = each.last_run, each.state
+    assert isinstance(job, Job)  # noqa: S101 - whoever calls has looked
+    return JobEntry(
+        id=job.id,
+        job=job,
+        version=each.version,
+        active_runs=each.active_runs,
+        last_run=None if last is None else LastRun(*last),
+        position=each.told,
+        tenant=job.tenant,
     )
 
 

@@ -32,8 +32,12 @@ class Memory:
                 self.runs.pop(run_id, None)
         for job_id in refused:
             self.jobs.pop(job_id, None)
-        _shorten(self.jobs, self._jobs_kept)
         _shorten(self.runs, self._runs_kept)
+        self.shorten(jobs_kept=self._jobs_kept)
+
+    def shorten(self, *, jobs_kept: int) -> None:
+        """Forget the oldest jobs beyond so many."""
+        _shorten(self.jobs, jobs_kept)
 
 
 def _shorten(kept: dict[str, JobEntry] | dict[str, RunRow], most: int) -> None:

@@ -22,13 +22,14 @@ from shared.eventlog.position import Position
 from shared.eventlog.reader import Hole
 from shared.faults import Fatal
 from shared.readmodel import archive
+from shared.recovery.comparing import hole as hole_between
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from redis.asyncio import Redis
 
-    from services.projector.batch import Batch
+    from services.projector.batch import Batch, Destroy
     from services.projector.committer import Committer
     from services.projector.manners import Manners
     from services.projector.rows import Refusal
@@ -63,6 +64,7 @@ class PartitionProjector:
         committer: writes small batches, and announces all.
         manners: of the process.
         metrics: counts refusals.
+        destroy: takes the keys of jobs that were erased (`PersonalKeys.destroy`).
         reopen: opens the log, healed where it must be (`recovery.open_log`); raises Fatal if it isn't to be.
         archived: is told of each batch, with its events and the Unix ns at which it was begun and written.
     """
@@ -78,6 +80,7 @@ class PartitionProjector:
         committer: Committer,
         manners: Manners,
         metrics: Metrics,
+        destroy: Destroy,
         reopen: Callable[[int], Awaitable[None]],
         archived: Archived | None = None,
     ) -> None:
@@ -89,6 +92,7 @@ class PartitionProjector:
         self._committer = committer
         self._manners = manners
         self._metrics = metrics
+        self._destroy = destroy
         self._reopen = reopen
         self._archived = archived
         self._log = logs.get("daybook.projector")
@@ -219,14 +223,16 @@ class PartitionProjector:
             self._ahead = asyncio.create_task(read, name=f"projector:{self.partition}:ahead")
 
     def _may_join(self, batch: Batch) -> bool:
-        folded = batch.folded  # a group has no part for keys: they are rare, and it is written all the time
-        return len(batch.events) < SMALL and not folded.unreadable and not folded.keys and self._apart == 0
+        folded = batch.folded
+        # A group has no part for these: they are rare, and it is written all the time.
+        is_special = folded.unreadable or folded.keys or folded.erased
+        return len(batch.events) < SMALL and not is_special and self._apart == 0
 
     async def _commit_alone(self, batch: Batch) -> list[Refusal]:
         self._apart = max(0, self._apart - 1)
         try:
             async with self._pool.acquire() as connection:
-                refused = await commit(connection, batch)
+                refused = await commit(connection, batch, self._destroy)
         except asyncpg.PostgresError:
             self._apart = APART
             raise
@@ -284,8 +290,5 @@ class PartitionProjector:
         self._holes += 1
         await self._reopen(self.partition)
         if self._holes > 1:
-            raise Fatal(
-                f"The archive of partition {self.partition} ends at {hole.after}, and the log goes on at "
-                f"{hole.found}: what stood between is in neither, as if the database had been restored from an "
-                "old backup. Restore a newer one. Nothing was projected beyond it."
-            )
+            told = hole_between(self.partition, hole.after, f"goes on at {hole.found}", hole.found.pos)
+            raise Fatal(f"{told} Nothing was projected beyond it.")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from services.projector import backfill_rows, calendar_rows, hours, job_rows, key_rows, run_rows
 from shared.domain import ids
-from shared.domain.events import JobCreated, RunRequested
+from shared.domain.events import JobCreated, PersonalDataErased, RunRequested
 from shared.domain.occurrences import decided_again
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ class Folded:
         keys: hash → row, of the API keys touched.
         backfills: id → row, of those touched.
         calendars: ref → row, of the calendars touched.
+        erased: ids of jobs whose personal data nobody is to read any more.
         unreadable: events that are in the archive only.
         duplicated: occurrences that these events decide, though others had decided them.
     """
@@ -60,6 +61,7 @@ class Folded:
     keys: dict[str, KeyRow] = field(default_factory=dict)
     backfills: dict[str, BackfillRow] = field(default_factory=dict)
     calendars: dict[str, CalendarRow] = field(default_factory=dict)
+    erased: set[str] = field(default_factory=set)
     unreadable: list[Unreadable] = field(default_factory=list)
     duplicated: int = 0
 
@@ -102,6 +104,7 @@ def fold(
     """Fold `events`, in their order, into `jobs` and `runs` (what is known); tell what they touched."""
     folded = Folded()
     for recorded in events:
+        _note_erasure(folded, recorded)
         try:
             change = recorded.change()
             _fold_run(folded, jobs, runs, recorded, change)
@@ -114,6 +117,12 @@ def fold(
             )
             _give_up(folded, jobs, recorded)
     return folded
+
+
+def _note_erasure(folded: Folded, recorded: Recorded) -> None:
+    """By the envelope alone: what a newer Daybook has written of it can't be read here, and is meant all the same."""
+    if recorded.type == PersonalDataErased.__name__:
+        folded.erased.update(_ours({job_of(recorded): True}))
 
 
 def _fold_run(

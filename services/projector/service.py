@@ -11,6 +11,7 @@ from services.projector.manners import Manners
 from services.projector.partition import PartitionProjector
 from shared.eventlog.keys import Keys
 from shared.lifecycle import repeat
+from shared.personal.keys import PersonalKeys
 from shared.readmodel import database
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ class Projector:
         self._keys = {partition: Keys(prefix, partition) for partition in range(partitions)}
         self._manners = Manners()
         self._committer = Committer(pool, redis, self._keys, self._manners)
+        personal = PersonalKeys(redis, pool, prefix=prefix)
         self._lines = {
             partition: PartitionProjector(
                 partition,
@@ -92,6 +94,7 @@ class Projector:
                 committer=self._committer,
                 manners=self._manners,
                 metrics=metrics,
+                destroy=personal.destroy,
                 reopen=reopen,
                 archived=archived,
             )

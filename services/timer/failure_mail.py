@@ -14,6 +14,7 @@ from shared.domain.commands import CreateJob
 from shared.domain.spec import JobSpec
 
 if TYPE_CHECKING:
+    from shared.domain.events import Failure
     from shared.domain.job import Job
     from shared.domain.relay import Relay
 
@@ -48,12 +49,20 @@ def creation(identifier: str, tenant: str) -> CreateJob:
     return CreateJob(job_id=identifier, spec=spec, owner=OWNER, tenant=tenant)
 
 
+def _message(error: Failure) -> str:
+    """What went wrong; of a run with personal data it is sealed, and this isn't where it is opened."""
+    from shared.personal import sealing  # noqa: PLC0415 - loads ciphers: only where something has failed
+
+    sealed = sealing.is_sealed_text(error.message)
+    return "(personal data: the execution shows it)" if sealed else error.message
+
+
 def data(relay: Relay, job: Job) -> dict[str, Any]:
     """What the mail is to say about the end of a run of `job`."""
     what = "was started by nobody in time" if relay.outcome == "expired" else "failed"
     lines = [f"Execution {relay.id} of the job {job.spec.name!r} {what}.", ""]
     if relay.error is not None:
-        lines += [f"{relay.error.class_}: {relay.error.message}", ""]
+        lines += [f"{relay.error.class_}: {_message(relay.error)}", ""]
     lines += [
         f"Job        {job.id}",
         f"Type       {job.spec.job_type}",

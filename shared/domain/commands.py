@@ -114,6 +114,16 @@ class DeleteJob(Edit, frozen=True, kw_only=True):
     by: str
 
 
+class EraseJob(Value, frozen=True, kw_only=True):
+    """Let nobody read the job's personal data any more, and end the job; already so is no change.
+
+    A deleted job can be erased too, as long after as anybody likes.
+    """
+
+    by: str
+    reason: str
+
+
 class TriggerJob(Edit, frozen=True, kw_only=True):
     """Run the job now, as run `run_id`; None leaves what the job says.
 
@@ -336,6 +346,7 @@ JobCommand = (
     | SkipOccurrence
     | UnskipOccurrence
     | DeleteJob
+    | EraseJob
     | TriggerJob
     | FollowRun
     | RetryRun

@@ -5,13 +5,14 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
-from shared.domain import backfilling, overlaps, pausing, requesting, skipping
+from shared.domain import backfilling, erasing, overlaps, pausing, requesting, skipping
 from shared.domain.ahead import Ahead, announced
 from shared.domain.calendars import NONE, refuse_unknown
 from shared.domain.commands import (
     CreateJob,
     DeleteJob,
     Edit,
+    EraseJob,
     FollowRun,
     JobCommand,
     PauseJob,
@@ -79,9 +80,7 @@ def decide(
         refuse_unknown(command.spec.schedule, calendars)
         return Decision(changes=_create(job, command, now))
     if job is None or job.status is Status.DELETED:
-        if isinstance(command, Wake):
-            return Decision()
-        raise NoSuchJob
+        return _of_deleted(job, command, now)
     if isinstance(command, Edit):
         _refuse_stale(job, command)
         _refuse_unknown(job, command, calendars)
@@ -99,6 +98,15 @@ def decide(
     due.add(*_own(due.job, command, now))
     due.complete()
     return Decision(changes=tuple(due.changes))
+
+
+def _of_deleted(job: Job | None, command: JobCommand, now: datetime) -> Decision:
+    """What is still decided about a job that is deleted, or never was."""
+    if isinstance(command, Wake):
+        return Decision()
+    if job is not None and isinstance(command, EraseJob):
+        return Decision(changes=tuple(erasing.erased(job, command, now)))
+    raise NoSuchJob
 
 
 def _leaves_paused(job: Job, command: JobCommand) -> bool:
@@ -135,7 +143,7 @@ def _drops_what_has_begun(job: Job, command: JobCommand, now: datetime) -> SkipR
     if job.next_for is None or job.next_for > now:
         return None
     match command:
-        case DeleteJob():
+        case DeleteJob() | EraseJob():
             return "deleted"
         case UpdateJob(spec=spec):
             schedule, before = spec.pinned(job.id).schedule, job.spec.schedule
@@ -175,14 +183,20 @@ def _own(job: Job, command: JobCommand, now: datetime) -> list[Change]:
         case ReplanJob():
             return replanned(job, command, now)
         case DeleteJob(by=by):
-            deleted = Change(subject=subject, event=JobDeleted(by=by, deleted_at=now))
-            return [*_backfill_ended(job, by, now), deleted]
+            return _deleted(job, by, now)
+        case EraseJob(by=by):
+            return [*_deleted(job, by, now), *erasing.erased(job, command, now)]
         case TriggerJob() | FollowRun() | RetryRun():
             return [requesting.requested(job, command, now)]
         case RequestBackfill():
             return list(backfilling.requested(job, command, now))
         case _:
             return []
+
+
+def _deleted(job: Job, by: str, now: datetime) -> list[Change]:
+    deleted = Change(subject=f"job:{job.id}", event=JobDeleted(by=by, deleted_at=now))
+    return [*_backfill_ended(job, by, now), deleted]
 
 
 def _backfill_ended(job: Job, by: str, now: datetime) -> list[Change]:
@@ -273,7 +287,7 @@ def _to_end_all(job: Job, command: JobCommand) -> _Sake | None:
         Refused: a run that the command asks for is neither to start nor to wait.
     """
     match command:
-        case DeleteJob(by=by):
+        case DeleteJob(by=by) | EraseJob(by=by):
             return _Sake(by, "its job was deleted")
         case FollowRun() if job.status is Status.PAUSED:
             raise Paused(current=job.status)

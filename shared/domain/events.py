@@ -114,6 +114,20 @@ class JobDeleted(Event, frozen=True, kw_only=True):
     deleted_at: datetime
 
 
+class PersonalDataErased(Event, frozen=True, kw_only=True):
+    """The job's personal data is to be read by nobody any more: whoever archives this destroys the key that opens it.
+
+    The only event that may follow the job's JobDeleted. Runs that are still queued fail of it.
+
+    Attributes:
+        reason: why, in the words of whoever asked for it; never personal data itself.
+    """
+
+    by: str
+    reason: str
+    erased_at: datetime
+
+
 class JobCompleted(Event, frozen=True, kw_only=True):
     """The schedule has no occurrence left."""
 
@@ -549,7 +563,7 @@ class LogOpened(Event, frozen=True, kw_only=True):
 
 
 ALL: tuple[type[Event], ...] = (
-    JobCreated, JobUpdated, JobPaused, JobResumed, JobDeleted, JobCompleted, OccurrencesSkipped,
+    JobCreated, JobUpdated, JobPaused, JobResumed, JobDeleted, PersonalDataErased, JobCompleted, OccurrencesSkipped,
     OccurrenceExcluded, OccurrenceIncluded, ScheduleReplanned,
     RunRequested, RunQueued, RunHeld, RunStarted, RunSucceeded, RunRetryPlanned, RunLost, RunInterrupted, RunFailed,
     RunOutput, RunCancelRequested, RunCancelled, RunExpired,

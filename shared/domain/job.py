@@ -6,7 +6,7 @@
             │    ▲  ▲                        │
   no occurrence  │  └─ edit with occurrences  │
      left   ▼    │                           ▼
-          completed ───────── delete ─────▶ deleted          (from every state)
+          completed ───────── delete ─────▶ deleted          (from every state; so does erase)
 ```
 `next_for` is the first occurrence nobody has decided; it fires at its time, or with jitter a little later. Every
 command first *settles*: it decides what is due at `now`, in the same unit, so that no edit, pause or delete swallows
@@ -37,6 +37,7 @@ from shared.domain.events import (
     OccurrenceExcluded,
     OccurrenceIncluded,
     OccurrencesSkipped,
+    PersonalDataErased,
     RunCancelRequested,
     RunFailed,
     RunQueued,
@@ -94,6 +95,14 @@ class Skip(Value, frozen=True, kw_only=True):
     at: datetime
 
 
+class Erasure(Value, frozen=True, kw_only=True):
+    """Who had the job's personal data erased, when and why."""
+
+    by: str
+    reason: str
+    at: datetime
+
+
 class Job(Value, frozen=True, kw_only=True, omit_defaults=True):
     """The fold of a job's events.
 
@@ -113,6 +122,7 @@ class Job(Value, frozen=True, kw_only=True, omit_defaults=True):
         failures: how many of its runs have failed since one succeeded; counted while `follows`.
         backfill: id of the backfill that is under way: one at a time, so that none asks for what another is about to.
         catching_up: until what fell due in a pause has been decided.
+        erased: once nobody can read its personal data any more; it is deleted then.
     """
 
     id: str
@@ -138,6 +148,7 @@ class Job(Value, frozen=True, kw_only=True, omit_defaults=True):
     next_fires_at: datetime | None = None
     next_run_at: datetime | None = None
     skipped: tuple[Skip, ...] = ()
+    erased: Erasure | None = None
 
     @property
     def follows(self) -> bool:
@@ -279,6 +290,11 @@ def _on_deleted(job: Job, event: JobDeleted, _: Change) -> Job:
     return replace(_nothing_ahead(job), status=Status.DELETED, updated_at=event.deleted_at)
 
 
+def _on_erased(job: Job, event: PersonalDataErased, _: Change) -> Job:
+    erasure = Erasure(by=event.by, reason=event.reason, at=event.erased_at)
+    return replace(job, erased=erasure, updated_at=event.erased_at)
+
+
 def _on_completed(job: Job, _: JobCompleted, __: Change) -> Job:
     return replace(_nothing_ahead(job), status=Status.COMPLETED, paused=None)
 
@@ -386,6 +402,7 @@ _STEPS: dict[type[Event], Callable[..., Job]] = {
     JobPaused: _on_paused,
     JobResumed: _on_resumed,
     JobDeleted: _on_deleted,
+    PersonalDataErased: _on_erased,
     JobCompleted: _on_completed,
     OccurrencesSkipped: _on_skipped,
     OccurrenceExcluded: _on_excluded,

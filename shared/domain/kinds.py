@@ -107,7 +107,7 @@ class Kind:
 JOB = Kind(
     name="job",
     state=Job,
-    shape=4,
+    shape=5,
     decide=lambda state, command, now, seen: deciding.decide(
         state, command, now, calendars=calendars.seen(seen.others, seen.places)
     ),

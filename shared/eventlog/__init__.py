@@ -10,6 +10,7 @@ Guarantees
 Keys of a partition, K = `<prefix>:{<tag>}`; `keys.py` has their types
     K:meta   K:log   K:job:<id>   K:run:<id>   K:due   K:work:<queue>:<priority>   K:bell:<queue>   K:bell:timer
     K:once:<digest>   K:once:<digest>:…   K:writer:<process>   K:lease:<role>   K:archived (a channel)
+    K:personal
 
 What a crash may repeat
 - Between commit and reply: the batch is sent again, and answered from `K:writer`.

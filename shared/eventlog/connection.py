@@ -6,6 +6,7 @@ One client a process for commands, one for each kind of blocking read.
 from __future__ import annotations
 
 import asyncio
+from functools import cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -14,6 +15,7 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.connection import Connection, SSLConnection, UnixDomainSocketConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.driver_info import DriverInfo
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
@@ -113,7 +115,14 @@ def _connect(url: str, *, blocking: bool, connections: int) -> Redis:
         retry=Retry(NoBackoff(), 0),
         decode_responses=False,
         protocol=2,
+        driver_info=_driver(),
         **({} if scheme == "unix" else {"socket_keepalive": True}),
     )
     pool.connection_class = _BY_SCHEME[scheme]
     return Redis.from_pool(pool)
+
+
+@cache
+def _driver() -> DriverInfo:
+    """What the server is told of the client: left to itself, each connection reads the package's metadata for it."""
+    return DriverInfo()

@@ -67,6 +67,11 @@ class Keys:
         return f"{self.base}:tzdata"
 
     @property
+    def personal(self) -> str:
+        """Hash: job → copy of the key that opens its personal data (`shared.personal.keys`)."""
+        return f"{self.base}:personal"
+
+    @property
     def archived(self) -> str:
         """Pub/sub channel: the position up to which the projector has archived."""
         return f"{self.base}:archived"

@@ -8,6 +8,7 @@ follows on a run are known by their events, a request with an Idempotency-Key by
 from __future__ import annotations
 
 import hashlib
+import hmac
 from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -32,10 +33,18 @@ _FOLLOWS = frozenset(
 
 
 class Key(NamedTuple):
-    """An Idempotency-Key: digest of who uses it for what, fingerprint of what was asked (hex, both)."""
+    """An Idempotency-Key: digest of who uses it for what, fingerprint of what was asked (hex, both).
+
+    `former` is the fingerprint as it was before it was keyed: what was asked then, and is asked again within a day.
+    """
 
     digest: str
     fingerprint: str
+    former: str = ""
+
+    def is_for(self, fingerprint: str) -> bool:
+        """Whether what was asked first is asked again."""
+        return fingerprint in {self.fingerprint, self.former}
 
     @property
     def cause(self) -> str:
@@ -50,11 +59,22 @@ class Key(NamedTuple):
 def key_of(*scope: str, asked: str) -> Key:
     """The key of a request.
 
+    What was asked may have been personal, and the fingerprint stands in events: it is keyed by the client's own key, so
+    that only who has that can tell whether it is the fingerprint of what he thinks.
+
     Args:
         scope: who asks, for what, under which key of theirs.
         asked: the rest of the request, in one spelling.
     """
-    return Key(digest=_sha256("\x1f".join((_CAUSE, *scope))), fingerprint=_sha256(asked))
+    secret = "\x1f".join((_CAUSE, *scope))
+    fingerprint = hmac.new(secret.encode(), asked.encode(), hashlib.sha256).hexdigest()
+    return Key(digest=_sha256(secret), fingerprint=fingerprint, former=_sha256(asked))
+
+
+def part_of(key: Key, index: int) -> Key:
+    """The key of one of the many things that are asked for under `key`, which stand in the same order each time."""
+    own = key_of(key.digest, str(index), asked=key.fingerprint)
+    return own._replace(former=_sha256(key.former))
 
 
 def of_retry(of: str, *, answer: str) -> Once:

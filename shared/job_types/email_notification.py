@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from shared.handlers import Personal
 from shared.job_types import mail_templates
 from shared.job_types.job_type import Fault, JobType, Strict, outside
 from shared.job_types.mailboxes import Address, addresses, mailbox, one_line
@@ -27,8 +28,9 @@ TEXT_MAX = 50_000
 NO_SERVER = "there is no mail server to hand it to: the operator sets DAYBOOK_SMTP_URL"
 _SECRET = "$secret"  # noqa: S105 - the key of a reference to one
 
-Addresses = Annotated[list[Address], Field(max_length=RECIPIENTS_MAX)]
-Text = Annotated[str, Field(max_length=TEXT_MAX)]
+Addresses = Annotated[list[Address], Field(max_length=RECIPIENTS_MAX), Personal]
+Context = dict[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")], Any]
+Text = Annotated[str, Field(max_length=TEXT_MAX), Personal]
 
 
 def _plain(path: str) -> str:
@@ -76,19 +78,21 @@ class EmailNotification(Strict):
         json_schema_extra={"oneOf": [{"required": ["recipient"]}, {"required": ["recipients"]}]}
     )
 
-    recipient: Address | None = None
-    recipients: Annotated[list[Address], Field(min_length=1, max_length=RECIPIENTS_MAX)] | None = None
-    cc: Addresses = Field(default_factory=list)
-    bcc: Addresses = Field(default_factory=list)
-    reply_to: Address | None = None
-    sender: Address | None = Field(default=None, alias="from")
-    subject: Annotated[str, Field(min_length=1, max_length=SUBJECT_MAX), AfterValidator(one_line)] | None = (
+    recipient: Annotated[Address, Personal] | None = None
+    recipients: Annotated[list[Address], Field(min_length=1, max_length=RECIPIENTS_MAX), Personal] | None = (
         None
     )
+    cc: Addresses = Field(default_factory=list)
+    bcc: Addresses = Field(default_factory=list)
+    reply_to: Annotated[Address, Personal] | None = None
+    sender: Address | None = Field(default=None, alias="from")
+    subject: (
+        Annotated[str, Field(min_length=1, max_length=SUBJECT_MAX), AfterValidator(one_line), Personal] | None
+    ) = None
     body: Text | None = None
     html: Text | None = None
     template: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")] | None = None
-    context: dict[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")], Any] | None = None
+    context: Annotated[Context, Personal] | None = None
     attachments: Annotated[list[Attachment], Field(max_length=ATTACHMENTS_MAX)] = Field(default_factory=list)
 
     @model_validator(mode="after")

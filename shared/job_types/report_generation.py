@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError
 
+from shared.handlers import Personal
 from shared.job_types import dataset as datasets
 from shared.job_types.catalog import Unknown
 from shared.job_types.dataset import Column, Dataset
@@ -122,7 +123,7 @@ class ReportGeneration(Strict):
     date_range: Annotated[DateRange, BeforeValidator(_range)] | None = None
     template: Template = "summary"
     title: Line | None = None
-    recipients: list[Address] | None = Field(default=None, min_length=1, max_length=100)
+    recipients: Annotated[list[Address], Field(min_length=1, max_length=100), Personal] | None = None
     output: FilePath | None = None
     dataset: Dataset | None = None
     group_by: list[Column] | None = Field(default=None, min_length=1, max_length=GROUPS_MAX)

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 
 class Checkpoint(NamedTuple):
-    """How far a partition is archived: position and id of its last event there, its link, and the fence."""
+    """How far a partition is archived: position and id of its last event there, its link, and the fence.
+
+    `ledgers` counts how often the ledgers were replaced: see migration 0023.
+    """
 
     partition: int
     epoch: int
@@ -29,6 +32,7 @@ class Checkpoint(NamedTuple):
     at: datetime | None
     chain: bytes
     fence: int
+    ledgers: int = 0
 
 
 class Deployment(NamedTuple):
@@ -45,6 +49,11 @@ async def checkpoint(connection: Asked, partition: int) -> Checkpoint | None:
     """
     row = await connection.fetchrow(_statement("checkpoint"), partition)
     return Checkpoint(*row) if row else None
+
+
+def nothing_of(partition: int) -> Checkpoint:
+    """The checkpoint of a partition of which nothing is archived yet."""
+    return Checkpoint(partition=partition, epoch=0, pos=0, id="", at=None, chain=GENESIS, fence=0)
 
 
 async def raise_fence(connection: Connection, partition: int, epoch: int) -> Checkpoint:

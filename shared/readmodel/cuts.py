@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from shared.readmodel.archive import Asked, Connection
 
+RETENTION_LOCK = 0x0DA7_0002  # advisory: one retention at a time in a database, and none while it is replayed
+
 
 class Cut(NamedTuple):
     """The last event that was dropped of a partition: the archive begins after it.

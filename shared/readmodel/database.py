@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 from functools import cache
 from importlib import resources
-from types import MappingProxyType
+from types import MappingProxyType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -18,7 +18,7 @@ import asyncpg
 from shared.faults import Fatal, NotYet
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from importlib.resources.abc import Traversable
 
     Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 OLDEST = 15  # major version; NULLS NOT DISTINCT, MERGE and partition planning as we test them
 STATEMENT_TIMEOUT_S = 30
 MIGRATION_LOCK = 0x0DA7_B00C  # advisory: one migration at a time in a database
+FIXED_OIDS = 10_000  # types below it are the same on every server (PostgreSQL's transam.h)
 # Compiling short statements takes longer than running them.
 _SETTINGS = {"application_name": "daybook", "timezone": "UTC", "jit": "off"}
 
@@ -72,7 +73,9 @@ async def connect_pool(
 
 
 class _Connection(asyncpg.Connection):
-    """One that remembers whether whoever asked was cancelled while his statement was prepared.
+    """One that knows PostgreSQL's own types, and whether whoever asked was cancelled while his statement was prepared.
+
+    asyncpg has each connection ask the server what an int[] is, by a query that takes 10 ms: once a process is enough.
 
     If the reply has come in that very moment, asyncpg takes the matter for settled. But a statement is prepared without
     a Sync, which only its execution brings: the server goes on waiting, and after the statement time-out refuses
@@ -87,6 +90,19 @@ class _Connection(asyncpg.Connection):
         except asyncio.CancelledError:
             self.is_left_waiting = True
             raise
+
+    async def _introspect_types(self, oids: Iterable[int], timeout: float | None) -> Any:  # noqa: ASYNC109 - asyncpg's own
+        asked = frozenset(oids)
+        if asked in _types:
+            return _types[asked], _NOTHING_PREPARED
+        types, statement = await super()._introspect_types(asked, timeout)  # type: ignore[misc]
+        if max(asked) < FIXED_OIDS:
+            _types[asked] = types
+        return types, statement
+
+
+_types: dict[frozenset[int], Any] = {}  # what servers have told of their fixed types
+_NOTHING_PREPARED = SimpleNamespace(name="none")  # in place of the statement that the server was asked by
 
 
 async def _as_it_is(connection: asyncpg.Connection) -> None:

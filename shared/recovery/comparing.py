@@ -71,7 +71,7 @@ async def compare(
     if state.first is None:
         return Level() if at == START else Behind(tail=START, archived=at)
     if state.first.pos > at.pos + 1:
-        raise Fatal(_hole(keys.partition, at, state.first))
+        raise Fatal(f"{hole(keys.partition, at, f'begins at {state.first}', state.first.pos)} {UNCHANGED}")
     if at == START:
         return Level()
     entry = await opening.entry_at(redis, keys, at)
@@ -148,11 +148,12 @@ def _previous(entry: Recorded | None) -> tuple[int, int, str] | None:
     return opened.previous if isinstance(opened, LogOpened) else None
 
 
-def _hole(partition: int, archived: Position, first: Position) -> str:
+def hole(partition: int, archived: Position, log: str, pos: int) -> str:
+    """What to do about events that are in neither, before the log's at `pos`; `log` says how it goes on."""
     return (
-        f"The archive of partition {partition} ends at {archived}, and the log begins at {first}: what stood "
-        f"between is in neither, as if the database had been restored from an old backup. Restore a newer one. "
-        f"{UNCHANGED}"
+        f"The archive of partition {partition} ends at {archived}, and the log {log}: what stood between is in "
+        "neither, as if the database had been restored from an old backup. Stop the services, and bring in a cold "
+        f"copy that reaches position {pos - 1} of it: `daybook archive import`. Or restore a newer backup."
     )
 
 

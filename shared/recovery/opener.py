@@ -15,6 +15,7 @@ from shared.eventlog.cluster import Cluster
 from shared.eventlog.keys import Keys
 from shared.eventlog.opening import Healed
 from shared.faults import Fatal
+from shared.personal.levelling import level
 from shared.readmodel import archive
 from shared.recovery.comparing import UNCHANGED, Behind, Forked, Level, Overtaken, compare
 from shared.recovery.quarantine import put_aside
@@ -141,12 +142,14 @@ class _Opener:
             Overtaken: see `open_log`, which looks again.
         """
         connection, redis, keys = self._connection, self._redis, self._keys
-        # Once before the fence too: a process pointed at a wrong Redis must not fence off the right one.
-        if (before := await archive.checkpoint(connection, keys.partition)) is not None:
-            await compare(connection, redis, keys, state, before)
+        # Once before the fence too: a process pointed at a wrong Redis must not fence off the right one, nor one that
+        # meets an empty database make it refuse the cold copies that are about to be imported.
+        before = await archive.checkpoint(connection, keys.partition)
+        await compare(connection, redis, keys, state, before or archive.nothing_of(keys.partition))
         epoch = _next_epoch(state, before)
         now = await archive.raise_fence(connection, keys.partition, epoch)
         found = await compare(connection, redis, keys, state, now)
+        await level(connection, redis, keys, is_lost=not isinstance(found, Level))
         if isinstance(found, Level):
             runs = await opening.running(redis, keys)
             if await self._open_as(state, epoch, runs) != "OPENED":
@@ -234,7 +237,9 @@ async def _is_open(connection: archive.Connection, redis: Redis, partition: int,
     if checkpoint is None:
         raise Fatal(
             f"Partition {partition} is open in Redis, but this database has never heard of it: "
-            f"one of DAYBOOK_REDIS_URL and DAYBOOK_DATABASE_URL is another deployment's. {UNCHANGED}"
+            "one of DAYBOOK_REDIS_URL and DAYBOOK_DATABASE_URL is another deployment's; or the database was lost: "
+            f"then stop the services, and restore a backup, or have `daybook archive import` bring in a cold copy. "
+            f"{UNCHANGED}"
         )
     if state.epoch < checkpoint.fence:
         former = (

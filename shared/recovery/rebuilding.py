@@ -22,13 +22,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from shared.domain import ids, job, kinds, run
+from shared.domain.backfill import Backfill
 from shared.domain.events import TERMINAL, RunStarted
 from shared.domain.job import Job
+from shared.domain.relay import Relay
 from shared.domain.run import Run, Status
 from shared.eventlog import once, snapshot
 from shared.eventlog.cluster import serving
 from shared.eventlog.envelope import UnknownEvent
-from shared.eventlog.position import Position
+from shared.eventlog.position import START, Position
 from shared.eventlog.script import Script
 from shared.eventlog.snapshot import NewerShape
 from shared.faults import Fatal
@@ -60,8 +62,8 @@ RUNS_A_QUERY = 500
 SCANNED = 1_000  # keys a round trip
 ASKING_S = 3600  # a large archive is asked for longer than any other statement may take
 # What the rebuilding leaves alone, without the base. Permits are of runs in all partitions; those that are nobody's any
-# more are found out.
-_KEPT = ("meta", "lease:", "permits:", "holders:", "waiting:")
+# more are found out. Copies of keys are no state: levelling sees to them.
+_KEPT = ("meta", "lease:", "permits:", "holders:", "waiting:", "personal")
 _ENDS = [event.__name__ for event in TERMINAL]
 
 
@@ -73,6 +75,17 @@ class Entry(NamedTuple):
     priority: int
     run: str
     job: str
+
+
+class Folded(NamedTuple):
+    """Version, state and fence of an aggregate, as far as its events were read."""
+
+    version: Position
+    state: Any
+    fence: Position | None = None
+
+
+NOTHING = Folded(START, None)
 
 
 @dataclass(slots=True)
@@ -203,7 +216,7 @@ class Rebuilding:
             _statement("events_about"), ref.removeprefix("job:"), timeout=ASKING_S
         )
         brought = await brought_forward_of(self._connection, [ref])
-        return _fold(brought.get(ref), ref, rows, job.evolve)[:2]
+        return _fold(_begun(brought.get(ref)), ref, rows, job.evolve)[:2]
 
     async def _runs(self) -> AsyncIterator[Command]:
         candidates = await self._candidates()
@@ -211,7 +224,8 @@ class Rebuilding:
             some = candidates[first : first + RUNS_A_QUERY]
             events = await self._events_of(some)
             for ref in (f"run:{each}" for each in some):
-                version, state, fence = _fold(self._brought.get(ref), ref, events.get(ref, ()), run.evolve)
+                begun = _begun(self._brought.get(ref))
+                version, state, fence = _fold(begun, ref, events.get(ref, ()), run.evolve)
                 if state is not None and not state.ended:
                     for command in self._run(ref, version, state, fence):
                         yield command
@@ -252,23 +266,24 @@ class Rebuilding:
             self._rebuilt.waiting.append(entry)
 
     async def _others(self) -> AsyncIterator[Command]:
-        """What is neither a job nor a run."""
+        """What is neither a job nor a run; of what is over for ever nothing is remembered on the way."""
         types = [event.__name__ for kind in kinds.BESIDE for event in kind.events]
-        rows = await self._connection.fetch(
-            _statement("events_of_types"), self._keys.partition, types, timeout=ASKING_S
+        rows = self._connection.cursor(
+            _statement("events_of_types"), self._keys.partition, types, prefetch=SCANNED, timeout=ASKING_S
         )
-        events: dict[str, list[asyncpg.Record]] = {
-            ref: [] for ref in self._brought if kinds.of_ref(ref) in kinds.BESIDE
+        found: dict[str, Folded] = {
+            ref: _begun(each) for ref, each in self._brought.items() if kinds.of_ref(ref) in kinds.BESIDE
         }
-        for row in rows:
-            events.setdefault(row["subject"].replace("/", ":", 1), []).append(row)
-        for ref, its in events.items():
-            kind = kinds.of_ref(ref)
-            version, state, _ = _fold(self._brought.get(ref), ref, its, kind.evolve)
+        async for row in rows:
+            ref = row["subject"].replace("/", ":", 1)
+            found[ref] = _fold(found.pop(ref, NOTHING), ref, [row], kinds.of_ref(ref).evolve)
+            if isinstance(found[ref].state, Relay | Backfill) and found[ref].state.over:
+                del found[ref]
+        for ref, (version, state, _) in found.items():
             if state is None or state.over:
                 continue
             yield _hash(ref, version, state)
-            if (due_at := kind.due_at(state)) is not None:
+            if (due_at := kinds.of_ref(ref).due_at(state)) is not None:
                 yield "ZADD", "due", str(ids.to_ms(due_at)), ref
 
     async def _answers(self) -> AsyncIterator[Command]:
@@ -319,24 +334,14 @@ async def _unlinked(names: Iterable[str]) -> AsyncIterator[Command]:
 
 
 def _fold(
-    brought: Brought | None, ref: str, rows: Iterable[asyncpg.Record], evolve: Callable[[Any, Change], Any]
-) -> tuple[Position, Any, Position | None]:
-    """Version, state and fence of an aggregate after the events in `rows`; others' are passed over.
-
-    Args:
-        brought: what it begins with, if events before these were dropped.
-        ref: of the aggregate.
-        rows: in order.
-        evolve: of its kind.
+    folded: Folded, ref: str, rows: Iterable[asyncpg.Record], evolve: Callable[[Any, Change], Any]
+) -> Folded:
+    """An aggregate after the events in `rows`, in order; others' are passed over.
 
     Raises:
         UnknownEvent: a newer Daybook wrote one of them.
     """
-    version: Position = Position(0, 0)
-    state: Any = None
-    fence: Position | None = None
-    if brought is not None:
-        version, state, fence = brought.version, brought.state, brought.fence
+    version, state, fence = folded
     for row in rows:
         event = recorded(row)
         change = event.change()
@@ -345,7 +350,12 @@ def _fold(
         version, state = event.position, evolve(state, change)
         if isinstance(change.event, RunStarted) and ref == change.subject:
             fence = event.position
-    return version, state, fence
+    return Folded(version, state, fence)
+
+
+def _begun(brought: Brought | None) -> Folded:
+    """What the fold of an aggregate begins with: more than nothing, if events before were dropped."""
+    return NOTHING if brought is None else Folded(brought.version, brought.state, brought.fence)
 
 
 def _hash(ref: str, version: Position, state: Aggregate, fence: Position | None = None) -> Command:

@@ -40,6 +40,7 @@ def prepare(system):
         night = job("sleep", parameters={"seconds": 600}, cron_expression="0 0 * * *")
         backfill = posted(f"jobs/{night}/backfill", {"from": "2026-11-01T00:00:00Z"})["id"]
         yearly = job("echo", cron_expression="0 0 1 1 *")
+        doomed = job("echo")
         edited = client.patch(f"jobs/{made}", json={"priority": 8}).raise_for_status()
         failed = posted(f"jobs/{job('fail', max_retries=0)}/trigger")["id"]
         sleeper = job("sleep", parameters={"seconds": 600}, overlap_policy="allow")
@@ -56,6 +57,7 @@ def prepare(system):
         "DAYBOOK_MAIL": folder.store(b"Subject: Hello\r\n\r\nWell?\r\n", SystemClock().now()),
         "DAYBOOK_JOB": made,
         "DAYBOOK_YEARLY_JOB": yearly,
+        "DAYBOOK_DOOMED_JOB": doomed,
         "DAYBOOK_OCCURRENCE": occurrence,
         "DAYBOOK_POSITION": edited.headers["Daybook-Position"],
         "DAYBOOK_PLACES": everywhere,
@@ -79,7 +81,7 @@ def run(system, directory, there, *, amount, seed):
             "--generation-database", "none", "--report", "ndjson", "--report-ndjson-path", str(report),
         ],
         cwd=directory,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        env=os.environ | there | {"PYTHONPATH": str(ROOT)},  # the hooks spare what others need
         timeout=RUN_S,
         capture_output=True,
         text=True,

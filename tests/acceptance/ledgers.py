@@ -107,6 +107,8 @@ def _on_job(jobs, event):
                 "paused": None,
                 "updated_at": time(told["deleted_at"]),
             }
+        case "PersonalDataErased":
+            job |= {"updated_at": time(told["erased_at"])}
         case "RunRequested":
             job["active_runs"] += 1
         case kind if kind in TERMINAL:

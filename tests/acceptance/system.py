@@ -133,17 +133,30 @@ class System:
 
     def start(self):
         """Return when /health says that all is well."""
+        self.start_servers()
+        return self.start_services()
+
+    def start_servers(self):
+        """Both servers, and no service yet."""
         self.valkey.start()
         sow(self.directory)
         self.postgres.start()
-        self._socket.bind(("127.0.0.1", 0))
-        self._socket.listen(512)
+
+    def start_services(self):
+        """All services, over servers that are there; return when /health says that all is well."""
+        if not self.services:
+            self._socket.bind(("127.0.0.1", 0))
+            self._socket.listen(512)
         for name in self._names:
-            environment = self._environment_of(name)
-            self.services[name] = Service(name, environment, self.directory, self._socket.fileno())
-            self.services[name].spawn()
+            self.start_service(name)
         eventually(self.is_healthy, "the system is healthy", self.ready_s)
         return self
+
+    def start_service(self, name):
+        """Start one, over the servers as they are now; don't wait."""
+        environment = self._environment_of(name)
+        self.services[name] = Service(name, environment, self.directory, self._socket.fileno())
+        self.services[name].spawn()
 
     @property
     def url(self):

@@ -51,10 +51,19 @@ class Client:
         assert answer.status_code == 201, answer.text
         return answer.json()["id"]
 
-    def post(self, path):
-        answer = self._http.post(path)
-        assert answer.is_success, answer.text
-        return answer.json()
+    def post(self, path, **body):
+        return self._sent("POST", path, body)
+
+    def put(self, path, **body):
+        return self._sent("PUT", path, body)
+
+    def delete(self, path):
+        return self._sent("DELETE", path, {})
+
+    def _sent(self, method, path, body):
+        answer = self._http.request(method, path, json=body or None)
+        assert answer.is_success, f"{method} {path}: {answer.text}"
+        return answer.json() if answer.content else None
 
     def get(self, path):
         return self._http.get(path).json()

@@ -12,6 +12,7 @@ from shared.domain.commands import (
     CreateJob,
     DeleteCalendar,
     DeleteJob,
+    EraseJob,
     FailRun,
     FollowRun,
     InterruptRun,
@@ -33,6 +34,7 @@ from shared.domain.commands import (
 from shared.domain.events import ChainLink, Failure
 from shared.domain.spec import Chain
 from shared.eventlog.unit import Done
+from shared.personal.sealing import JOB_DATA, KEY_BYTES, Place, seal
 from shared.testing import NOON, TESTER, a_spec
 
 BEGAN = NOON
@@ -100,6 +102,20 @@ async def jobs(stage):
     stage.later(200)
     await stage.decide(ref, ResumeJob(by="bob"))
     await stage.decide(ref, DeleteJob(by="ann"))
+    await stage.decide(ref, EraseJob(by="ann", reason="ticket 4711"))
+
+
+async def erased(stage):
+    """One with personal data, which is erased while it is due and one of its runs is at work."""
+    job_id = stage.an_id()
+    sealed = seal("ann@example.com", b"k" * KEY_BYTES, Place(job_id, JOB_DATA).inner("recipient"))
+    spec = a_spec(every=60, job_type="email_notification", job_data={"recipient": sealed, "body": "b"})
+    await stage.decide(f"job:{job_id}", CreateJob(job_id=job_id, spec=spec, owner="ann", tenant="t"))
+    run_id = await stage.trigger(job_id)
+    fence = await stage.start(run_id)
+    stage.later(60)
+    await stage.decide(f"job:{job_id}", EraseJob(by="ann", reason="ticket 4712"))
+    await stage.decide(f"run:{run_id}", SucceedRun(fence=fence, result={"sent": 1}))
 
 
 async def completed(stage):
@@ -224,4 +240,4 @@ async def backfills(stage):
         await stage.decide(f"backfill:{backfill}", Wake())
 
 
-SCENES = (jobs, completed, clocks, attempts, ends, expired, keys, chains, excluded, backfills)
+SCENES = (jobs, erased, completed, clocks, attempts, ends, expired, keys, chains, excluded, backfills)

@@ -29,6 +29,7 @@ from shared.lease import Share
 from shared.loop import Stop
 from shared.metrics import Metrics
 from shared.ops import Health
+from shared.personal.keys import PersonalKeys
 from shared.readmodel.database import connect_pool
 from shared.recovery import archived_job, archived_units, open_log
 from shared.settings import Settings
@@ -93,6 +94,7 @@ class Stage:
                 log=self.log, archive=archive, ledger=ledger, settings=self.settings, metrics=self.metrics
             ),
             usage=Usage(self.log),
+            personal=PersonalKeys(self.redis, self.pool, prefix=self.prefix, wire=self.log.wire),
             known=KNOWN,
             catalog=catalog_of(self.settings),
             settings=self.settings,

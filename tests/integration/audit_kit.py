@@ -21,6 +21,7 @@ from shared.domain.commands import (
     ChangeCalendar,
     DeleteCalendar,
     DeleteJob,
+    EraseJob,
     FailRun,
     FollowRun,
     HoldRun,
@@ -50,8 +51,10 @@ from shared.domain.zones import zone_named
 from shared.eventlog import snapshot
 from shared.eventlog.envelope import Context, from_entry
 from shared.eventlog.keys import Keys
+from shared.eventlog.once import of_follower, of_retry
 from shared.eventlog.position import Position
 from shared.loop import Stop
+from shared.personal.keys import PersonalKeys
 from shared.readmodel import archive
 from shared.readmodel.chain import GENESIS, link
 from shared.recovery import recorded
@@ -63,7 +66,7 @@ from tests.zone_tables import tables
 QUICK = RetryPolicy(max_retries=2, initial_seconds=1.0, jitter=0.0)
 NO_RETRY = RetryPolicy(max_retries=0)
 TABLES = (
-    "book.events", "book.checkpoints", "book.snapshots", "book.projection_errors",
+    "book.events", "book.checkpoints", "book.snapshots", "book.projection_errors", "book.personal_keys",
     "ledger.jobs", "ledger.runs", "ledger.run_hourly", "ledger.calendars",
 )  # fmt: skip
 
@@ -79,8 +82,8 @@ class Author:
     def passes(self, seconds):
         self.time += timedelta(seconds=seconds)
 
-    async def does(self, ref, command, context=TESTER):
-        return await self.office.decider.decide(ref, command, context)
+    async def does(self, ref, command, context=TESTER, **options):
+        return await self.office.decider.decide(ref, command, context, **options)
 
     async def create(self, partition=0, **spec):
         return await self.office.create(partition, **spec)
@@ -120,6 +123,7 @@ async def write(office):
     told["once"] = await _a_job_that_completes(author)
     told |= await _runs_in_all_states(author)
     told["deleted"] = await _a_job_deleted_while_running(author)
+    told["erased"] = await _a_job_that_is_erased(author, beside=told["regular"])
     told["late"] = await _a_job_that_was_late(author)
     told |= await _runs_that_wait(author)
     told["skipped"] = await _a_job_skipped_by_hand(author)
@@ -190,7 +194,7 @@ async def _a_job_that_completes(author):
         revision=1,
         spec=spec,
     )
-    await author.does(f"job:{job_id}", again)
+    await author.does(f"job:{job_id}", again, once=(of_retry(failed, answer=again.run_id),))
     await author.runs(again.run_id)
     just_gone_by = a_spec(once=soon + timedelta(seconds=0.5), retry=NO_RETRY, overlap_policy="allow")
     await author.does(f"job:{job_id}", UpdateJob(spec=just_gone_by))
@@ -234,6 +238,15 @@ async def _a_job_deleted_while_running(author):
     (run_id,) = await author.wakes(f"job:{job_id}")
     await author.starts(run_id)
     await author.does(f"job:{job_id}", DeleteJob(by="ann"))
+    return job_id
+
+
+async def _a_job_that_is_erased(author, *, beside):
+    """Its key is made and destroyed; that of another stays."""
+    office, job_id = author.office, await author.create(every=60)
+    keys = PersonalKeys(office.redis, office.pool, prefix=office.bench.prefix)
+    await keys.make([job_id, beside], tenant="t")
+    await author.does(f"job:{job_id}", EraseJob(by="ann", reason="ticket 4711"))
     return job_id
 
 
@@ -281,7 +294,8 @@ async def _chains(author):
     for run_id in runs:
         await author.runs(run_id)
     command = FollowRun(run_id=a_job_id(0, author.time), correlation_id="c", of=runs[0], depth=1)
-    await author.does(f"job:{follower}", command)
+    once = of_follower(runs[0], follower, answer=command.run_id)
+    await author.does(f"job:{follower}", command, once=(once,))
     links = (ChainLink(job_id=follower, run_id=command.run_id),)
     await author.does(f"relay:{runs[0]}", TellRelay(links=links))
     return runs
@@ -460,7 +474,7 @@ class Copy:
         async with self.in_office() as office:
             job_id = await office.create(overlap_policy="allow")
             for end in (SucceedRun, FailRun, CancelRun):
-                await _carry_out(office, await office.trigger(job_id), end)
+                await carry_out(office, await office.trigger(job_id), end)
             run_id = await office.trigger(job_id)
             started = await office.decider.decide(
                 f"run:{run_id}", StartRun(worker="w"), Context(actor="executor")
@@ -575,7 +589,8 @@ async def at_work(office):
 
 
 async def _client(office, stop, number):
-    """Jobs that fire each second, are triggered, changed, paused, resumed and deleted."""
+    """Jobs that fire each second, are triggered, changed, paused, resumed, and deleted or erased."""
+    keys = PersonalKeys(office.redis, office.pool, prefix=office.bench.prefix)
     partition = number % office.partitions
     days = CalendarContent(description="", dates=(), weekdays=(), timezone=None)
     made = ChangeCalendar(name=f"days-{number}", tenant="t", by="ann", content=days)
@@ -584,6 +599,7 @@ async def _client(office, stop, number):
         job_id = await office.create(
             partition, every=1, retry=QUICK, overlap_policy="skip" if number else "allow"
         )
+        await keys.make([job_id], tenant="t")
         ref = f"job:{job_id}"
         for command in (
             UpdateJob(spec=a_spec(every=2, retry=QUICK)),
@@ -595,8 +611,9 @@ async def _client(office, stop, number):
             with contextlib.suppress(Refused):
                 await office.decider.decide(ref, command, TESTER)
             await asyncio.sleep(0.02)
-        if number == 1:
-            await office.decider.decide(ref, DeleteJob(by="ann"), TESTER)
+        if number:
+            end = DeleteJob(by="ann") if number == 1 else EraseJob(by="ann", reason="ticket 4711")
+            await office.decider.decide(ref, end, TESTER)
 
 
 async def _worker(office, stop, partition):
@@ -606,11 +623,11 @@ async def _worker(office, stop, partition):
     while not stop.is_set():
         for _, pairs in await office.redis.xrange(stream, count=20):
             with contextlib.suppress(Refused):
-                await _carry_out(office, pairs[b"run"].decode(), next(ends))
+                await carry_out(office, pairs[b"run"].decode(), next(ends))
         await asyncio.sleep(0.01)
 
 
-async def _carry_out(office, run_id, end):
+async def carry_out(office, run_id, end):
     ref = f"run:{run_id}"
     started = await office.decider.decide(ref, StartRun(worker="w"), Context(actor="executor"))
     more = {}

@@ -72,3 +72,15 @@ def tell_what_resources_reveal(resources, run):
     if run.job_data.get("raises"):
         raise ValueError("x" * 1_985 + f"raised {secret}")  # cut in the middle of it
     return {"said": f"result {secret}"}
+
+
+def tell_what_is_personal(run):
+    """Say what was sealed in all ways there are, then do as `end` says."""
+    who = run.job_data["to"][0]
+    run.log(f"log {who}")
+    logging.getLogger("their.library").warning("logging %s", who)
+    logs.get("ours").warning("line", word=f"structured {who}")
+    run.progress(0.5, f"progress {who}")
+    if run.job_data["end"] == "raise":
+        raise ValueError(f"no mailbox {who}")
+    return {"sent": list(run.job_data["to"]), "kind": type(who).__name__}

@@ -20,9 +20,17 @@ from shared.job_types.job_type import JobType
 from shared.job_types.plugins import Plugin
 from shared.lifecycle import Health, Stop
 from shared.metrics import Metrics
+from shared.personal.keys import PersonalKeys
 from shared.testing import TESTER, a_job_id, a_spec, chance, wait_until
 
 NO_RETRIES = RetryPolicy(max_retries=0)
+
+
+class Away:
+    """A Postgres that nobody reaches."""
+
+    def __getattr__(self, name):
+        raise ConnectionError("Postgres is away")
 
 
 class Hall:
@@ -30,6 +38,7 @@ class Hall:
 
     def __init__(self, bench, url):
         self.bench, self.url = bench, url
+        self.personal = PersonalKeys(bench.redis, Away(), prefix=bench.prefix)
         self.handlers = {}
         self.running = []
 
@@ -58,6 +67,7 @@ class Hall:
             redis_url=self.url,
             known=of_plugins(plugins),
             resources=of_settings(chosen, catalog_of(chosen)),
+            personal=self.personal,
             metrics=metrics,
             health=Health(),
             name=name,
@@ -77,9 +87,9 @@ class Hall:
         async with asyncio.timeout(20):
             await executor.task
 
-    async def a_run(self, *, partition=0, overlap_policy="allow", tenant="t", **spec):
-        """A queued run of a new job; its id."""
-        job = a_job_id(partition)
+    async def a_run(self, *, partition=0, overlap_policy="allow", tenant="t", job=None, **spec):
+        """A queued run of a new job, whose id may be brought along; the run's id."""
+        job = job or a_job_id(partition)
         created = CreateJob(
             job_id=job, spec=a_spec(overlap_policy=overlap_policy, **spec), owner="o", tenant=tenant
         )

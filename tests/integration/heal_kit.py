@@ -146,3 +146,22 @@ async def wipe(office, partition=0):
     """What a FLUSHALL would leave of a partition, on a server that others use too."""
     async for name in office.redis.scan_iter(match=f"{office.keys(partition).base}:*", count=1000):
         await office.redis.delete(name)
+
+
+async def rewrite(office, change):
+    """Put the log's entries back as `change(list of (id, fields))` returns them, and close it."""
+    name = office.keys(0).log
+    entries = change(await office.redis.xrange(name))
+    await office.redis.delete(name)
+    for entry_id, fields in entries:
+        await office.redis.xadd(name, fields, id=entry_id)
+    await office.redis.hset(office.keys(0).meta, "incarnation", "another")
+
+
+def forged(entries, first, *, epoch=None):
+    """The entries, from number `first` (0…) on with other ids, and of another epoch if one is given."""
+    others = []
+    for number, (entry_id, fields) in enumerate(entries[first:], first):
+        at = f"{epoch}-{number + 1}".encode() if epoch else entry_id
+        others.append((at, fields | {b"id": b"forged-%d" % number}))
+    return [*entries[:first], *others]

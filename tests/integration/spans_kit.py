@@ -21,6 +21,7 @@ from shared.lease import Share
 from shared.loop import Stop
 from shared.metrics import Metrics
 from shared.ops import Health
+from shared.personal.keys import PersonalKeys
 from shared.testing import chance, wait_until
 from shared.tracing.spans import Masked, Tracing, provider
 from tests.integration.api_stage import stage_on
@@ -135,6 +136,7 @@ def _executor(stage, **told):
         redis_url=stage.redis_url,
         known=stage.deps.known,
         resources=of_settings(chosen, catalog_of(chosen)),
+        personal=PersonalKeys(stage.redis, stage.pool, prefix=stage.prefix),
         metrics=Metrics(),
         health=Health(),
         **traced.attempts(stage.tracings["executor"], stage.pool, log),

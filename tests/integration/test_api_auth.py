@@ -15,12 +15,10 @@ from services.api.auth import FAILURES, needed
 from services.api.idempotency import Idempotency
 from services.api.ledger import Chosen
 from services.api.list_sql import JOBS, RUNS, Choice
-from services.api.operations import OPERATIONS
 from services.api.principal import Principal
 from shared.domain import apikey, ids
 from shared.domain.commands import FailRun, IssueApiKey, RevokeApiKey, StartRun
 from shared.domain.events import Failure
-from shared.domain.roles import ROLES, allows
 from shared.eventlog.position import parse_places
 from shared.eventlog.snapshot import NOTHING
 from shared.testing import TESTER, chance, wait_until
@@ -303,53 +301,6 @@ async def test_open_pages_need_nobody_and_metrics_do_unless_they_are_set_open(st
     await stage.ask("GET", "/metrics", headers=by(await key_of(stage, "viewer")), status=200)
     assert needed("metrics", open_metrics=True) is None
     await stage.ask("GET", "/nowhere", status=404)
-
-
-# Roles.
-
-
-def way(operation):
-    path = re.sub(r"\{\w+\}", ids.chance_id(ids.from_ms(1_800_000_000_000), 0, 5), operation.path)
-    return operation.method.upper(), path
-
-
-async def test_every_route_has_a_role_and_one_that_is_forgotten_needs_an_admin(stage):
-    endpoints = {rule.endpoint for rule in stage.app.url_map.iter_rules()}
-    assert endpoints - {each.name for each in OPERATIONS} == {"docs_redirect", "docs_file"}
-    anybody = {each.name for each in OPERATIONS if each.role is None}
-    assert anybody == {"health", "livez", "readyz", "openapi", "docs"}
-    for each in OPERATIONS:
-        if each.method != "get":
-            assert each.role in {"operator", "editor", "admin"} or each.name in {
-                "create_token",
-                "preview_schedule",
-            }
-    assert needed("forgotten", open_metrics=True) == "admin"
-    assert needed(None, open_metrics=True) == "admin"
-
-
-@pytest.mark.parametrize("operation", [each for each in OPERATIONS if each.role], ids=lambda each: each.name)
-async def test_a_route_is_open_to_its_role_and_closed_to_those_below_and_to_nobody(stage, operation):
-    method, path = way(operation)
-    stage.deps.feed.end()  # a stream that is let in would have no end
-    assert (await stage.ask(method, path)).status == 401
-    for role in ROLES:
-        answer = await stage.ask(method, path, headers=by(await key_of(stage, role)))
-        if allows(role, operation.role):
-            assert answer.status not in {401, 403}, answer.text
-        else:
-            assert (answer.status, answer.json["type"]) == (403, "/problems/forbidden")
-            assert f"the role {operation.role}" in answer.json["detail"]
-
-
-async def test_the_document_says_who_may(stage):
-    document = (await stage.ask("GET", "/openapi.json", status=200)).json
-    told = document["paths"]["/api/v1/jobs"]["post"]
-    assert told["x-role"] == "editor"
-    assert told["security"] == [{"bearer": []}, {"apiKey": []}]
-    assert {"401", "403", "429"} <= set(told["responses"])
-    assert set(document["components"]["securitySchemes"]) == {"bearer", "apiKey"}
-    assert document["paths"]["/livez"]["get"]["security"] == []
 
 
 # Tenants, owners, quotas.

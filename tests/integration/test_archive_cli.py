@@ -110,16 +110,16 @@ async def test_an_import_that_was_killed_goes_on(office, copy, empty, monkeypatc
     monkeypatch.setattr(importing, "BATCH", 3)
     commit, calls = importing.commit, []
 
-    async def killed(connection, batch):
+    async def killed(connection, batch, destroy):
         if len(calls) == 2:
             raise Fatal("killed")
         calls.append(batch)
-        return await commit(connection, batch)
+        return await commit(connection, batch, destroy)
 
     monkeypatch.setattr(importing, "commit", killed)
     await daybook("archive", "import", copy, status=1, **at(empty))
-    had = await _events(empty, 0)
-    assert 0 < len(had) < len(await _events(office.database_url, 0))
+    had = (await rows(empty))["book.events"]
+    assert 0 < len(had) < len((await rows(office.database_url))["book.events"])
     monkeypatch.setattr(importing, "commit", commit)
     said = await daybook("archive", "import", copy, **at(empty))
     assert f"{len(had)} were there" in said.stdout

@@ -289,6 +289,21 @@ def heard(pool):
     return Heard(pool)
 
 
+async def test_what_a_process_has_said_is_heard_however_late_it_is_read(pool, heard, monkeypatch):
+    """Its outcome and its words come by different ways: a busy loop may be told of the outcome first."""
+    serve, answered = pool._backchannel._serve, asyncio.Event()
+
+    async def late(reader, writer):
+        await answered.wait()
+        await serve(reader, writer)
+
+    monkeypatch.setattr(pool._backchannel, "_serve", late)
+    came_back = pool._backchannel.came_back
+    pool._backchannel.came_back = lambda call: (came_back(call), answered.set())
+    assert await heard.call(blocking_calls.say) == Returned(result="said")
+    assert "begun" in heard.lines
+
+
 async def test_a_blocking_handler_leaves_the_loop_free(heard):
     call = asyncio.create_task(heard.call(blocking_calls.sleep, seconds=0.2))
     turns = 0

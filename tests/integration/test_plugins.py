@@ -96,6 +96,7 @@ def test_an_installed_package_adds_its_job_types(seen):
     assert shout["description"] == "Says it louder."
     assert shout["source"] == "daybook-plugin-for-tests"
     assert set(shout["schema"]["properties"]) == {"text", "times"}
+    assert shout["schema"]["properties"]["text"]["x-personal"] is True
 
 
 def test_a_plugin_shadows_no_type_of_ours_and_a_broken_one_is_refused_alone(seen):

@@ -305,9 +305,9 @@ async def test_connections_killed_under_the_projector_lose_nothing(office, monke
     monkeypatch.setattr(partition, "SMALL", 0)  # it commits by itself
     noting = partition.commit
 
-    async def killed(connection, batch):
+    async def killed(connection, batch, destroy):
         await office.pool.execute("select pg_terminate_backend($1)", connection.get_server_pid())
-        return await noting(connection, batch)
+        return await noting(connection, batch, destroy)
 
     monkeypatch.setattr(partition, "commit", killed)
     with pytest.raises(BROKEN):

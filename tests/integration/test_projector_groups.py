@@ -45,9 +45,9 @@ def alone(monkeypatch):
     committed = []
     real = partitions.commit
 
-    async def noting(connection, batch):
+    async def noting(connection, batch, destroy):
         committed.append(batch.before.partition)
-        return await real(connection, batch)
+        return await real(connection, batch, destroy)
 
     monkeypatch.setattr(partitions, "commit", noting)
     return committed

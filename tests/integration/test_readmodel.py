@@ -103,6 +103,26 @@ async def test_a_server_that_may_lose_what_it_acknowledged_is_refused(url):
     await connection.close()
 
 
+async def test_what_is_the_same_on_every_server_is_asked_once_and_what_is_not_of_each(url, monkeypatch):
+    asked, ask = [], asyncpg.Connection._introspect_types
+
+    async def counted(connection, oids, *args):
+        asked.append(set(oids))
+        return await ask(connection, oids, *args)
+
+    monkeypatch.setattr(asyncpg.Connection, "_introspect_types", counted)
+    monkeypatch.setattr(database, "_types", {})
+    async with await database.connect_pool(url) as pool:
+        await pool.execute("create type mood as enum ('calm')")
+    for _ in range(2):
+        async with await database.connect_pool(url) as pool:
+            assert await pool.fetchval("select $1::int[]", [1, 2]) == [1, 2]
+            assert await pool.fetchval("select array['calm']::mood[]") == ["calm"]
+    (ints, *_) = asked
+    assert asked.count(ints) == 1
+    assert len(asked) == 3
+
+
 async def test_a_question_that_is_given_up_as_its_reply_comes_leaves_nothing_to_who_asks_next(url):
     pool = await database.connect_pool(url, max_size=1)
     async with pool.acquire() as connection:

@@ -11,8 +11,7 @@ from shared.embedded import DataDir, Endpoints
 from shared.readmodel import archive
 from tests.integration.archive_kit import all_of, an_office
 from tests.integration.databases import a_database
-from tests.integration.heal_kit import wipe, write_side
-from tests.integration.test_heal import forged, rewrite
+from tests.integration.heal_kit import forged, rewrite, wipe, write_side
 from tests.integration.trace_kit import look
 
 DAYBOOK = [sys.executable, str(Path(sys.executable).with_name("daybook"))]

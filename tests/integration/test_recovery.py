@@ -176,6 +176,21 @@ async def test_an_empty_database_beside_a_full_log_is_refused(office, postgres):
         await other.close()
 
 
+async def test_an_empty_database_that_meets_a_trimmed_log_takes_a_cold_copy_afterwards(office, postgres):
+    """Had it been fenced for the log's next epoch, what was archived before would be refused."""
+    await office.create()
+    await all_of(office.projector())
+    await rewrite(office, lambda entries: entries[1:])
+    async with a_database(postgres) as url:
+        other = await database.connect_pool(url)
+        office.pool, right = other, office.pool
+        with pytest.raises(Fatal, match=r"ends at 0-0.*reaches position 1 of it: `daybook archive import`"):
+            await office.open(0)
+        assert await archive.checkpoint(other, 0) is None
+        office.pool = right
+        await other.close()
+
+
 async def test_a_former_master_is_not_taken_for_the_log(office):
     state = await look(office)
     async with office.pool.acquire() as connection:

@@ -32,6 +32,7 @@ from services.up import Up
 logs.configure("INFO", "json", "up")
 sys.exit(Up(load(), command=[sys.executable, sys.argv[1]]).run())
 """
+on_quiet = pytest.mark.xdist_group("supervision")  # where `quiet` is, for all that are content with one
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a child with its parent")
 
 
@@ -119,11 +120,20 @@ def system(make_system):
 
 
 @pytest.fixture(scope="module")
-def quiet(tmp_path_factory):
-    """One system for the tests that leave it as it was."""
+def lasting(tmp_path_factory):
     made = System(tmp_path_factory.mktemp("quiet") / "data")
     yield made.start_up()
     made.close()
+
+
+@pytest.fixture
+def quiet(lasting):
+    """One system for the tests that leave it at work, if with other processes."""
+    lasting.wait_until(
+        lambda: set(lasting.endpoints().services) == SERVICES and None not in lasting.server_pids(),
+        "all of it",
+    )
+    return lasting
 
 
 def is_gone(pid):
@@ -134,11 +144,13 @@ def health(system):
     return httpx.get(f"{system.endpoints().api}/health", timeout=10, trust_env=False).json()
 
 
+@on_quiet
 def test_the_schema_is_made_before_any_service_starts(quiet):
     assert quiet.story()[0]["name"] == "migrate"
     assert {line["name"] for line in quiet.story("started")[1:]} == SERVICES
 
 
+@on_quiet
 def test_the_banner_and_endpoints_json_tell_where_everything_is(quiet):
     endpoints = quiet.endpoints()
     assert endpoints.pid == quiet.process.pid
@@ -152,51 +164,52 @@ def test_the_banner_and_endpoints_json_tell_where_everything_is(quiet):
     assert endpoints.postgres not in quiet.said()
 
 
-def test_endpoints_json_is_gone_after_the_end(system):
-    assert system.end() == 0
-    assert system.endpoints() is None
-
-
+@on_quiet
 def test_children_keep_the_session_and_lead_a_group_of_their_own(quiet):
     for address in quiet.endpoints().services.values():
         assert os.getsid(address.pid) == os.getsid(quiet.process.pid)
         assert os.getpgid(address.pid) == address.pid
 
 
-def test_each_service_that_is_killed_is_back_within_a_second(system):
+@on_quiet
+def test_each_service_that_is_killed_is_back_within_a_second(quiet):
+    starts = len(quiet.story("started"))
     for nth, name in enumerate(sorted(SERVICES), 1):
-        before = system.pid_of(name)
+        before = quiet.pid_of(name)
         killed_s = time.monotonic()
         os.kill(before, signal.SIGKILL)
-        system.wait_until(
-            lambda name=name, before=before: system.pid_of(name) not in (before, None), f"another {name}"
+        quiet.wait_until(
+            lambda name=name, before=before: quiet.pid_of(name) not in (before, None), f"another {name}"
         )
         assert time.monotonic() - killed_s < 1
-        system.wait_until(lambda all_=5 + nth: len(system.story("started")) == all_, "its start")
-        assert health(system)["path"] == "/health"
+        quiet.wait_until(lambda all_=starts + nth: len(quiet.story("started")) == all_, "its start")
+        assert health(quiet)["path"] == "/health"
 
 
-def test_no_connection_is_refused_while_the_api_is_started_again(system):
-    before = system.pid_of("api")
+@on_quiet
+def test_no_connection_is_refused_while_the_api_is_started_again(quiet):
+    before = quiet.pid_of("api")
     os.kill(before, signal.SIGKILL)
-    assert health(system)["pid"] != before  # it waited in the socket that `up` holds
+    assert health(quiet)["pid"] != before  # it waited in the socket that `up` holds
 
 
-def test_a_server_that_is_killed_is_back_at_the_same_address(system):
-    before = system.endpoints()
-    for pid in system.server_pids():
+@on_quiet
+def test_a_server_that_is_killed_is_back_at_the_same_address(quiet):
+    before, starts = quiet.endpoints(), len(quiet.story("started"))
+    for pid in quiet.server_pids():
         os.kill(pid, signal.SIGKILL)
-        system.wait_until(lambda pid=pid: pid not in system.server_pids(), "another server")
-    system.wait_until(lambda: None not in system.server_pids(), "both servers")
-    assert system.endpoints() == before
-    os.kill(system.pid_of("timer"), signal.SIGKILL)  # its successor asks the server
-    system.wait_until(lambda: len(system.story("started")) == 6, "another timer")
-    assert system.story("started")[-1]["servers"]
+        quiet.wait_until(lambda pid=pid: pid not in quiet.server_pids(), "another server")
+    quiet.wait_until(lambda: None not in quiet.server_pids(), "both servers")
+    assert quiet.endpoints() == before
+    os.kill(quiet.pid_of("timer"), signal.SIGKILL)  # its successor asks the server
+    quiet.wait_until(lambda: len(quiet.story("started")) == starts + 1, "another timer")
+    assert quiet.story("started")[-1]["servers"]
 
 
 def test_services_end_before_the_servers_and_the_projector_after_the_others(system):
     servers = system.server_pids()
     assert system.end(signal.SIGTERM) == 0
+    assert system.endpoints() is None
     stopped = system.story("stopped")
     assert {line["name"] for line in stopped} == SERVICES
     assert stopped[-1]["name"] == "projector"
@@ -257,6 +270,7 @@ def test_a_schema_that_can_not_be_made_ends_the_start(make_system):
     assert not system.story("started")
 
 
+@on_quiet
 def test_a_second_start_over_the_same_data_is_refused_with_a_sentence(quiet, make_system):
     second = make_system(DAYBOOK_DATA_DIR=str(quiet.data_dir))
     assert second.start().process.wait(20) == 1
@@ -265,6 +279,7 @@ def test_a_second_start_over_the_same_data_is_refused_with_a_sentence(quiet, mak
     assert health(quiet)
 
 
+@on_quiet
 def test_two_with_different_data_dirs_run_side_by_side(quiet, make_system):
     other = make_system("other").start_up()
     assert other.endpoints().api != quiet.endpoints().api
@@ -327,6 +342,7 @@ def test_several_apis_share_one_port_and_executors_are_numbered(make_system):
     assert health(system)
 
 
+@on_quiet
 def test_given_servers_are_used_and_none_is_started(quiet, make_system):
     given = quiet.endpoints()
     other = make_system("other", DAYBOOK_REDIS_URL=given.redis, DATABASE_URL=given.postgres).start_up()

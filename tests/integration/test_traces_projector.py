@@ -170,7 +170,7 @@ async def test_the_key_of_the_archive_is_not_what_keeps_an_event_from_standing_t
     (line,) = [projector._lines[0]]
     now = line.checkpoint
     before = await office.archived()
-    stale = (now.partition, now.fence, now.epoch, now.pos - 1)
+    stale = (now.partition, now.fence, now.ledgers, now.epoch, now.pos - 1)
     new = (now.epoch, now.pos, now.id, now.at, now.chain)
     assert await office.pool.execute(statement("move_checkpoint"), *stale, *new) == "UPDATE 0"
     assert await archive.checkpoint(office.pool, 0) == now

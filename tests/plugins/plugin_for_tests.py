@@ -4,13 +4,13 @@ import os
 import time
 from pathlib import Path
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 NUMBER = 7
 
 
 class Words(BaseModel):
-    text: str
+    text: str = Field(json_schema_extra={"x-personal": True})  # somebody's words: kept encrypted
     times: int = 1
 
 

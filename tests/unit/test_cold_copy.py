@@ -57,6 +57,7 @@ def found_in(path):
 
 
 @pytest.mark.parametrize("compression", ["none", "gzip", "zstd"])
+@pytest.mark.thorough
 def test_a_flipped_bit_in_any_byte_of_any_file_is_found_and_its_place_named(tmp_path, compression):
     a_copy(tmp_path, compression, [[each] for each in linked(EVENTS[:2])])
     assert found_in(tmp_path) == []

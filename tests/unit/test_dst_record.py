@@ -26,6 +26,7 @@ from shared.domain.schedule import clock_notes
 from . import oracle
 from .schedules import between, cron, fires, utc
 
+pytestmark = pytest.mark.thorough
 HALF_A_DAY = timedelta(hours=12)
 INSTANT = timedelta(milliseconds=1)
 

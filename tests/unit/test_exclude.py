@@ -67,6 +67,7 @@ def schedules(draw, start):
 
 @given(data=st.data(), start=st.sampled_from(STARTS))
 @settings(max_examples=120, deadline=None)
+@pytest.mark.thorough
 def test_what_is_left_is_what_filtering_all_occurrences_leaves(data, start):
     after = utc(start)
     schedule = data.draw(schedules(after))

@@ -494,6 +494,7 @@ def tried(machine: type[Jobs], *, examples: int, steps: int, shrinks: bool = Tru
     )
 
 
+@pytest.mark.thorough
 def test_the_domain_decides_as_its_model_whatever_is_done_in_whatever_order():
     tried(Jobs, examples=80, steps=30, shrinks=False)
 

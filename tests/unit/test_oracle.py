@@ -96,6 +96,7 @@ def _assert_drawn(written: str, drawn: str) -> None:
             assert rest == (f"{high}/{step}" if read[3] else "")
 
 
+@pytest.mark.thorough
 def test_no_random_expression_fires_otherwise_than_the_oracle_saw_on_the_clock():
     seed = int(SEED or SystemRandom().randrange(10**6))
     print(f"DAYBOOK_ORACLE_SEED={seed} repeats it")
@@ -119,6 +120,7 @@ def test_twenty_thousand_random_expressions_fire_as_the_oracle_saw_in_every_zone
 
 
 @pytest.mark.parametrize("count", [30, pytest.param(2_000, marks=pytest.mark.long)])
+@pytest.mark.thorough
 def test_no_random_expression_falls_on_other_days_than_the_oracle_found_in_the_calendar(count):
     for seed in range(count):
         chance = Random(seed)

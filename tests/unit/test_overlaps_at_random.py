@@ -1,5 +1,6 @@
 """A job and its runs under whatever comes, in any order: what overlap_policy promises holds after each step."""
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -15,6 +16,7 @@ from shared.testing import a_spec
 
 from .one_job import OneJob
 
+pytestmark = pytest.mark.thorough
 LIMITING = ("skip", "queue_one", "queue_all", "replace")
 SPEC = {
     "every": 10,

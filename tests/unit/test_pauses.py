@@ -417,6 +417,7 @@ class _Ledger:
     story=st.lists(st.tuples(st.integers(0, 700), _said()), max_size=12),
 )
 @settings(max_examples=120, deadline=None)
+@pytest.mark.thorough
 def test_every_occurrence_is_decided_once_whatever_pauses_edits_and_ends_come_between(
     every, misfire, overlap, end_s, jitter, story
 ):

@@ -1,9 +1,12 @@
 """What the end of a run hands on to the jobs that follow on it."""
 
 import pytest
+from msgspec.structs import replace
 
-from shared.domain import ids, relay, run
-from shared.domain.commands import CancelRun, FailRun, StartRun, SucceedRun, TellRelay, Wake
+from services.timer import failure_mail
+from shared.domain import deciding, ids, relay, run
+from shared.domain import job as jobs
+from shared.domain.commands import CancelRun, CreateJob, FailRun, StartRun, SucceedRun, TellRelay, Wake
 from shared.domain.events import (
     ChainLink,
     ChainRequested,
@@ -15,6 +18,8 @@ from shared.domain.events import (
 )
 from shared.domain.refusals import NoSuchRun
 from shared.domain.spec import Chain, run_spec
+from shared.personal.sealing import ERROR as ERROR_FIELD
+from shared.personal.sealing import Place, seal_text
 from shared.testing import NOON, a_spec, at
 
 JOB, RUN = ids.chance_id(NOON, 0, 1), ids.chance_id(NOON, 0, 2)
@@ -122,3 +127,17 @@ def test_what_it_can_not_be():
     assert relay.evolve(state, Change(subject=f"relay:{RUN}", event=RunSucceeded(attempt=1))) == state
     assert relay.decide(state, Wake()).changes == ()
     assert isinstance(ended(a_run(), SucceedRun(fence=FENCE))[0].event, ChainRequested)
+
+
+def test_a_message_that_is_sealed_is_not_mailed():
+    key = b"k" * 32
+    plain, sealed = (
+        "no mailbox ann@example.com",
+        seal_text("no mailbox ann@example.com", key, Place(JOB, ERROR_FIELD)),
+    )
+    job = deciding.decide(None, CreateJob(job_id=JOB, spec=a_spec(), owner="o", tenant="t"), NOON).changes[0]
+    for message, shown in ((plain, plain), (sealed, "(personal data: the execution shows it)")):
+        state = replace(waiting(), error=Failure(class_="OSError", message=message))
+        body = failure_mail.data(state, jobs.evolve(None, job))["body"]
+        assert f"OSError: {shown}\n" in body
+        assert "$personal" not in body

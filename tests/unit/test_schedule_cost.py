@@ -27,6 +27,7 @@ def job():
     return evolve(None, created)
 
 
+@pytest.mark.thorough
 def test_a_hundred_thousand_wakes_at_midnight_cost_one_search(job):
     before = searches()
     for number in range(JOBS):  # each job has its own id, and is woken a little later than the one before

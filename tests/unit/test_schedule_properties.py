@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice, pairwise
 from random import Random
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -26,6 +27,7 @@ from .schedules import (
     utc,
 )
 
+pytestmark = pytest.mark.thorough
 INSTANTS = st.datetimes(datetime(1990, 1, 1), datetime(2060, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
 CRONS = st.builds(
     lambda seed, zone: cron(expanded(random_cron(Random(seed)), str(seed)), zone),

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import asyncpg
 
 from shared import logs
+from shared.readmodel.cuts import RETENTION_LOCK
 from shared.readmodel.database import sql
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
     from shared.handlers import Run
 
-RETENTION_LOCK = 0x0DA7_0002  # advisory: one retention at a time in a database
 STATEMENT_TIMEOUT_S = 600
 LOCK_TIMEOUT_MS = 100  # shorter than what the projector's groups wait for a lock
 LOCK_TRIES = 100

@@ -99,6 +99,11 @@ def snapshots(connection: Connection, partition: int) -> AsyncIterator[asyncpg.R
     return _all(connection, "snapshots", partition)
 
 
+def personal_keys(connection: Connection, partition: int) -> AsyncIterator[asyncpg.Record]:
+    """Whose personal data has a key, or had one."""
+    return _all(connection, "personal_keys", partition)
+
+
 async def calendars(connection: Connection, partition: int) -> list[asyncpg.Record]:
     """The rows of ledger.calendars."""
     return await connection.fetch(_statement("calendars"), partition)

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from services.projector import projections
-from services.projector.audit import overlaps, runs, schedules
+from services.projector import job_rows, projections
+from services.projector.audit import erasures, overlaps, runs, schedules
 from services.projector.audit.lines import Invariant
 from services.projector.audit.runs import Stories
 from services.projector.audit.schedules import Decided
 from services.projector.hours import Hour, Hours
-from services.projector.job_rows import JobEntry, LastRun
 from shared.domain import ids, kinds, run
 from shared.domain.events import JobCreated, RunStarted
 from shared.domain.job import Job
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
     from services.projector.audit.lines import Findings
+    from services.projector.job_rows import JobEntry
     from services.projector.run_rows import RunRow
     from shared.domain.events import Change
     from shared.eventlog.envelope import Recorded
@@ -95,7 +95,7 @@ class Fold:
         for each in brought:
             match each.state:
                 case Job() as job:
-                    self.jobs[job.id] = _entry(job, each)
+                    self.jobs[job.id] = job_rows.brought(each)
                 case Run() as state:
                     fence = "" if each.fence is None else str(each.fence)
                     self.runs[state.id] = Standing(state, each.version, fence)
@@ -131,6 +131,7 @@ class Fold:
         if entry is not None and entry.job is not None:
             schedules.check(self._findings, self._decided, entry.job, change, recorded.place)
             overlaps.check(self._findings, entry.job, change, recorded.place)
+            erasures.check(self._findings, entry.job, change, recorded.place)
         elif job_id and entry is None and not isinstance(change.event, JobCreated):
             self._findings.wrong(
                 Invariant.READABLE, f"{recorded.place} {recorded.type}: no job {job_id} was created"
@@ -182,19 +183,6 @@ class Fold:
 def hour_of(hour: int) -> str:
     """An hour since 1970 as the key of a refused row begins with it."""
     return ids.from_ms(hour * HOUR_MS).isoformat()
-
-
-def _entry(job: Job, brought: Brought) -> JobEntry:
-    last = brought.last_run
-    return JobEntry(
-        id=job.id,
-        job=job,
-        version=brought.version,
-        active_runs=brought.active_runs,
-        last_run=None if last is None else LastRun(*last),
-        position=brought.told,
-        tenant=job.tenant,
-    )
 
 
 def _other_of(recorded: Recorded) -> str:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from services.projector.audit import archive, calendars, ledgers, standing, write_side
+from services.projector.audit import archive, calendars, erasures, ledgers, standing, write_side
 from services.projector.audit.fold import Fold
 from services.projector.audit.ledgers import Refusals
 from services.projector.audit.lines import Findings, Invariant, Line
@@ -157,6 +157,8 @@ class _Audit:
             await self._read_archive(connection, refusals)
             self.order.ends_at(end)
             await self._check_ledgers(connection, refusals)
+        erased = erasures.erased(self._fold)
+        erasures.check_copies(self._findings, erased, await self._redis.copies_of(erased))
         await self._compare_log(first)
         if await self._goes_on(end) and await self._check_aggregates():
             await self._check_work()
@@ -205,6 +207,9 @@ class _Audit:
         ledgers.check_hours(findings, fold, refusals, await archive.hours(connection, partition), partition)
         rows = await archive.calendars(connection, partition)
         calendars.check(findings, fold, refusals, rows, partition)
+        erasures.check_rows(
+            findings, fold, [each async for each in archive.personal_keys(connection, partition)]
+        )
         refusals.tell(findings, fold)
 
     # The log.

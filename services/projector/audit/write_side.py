@@ -79,6 +79,15 @@ class WriteSide:
         ]
         return _position(meta), seconds * 1000 + micros // 1000, seen
 
+    async def copies_of(self, job_ids: Sequence[str]) -> list[str]:
+        """Those of these jobs of whose keys there are copies."""
+        found: list[str] = []
+        for first in range(0, len(job_ids), AT_ONCE):
+            some = job_ids[first : first + AT_ONCE]
+            copies: Any = await self._redis.hmget(self._keys.personal, some)
+            found += [job_id for job_id, copy in zip(some, copies, strict=True) if copy is not None]
+        return found
+
     async def entries(self, work: Work, after: str) -> tuple[Position | None, list[Entry]]:
         """The next entries of a work stream after an id, and the log's position at that moment."""
         async with self._redis.pipeline(transaction=True) as pipe:

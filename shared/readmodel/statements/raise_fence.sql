@@ -3,4 +3,4 @@
 insert into book.checkpoints (partition, epoch, pos, id, at, chain, fence)
 values ($1, 0, 0, '', null, $3, $2)
 on conflict (partition) do update set fence = greatest(checkpoints.fence, excluded.fence)
-returning partition, epoch, pos, id, at, chain, fence
+returning partition, epoch, pos, id, at, chain, fence, ledgers

@@ -42,7 +42,7 @@ GUARDS = (
         text="if not allows(principal.role, least):",
         instead="if False:",
         tests=integration(
-            "test_api_auth", "test_a_route_is_open_to_its_role_and_closed_to_those_below_and_to_nobody"
+            "test_api_roles", "test_a_route_is_open_to_its_role_and_closed_to_those_below_and_to_nobody"
         ),
     ),
     Guard(
@@ -52,7 +52,7 @@ GUARDS = (
         text='_NEEDED.get(endpoint or "", "admin")',
         instead='_NEEDED.get(endpoint or "")',
         tests=integration(
-            "test_api_auth", "test_every_route_has_a_role_and_one_that_is_forgotten_needs_an_admin"
+            "test_api_roles", "test_every_route_has_a_role_and_one_that_is_forgotten_needs_an_admin"
         ),
     ),
     Guard(

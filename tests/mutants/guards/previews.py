@@ -12,6 +12,33 @@ GUARDS = (
         tests=integration("test_api_previews", "test_another_tenants_job_is_not_there"),
     ),
     Guard(
+        name="simulate-tenant",
+        protects="nobody is told what another tenant's job would have done",
+        file="services/api/simulations.py",
+        text="        await self._write.refuse_foreign(held)",
+        instead="        pass",
+        tests=integration("test_api_simulate", "test_only_who_may_see_a_job_may_ask"),
+    ),
+    Guard(
+        name="simulate-lateness",
+        protects="an outage of the timer stays one in a simulation",
+        file="shared/domain/happened.py",
+        text="            return woken",
+        instead="            return due",
+        tests=unit("test_simulation", "test_an_outage_of_the_timer_stays_one_whatever_the_misfire_policy"),
+    ),
+    Guard(
+        name="simulate-ends",
+        protects="a run that goes as it went ends when it did",
+        file="shared/domain/simulation.py",
+        text="            return  # it ends when the real one did",
+        instead="            pass",
+        tests=unit(
+            "test_simulation_properties",
+            "test_the_specification_that_there_was_decides_what_was_decided",
+        ),
+    ),
+    Guard(
         name="forecast-tenant",
         protects="a forecast counts the jobs of one's own tenant only",
         file="services/api/queries/forecast.sql",

@@ -173,8 +173,8 @@ GUARDS = (
         name="checkpoint",
         protects="traces 4, 11: of two projectors one moves the checkpoint",
         file="services/projector/statements/move_checkpoint.sql",
-        text="and epoch = $3 and pos = $4",
-        instead="and ($3::bigint, $4::bigint) is not null",
+        text="and epoch = $4 and pos = $5",
+        instead="and ($4::bigint, $5::bigint) is not null",
         tests=integration(
             "test_traces_projector",
             "test_the_key_of_the_archive_is_not_what_keeps_an_event_from_standing_there_twice",
@@ -271,7 +271,7 @@ GUARDS = (
         file="services/executor/claim.lua",
         text="left[(at - 1) % queues + 1] = true",
         instead="left[(at - 1) % queues + 1] = nil",
-        tests=integration("test_executor", "test_whoever_leaves_runs_rings_for_the_next"),
+        tests=integration("test_executor_claims", "test_whoever_leaves_runs_rings_for_the_next"),
     ),
     Guard(
         name="revision",
@@ -337,7 +337,7 @@ GUARDS = (
         file="services/projector/audit/write_side.py",
         text="if kind in _KINDS:",
         instead='if kind in {"job", "run"}:',
-        tests=integration("test_audit", "test_a_violation_is_seen_by_its_own_line"),
+        tests=integration("test_audit_violations", "test_a_violation_is_seen_by_its_own_line"),
     ),
     Guard(
         name="operation-names",

@@ -4,6 +4,16 @@ from .guard import Guard, integration
 
 GUARDS = (
     Guard(
+        name="fixed-types",
+        protects="a type of a database's own is asked of that database",
+        file="shared/readmodel/database.py",
+        text="if max(asked) < FIXED_OIDS:",
+        instead="if True:",
+        tests=integration(
+            "test_readmodel", "test_what_is_the_same_on_every_server_is_asked_once_and_what_is_not_of_each"
+        ),
+    ),
+    Guard(
         name="backup-links",
         protects="a link in a backup can't lead out of the directory it is restored to",
         file="shared/backup/unpacking.py",

@@ -1,0 +1,2 @@
+-- All rows of {table}, until the transaction ends.
+create temp table aside on commit drop as select * from {table}
