@@ -22,6 +22,7 @@ from shared.job_types.catalog import catalog_of
 from shared.loop import Stop
 from shared.metrics import Metrics
 from shared.ops import Health
+from shared.personal.keys import PersonalKeys
 from shared.readmodel import archive
 from shared.recovery import recorded
 from shared.testing import LEASE, chance, wait_until
@@ -110,6 +111,7 @@ class Era:
             metrics=Metrics(),
             health=Health(),
             name=name,
+            personal=PersonalKeys(self.redis, self.stage.pool, prefix=self.prefix),
         )
         stop = Stop()
         task = asyncio.create_task(executor.run(stop))

@@ -226,6 +226,14 @@ async def test_a_run_that_somebody_asked_for_is_told_of_at_its_time(era):
     assert told.summary.startswith("Asked for by anonymous at 2026-03-02 08:0")
 
 
+async def test_its_personal_data_was_erased(era):
+    job = await era.creates()
+    await era.stage.ask("POST", f"jobs/{job['id']}/erase", json={"reason": "as Ann asked"}, status=200)
+    told = await era.explains(job)
+    told.says(Code.ERASED, await era.event(job, "PersonalDataErased"), by="anonymous", reason="as Ann asked")
+    told.says(Code.DELETED, await era.event(job, "JobDeleted"), by="anonymous")
+
+
 async def test_a_job_as_it_stands_and_as_it_stood(era):
     job = await era.creates(cron_expression="0 9 * * *", timezone="Europe/Berlin")
     made = await era.event(job, "JobCreated")

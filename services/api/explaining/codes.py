@@ -34,6 +34,7 @@ class Code(StrEnum):
     SKIPPED_BY_HAND = "skipped_by_hand"
     EDITED = "edited"
     DELETED = "deleted"
+    ERASED = "erased"
     NOT_CREATED = "not_created"
     COMPLETED = "completed"
     NO_SCHEDULE = "no_schedule"
@@ -102,6 +103,7 @@ MEANINGS: dict[Code, str] = {
     Code.SKIPPED_BY_HAND: "skipped, or to be skipped: somebody said so",
     Code.EDITED: "no occurrence any more: the schedule was edited before it came",
     Code.DELETED: "the job was deleted",
+    Code.ERASED: "the job's personal data was erased, which deletes it",
     Code.NOT_CREATED: "the job was not there yet",
     Code.COMPLETED: "the schedule had no occurrence left",
     Code.NO_SCHEDULE: "the job has no schedule: it runs when triggered",

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from services.api.explaining.finding import Words
-    from shared.domain.events import JobPaused, ScheduleReplanned
+    from shared.domain.events import JobPaused, PersonalDataErased, ScheduleReplanned
     from shared.domain.job import Job
     from shared.domain.preview import Dropped, Planned
     from shared.eventlog.envelope import Recorded
@@ -45,6 +45,15 @@ def deleted(recorded: Recorded | None, at: datetime, words: Words) -> Finding:
         return Finding(Code.DELETED, "the job had been deleted", at)
     said = f"deleted by {recorded.actor} at {words.brief(at_of(recorded))}"
     return Finding(Code.DELETED, said, at_of(recorded), (recorded,), {"by": recorded.actor})
+
+
+def erased(recorded: Recorded, words: Words) -> Finding:
+    """By whom and why the job's personal data was erased."""
+    event: PersonalDataErased = recorded.change().event  # type: ignore[assignment]
+    said = (
+        f"its personal data was erased by {event.by} at {words.brief(event.erased_at)}{quoted(event.reason)}"
+    )
+    return of_event(recorded, Code.ERASED, said, by=event.by, reason=event.reason)
 
 
 def completed(job: Job, recorded: Recorded | None, at: datetime, words: Words) -> Finding:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 OWN = (  # types of a job's own events of which the last one tells something
     "JobCreated", "JobUpdated", "JobPaused", "JobResumed", "JobDeleted", "JobCompleted", "ScheduleReplanned",
-    "OccurrenceExcluded",
+    "OccurrenceExcluded", "PersonalDataErased",
 )  # fmt: skip
 ACTIVE_SHOWN = 5
 
@@ -85,6 +85,8 @@ def _past(standing: Standing, words: Words) -> Iterator[Finding]:
             yield _edit(recorded, code, verb, words)
     if (recorded := own.get("ScheduleReplanned")) is not None and recorded == standing.announced:
         yield reasons.replanned(recorded, words)
+    if (recorded := own.get("PersonalDataErased")) is not None:
+        yield reasons.erased(recorded, words)
     yield from _of_runs(standing, words)
     match job.status:
         case Status.DELETED:
