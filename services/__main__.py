@@ -28,6 +28,7 @@ from services.cli.completion import completion
 from services.cli.debug import debug
 from services.cli.erase import erase
 from services.cli.events import events
+from services.cli.explain import explain
 from services.cli.jobs import jobs
 from services.cli.migrate import migrate
 from services.cli.missed import missed
@@ -121,6 +122,7 @@ for _command in (
     forecast,
     simulate,
     missed,
+    explain,
     erase,
     personal_keys,
     events,

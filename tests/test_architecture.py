@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from services.api.explaining.codes import MEANINGS
+
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = (
     "ARCHITECTURE.md",
@@ -57,3 +59,8 @@ def test_no_lua_or_sql_stands_in_python_strings():
     told = re.compile(r"redis\.call\(|\bINSERT INTO\b|\bCREATE TABLE\b", re.IGNORECASE)
     files = [path for top in ("services", "shared") for path in (ROOT / top).rglob("*.py")]
     assert [str(path.relative_to(ROOT)) for path in files if told.search(path.read_text())] == []
+
+
+def test_the_manual_has_every_reason_that_an_explanation_can_have():
+    told = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", (ROOT / "MANUAL.md").read_text(), re.MULTILINE))
+    assert {code.value: said for code, said in MEANINGS.items()}.items() <= told.items()

@@ -26,6 +26,7 @@ from services.api.dead_letters import DeadLetters
 from services.api.dev_mail import DevMail
 from services.api.erasures import Erasures
 from services.api.events import Events
+from services.api.explanations import Explanations
 from services.api.forecasts import Forecasts
 from services.api.jobs import Jobs
 from services.api.large_bodies import LargeBodies
@@ -81,6 +82,7 @@ def create_app(deps: Deps) -> Quart:
         Apply(deps),
         Revisions(deps),
         Missed(deps),
+        Explanations(deps),
         Previews(deps, slices),
         Forecasts(deps, slices),
         Simulations(deps, slices),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
@@ -23,7 +24,7 @@ from shared.recovery.recollecting import recollected
 from shared.recovery.stepping import steps
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 
     import asyncpg
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from shared.domain.calendar import Calendar
     from shared.domain.happened import Told
     from shared.domain.job import Job
+    from shared.readmodel.archive import Connection
     from shared.recovery.brought_forward import Brought
     from shared.recovery.looking_back import Span
 
@@ -391,6 +393,17 @@ class Ledger:
         async with asyncio.timeout(ANSWER_S), self._pool.acquire() as connection, connection.transaction():
             await hold_still(connection)
             return await jobs_as_of(connection, spans)
+
+    @asynccontextmanager
+    async def standing_still(self) -> AsyncIterator[Connection]:
+        """A connection that sees all as of one moment, whosesoever it is; meanwhile the archive isn't cut."""
+        async with (
+            asyncio.timeout(ANSWER_S),
+            self._pool.acquire() as connection,
+            connection.transaction(isolation="repeatable_read", readonly=True),
+        ):
+            await hold_still(connection)
+            yield connection
 
     async def recollected(
         self, job_id: str, span: Span, *, is_there: bool, until: datetime

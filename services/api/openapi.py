@@ -14,6 +14,7 @@ from services.api.apply_contract import ApplyView
 from services.api.bulk_contract import OPERATION_MODELS, BulkView
 from services.api.cursors import LENGTH_MAX
 from services.api.dead_letters import GROUPS, GROUPS_MAX
+from services.api.explain_contract import ExplanationView
 from services.api.forecasts import BUCKET, BUCKET_PATTERN, BUCKETS_MAX
 from services.api.list_query import SHAPES
 from services.api.moments import AS_OF
@@ -66,7 +67,7 @@ _VIEWS: tuple[type[BaseModel], ...] = (
     JobView, ExecutionView, MissedView, OutputView, RedriveView, ErrorsView, ApiKeyView, ApiKeyMadeView, TokenView,
     RevisionView, RevisionJobView, DiffView, PrincipalsView, BulkView, ApplyView, JobTypesView, SwitchView,
     BackfillView, BackfillDryRunView, ErasureView,
-    PreviewView, NextView, ForecastView, CalendarView, SimulationView,
+    PreviewView, NextView, ForecastView, CalendarView, SimulationView, ExplanationView,
 )  # fmt: skip
 _PROBLEM = {
     "type": "object",
@@ -178,6 +179,14 @@ _NEXT: dict[str, dict[str, Any]] = {
     "from": {"type": "string", "format": "date-time", "description": "only those after this time"},
     "count": {"type": "integer", "minimum": 1, "maximum": PREVIEWED_MAX, "default": COUNT},
 }
+_EXPLAIN: dict[str, dict[str, Any]] = {
+    "at": {
+        "type": "string",
+        "pattern": r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ]|^[0-9]{1,4}:[0-9]{1,16}-[0-9]{1,16}",
+        "description": "why it ran or did not in the second from this time on (2026-11-27T03:00:00+01:00); of a "
+        "position (Daybook-Position), why it was as it was after the event there",
+    },
+}
 _FORECAST: dict[str, dict[str, Any]] = {
     "from": {
         "type": "string",
@@ -281,6 +290,7 @@ _OWN = {
     "list_principals": _SPAN,
     "list_next_occurrences": _NEXT,
     "forecast": _FORECAST,
+    "explain_job": _EXPLAIN,
     "simulate_job": _SIMULATE,
     "pause_jobs": _SWITCHED,
     "resume_jobs": _SWITCHED,

@@ -353,6 +353,33 @@ EXAMPLES: dict[str, list[Any]] = {
             "missing_since": "2026-11-27T01:33:12.481Z",
         }
     ],
+    "ExplanationView": [
+        {
+            "job_id": JOB_ID,
+            "execution_id": None,
+            "timezone": "Europe/Berlin",
+            "summary": "It did not run for 2026-11-27 02:30 Europe/Berlin (01:30 UTC); skipped: run "
+            f"{RUN_ID} of the job had not ended (overlap_policy skip).",
+            "findings": [
+                {
+                    "code": "overlap",
+                    "sentence": f"skipped: run {RUN_ID} of the job had not ended (overlap_policy skip)",
+                    "at": "2026-11-27T01:30:00.004Z",
+                    "local_time": "2026-11-27T02:30:00.004+01:00",
+                    "events": [
+                        {"position": POSITION, "id": EVENT_ID, "type": "io.daybook.occurrences.skipped"}
+                    ],
+                    "details": {
+                        "run_id": RUN_ID,
+                        "reason": "overlap",
+                        "from": "2026-11-27T01:30:00.000Z",
+                        "to": "2026-11-27T01:30:00.000Z",
+                        "count": 1,
+                    },
+                }
+            ],
+        }
+    ],
     "OutputView": [
         {
             "attempt": 1,

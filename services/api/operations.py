@@ -9,6 +9,7 @@ from services.api import event_filter, list_query
 from services.api.answers import BASE
 from services.api.apply_contract import ApplyBody, ApplyView
 from services.api.bulk_contract import BulkBody, BulkView
+from services.api.explain_contract import ExplanationView
 from services.api.list_query import LIST_EXECUTIONS, LIST_JOB_EXECUTIONS, LIST_JOBS
 from services.api.moments import AS_OF
 from services.api.requests import (
@@ -409,6 +410,16 @@ OPERATIONS = (
         summary="Run again what ended badly and was not retried yet, oldest first",
         answers={200: ref(RedriveView), 202: ref(RedriveView)}, body=RedriveBody,
         refusals=(400, 413, 415, 422), keyed=True, adds_work=True,
+    ),
+    Operation(
+        method="get", path=f"{BASE}/jobs/{{job_id}}/explain", name="explain_job", role="viewer",
+        summary="Why a job ran at a time, or did not; without one, why it is as it is, and what comes next",
+        answers={200: ref(ExplanationView)}, parameters=("at",), refusals=(404, 409, 410, 422),
+    ),
+    Operation(
+        method="get", path=f"{BASE}/executions/{{run_id}}/explain", name="explain_execution", tag="executions",
+        role="viewer", summary="Why an execution came, waited, and ended as it did",
+        answers={200: ref(ExplanationView)}, refusals=(404, 409, 410, 422),
     ),
     Operation(
         method="get", path=f"{BASE}/missed", name="list_missed", role="viewer",

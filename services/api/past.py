@@ -16,16 +16,13 @@ from services.api import answers, door, list_query, lists, reads, vectors, views
 from services.api.list_query import LIST_JOBS
 from services.api.list_sql import Key
 from services.api.lists import Lists, Slice
-from services.api.moments import AS_OF, moment_of
-from services.api.problems import Fault, Problem, invalid, unavailable
+from services.api.moments import AS_OF, moment_of, of_the_past
+from services.api.problems import Fault, Problem, invalid
 from services.api.responses import LastRunView
 from services.api.views import Seen
 from shared.domain import ids
 from shared.domain.job import Job, Status
-from shared.eventlog.envelope import UnknownEvent
 from shared.eventlog.position import format_places
-from shared.eventlog.snapshot import NewerShape
-from shared.recovery.looking_back import Gone, TooFar
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -117,24 +114,8 @@ class Past:
         spans = {job_id: moment.span(ids.partition_of(job_id)) for job_id in job_ids}
         if not spans:
             return {}, 0
-        try:
+        with of_the_past():
             return await self._deps.ledger.jobs_as_of(spans)
-        except (UnknownEvent, NewerShape):
-            raise unavailable(
-                "What happened was written by a newer version of Daybook; an upgrade is under way."
-            ) from None
-        except Gone:
-            raise Problem(
-                "history-gone",
-                "What happened then has just been dropped from the archive: ask for a later time.",
-            ) from None
-        except TooFar:
-            raise invalid(
-                Fault(
-                    pointer=f"?{AS_OF}",
-                    detail="lies too many events after the last state that was kept, as none were at first",
-                )
-            ) from None
 
 
 def wants_past() -> bool:

@@ -10,6 +10,7 @@ from . import (
     cold,
     deployment,
     erasures,
+    explaining,
     job_types,
     model,
     overlaps,
@@ -43,6 +44,7 @@ GUARDS = (
     *recovery.GUARDS,
     *windows.GUARDS,
     *pauses.GUARDS,
+    *explaining.GUARDS,
     *personal.GUARDS,
     *replay.GUARDS,
 )

@@ -1,0 +1,12 @@
+-- What the schedule of job $1 has decided above pos $2, in order: at most $3, among the first $4 events of its story.
+select partition, epoch, pos, id, type, v, subject, job, advances, at, actor, cause, corr, trace, data
+from (
+    select *
+    from book.events
+    where about = $1 and pos > $2
+    order by pos
+    limit $4
+) as story
+where type = 'OccurrencesSkipped' or (type = 'RunRequested' and position('"trigger":"schedule"' in data) > 0)
+order by pos
+limit $3

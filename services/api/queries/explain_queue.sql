@@ -1,0 +1,41 @@
+-- What executors did for queue $1 from the time $2 until $3, but for run $4: how many of their events there are (signs), how many
+-- of those are starts, and where the first $7 of these are that tenant $6 (null: any) may see. Of each partition the first $5
+-- events of executors are looked at, whatever their queue: is_capped, if there may be more. The ledger tells a run's queue.
+with did as (
+    select told.*
+    from book.checkpoints as marks
+    cross join lateral (
+        select partition, pos, type, subject, at
+        from book.events
+        where
+            partition = marks.partition
+            and pos > book.pos_before(marks.partition, $2)
+            and pos <= book.pos_before(marks.partition, $3)
+            and actor = 'executor'
+            and type in ('RunStarted', 'RunSucceeded', 'RunRetryPlanned', 'RunFailed', 'RunInterrupted', 'RunHeld')
+        order by pos
+        limit $5
+    ) as told
+),
+
+ours as (
+    select did.*, runs.tenant
+    from did
+    join ledger.runs as runs on runs.id = substr(did.subject, 5)::uuid
+    where runs.queue = $1 and runs.id <> $4
+),
+
+shown as (
+    select partition, pos, at
+    from ours
+    where type = 'RunStarted' and ($6::text is null or tenant = $6)
+    order by at, partition, pos
+    limit $7
+)
+
+select
+    (select count(*) from ours) as signs,
+    (select count(*) from ours where type = 'RunStarted') as starts,
+    exists(select from did group by partition having count(*) >= $5) as is_capped,
+    (select array_agg(partition order by at, partition, pos) from shown) as partitions,
+    (select array_agg(pos order by at, partition, pos) from shown) as places
