@@ -300,6 +300,8 @@ def _stands(ack, event, state):
             return event.type == "RunRequested" and event.run_id == ack.said and event.corr == ack.request_id
         case "delete":
             return event.type == "JobDeleted" and event.corr == ack.request_id
+        case "erase":
+            return event.type == "PersonalDataErased" and event.corr == ack.request_id
         case "pause":
             return state == "paused"
         case "resume":

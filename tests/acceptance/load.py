@@ -87,6 +87,10 @@ class Clients:
     async def delete(self, job_id):
         return await self._send("delete", "DELETE", f"/{job_id}")
 
+    async def erase(self, job_id):
+        reason = {"reason": "ticket 4711"}
+        return await self._send("erase", "POST", f"/{job_id}/erase", said=job_id, json=reason)
+
     async def cancel(self, run_id):
         return await self._send("cancel", "POST", f"/{run_id}/cancel", about="executions")
 

@@ -87,6 +87,7 @@ async def _measure(url: str, events: int, jobs: int, partitions: int, workers: i
 def _tell(outcome: Outcome, events: int, took_s: float, stages: dict[str, float], began_at: float) -> None:
     click.echo(f"{events:,} events read in {outcome.read.seconds:.1f} s: {outcome.read.per_s:,.0f}/s")
     click.echo(f"{took_s:.1f} s from the beginning to the swap's end: {events / took_s:,.0f} events/s")
+    click.echo(f"others waited {outcome.swapped_s or 0:.3f} s for the swap")
     click.echo(", ".join(f"{stage} from {at - began_at:.1f} s" for stage, at in stages.items()))
     for each in outcome.tables:
         click.echo(f"{each.table}: {each.made:,} rows, {each.differ:,} differ from the live ones")

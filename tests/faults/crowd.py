@@ -148,7 +148,7 @@ class Crowd(Clients):
 
     async def _delete(self):
         job_id = self._alive.pop(self._rng.randrange(len(self._alive)))
-        await self.delete(job_id)
+        await self._rng.choice([self.delete, self.erase])(job_id)
 
 
 def now():

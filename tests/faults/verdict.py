@@ -17,6 +17,7 @@ WRITTEN_AS = {
     "update": "JobUpdated",
     "trigger": "RunRequested",
     "delete": "JobDeleted",
+    "erase": "PersonalDataErased",
 }
 LATER = 202  # in the log, not yet in the archive: what Redis loses before that is no broken promise
 ACKNOWLEDGED_MIN = 1_000

@@ -9,8 +9,9 @@ import pytest
 from services.projector.audit import verify
 from services.projector.replay import Unreplayable, build, service, swapping
 from services.projector.rows import statement as projector_statement
+from shared.domain.commands import EraseJob
 from shared.readmodel import archive, cuts, database
-from shared.testing import wait_until
+from shared.testing import TESTER, wait_until
 from tests.integration.archive_kit import all_of, an_office
 from tests.integration.audit_kit import write
 from tests.integration.cold_kit import archived, at, daybook, rows
@@ -322,6 +323,19 @@ async def test_an_event_that_cannot_be_read_is_skipped_as_a_projector_does(offic
     assert wrong(outcome)["jobs"] == 1
     assert await names(office) == ["other"]
     assert other
+
+
+async def test_keys_of_personal_data_are_as_they_were(office):
+    """Also that of a job of whose erasure the archive tells: only a projector takes keys."""
+    job_id = await office.create()
+    await office.decider.decide(f"job:{job_id}", EraseJob(by="ann", reason="asked for"), TESTER)
+    await archived(office)
+    await office.pool.execute("delete from book.personal_keys")
+    kept = "insert into book.personal_keys (job, partition, tenant, key) values ($1, 0, 't', sha256('k'))"
+    await office.pool.execute(kept, job_id)
+    outcome = await replayed(office)
+    assert (wrong(outcome), outcome.swapped_s is None) == ({}, False)
+    assert await office.pool.fetchval("select count(key) from book.personal_keys") == 1
 
 
 @pytest.mark.long

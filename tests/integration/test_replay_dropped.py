@@ -21,6 +21,7 @@ async def cut(postgres, valkey, tmp_path, monkeypatch):
     async with an_office(postgres, valkey) as office:
         office.told = await write(office)
         office.log.now = type(office.log).now.__get__(office.log)
+        waits = await office.trigger(await office.create())
         await archived(office)
         await office.pool.execute(
             "insert into book.deployment (partitions, prefix) values (2, $1)", office.bench.prefix
@@ -32,6 +33,7 @@ async def cut(postgres, valkey, tmp_path, monkeypatch):
         office.told["after"] = await office.run(job_id)
         fence = (await office.log.load(f"run:{running}"))[f"run:{running}"].fence
         await office.succeed(running, fence)
+        await office.succeed(waits, await office.start(waits))
         await archived(office)
         office.before = await rows(office.database_url, LEDGERS)
         await split(office.pool, "book.events", [office.first])
