@@ -39,7 +39,10 @@ class Drill:
         self.directory = directory
         self.system = System(
             directory / "system",
-            environment={"DAYBOOK_LEASE_SECONDS": "2"},
+            environment={
+                "DAYBOOK_LEASE_SECONDS": "2",
+                "DAYBOOK_SMTP_URL": "smtp://127.0.0.1:9",
+            },  # nobody is there
             redis=Rewindable(directory / "system"),
         )
         (directory / "system").mkdir()
