@@ -18,7 +18,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 help: ## Show this help
 	@echo "Daybook, an event-sourced job scheduler. What make does here:"
 	@echo
-	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/    make \1#\2/p' Makefile | awk -F'#' '{ printf "%-20s%s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/    make \1#\2/p' Makefile | awk -F'#' '{ printf "%-28s%s\n", $$1, $$2 }'
 	@echo
 	@echo "Each sets up .venv first if it must. PYTHON=/path/to/python chooses the interpreter."
 
@@ -27,7 +27,8 @@ up: $(READY) ## Start the whole system; settings from the environment (DAYBOOK_P
 
 test: $(READY) ## Run all tests but the long ones, the unit tests first
 	@$(BIN)/python -m pytest -q tests/unit tests/benchmarks tests/test_architecture.py
-	@$(BIN)/python -m pytest -q -n 4 --dist loadgroup tests/acceptance tests/integration  # the longest first; they wait much
+	@$(BIN)/python -m pytest -q -n 4 --dist loadgroup tests/integration  # they wait much: four keep two cores busy
+	@$(BIN)/python -m pytest -q -n 3 --dist loadgroup tests/acceptance
 	@$(BIN)/python -m pytest -q tests/faults  # alone: it breaks what it breaks at moments, and must be calm in time
 
 test-long: $(READY) ## Run the tests that take minutes: installing on each Python, long crash and fault runs
