@@ -69,7 +69,7 @@ class Aliased(BaseModel):
     shown: Annotated[str, Personal] = Field(default="", serialization_alias="shown-as")
     ours: Annotated[
         Ours, BeforeValidator(Ours), PlainSerializer(lambda ours: ours.text, return_type=str), Personal
-    ] = Ours("")
+    ] = Field(default_factory=lambda: Ours(""))
 
 
 DATA: dict[str, Any] = {
