@@ -351,6 +351,16 @@ async def test_an_older_backup_of_the_database_destroys_the_key_as_it_catches_up
     office.pool = await database.connect_pool(office.database_url)
 
 
+async def test_keys_that_an_older_backup_of_the_database_has_not_come_back_though_the_log_stays_open(office):
+    """Their events do, from the log; were the keys left to Redis alone, they would be gone with its next loss."""
+    await all_of(office.projector("before"))
+    job_id, key = await a_sealed_run(office)
+    await all_of(office.projector("meanwhile"))
+    await office.pool.execute("delete from book.personal_keys")  # as in a backup from before
+    await all_of(office.projector("after"))
+    assert await kept(office.personal, job_id) == ((key, False), (key, "t"))
+
+
 # The audit.
 
 
