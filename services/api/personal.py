@@ -105,7 +105,7 @@ class Personal:
         except NotOpened:
             raise Problem(
                 "illegal-transition",
-                "The key of the job's personal data is gone, so nothing can be merged or compared with it: have the key "
+                "The key of the job's personal data is gone, so nothing can be merged or compared with it: have it "
                 "brought back (`daybook personal-keys import`), or send the whole (PUT), which makes a new one.",
             ) from None
         return plain
