@@ -113,6 +113,11 @@ def hushed(values: Iterable[str]) -> Iterator[None]:
         _hushed.reset(token)
 
 
+def is_hushed() -> bool:
+    """Whether there are such texts in this task."""
+    return _hushed.get() is not None
+
+
 class _Hushed:
     def __init__(self, values: Iterable[str]) -> None:
         self._values: Iterable[str] = values

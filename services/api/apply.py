@@ -236,7 +236,12 @@ class Apply:
         job, spec = wish.held.state, wish.spec.pinned(wish.job_id)
         wish.command, wish.changes = None, []
         if isinstance(job, Job):
-            spec = await self._specs.sealed(spec, wish.job_id, job.tenant)
+            try:
+                spec = await self._specs.sealed_again(spec, job)
+            except Problem as problem:
+                if problem.slug != "illegal-transition":
+                    raise
+                return [Fault(pointer="#/job_data", detail=problem.detail)]
         if not isinstance(job, Job):
             wish.command = CreateJob(
                 job_id=wish.job_id, spec=spec, owner=principal.id, tenant=principal.tenant

@@ -45,6 +45,11 @@ class JobSpecs:
         data = await self._personal.sealed(spec.job_type, spec.job_data, job_id, tenant)
         return spec if data is spec.job_data else replace(spec, job_data=data)
 
+    async def sealed_again(self, spec: JobSpec, job: Job) -> JobSpec:
+        """The same, of a job that is there: by the key of its data, never by a new one while that is lost."""
+        await self.opened(job.spec, job.id)
+        return await self.sealed(spec, job.id, job.tenant)
+
     def checked(self, body: JobBody) -> JobSpec:
         """The whole specification, as its client wrote it."""
         spec = spec_of(body, known=self._deps.known, catalog=self._deps.catalog)

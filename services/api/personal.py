@@ -105,7 +105,8 @@ class Personal:
         except NotOpened:
             raise Problem(
                 "illegal-transition",
-                "The key of the job's personal data is gone, so nothing can be merged with it: send the whole.",
+                "The key of the job's personal data is gone, so nothing can be merged or compared with it: have it "
+                "brought back (`daybook personal-keys import`), or send the whole (PUT), which makes a new one.",
             ) from None
         return plain
 

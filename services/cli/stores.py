@@ -14,7 +14,7 @@ from shared.embedded import DataDir
 from shared.eventlog.connection import connect
 from shared.eventlog.keys import Keys
 from shared.faults import Fatal
-from shared.personal.levelling import level
+from shared.personal.levelling import destroy_kept, level
 from shared.readmodel import archive, database
 
 if TYPE_CHECKING:
@@ -38,9 +38,10 @@ class Stores:
     fixed: Deployment
 
     async def level_keys(self, partition: int) -> None:
-        """Make the keys of personal data in both stores level."""
+        """Make the keys of personal data in both stores level, and destroy what an erasure has left there."""
         keys = Keys(self.fixed.prefix, partition)
         async with self.pool.acquire() as connection:
+            await destroy_kept(connection, keys)
             await level(connection, self.redis, keys, is_lost=True)
 
     async def open_log(self, partition: int, *, lease_s: float, chance: Callable[[], int]) -> Opening:

@@ -21,6 +21,7 @@ from shared.eventlog import opening
 from shared.eventlog.position import Position
 from shared.eventlog.reader import Hole
 from shared.faults import Fatal
+from shared.personal.levelling import level
 from shared.readmodel import archive
 from shared.recovery.comparing import hole as hole_between
 
@@ -195,9 +196,12 @@ class PartitionProjector:
     async def _opened(self) -> Checkpoint | None:
         state = await opening.look(self._redis, self._keys)
         checkpoint = await archive.checkpoint(self._pool, self.partition)
-        if checkpoint is not None and state.is_open and state.epoch >= checkpoint.fence:
-            return checkpoint
-        return None
+        if checkpoint is None or not state.is_open or state.epoch < checkpoint.fence:
+            return None
+        # A database that was set back below an open log catches up with its events, but no event holds a key.
+        async with self._pool.acquire() as connection:
+            await level(connection, self._redis, self._keys)
+        return checkpoint
 
     async def _reopened(self) -> Checkpoint:
         await self._reopen(self.partition)

@@ -32,9 +32,8 @@ if TYPE_CHECKING:
     from shared.readmodel.database import Connection
 
 PAGE = 1_000
-
-
 TOGETHER = 200  # askers whose keys are made in one go
+COPIES_S = 2.0  # for Redis; less than who asks has in all, so that Postgres is asked if Redis says nothing
 
 
 class Held(NamedTuple):
@@ -92,7 +91,8 @@ class PersonalKeys:
             OSError: or whatever else a store raises that isn't there.
         """
         try:
-            found = await self._copies(job_ids)
+            async with asyncio.timeout(COPIES_S):
+                found = await self._copies(job_ids)
         except Exception as error:
             if not is_broken(error):
                 raise

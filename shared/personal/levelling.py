@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from shared.personal.keys import Held, copy, held_in, of_copy, partitions_of, statement
+from shared.personal.keys import Held, copy, destroy_rows, held_in, of_copy, partitions_of, statement
 from shared.personal.sealing import ERASED
 from shared.readmodel.database import changed
 
@@ -40,6 +40,15 @@ async def level(connection: Connection, redis: Redis, keys: Keys, *, is_lost: bo
     if is_lost or kept != await redis.hlen(keys.personal):
         await to_postgres(connection, redis, keys)
         await to_redis(connection, redis, keys)
+
+
+async def destroy_kept(connection: Connection, keys: Keys) -> None:
+    """Destroy those keys of a partition whose erasure was archived by whom it meant nothing: a Daybook of before it.
+
+    Their copies are `level`'s to take away. It asks for each key, so nobody waits for this.
+    """
+    rows = await connection.fetch(statement("kept_though_erased"), keys.partition)
+    await destroy_rows(connection, sorted(row["job"] for row in rows))
 
 
 async def to_redis(connection: Connection, redis: Redis, keys: Keys) -> int:

@@ -6,13 +6,16 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING, Any, cast
+from itertools import product
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from pydantic.json_schema import GenerateJsonSchema
 
 from shared.handlers import X_PERSONAL
 from shared.personal.sealing import JOB_DATA, Place, has_sealed, is_sealed, seal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from pydantic import BaseModel
 
@@ -21,22 +24,36 @@ if TYPE_CHECKING:
 
 _BRANCHES = ("allOf", "anyOf", "oneOf")
 _DEFINED = "#/$defs/"
+_MODES: tuple[Literal["validation", "serialization"], ...] = ("validation", "serialization")
+
+
+class _Lenient(GenerateJsonSchema):
+    """Says nothing of what JSON Schema has no word for, such as a class of a plug-in's own; its mark stays."""
+
+    def handle_invalid_for_json_schema(self, schema: Any, error_info: str) -> Any:  # noqa: ARG002 - pydantic's
+        return {}
 
 
 class Marks:
-    """The marks in a schema that has some."""
+    """The marks in a model's schemas, which have some."""
 
-    def __init__(self, schema: Schema) -> None:
-        self._root = {name: part for name, part in schema.items() if name != X_PERSONAL}
-        self._defined: dict[str, Schema] = schema.get("$defs", {})
-        self._all = _is_marked(schema)  # the data as a whole: then each of its members
+    def __init__(self, schemas: Sequence[Schema]) -> None:
+        self._roots = [
+            {name: part for name, part in schema.items() if name != X_PERSONAL} for schema in schemas
+        ]
+        self._defined = {
+            f"{at}/{name}": part
+            for at, schema in enumerate(schemas)
+            for name, part in schema.get("$defs", {}).items()
+        }
+        self._all = any(map(_is_marked, schemas))  # the data as a whole: then each of its members
 
     def replaced(self, job_data: dict[str, Any], replace: Replace, job_id: str) -> dict[str, Any]:
         """The data with something else in the place of each marked value; null says nothing, and stays."""
         where = Place(job_id, JOB_DATA)
         if self._all:
             return {name: _put(value, replace, where.inner(name)) for name, value in job_data.items()}
-        return cast("dict[str, Any]", self._walk([self._root], job_data, replace, where))
+        return cast("dict[str, Any]", self._walk(self._roots, job_data, replace, where))
 
     def _walk(self, schemas: Iterable[Schema], value: Any, replace: Replace, where: Place) -> Any:
         met = list(self._met(schemas, value))
@@ -81,11 +98,19 @@ class Marks:
 
 @cache
 def marks_of(model: type[BaseModel] | None) -> Marks | None:
-    """The marks of a job type's model; None if it has none, which then costs nothing."""
+    """The marks of a job type's model; None if it has none, which then costs nothing.
+
+    A value may stand under its field's name or under either of its aliases: as it was sent, or as the model spells it.
+    """
     if model is None:
         return None
-    schema = model.model_json_schema()
-    return Marks(schema) if _has_marks(schema) else None
+    schemas = [
+        model.model_json_schema(
+            by_alias=by_alias, mode=mode, ref_template=f"{_DEFINED}{at}/{{model}}", schema_generator=_Lenient
+        )
+        for at, (mode, by_alias) in enumerate(product(_MODES, (True, False)))
+    ]
+    return Marks(schemas) if any(map(_has_marks, schemas)) else None
 
 
 def has_personal(model: type[BaseModel] | None, job_data: dict[str, Any]) -> bool:

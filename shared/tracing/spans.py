@@ -158,7 +158,7 @@ def failed(span: Span, kind: str, said: str | None = None) -> None:
 def exporting(service: str, instance: str) -> Tracing:
     """The tracing of a process whose spans are sent by OTLP, and which lends its way out to handlers' own spans."""
     made = provider(service, instance)
-    made.add_span_processor(BatchSpanProcessor(Masked(OTLPSpanExporter())))
+    made.add_span_processor(Batched(Masked(OTLPSpanExporter())))
     trace.set_tracer_provider(made)
     return Tracing(made)
 
@@ -169,6 +169,14 @@ def provider(service: str, instance: str) -> TracerProvider:
     if not os.environ.get("OTEL_SERVICE_NAME"):
         about["service.name"] = f"daybook-{service}"
     return TracerProvider(resource=Resource.create(about), shutdown_on_exit=False)
+
+
+class Batched(BatchSpanProcessor):
+    """Hands spans on by and by, from a thread of its own; what a task is to keep to itself is masked in that task."""
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Take in what has ended."""
+        super().on_end(_masked(span) if logs.is_hushed() else span)
 
 
 class Masked(SpanExporter):

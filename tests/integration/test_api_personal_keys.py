@@ -99,6 +99,25 @@ async def test_without_the_key_it_says_so_or_stays_as_it_is(stage):
     await stage.ask("PUT", f"jobs/{made['id']}", json=a_mail("more"), status=404)
 
 
+@pytest.mark.parametrize("options", [{"dry_run": True}, {}], ids=["dry run", "apply"])
+async def test_what_is_applied_makes_no_new_key_where_one_is_lost(stage, options):
+    """It would stand in the way of the old one, which a file of keys may have, and with it of all that was sealed."""
+    job_id = (await applied(stage, [a_mail("lost")]))["items"][0]["id"]
+    await stage.level()
+    name = stage.log.keys(ids.partition_of(job_id)).personal
+    rows, copies = await stage.pool.fetch("table book.personal_keys"), await stage.redis.hgetall(name)
+    await stage.pool.execute("delete from book.personal_keys")
+    await stage.redis.delete(name)
+    body = {"jobs": [a_mail("other"), a_mail("lost")]} | options
+    refused = await stage.ask("POST", "apply", json=body, status=422)
+    assert "personal-keys import" in refused.json["errors"][0]["detail"]
+    assert refused.json["errors"][0]["pointer"] == "#/jobs/1/job_data"
+    assert await stage.pool.fetch("table book.personal_keys") == []
+    await stage.pool.copy_records_to_table("personal_keys", schema_name="book", records=map(tuple, rows))
+    assert await stage.redis.hset(name, mapping=copies) == 1
+    assert (await applied(stage, [a_mail("lost")]))["unchanged"] == 1
+
+
 async def test_a_sealed_value_opens_for_nobody_of_another_tenant(valkey, postgres, tmp_path):
     """However it got there: a handler may say anything, and tell what it read elsewhere."""
     async with stage_on(valkey, postgres, tmp_path, auth="on", **MAIL) as stage:

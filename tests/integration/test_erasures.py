@@ -12,7 +12,7 @@ from shared.personal.keys import PersonalKeys
 from shared.personal.sealing import ERASED, RESULT, Place, has_sealed, opened, seal
 from shared.readmodel import archive, database
 from shared.recovery import archived_job, open_log
-from shared.testing import LEASE, TESTER, chance
+from shared.testing import LEASE, TESTER, a_job_id, chance
 from tests.integration.api_stage import stage_on
 from tests.integration.archive_kit import all_of, an_office
 from tests.integration.cli_kit import Line, listening
@@ -351,6 +351,16 @@ async def test_an_older_backup_of_the_database_destroys_the_key_as_it_catches_up
     office.pool = await database.connect_pool(office.database_url)
 
 
+async def test_keys_that_an_older_backup_of_the_database_has_not_come_back_though_the_log_stays_open(office):
+    """Their events do, from the log; were the keys left to Redis alone, they would be gone with its next loss."""
+    await all_of(office.projector("before"))
+    job_id, key = await a_sealed_run(office)
+    await all_of(office.projector("meanwhile"))
+    await office.pool.execute("delete from book.personal_keys")  # as in a backup from before
+    await all_of(office.projector("after"))
+    assert await kept(office.personal, job_id) == ((key, False), (key, "t"))
+
+
 # The audit.
 
 
@@ -375,4 +385,16 @@ async def test_the_audit_finds_a_key_that_is_kept_or_that_nobody_erased(office):
     await office.pool.execute(lose_key, other)
     assert await wrong(office) == {
         "erasures": f"job {other} has lost its key, and no event erased it in book.personal_keys"
+    }
+
+
+async def test_the_audit_finds_that_a_key_is_missing(office):
+    sealed = seal(WHO, b"k" * 32, Place(a_job_id(), "job_data/to"))
+    job_id = await office.create(job_data={"to": sealed})
+    await office.personal.make([job_id], tenant="t")
+    await archived(office)
+    assert await wrong(office) == {}
+    await office.pool.execute("delete from book.personal_keys")
+    assert await wrong(office) == {
+        "erasures": f"data of job {job_id} is sealed, and book.personal_keys has no key of it"
     }

@@ -80,6 +80,18 @@ async def test_two_who_make_the_same_key_at_once_get_the_same(keys):
     assert all(each == made[0] for each in made)
 
 
+async def test_processes_that_make_the_same_keys_in_another_order_do_not_lock_each_other_out(stage):
+    """Of two transactions that wait for each other's row Postgres ends one: a request would fail for nothing."""
+    jobs = [job_in(0, 1_000 + each) for each in range(500)]
+    for round_ in range(4):
+        some = [job_in(0, 10_000 * round_ + int(each[-4:], 16)) for each in jobs]
+        makers = [PersonalKeys(stage.redis, stage.pool, prefix=stage.prefix) for _ in range(4)]
+        each = await asyncio.gather(
+            *(one.make(some if at % 2 else some[::-1], tenant="acme") for at, one in enumerate(makers))
+        )
+        assert all(made == each[0] for made in each)
+
+
 async def test_keys_that_are_wanted_at_once_are_made_together(stage, keys, monkeypatch):
     """A round trip for each of many jobs would be most of what making them takes."""
     calls, made = [], keys._made
@@ -124,6 +136,19 @@ async def test_readers_ask_postgres_where_redis_has_none_and_write_nothing(stage
     await stage.redis.delete(Keys(stage.prefix, 0).personal)
     assert made == await keys.of([A, C])
     assert await copies(stage, 0) == {}
+
+
+async def test_a_redis_that_says_nothing_is_one_that_is_away(stage, keys, monkeypatch):
+    """Frozen, or behind a network that drops all: whoever reads has the key of Postgres before he gives up."""
+    made = await keys.make([A], tenant="acme")
+
+    class Silent:
+        async def hmget(self, *_):
+            await asyncio.Event().wait()
+
+    monkeypatch.setattr(personal_keys, "COPIES_S", 0.05)
+    async with asyncio.timeout(5):
+        assert made == await PersonalKeys(Silent(), stage.pool, prefix=stage.prefix).of([A])
 
 
 async def test_a_destroyed_key_is_nowhere_and_none_is_made_again(stage, keys):

@@ -6,6 +6,7 @@ import stat
 
 import pytest
 
+from shared.domain import ids
 from shared.eventlog.connection import connect
 from shared.eventlog.keys import Keys
 from shared.personal.keys import PersonalKeys
@@ -116,6 +117,19 @@ async def test_recovering_levels_keys_though_the_logs_are_open(stage):
     assert {job.encode(): key + b"default" for job, key in keys.items()} == copies[0] | copies[1]
     got = await stage.ask("GET", f"jobs/{kept[0]}", status=200)
     assert person("a") == got.json["job_data"]["recipient"]
+
+
+async def test_recovering_destroys_a_key_whose_erasure_meant_nothing_to_who_archived_it(stage):
+    """A projector of a Daybook from before, in an upgrade in the wrong order: saying it again would change nothing."""
+    _, gone, key = await jobs_one_erased(stage)
+    await stage.pool.execute(
+        "update book.personal_keys set key = $2, erased_at = null where job = $1", gone, key
+    )
+    name = stage.log.keys(ids.partition_of(gone)).personal
+    await stage.redis.hset(name, gone, key + b"default")
+    await daybook("recover", **stores(stage))
+    assert {gone: ERASED} == (await keys_in(stage, stage.database_url, [gone]))[1]
+    assert not await stage.redis.hexists(name, gone)
 
 
 async def test_a_file_that_is_there_is_left_alone_and_one_that_is_none_does_nothing(stage, tmp_path):

@@ -3,10 +3,10 @@
 from typing import Annotated, Any, Literal
 
 import pytest
-from pydantic import BaseModel, Field
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
 from shared.handlers import Personal
-from shared.job_types import BUILT_IN, of_plugins
+from shared.job_types import BUILT_IN, check, of_plugins
 from shared.job_types import plugins as plugged
 from shared.personal.marks import has_personal, marks_of, sealed_data
 from shared.personal.sealing import Place, is_sealed, opened, opened_at
@@ -50,6 +50,26 @@ class Nothing(BaseModel):
 class Wholly(BaseModel):
     model_config = {"json_schema_extra": {"x-personal": True}}
     name: str
+
+
+class Ours:
+    """Of which JSON Schema knows nothing."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+
+class Aliased(BaseModel):
+    """Whose values are kept under other names than those they are sent under."""
+
+    model_config = ConfigDict(populate_by_name=True, arbitrary_types_allowed=True)
+    alias: Annotated[str, Personal] = Field(default="", alias="by-alias")
+    sent: Annotated[str, Personal] = Field(default="", validation_alias="sent-as")
+    chosen: Annotated[str, Personal] = Field(default="", validation_alias=AliasChoices("a", "b"))
+    shown: Annotated[str, Personal] = Field(default="", serialization_alias="shown-as")
+    ours: Annotated[
+        Ours, BeforeValidator(Ours), PlainSerializer(lambda ours: ours.text, return_type=str), Personal
+    ] = Field(default_factory=lambda: Ours(""))
 
 
 DATA: dict[str, Any] = {
@@ -135,6 +155,37 @@ def test_a_plug_ins_marks_hold_as_an_operation_of_custom_too():
         "parameters": {"name": S, "age": 1},
     }
     assert not has_personal(custom, {"operation": "echo", "parameters": {"name": "n"}})
+
+
+@pytest.mark.parametrize("name", ["by-alias", "alias", "sent-as", "a", "b", "shown", "ours"])
+def test_a_value_is_sealed_under_whichever_name_it_is_kept(name):
+    async def write(run):
+        """Write somebody."""
+
+    write.model = Aliased
+    known = of_plugins({"write": plugged.of("write", write, "theirs")})
+    for job_type, told in (
+        ("write", {name: "m"}),
+        ("custom", {"operation": "write", "parameters": {name: "m"}}),
+    ):
+        data = check(job_type, told, known=known)
+        sealed = shape(sealed_data(known.types[job_type].model, data, SECRET, JOB))
+        assert "'m'" not in str(sealed)
+        assert S in str(sealed)
+
+
+def test_a_model_that_json_schema_has_no_word_for_stands_in_nobodys_way():
+    async def write(run):
+        """Write something."""
+
+    class Strange(BaseModel):
+        model_config = ConfigDict(arbitrary_types_allowed=True)
+        ours: Annotated[Ours, BeforeValidator(Ours), PlainSerializer(lambda ours: ours.text)]
+
+    write.model = Strange
+    known = of_plugins({"write": plugged.of("write", write, "theirs")})
+    assert marks_of(known.types["write"].model) is None
+    assert marks_of(known.types["custom"].model) is None
 
 
 MARKED = {

@@ -1,4 +1,4 @@
-"""Erasures: who was erased is deleted, once, and no key of theirs is kept anywhere."""
+"""Erasures: who was erased is deleted, once, and no key of theirs is kept anywhere; all others have theirs."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from services.projector.audit.lines import Invariant
 from shared.domain.events import PersonalDataErased
 from shared.domain.job import Status
+from shared.personal.sealing import has_sealed
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -35,9 +36,11 @@ def erased(fold: Fold) -> list[str]:
 
 
 def check_rows(findings: Findings, fold: Fold, records: Iterable[asyncpg.Record]) -> None:
-    """Look at rows of book.personal_keys: those of erased jobs hold no key, all others one."""
+    """Look at rows of book.personal_keys: those of erased jobs hold no key, all others one, and none is missing."""
+    found = set()
     for record in records:
         job_id = record["job"]
+        found.add(job_id)
         entry = fold.jobs.get(job_id)
         if not fold.knows(f"job:{job_id}") or (entry is not None and entry.job is None):
             findings.unchecked(Invariant.ERASURES)
@@ -47,6 +50,11 @@ def check_rows(findings: Findings, fold: Fold, records: Iterable[asyncpg.Record]
         findings.expect(
             Invariant.ERASURES, record["has_key"] != is_erased, f"job {job_id} {what} in book.personal_keys"
         )
+    for job_id, entry in fold.jobs.items():
+        if job_id not in found and entry.job is not None and has_sealed(entry.job.spec.job_data):
+            findings.wrong(
+                Invariant.ERASURES, f"data of job {job_id} is sealed, and book.personal_keys has no key of it"
+            )
 
 
 def check_copies(findings: Findings, erased: Collection[str], copied: Collection[str]) -> None:

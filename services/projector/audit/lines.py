@@ -39,7 +39,9 @@ class Invariant(StrEnum):
     FENCES = "a fence is the position of its run's latest start"
     SNAPSHOTS = "snapshots in Redis are the fold of the events, to the byte"
     BOOK_SNAPSHOTS = "snapshots in Postgres are the fold of the archive, to the byte"
-    ERASURES = "what is erased is a deleted job, once, and no key of it is kept"
+    ERASURES = (
+        "what is erased is a deleted job, once, and no key of it is kept; all else that is sealed has its key"
+    )
     # Ledgers.
     JOBS = "rows of ledger.jobs are the fold of the archive"
     RUNS = "rows of ledger.runs are the fold of the archive"

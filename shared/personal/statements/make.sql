@@ -3,4 +3,5 @@
 insert into book.personal_keys (job, partition, tenant, key)
 select job, partition, tenant, key
 from unnest($1::text[], $2::integer[], $3::text[], $4::bytea[]) as made (job, partition, tenant, key)
+order by job -- as whoever holds them does
 on conflict (job) do nothing

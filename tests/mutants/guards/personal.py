@@ -1,6 +1,6 @@
 """Personal data: sealed wherever it is kept, shown to whom it may be, and gone with its key."""
 
-from .guard import Guard, integration
+from .guard import Guard, integration, unit
 
 GUARDS = (
     Guard(
@@ -60,5 +60,32 @@ GUARDS = (
         tests=integration(
             "test_api_personal_keys", "test_a_redis_that_was_emptied_gets_its_copies_back_with_its_log"
         ),
+    ),
+    Guard(
+        name="marks-under-every-name",
+        protects="a marked value is sealed under whichever of its field's names it is kept",
+        file="shared/personal/marks.py",
+        text="product(_MODES, (True, False))",
+        instead="product(_MODES[:1], (True,))",
+        tests=unit("test_marks", "test_a_value_is_sealed_under_whichever_name_it_is_kept"),
+    ),
+    Guard(
+        name="keys-of-an-older-database",
+        protects="keys that a database has lost come back from Redis though the log stays open",
+        file="services/projector/partition.py",
+        text="await level(connection, self._redis, self._keys)",
+        instead="pass",
+        tests=integration(
+            "test_erasures",
+            "test_keys_that_an_older_backup_of_the_database_has_not_come_back_though_the_log_stays_open",
+        ),
+    ),
+    Guard(
+        name="spans-hushed-in-their-task",
+        protects="what a handler is told of somebody leaves with none of its spans",
+        file="shared/tracing/spans.py",
+        text="_masked(span) if logs.is_hushed() else span",
+        instead="span",
+        tests=unit("test_spans", "test_what_a_handler_is_told_of_somebody_stands_in_no_span_of_it"),
     ),
 )
