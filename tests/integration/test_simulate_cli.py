@@ -48,7 +48,7 @@ async def test_what_would_have_been_is_shown_beside_what_was(stage, daybook, tmp
         "/retry_backoff/multiplier",
         "/retry_backoff/jitter",
     }
-    assert told["future"]["would"]["occurrences"] >= 3
+    assert told["future"]["would"]["occurrences"] >= 2  # of three seconds, as the phases of both lie
     assert told["past"]["totals"]["moved"] >= 1
     assert json.loads((await daybook(*words, "-o", "json")).stdout)["changes"] == told["changes"]
     refused = await daybook("simulate", job["id"], "--set", "job_data.x=1", status=1)
