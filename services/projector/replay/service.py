@@ -196,8 +196,19 @@ class Replay:
             return await comparing.compare(live, writer)
 
     async def _swap(self, writer: asyncpg.pool.PoolConnectionProxy, plan: Blueprint) -> float:
-        """Try until the locks are had, and follow meanwhile; return how long others had to wait."""
+        """Try until the locks are had, and follow meanwhile; return how long others had to wait.
+
+        Raises:
+            Unreplayable: they weren't.
+        """
         self._told("swapping", 0, 0)
+        if not await swapping.drop_old(
+            writer
+        ):  # before it: while that waits for its readers, nobody waits for it
+            raise Unreplayable(
+                "The ledgers that an earlier replay has kept, ledger_before, are being read. All that was built is "
+                "kept: start again when that has ended."
+            )
         give_up_at = time.monotonic() + SWAP_TRIES_S
         while True:
             while await self._follow(writer) > LEVEL:
