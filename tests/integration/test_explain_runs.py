@@ -183,6 +183,20 @@ async def test_it_waited_in_its_queue(era):
     told.says(Code.IN_QUEUE, await era.event(nobody, "RunRequested"), started_meanwhile=0)
 
 
+async def test_of_runs_that_retention_has_deleted_it_is_not_said_that_there_were_none(era):
+    """Their events say that somebody was at work; of which queue, only the ledger could have told."""
+    job = await era.creates(overlap_policy="allow", queue="few")
+    other, waiting = await triggered(era, job), await triggered(era, job)
+    await era.passes(timedelta(seconds=2))
+    await era.tells(f"run:{other}", SucceedRun(fence=await started(era, other), result=None))
+    await era.passes(timedelta(seconds=10))
+    await started(era, waiting)
+    assert "queued_behind" in (await era.explains_run(waiting)).codes
+    await era.stage.pool.execute("delete from ledger.runs where id = $1", other)
+    told = await era.explains_run(waiting)
+    assert told.codes == ["triggered", "started", "running"]
+
+
 async def test_a_chain_or_a_backfill_asked_for_it(era):
     follower, paused = await era.creates(), await era.creates(cron_expression="0 9 * * *")
     await era.asks("POST", f"jobs/{paused['id']}/pause")

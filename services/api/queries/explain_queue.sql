@@ -1,6 +1,7 @@
 -- What executors did for queue $1 from the time $2 until $3, but for run $4: how many of their events there are (signs), how many
 -- of those are starts, and where the first $7 of these are that tenant $6 (null: any) may see. Of each partition the first $5
--- events of executors are looked at, whatever their queue: is_capped, if there may be more. The ledger tells a run's queue.
+-- events of executors are looked at, whatever their queue. The ledger tells a run's queue, as long as retention has left it
+-- there. is_capped: there may be more, beyond those events or of runs that the ledger hasn't got.
 with did as (
     select told.*
     from book.checkpoints as marks
@@ -18,11 +19,14 @@ with did as (
     ) as told
 ),
 
-ours as (
-    select did.*, runs.tenant
+known as (
+    select did.*, runs.id as run, runs.queue, runs.tenant
     from did
-    join ledger.runs as runs on runs.id = substr(did.subject, 5)::uuid
-    where runs.queue = $1 and runs.id <> $4
+    left join ledger.runs as runs on runs.id = substr(did.subject, 5)::uuid
+),
+
+ours as (
+    select * from known where queue = $1 and run <> $4
 ),
 
 shown as (
@@ -36,6 +40,6 @@ shown as (
 select
     (select count(*) from ours) as signs,
     (select count(*) from ours where type = 'RunStarted') as starts,
-    exists(select from did group by partition having count(*) >= $5) as is_capped,
+    exists(select from did group by partition having count(*) >= $5) or exists(select from known where run is null) as is_capped,
     (select array_agg(partition order by at, partition, pos) from shown) as partitions,
     (select array_agg(pos order by at, partition, pos) from shown) as places
