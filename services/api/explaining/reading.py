@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 LOOKED_AT = 20_000  # events of a partition or of a job's story that are looked through for one: some 30 ms
 RUN_EVENTS = 1_000  # of one run: more than 200 attempts
 TIMERS = 20  # events of timers, and openings of the log, looked at after something was due
+WISHES = 100  # to skip an occurrence, looked at for that of one
 SIGNS = 2_000  # events of executors looked at in all partitions together, some 20 µs each
 SIGNS_MIN = 50  # of them, in each partition
 SHOWN = 20  # of them, shown
@@ -93,6 +94,11 @@ class Reading:
     async def own(self, job_id: str, upto: int) -> dict[str, Recorded]:
         """The last of each of a job's own events that tell where it stands."""
         return await self.last_of_each(f"job/{job_id}", OWN, upto)
+
+    async def wishes(self, job_id: str, upto: int) -> dict[datetime, Recorded]:
+        """The latest wishes to skip an occurrence of a job, by the time of that."""
+        found = await self.before(f"job/{job_id}", "OccurrenceExcluded", upto=upto, limit=WISHES)
+        return {each.change().event.scheduled_for: each for each in reversed(found)}  # type: ignore[attr-defined]
 
     async def decisions(self, job_id: str, above: int, limit: int) -> list[Recorded]:
         """What the schedule of a job decided from a pos on."""
