@@ -28,6 +28,7 @@ TIMERS = 20  # events of timers, and openings of the log, looked at after someth
 WISHES = 100  # to skip an occurrence, looked at for that of one
 SIGNS = 2_000  # events of executors looked at in all partitions together, some 20 µs each
 SIGNS_MIN = 50  # of them, in each partition
+AMONG = 10  # so many events for each of them, whoever's they are
 SHOWN = 20  # of them, shown
 
 
@@ -137,7 +138,7 @@ class Reading:
         """What executors did for a queue between two times, but for a run."""
         looked_at = max(SIGNS_MIN, SIGNS // self.partitions)
         row = await self.connection.fetchrow(
-            _text("queue"), queue, since, until, run_id, looked_at, self.tenant, SHOWN
+            _text("queue"), queue, since, until, run_id, looked_at, self.tenant, SHOWN, AMONG * looked_at
         )
         assert row is not None  # noqa: S101 - it has counts
         places = zip(row["partitions"] or (), row["places"] or (), strict=True)
