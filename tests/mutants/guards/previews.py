@@ -30,7 +30,7 @@ GUARDS = (
     Guard(
         name="simulate-ends",
         protects="a run that goes as it went ends when it did",
-        file="shared/domain/simulation.py",
+        file="shared/domain/underway.py",
         text="            return  # it ends when the real one did",
         instead="            pass",
         tests=unit(
