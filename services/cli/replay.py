@@ -32,7 +32,7 @@ LINE_EVERY_S = 5.0  # where nobody looks at a terminal
     "--cold",
     "copies",
     multiple=True,
-    type=click.Path(exists=True, file_okay=False, resolve_path=True),
+    type=click.Path(resolve_path=True),  # what is no copy is told by whoever reads it
     metavar="DIR",
     help="A cold copy of what retention has dropped; several, if one alone hasn't got all.",
 )

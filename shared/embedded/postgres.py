@@ -97,8 +97,6 @@ class Postgres(Server):
         quick = ["--no-sync"] if self._settings.get("fsync") == "off" else []
         collation = ["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--encoding=UTF8"]
         access = [f"--username={NAME}", "--auth=scram-sha-256", f"--pwfile={password}"]
-        # Rounds make words hard to guess, not 256 random bits; without them each connection is there sooner.
-        access += ["--set=scram_iterations=1"]
         self._run([str(_program("initdb")), "-D", str(draft), *collation, *access, *quick])
         alone = [str(_program("postgres")), "--single", "-D", str(draft), "postgres"]
         self._run(alone, said=f"CREATE DATABASE {NAME};\n")

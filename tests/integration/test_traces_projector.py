@@ -46,10 +46,10 @@ async def test_a_projector_in_flight_adds_nothing_after_the_log_was_opened_witho
     name = "commit_together" if where is committer else "commit"
     real = getattr(where, name)
 
-    async def stalled(connection, batch):
+    async def stalled(*told):
         at_the_door.set()
         await go_on.wait()
-        return await real(connection, batch)
+        return await real(*told)
 
     monkeypatch.setattr(partition, "SMALL", small)
     monkeypatch.setattr(where, name, stalled)

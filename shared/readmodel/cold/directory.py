@@ -50,7 +50,7 @@ class Directory:
         """
         try:
             data = (path / MANIFEST).read_bytes()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             raise BadSegment(f"{path} is no cold copy: it has no {MANIFEST}") from None
         try:
             manifest = Manifest.parse(msgspec.json.decode(data))
