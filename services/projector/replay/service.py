@@ -202,9 +202,7 @@ class Replay:
             Unreplayable: they weren't.
         """
         self._told("swapping", 0, 0)
-        if not await swapping.drop_old(
-            writer
-        ):  # before it: while that waits for its readers, nobody waits for it
+        if not await swapping.drop_old(writer):  # not in the swap: all would wait for who reads those
             raise Unreplayable(
                 "The ledgers that an earlier replay has kept, ledger_before, are being read. All that was built is "
                 "kept: start again when that has ended."
