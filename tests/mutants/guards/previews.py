@@ -17,10 +17,7 @@ GUARDS = (
         file="shared/domain/underway.py",
         text="            return  # it ends when the real one did",
         instead="            pass",
-        tests=unit(
-            "test_simulation_properties",
-            "test_the_specification_that_there_was_decides_what_was_decided",
-        ),
+        tests=unit("test_simulation", "test_a_run_that_somebody_cancelled_was_active_until_then"),
     ),
     Guard(
         name="forecast-tenant",
