@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from services.api import answers, door, lists, reads, views
+from services.api.held import held_job
 from services.api.idempotency import Idempotency, key_of_request
 from services.api.job_specs import JobSpecs
 from services.api.owing import Owing, Span
@@ -18,7 +19,6 @@ from shared import logs
 from shared.domain import ids, past
 from shared.domain.backfill import Backfill
 from shared.domain.commands import CancelBackfill, RequestBackfill
-from shared.domain.job import Job, Status
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from services.api.deps import Deps
     from services.api.writes import Written
     from shared.eventlog.envelope import Context
-    from shared.eventlog.snapshot import Snapshot
     from shared.eventlog.unit import Once
 
 TRIES = 3  # each by a newer revision: so many edits within a moment are a quarrel
@@ -61,7 +60,7 @@ class Backfills:
         body = door.body(BackfillBody, heeds=(door.KEY_HEADER,))
         key = key_of_request(body)
         if body.dry_run:
-            job, _ = await self._job(job_id)
+            job, _ = await held_job(self._deps.log, self._write, job_id)
             return answers.answer(_would(job_id, body, *await self._owing(job, body)))
         partition = ids.partition_of(job_id)
         backfill_id = ids.chance_id(self._deps.log.now(), partition, self._deps.chance())
@@ -100,7 +99,7 @@ class Backfills:
     ) -> Written:
         """What was found to be owed by a revision of the job is decided on that revision."""
         for tries_left in reversed(range(TRIES)):
-            job, held = await self._job(job_id)
+            job, held = await held_job(self._deps.log, self._write, job_id)
             data = await self._specs.triggered(held, body.job_data)
             span, times = await self._owing(job, body)
             command = RequestBackfill(
@@ -167,18 +166,6 @@ class Backfills:
         if done.decided.changes:
             self._log.info("backfill cancelled", backfill_id=state.id, job_id=state.job_id)
         return answers.reply(views.backfill_of_state(state), location=answers.backfill_path(state.id))
-
-    async def _job(self, job_id: str) -> tuple[Job, Snapshot]:
-        """The job as it stands.
-
-        Raises:
-            Problem: 404.
-        """
-        held = (await self._deps.log.load(f"job:{job_id}"))[f"job:{job_id}"]
-        await self._write.refuse_foreign(held)
-        if not isinstance(held.state, Job) or held.state.status is Status.DELETED:
-            raise door.no_such("job")
-        return held.state, held
 
 
 def _backfill(done: Written) -> Backfill:

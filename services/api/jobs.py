@@ -9,6 +9,7 @@ from quart import Response
 
 from services.api import answers, door, preconditions, reads, revisions, views
 from services.api.chains import Chains
+from services.api.held import held_job
 from services.api.idempotency import Idempotency, key_of_request, partition_of
 from services.api.job_specs import JobSpecs, Quota
 from services.api.list_query import LIST_JOBS
@@ -41,7 +42,6 @@ from shared.domain.commands import (
     UnskipOccurrence,
     UpdateJob,
 )
-from shared.domain.job import Job, Status
 from shared.domain.refusals import StaleRevision
 from shared.eventlog.position import Position
 from shared.eventlog.snapshot import NOTHING, Snapshot
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from services.api.answers import Reply
     from services.api.deps import Deps
     from services.api.writes import Written
+    from shared.domain.job import Job
     from shared.domain.run import Run
     from shared.eventlog.envelope import Context
     from shared.eventlog.once import Key
@@ -139,8 +140,8 @@ class Jobs:
         job_id = self._id(job_id)
         spec = self._specs.checked(door.body(JobBody, heeds=(preconditions.IF_MATCH,)))
         wanted = self._wanted(edits=True)
-        held = await self._held(job_id)
-        spec = await self._specs.sealed(spec, job_id, cast("Job", held.state).tenant)
+        job, held = await held_job(self._deps.log, self._write, job_id)
+        spec = await self._specs.sealed(spec, job_id, job.tenant)
         return await self._changed(
             job_id, UpdateJob(spec=spec, if_revision=wanted), "job replaced", held=held
         )
@@ -150,8 +151,7 @@ class Jobs:
         job_id = self._id(job_id)
         patch, wanted = door.merge_patch(), self._wanted(edits=True)
         for tries_left in reversed(range(MERGES)):
-            held = await self._held(job_id)
-            job = cast("Job", held.state)
+            job, held = await held_job(self._deps.log, self._write, job_id)
             if wanted is not None and job.revision not in wanted:
                 raise await self._stale(job_id, of_refusal(StaleRevision()))
             command = UpdateJob(spec=await self._specs.patched(job, patch), if_revision=(job.revision,))
@@ -174,8 +174,8 @@ class Jobs:
             old = await revisions.specification(self._deps.ledger, job_id, body.revision)
             plain = await self._specs.opened(old, job_id)
             spec = self._specs.checked(read(JobBody, views.body_of_spec(plain)))
-            held = await self._held(job_id)
-            spec = await self._specs.sealed(spec, job_id, cast("Job", held.state).tenant)
+            job, held = await held_job(self._deps.log, self._write, job_id)
+            spec = await self._specs.sealed(spec, job_id, job.tenant)
             return await self._decided(job_id, UpdateJob(spec=spec, if_revision=wanted), held, context, once)
 
         return await self._once(
@@ -273,18 +273,6 @@ class Jobs:
         required = edits and self._deps.settings.require_if_match
         return preconditions.revisions(door.sent(preconditions.IF_MATCH), required=required)
 
-    async def _held(self, job_id: str) -> Snapshot:
-        """The job's snapshot.
-
-        Raises:
-            Problem: 404.
-        """
-        held = (await self._deps.log.load(f"job:{job_id}"))[f"job:{job_id}"]
-        await self._write.refuse_foreign(held)
-        if not isinstance(held.state, Job) or held.state.status is Status.DELETED:
-            raise door.no_such("job")
-        return held
-
     async def _decided(
         self,
         job_id: str,
@@ -306,8 +294,7 @@ class Jobs:
 
     async def _stale(self, job_id: str, problem: Problem) -> Problem:
         """The 412 with the revision that the job is at now, and its ETag."""
-        held = await self._held(job_id)
-        job = cast("Job", held.state)
+        job, held = await held_job(self._deps.log, self._write, job_id)
         row = None if held.version else await self._deps.ledger.job(job_id)  # over, and left Redis
         position = (
             Position.parse(held.version) if held.version else row and Position(row["epoch"], row["pos"])

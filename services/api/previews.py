@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, cast
 
 from services.api import answers, door, reads, views
+from services.api.held import held_job
 from services.api.principal import present
 from services.api.problems import Fault, invalid, of_refusal
 from services.api.requests import PREVIEWED_MAX, PreviewBody
@@ -14,7 +15,6 @@ from services.api.specs import schedule_of
 from services.api.writes import Writes
 from shared.domain import calendars
 from shared.domain.calendar import ref_of
-from shared.domain.job import Job, Status
 from shared.domain.preview import PASSED_MAX, Dropped, Planned, TooFar, planned, upcoming
 from shared.domain.refusals import NeverFires, UnknownCalendars
 from shared.domain.schedule import BadSchedule, check_moment
@@ -78,7 +78,7 @@ class Previews:
         since = door.moment(given, "from")
         since = since and bounded(since, "?from")
         most = door.whole(given, "count", COUNT, most=PREVIEWED_MAX, beyond="ask again from the last one on")
-        job = await self._job(job_id)
+        job, _ = await held_job(self._deps.log, self._write, job_id)
         seen = await seen_now(self._deps.log, job.tenant, job.spec.schedule.exclude_calendars)
         steps = upcoming(job, now=self._deps.log.now(), since=since, calendars=seen)
         found = await self._gathered(steps, most, "?from")
@@ -104,19 +104,6 @@ class Previews:
         except TooFar:
             many = f"more than {PASSED_MAX:,} occurrences that max_runs counts, or calendars leave out, one by one"
             raise invalid(Fault(pointer=pointer, detail=f"leads over {many}: ask for nearer ones")) from None
-
-    async def _job(self, job_id: str) -> Job:
-        """The job as the write model has it.
-
-        Raises:
-            Problem: 404.
-        """
-        ref = f"job:{job_id}"
-        held = (await self._deps.log.load(ref))[ref]
-        await self._write.refuse_foreign(held)
-        if not isinstance(held.state, Job) or held.state.status is Status.DELETED:
-            raise door.no_such("job")
-        return held.state
 
 
 def _schedule(body: PreviewBody) -> Schedule:

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from services.api import answers, door, simulation_views, views
+from services.api.held import held_job
 from services.api.job_specs import JobSpecs
 from services.api.json_patch import differences
 from services.api.moments import gone, level
@@ -19,7 +20,6 @@ from shared.domain.calendars import Seen
 from shared.domain.commands import CreateJob, JobCommand, UpdateJob
 from shared.domain.decided import DECIDED_MAX, TooMany
 from shared.domain.happened import Happened
-from shared.domain.job import Job, Status
 from shared.domain.refusals import Refused
 from shared.domain.schedule import TICK
 from shared.domain.simulation import Simulation
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from services.api.slices import Slices
     from shared.domain.calendar import Calendar
     from shared.domain.happened import Told
+    from shared.domain.job import Job
     from shared.domain.spec import JobSpec
 
 PAST, PAST_MAX = timedelta(days=7), timedelta(days=31)
@@ -77,7 +78,7 @@ class Simulations:
         given = door.parameters("since", "until", "count")
         if "job_data" in patch:
             raise invalid(Fault(pointer="#/job_data", detail=_DATA))
-        job = await self._job(job_id)
+        job, _ = await held_job(self._deps.log, self._write, job_id)
         asked = _asked(given, job, self._deps.log.now(ids.partition_of(job_id)))
         supposed = _Supposed(self._specs, patch, job.spec)
         usual_s, measured = await self._deps.ledger.usual_duration(job_id, job.tenant, latest=MEASURED)
@@ -188,19 +189,6 @@ class Simulations:
         happened = Happened(job=then)
         await self._slices(happened.steps(told))
         return asked, happened, told, then
-
-    async def _job(self, job_id: str) -> Job:
-        """The job as the write model has it.
-
-        Raises:
-            Problem: 404.
-        """
-        ref = f"job:{job_id}"
-        held = (await self._deps.log.load(ref))[ref]
-        await self._write.refuse_foreign(held)
-        if not isinstance(held.state, Job) or held.state.status is Status.DELETED:
-            raise door.no_such("job")
-        return held.state
 
 
 class _Supposed:

@@ -65,7 +65,9 @@ def simulate(
     for name in ("past", "future"):
         if told[name] is not None:
             say(_summary(name, told[name]))
-    for text in told["assumptions"][:2]:
+            for text in _beside(told[name]):
+                say(text)
+    for text in told["assumptions"]:
         say(text)
 
 
@@ -111,6 +113,14 @@ def _summary(name: str, span: Mapping[str, Any]) -> str:
         f"{name.capitalize()}, {span['from']} to {span['to']}: {was['runs']} {tenses[0]}, {would['runs']} {tenses[1]} "
         f"({changes}); collisions: {was['collisions']}, {would['collisions']}.{cut}"
     )
+
+
+def _beside(span: Mapping[str, Any]) -> Iterator[str]:
+    """What a table of occurrences doesn't show."""
+    for each in span["paused_by_failures"]:
+        yield f"  {each['at']}: failures would have paused it, {each['reason']}"
+    for each in span["refused"]:
+        yield f"  {each['at']}: {each['command']} would have been refused: {each['detail']}"
 
 
 _COLUMNS = (

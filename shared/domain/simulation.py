@@ -7,17 +7,14 @@ time, a run is thought to take as long as the job's runs usually do; what hangs 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from heapq import heappop, heappush
-from itertools import count, islice
+from itertools import islice
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec.structs import replace
 
-from shared.domain import deciding, following, tries
-from shared.domain import run as running
+from shared.domain import deciding, following
 from shared.domain.calendars import NONE
 from shared.domain.commands import CreateJob, JobCommand, UpdateJob, Wake
 from shared.domain.decided import DECIDED_MAX, Decided, TooMany, run_of, skipped
@@ -27,29 +24,22 @@ from shared.domain.events import (
     Event,
     JobPaused,
     OccurrencesSkipped,
-    RunCancelled,
     RunCancelRequested,
-    RunExpired,
     RunQueued,
     RunRequested,
 )
-from shared.domain.happened import Happened
 from shared.domain.job import evolve
 from shared.domain.refusals import Refused
-from shared.domain.spec import run_spec
-from shared.domain.tries import Story
-from shared.domain.wishes import is_replaced
+from shared.domain.underway import Underway
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from shared.domain.calendars import Seen
-    from shared.domain.happened import Fact
+    from shared.domain.happened import Fact, Happened
     from shared.domain.job import Job
-    from shared.domain.run import Run
     from shared.domain.spec import JobSpec
-
-STOPS = timedelta(seconds=1)  # in which a handler that is to end is thought to
+    from shared.domain.tries import Story
 
 
 class Refusal(NamedTuple):
@@ -65,24 +55,6 @@ class Paused(NamedTuple):
 
     at: datetime
     reason: str
-
-
-@dataclass(slots=True, kw_only=True)
-class _Running:
-    """An unfinished run of the copy.
-
-    Attributes:
-        active_at: since when it doesn't wait; None: it does.
-        as_recorded: whether it goes as the real one did: then that one's end is its own.
-        plan: number of the end that it is to have; an older one is void.
-        guessed: whether that end is an estimate.
-    """
-
-    run: Run
-    active_at: datetime | None = None
-    as_recorded: bool = False
-    plan: int = -1
-    guessed: bool = False
 
 
 class Simulation:
@@ -121,13 +93,10 @@ class Simulation:
         self.ahead = 0
         self.refused: list[Refusal] = []
         self.paused: list[Paused] = []
-        self._happened = happened or Happened(job=job)
-        self._is_past = happened is not None
-        self._edit, self._usual, self._calendars = edit, usual, calendars
-        self._ends: list[tuple[datetime, int, str, Event]] = []
-        self._plans = count()
-        self._runs: dict[str, _Running] = {}
-        self._began = self._end_of_record = now
+        self._happened = happened
+        self._edit, self._calendars = edit, calendars
+        self._runs = Underway(None if happened is None else happened.runs, usual=usual, end_of_record=now)
+        self._began = now
 
     def begin(self, stories: Mapping[str, Story] = MappingProxyType({})) -> None:
         """Edit the copy now, and take over the runs that it follows; `stories`: what is known of these.
@@ -138,22 +107,9 @@ class Simulation:
         job = self.job
         if job is None:
             return
-        for run_id in job.active + job.waiting:
-            story = stories.get(run_id, Story())
-            run = _stand_in(job, run_id, story)
-            self._runs[run_id] = _Running(run=run, as_recorded=self._is_past)
-            if run_id in job.active:
-                began_at = self._runs[run_id].active_at = story.active_at or self.now
-                self._ahead(run_id, max(self.now, began_at + self._usual), None)
-            elif run.start_by is not None:
-                self._ahead(run_id, run.start_by, RunExpired(start_by=run.start_by))
+        self._runs.adopt(job, stories, self.now)
         if (spec := self._edit(job.spec).pinned(job.id)) != job.spec:
             self._carry_out(UpdateJob(spec=spec), self.now)
-
-    def _ahead(self, run_id: str, at: datetime, end: Event | None) -> None:
-        """What is still to come can only be planned."""
-        if not self._is_past:
-            self._plan(run_id, at, end, guessed=end is None)
 
     def steps(self, facts: Iterable[Fact], until: datetime, *, most: int = DECIDED_MAX) -> Iterator[None]:
         """Go on until then, through these facts; a little at each step.
@@ -166,7 +122,7 @@ class Simulation:
         Raises:
             TooMany: see there.
         """
-        self._end_of_record = until
+        self._runs.end_of_record = until
         for fact in facts:
             while self._step(before=fact.at):
                 yield
@@ -179,14 +135,11 @@ class Simulation:
 
     def _step(self, *, before: datetime) -> bool:
         """What comes next, if that is before a time: the end of a run, or a wake."""
-        while self._ends and not self._stands(self._ends[0]):
-            heappop(self._ends)
-        end_at = self._ends[0][0] if self._ends else None
-        wake_at = self._wakes_at()
-        if end_at is not None and end_at < before and (wake_at is None or end_at <= wake_at):
-            _, _, run_id, event = heappop(self._ends)
-            self.now = max(self.now, end_at)
-            self._end(run_id, event)
+        end, wake_at = self._runs.next_end(), self._wakes_at()
+        if end is not None and end.at < before and (wake_at is None or end.at <= wake_at):
+            self._runs.take_end()
+            self.now = max(self.now, end.at)
+            self._end(end.run_id, end.event)
             return True
         if wake_at is not None and wake_at < before:
             self.now = wake_at
@@ -194,14 +147,9 @@ class Simulation:
             return True
         return False
 
-    def _stands(self, planned: tuple[datetime, int, str, Event]) -> bool:
-        """Whether an end is still to come: its run has none, and no other plan."""
-        held = self._runs.get(planned[2])
-        return held is not None and held.plan == planned[1]
-
     def _wakes_at(self) -> datetime | None:
         due = None if self.job is None else self.job.due_at
-        if due is None or not self._is_past:
+        if due is None or self._happened is None:
             return due and max(due, self.now)
         return self._happened.woken_at(max(due, self.now))
 
@@ -247,7 +195,7 @@ class Simulation:
         if self.job is not None and following.has_followed(changes):
             job = following.after(self.job, changes)
             next_id = following.next_to_run(job)
-            released = self._runs[next_id].run if next_id else None
+            released = self._runs[next_id] if next_id else None
             changes += following.consequences(job, changes, released, now)
         for change in changes:
             before, job_ref = self.job, f"job:{change.job or change.subject.removeprefix('job:')}"
@@ -258,106 +206,40 @@ class Simulation:
     def _note(self, before: Job | None, change: Change, now: datetime) -> None:
         run_id = change.subject.removeprefix("run:")
         match change.event:
-            case RunRequested():
-                self._requested(run_id, change, now)
+            case RunRequested() as event:
+                self._requested(run_id, event)
+                self._runs.requested(run_id, change, event, now)
             case OccurrencesSkipped() as event:
                 assert before is not None  # noqa: S101 - it was made before anything was skipped
-                beside = self._beside()
-                guessed = self._is_guess(event.by or beside)
+                beside = self._runs.beside()
+                guessed = self._runs.is_guess(event.by or beside)
                 self._decide(skipped(before, event, now, beside=beside, guessed=guessed))
             case RunQueued():
-                self._activate(run_id, now)
+                self._runs.activate(run_id, now)
             case RunCancelRequested():
-                self._stop(run_id, now)
+                self._runs.stop(run_id, now)
             case JobPaused(by=following.BY, reason=reason):
                 self.paused.append(Paused(now, reason))
             case event if isinstance(event, TERMINAL):
-                self._runs.pop(run_id, None)
+                self._runs.forget(run_id)
 
-    def _requested(self, run_id: str, change: Change, now: datetime) -> None:
-        event = change.event
-        assert isinstance(event, RunRequested)  # noqa: S101 - the caller has looked
+    def _requested(self, run_id: str, event: RunRequested) -> None:
         if event.trigger == "schedule":
-            beside = self._beside()
-            some = run_of(run_id, event, beside=beside, guessed=beside is not None and self._is_guess(beside))
-            self._decide([some])
-        told = self._happened.runs.get(run_id)
-        held = _Running(run=running.evolve(None, change))
-        held.as_recorded = (
-            told is not None
-            and told.spec is not None
-            and (told.requested_at, told.held) == (event.requested_at, event.held)
-            and tries.same_terms(told.spec, event.spec)
-        )
-        self._runs[run_id] = held
-        if not event.held:
-            self._activate(run_id, now)
-        elif held.run.start_by is not None and not held.as_recorded:
-            self._plan(run_id, held.run.start_by, RunExpired(start_by=held.run.start_by), guessed=False)
-
-    def _activate(self, run_id: str, now: datetime) -> None:
-        """Nobody keeps it waiting any more."""
-        held = self._runs[run_id]
-        told = self._happened.runs.get(run_id)
-        held.active_at = now
-        if held.as_recorded and told is not None and told.active_at == now:
-            return  # it ends when the real one did
-        held.as_recorded = False
-        run = held.run
-        if run.status is running.Status.HELD:
-            queued = RunQueued(queue=run.spec.queue, priority=run.spec.priority, reason="released")
-            run = held.run = running.evolve(run, Change(subject=f"run:{run_id}", event=queued))
-        end = tries.course(run, told, now, usual=self._usual, now=self._end_of_record)
-        self._plan(run_id, end.at, end.end, guessed=end.guessed)
+            beside = self._runs.beside()
+            self._decide([run_of(run_id, event, beside=beside, guessed=self._runs.is_guess(beside))])
 
     def _ended(self, run_id: str, event: Event) -> None:
         """The real run has ended."""
-        if (held := self._runs.get(run_id)) is None or self.job is None:
+        if self.job is None:
             return
-        is_stopped = run_id in self.job.stopping
-        if held.as_recorded and is_replaced(event) and not is_stopped and held.active_at is not None:
-            held.as_recorded = False  # nothing has replaced this one: it would have gone on
-            ends_at = max(self.now, held.active_at + self._usual)
-            self._plan(run_id, ends_at, None, guessed=True)
-        elif held.as_recorded or (isinstance(event, RunCancelled) and not is_replaced(event)):
+        if self._runs.ends_too(run_id, event, self.now, is_stopped=run_id in self.job.stopping):
             self._end(run_id, event)
-
-    def _stop(self, run_id: str, now: datetime) -> None:
-        """It is to end for the sake of another."""
-        if (held := self._runs.get(run_id)) is None:
-            return
-        told = self._happened.runs.get(run_id)
-        if held.as_recorded and told is not None and told.stopped_at == now:
-            return
-        held.as_recorded = False
-        planned = min(
-            (each[0] for each in self._ends if self._stands(each) and each[2] == run_id), default=None
-        )
-        if planned is None or planned > now + STOPS:
-            end = RunCancelled(attempt=held.run.attempt, by=following.BY, reason="replaced", cancelled_at=now)
-            self._plan(run_id, now + STOPS, end, guessed=True)
 
     def _end(self, run_id: str, event: Event) -> None:
         assert self.job is not None  # noqa: S101 - it has runs
-        follows = self._runs[run_id].run.follows
+        follows = self._runs[run_id].follows
         change = Change(subject=f"run:{run_id}", event=event, job=self.job.id, both=follows)
         self._take((change,), self.now)
-
-    def _plan(self, run_id: str, at: datetime, end: Event | None, *, guessed: bool) -> None:
-        held = self._runs[run_id]
-        held.plan, held.guessed = next(self._plans), guessed
-        event = end or tries.succeeded(held.run)
-        heappush(self._ends, (at, held.plan, run_id, event))
-
-    # What it is told by.
-
-    def _beside(self) -> str | None:
-        """The run that is active and was asked for first."""
-        return next((run_id for run_id, held in self._runs.items() if held.active_at is not None), None)
-
-    def _is_guess(self, run_id: str | None) -> bool:
-        held = self._runs.get(run_id or "")
-        return held is not None and held.guessed
 
     def _decide(self, some: Iterable[Decided]) -> None:
         known = len(self.decided)
@@ -365,21 +247,3 @@ class Simulation:
         self.ahead += sum(each.at > self._began for each in self.decided[known:])
         if len(self.decided) > DECIDED_MAX:
             raise TooMany
-
-
-def _stand_in(job: Job, run_id: str, story: Story) -> Run:
-    """A run that was asked for before; as its job would ask for it now, where nothing is known of it."""
-    at = story.fires_at or job.updated_at
-    event = RunRequested(
-        job_id=job.id,
-        scheduled_for=at,
-        fires_at=at,
-        trigger="schedule",
-        revision=job.revision,
-        spec=story.spec or replace(run_spec(job.spec, tenant=job.tenant), start_deadline_seconds=None),
-        held=run_id in job.waiting,
-        follows=True,
-        correlation_id=run_id,
-        requested_at=story.requested_at or at,
-    )
-    return running.evolve(None, Change(subject=f"run:{run_id}", event=event, job=job.id, both=True))

@@ -134,6 +134,21 @@ async def test_what_retention_has_dropped_is_gone_and_what_is_left_is_told(stage
     assert [each["code"] for each in told["findings"]] == ["triggered", "in_queue"]
 
 
+async def test_of_a_deletion_that_retention_has_dropped_the_time_is_known_still(stage, monkeypatch):
+    job = await stage.create(interval_seconds=86_400)
+    path = f"jobs/{job['id']}"
+    await stage.ask("DELETE", path, status=204)
+    deleted = (await asked(stage, path)).json["findings"][-1]
+    await age(stage, monkeypatch)
+    late = max(await moment(stage), await moment(stage, 1)).isoformat()
+    for at in (None, late):
+        told = (await asked(stage, path, at)).json
+        [found] = [each for each in told["findings"] if each["code"] == "deleted"]
+        assert found["events"] == []
+        assert told["summary"].startswith("The job was deleted at ")
+        assert found["at"][:19] == deleted["at"][:19]
+
+
 async def test_where_archive_or_redis_lag_behind_no_more_is_claimed_than_is_known(stage, monkeypatch):
     job = await stage.create(interval_seconds=1)
     path = f"jobs/{job['id']}"

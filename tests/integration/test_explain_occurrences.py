@@ -6,7 +6,8 @@ from urllib.parse import quote
 import pytest
 
 from services.api.explaining.codes import Code
-from shared.domain import zones
+from services.api.explaining.explainer import LEFT_OUT
+from shared.domain import ids, zones
 from shared.domain.commands import ReplanJob, SuspendJob
 from shared.testing import wait_until
 from tests.integration.era_kit import an_era, shifted_valkey, utc
@@ -313,6 +314,49 @@ async def test_somebody_or_a_calendar_left_it_out(era):
     await era.be("2026-03-30T10:00:00")
     told = await era.explains(other, "2026-03-30T09:00:00Z")
     told.says(Code.EXCLUDED_DATE, await era.event(other, "JobCreated"))
+
+
+async def test_of_two_wishes_and_a_long_holiday_each_is_told_by_its_own(era):
+    """What lies ahead is told from the event behind it, not from the last one of its type."""
+    daily = await era.creates(cron_expression="0 9 * * *")
+    first, last = "2026-03-29T09:00:00Z", "2026-03-30T09:00:00Z"
+    for at in (first, last):
+        await era.asks("POST", f"jobs/{daily['id']}/skip", scheduled_for=at, reason="a move")
+    wishes = await era.events(daily, "OccurrenceExcluded")
+    for at, wish in zip((first, last), wishes, strict=True):
+        (await era.explains(daily, at)).says(Code.SKIPPED_BY_HAND, wish)
+    now = [
+        each for each in (await era.explains(daily)).answer["findings"] if each["code"] == "skipped_by_hand"
+    ]
+    assert [each["events"][0]["id"] for each in now] == [each.id for each in wishes]
+    await era.stage.ask("PUT", "calendars/closed", json={"dates": ["2026-03-28", "2026-03-29"]}, status=201)
+    often = await era.creates(cron_expression="* * * * *", exclude_calendars=["closed"])
+    told = await era.explains(often)
+    told.says(Code.NEXT, await era.event(often, "JobCreated"), scheduled_for="2026-03-30T00:00:00.000Z")
+    assert told.codes.count("calendar") == LEFT_OUT
+    assert told.summary.startswith("It runs next at 2026-03-30 00:00 UTC")
+
+
+async def test_a_pause_stands_in_the_summary_of_what_lies_ahead_too(era):
+    job = await era.creates(cron_expression="0 9 * * *")
+    await era.asks("POST", f"jobs/{job['id']}/pause", reason="holidays")
+    told = await era.explains(job, "2026-03-29T09:00:00Z")
+    told.says(Code.PAUSED, await era.event(job, "JobPaused"))
+    assert told.summary.startswith("Paused by anonymous at ")
+    assert "2026-03-29 09:00 UTC has not come yet" in told.summary
+
+
+async def test_what_a_job_is_given_to_do_is_no_decision_of_its_schedule(era):
+    """Its data may have the very words by which decisions are found."""
+    parameters = {"trigger": "schedule", "n": 1}
+    job = await era.creates(interval_seconds=3600, job_data={"operation": "echo", "parameters": parameters})
+    at = era.clock.now().replace(microsecond=0)
+    await era.asks("POST", f"jobs/{job['id']}/trigger", 201)
+    asked_for = await era.event(job, "RunRequested")
+    told = await era.explains(job, at)
+    assert "scheduled" not in told.codes
+    (await era.explains(job)).says(Code.NEXT, await era.event(job, "JobCreated"))
+    assert (await era.explains(job, ids.from_ms(asked_for.at))).codes.count("triggered") == 1
 
 
 async def test_jitter_put_it_off_and_an_edit_or_deletion_came_first(era):

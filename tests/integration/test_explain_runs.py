@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import pytest
 
+from services.api.explaining import reading
 from services.api.explaining.codes import Code
 from shared.domain.commands import CancelRun, FailRun, InterruptRun, StartRun, SucceedRun
 from shared.domain.events import Failure
@@ -181,6 +182,37 @@ async def test_it_waited_in_its_queue(era):
     told = await era.explains_run(lonely)
     told.says(Code.NO_EXECUTOR, await era.event(nobody, "RunRequested"), queue="gpu")
     told.says(Code.IN_QUEUE, await era.event(nobody, "RunRequested"), started_meanwhile=0)
+
+
+async def test_of_runs_that_retention_has_deleted_it_is_not_said_that_there_were_none(era):
+    """Their events say that somebody was at work; of which queue, only the ledger could have told."""
+    job = await era.creates(overlap_policy="allow", queue="few")
+    other, waiting = await triggered(era, job), await triggered(era, job)
+    await era.passes(timedelta(seconds=2))
+    await era.tells(f"run:{other}", SucceedRun(fence=await started(era, other), result=None))
+    await era.passes(timedelta(seconds=10))
+    await started(era, waiting)
+    assert "queued_behind" in (await era.explains_run(waiting)).codes
+    await era.stage.pool.execute("delete from ledger.runs where id = $1", other)
+    told = await era.explains_run(waiting)
+    assert told.codes == ["triggered", "started", "running"]
+
+
+async def test_of_what_happened_meanwhile_only_the_beginning_is_read(era, monkeypatch):
+    """It may have waited for days beside others; more is not claimed than was seen."""
+    monkeypatch.setattr(reading, "SIGNS", 2)
+    monkeypatch.setattr(reading, "SIGNS_MIN", 1)
+    job = await era.creates(overlap_policy="allow", queue="few")
+    waiting = await triggered(era, job, priority=1)
+    lonely = await triggered(era, job)
+    await era.passes(timedelta(seconds=10))
+    assert Code.NO_EXECUTOR in (await era.explains_run(lonely)).codes
+    for _ in range(reading.AMONG + 1):
+        await triggered(era, job)
+    await era.tells(f"run:{lonely}", SucceedRun(fence=await started(era, lonely), result=None))
+    told = await era.explains_run(waiting)
+    assert told.codes == ["triggered", "in_queue"], "somebody may have been there"
+    told.says(Code.IN_QUEUE, await era.event(job, "RunRequested", run=waiting), started_meanwhile=0)
 
 
 async def test_a_chain_or_a_backfill_asked_for_it(era):

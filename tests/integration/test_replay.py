@@ -282,6 +282,22 @@ async def test_whoever_holds_the_archive_still_is_waited_for(office, monkeypatch
     assert await names(office) == ["a job", "meanwhile"]
 
 
+async def test_nobody_waits_for_whoever_reads_ledgers_that_were_kept(office, monkeypatch):
+    """A dump, or a session that somebody left open: the swap locks everything, and must not wait for it."""
+    await office.create()
+    await archived(office)
+    assert (await replayed(office, keep_old=True)).kept
+    monkeypatch.setattr(swapping, "CHECKPOINTS_S", 0.05)
+    async with office.pool.acquire() as reader, reader.transaction():
+        await reader.fetch("select from ledger_before.jobs")
+        async with asyncio.timeout(20):
+            with pytest.raises(Unreplayable, match="ledger_before, are being read"):
+                await replayed(office)
+        assert await reader.fetchval("select count(*) from ledger.jobs") == 1
+    outcome = await replayed(office)
+    assert (outcome.read.seconds < 20, outcome.swapped_s is None, outcome.kept) == (True, False, False)
+
+
 async def test_what_a_ledger_refused_is_told_of_still_and_what_it_could_have_no_more(office):
     """A row that an index can't hold costs that row only, here too; an event of a newer build is skipped."""
     job_id = await office.create()

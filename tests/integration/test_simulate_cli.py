@@ -36,6 +36,8 @@ async def test_what_would_have_been_is_shown_beside_what_was(stage, daybook, tmp
     assert "skip: overlap" in row
     assert "run, waits" in row
     assert "2 ran, 3 would have run" in changed.stderr
+    paused = await daybook("simulate", job["id"], "--set", "pause_after_failures=1")
+    assert ": failures would have paused it, a run has failed" in paused.stderr
     file = tmp_path / "patch.yaml"
     file.write_text(
         "interval_seconds: null\ncron_expression: '* * * * * *'\nretry_backoff: {multiplier: 3}\n"
@@ -48,10 +50,28 @@ async def test_what_would_have_been_is_shown_beside_what_was(stage, daybook, tmp
         "/retry_backoff/multiplier",
         "/retry_backoff/jitter",
     }
-    assert told["future"]["would"]["occurrences"] >= 2  # of three seconds, as the phases of both lie
+    assert told["future"]["would"]["occurrences"] >= 2  # the span ends with the third of either way
     assert told["past"]["totals"]["moved"] >= 1
     assert json.loads((await daybook(*words, "-o", "json")).stdout)["changes"] == told["changes"]
     refused = await daybook("simulate", job["id"], "--set", "job_data.x=1", status=1)
     assert "isn't simulated" in refused.stderr
     unknown = await daybook("simulate", job["id"].replace(job["id"][:4], "0001", 1), status=4)
     assert unknown.stdout == ""
+
+
+async def test_what_a_table_of_occurrences_does_not_show_is_said(stage, daybook):
+    """Why nothing is to come, and what somebody did that couldn't have been."""
+    job, _ = await a_history(stage)
+    path = f"jobs/{job['id']}"
+    await stage.ask("POST", f"{path}/pause", json={"reason": "a move"}, status=200)
+    paused = await daybook("simulate", job["id"])
+    assert "0 will run, 0 would run" in paused.stderr
+    assert "paused until somebody resumes it: ahead, nothing runs either way" in paused.stderr
+    assert paused.stderr.rstrip().endswith("Zones go by the present tables.")
+    await stage.ask("POST", f"{path}/resume", json={}, status=200)
+    at = (await stage.ask("GET", f"{path}/next", status=200)).json["occurrences"][5]["scheduled_for"]
+    await stage.ask("POST", f"{path}/skip", json={"scheduled_for": at}, status=200)
+    other = await daybook(
+        "simulate", job["id"], "--set", "cron_expression=0 0 1 1 *", "--set", "interval_seconds=null"
+    )
+    assert "SkipOccurrence would have been refused: " in other.stderr

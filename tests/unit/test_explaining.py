@@ -8,7 +8,7 @@ import pytest
 
 from services.api.explaining import absence, silence
 from services.api.explaining.codes import MEANINGS, Code
-from services.api.explaining.finding import Words, lasting
+from services.api.explaining.finding import Words, lasting, quoted
 from services.api.explaining.run import waits
 from services.api.explaining.steps import said_of
 from shared.domain import ids
@@ -180,3 +180,11 @@ def test_the_last_occurrence_before_a_time_is_the_one_that_no_other_follows(sche
 def test_there_is_none_before_the_first():
     assert absence.last_before(Schedule(interval_seconds=7), NOON, NOON) is None
     assert absence.last_before(Schedule(run_at=NOON), NOON, NOON) is None
+
+
+def test_what_somebody_wrote_stays_on_one_line_of_a_sentence():
+    assert quoted("a move\n\tof house ") == ' "a move of house"'
+    assert said_of(Failure(class_="E", message="one\r\ntwo")) == "E: one two"
+    assert quoted("x" * 300) == f' "{"x" * 300}"'
+    assert quoted("x" * 301) == f' "{"x" * 299}…"'
+    assert quoted("") == ""

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from shared.domain import simulation
 from shared.domain.calendar import Calendar
 from shared.domain.calendars import Seen
-from shared.domain.commands import PauseJob, ResumeJob, SkipOccurrence, UpdateJob
+from shared.domain.commands import CancelRun, InterruptRun, PauseJob, ResumeJob, SkipOccurrence, UpdateJob
 from shared.domain.comparison import compared, side
 from shared.domain.decided import Decided, TooMany
 from shared.domain.happened import Happened
@@ -58,6 +58,24 @@ def test_what_stays_the_same_is_the_same():
     assert same == [("same", "run")] * 4
     assert side(copy.decided) == side(one.decided)
     assert copy.job == one.job
+
+
+def test_a_run_that_somebody_cancelled_was_active_until_then():
+    """What it would have taken, had nobody, isn't known: it goes as it went."""
+    one = a_job()
+    for again in range(2):
+        one.now = one.job.fires_next_at
+        one.wake()
+        if not again:
+            one.start()
+    one.wait(30)
+    [run_id] = one.runs(Status.RUNNING)
+    one.do(CancelRun(by="ann"), run_id)
+    one.do(InterruptRun(fence=one.log.fence(f"run:{run_id}")), run_id)
+    minutes(one, 1)
+    assert [each.reason for each in one.decided] == [None, "overlap", None]
+    _, same = told(one, usual=1)
+    assert same == [("same", "run"), ("same", "overlap"), ("same", "run")]
 
 
 def test_an_outage_of_the_timer_stays_one_whatever_the_misfire_policy():

@@ -182,9 +182,7 @@ def none_then(job: Job, asked: Asked, words: Words, events: tuple[Recorded, ...]
     return Finding(Code.NO_OCCURRENCE, said, asked.at, events, details)
 
 
-def not_created(created: Recorded | None, asked: Asked, words: Words) -> Finding:
+def not_created(created: Recorded, words: Words) -> Finding:
     """A time before the job was there."""
-    if created is None:
-        return Finding(Code.NOT_CREATED, "the job was not there yet", asked.at)
     said = f"the job was not there yet: {created.actor} made it at {words.whole(at_of(created))}"
     return Finding(Code.NOT_CREATED, said, at_of(created), (created,), {"by": created.actor})

@@ -21,8 +21,9 @@ from services.api.explaining.undecided import Undecided
 from shared.domain.cron import BadCron
 from shared.domain.events import OccurrencesSkipped, RunRequested
 from shared.domain.job import Job, Status
-from shared.domain.preview import Dropped, Planned, upcoming
+from shared.domain.preview import EXCLUDED_SHOWN, Dropped, Planned, upcoming
 from shared.domain.zones import UnknownZone
+from shared.recovery.looking_back import Gone
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -38,7 +39,8 @@ if TYPE_CHECKING:
 FIRST_LOOK = 8  # decisions: nearly always the one that is wanted is among them
 SECOND_LOOK = 4_000  # as long as a backlog may be
 OTHERS = 3  # runs that somebody asked for in the same second
-AHEAD = 20  # what is left out before the next run, shown
+LEFT_OUT = 20  # before the next run, shown
+AHEAD = 2 * EXCLUDED_SHOWN  # looked at for the next run: beyond a calendar's long holiday, too
 
 
 class Decision(NamedTuple):
@@ -73,6 +75,7 @@ class Explainer:
         """Why the job ran, or did not, at a time.
 
         Raises:
+            Gone: what tells was dropped between two looks at the archive.
             TooFar: a time so far ahead that more than COUNTED occurrences would have to be counted.
         """
         try:
@@ -84,17 +87,20 @@ class Explainer:
         read = self._read
         job = await read.job_state(job_id, await read.pos_before(asked.at))
         known = job or await read.job_state(job_id, read.tail)
-        words = Words("UTC" if known is None else known.spec.schedule.timezone, asked.at)
-        if known is not None:
-            change = absence.left_out_by_the_clock(asked, known.spec.schedule)
-            if change is not None and not absence.has_moved_to(known.spec.schedule, change.at):
-                made = reasons.made(await read.own(job_id, read.tail))
-                found = absence.without_that_time(asked, change.at, words, made)
-                return Explanation(sentence_of([found.sentence]), [found], words.timezone)
-            asked = asked if change is None else asked._replace(at=change.at)
+        if known is None:
+            raise Gone
+        words = Words(known.spec.schedule.timezone, asked.at)
+        change = absence.left_out_by_the_clock(asked, known.spec.schedule)
+        if change is not None and not absence.has_moved_to(known.spec.schedule, change.at):
+            made = reasons.made(await read.own(job_id, read.tail))
+            found = absence.without_that_time(asked, change.at, words, made)
+            return Explanation(sentence_of([found.sentence]), [found], words.timezone)
+        asked = asked if change is None else asked._replace(at=change.at)
         if asked.at > read.until:
             findings = await self._undecided.ahead(job_id, asked, words)
-            return Explanation(sentence_of([findings[-1].sentence]), findings, words.timezone)
+            pause = [each.sentence for each in findings if each.code in reasons.PAUSES]
+            summary = sentence_of(dict.fromkeys([*pause, findings[-1].sentence]))
+            return Explanation(summary, findings, words.timezone)
         others = await self._others(job_id, asked)
         decision = await self._decision(job_id, job, asked)
         if decision is not None:
@@ -185,6 +191,7 @@ class Explainer:
             active_runs=brought.active_runs,
             last_end=next(iter(ends), None),
             backfill=next(iter(backfill), None),
+            wishes=await read.wishes(job_id, upto) if job.skipped else {},
             ahead=self._next(job, until),
             silence=await read.silence(fires, None) if fires is not None and fires <= until else None,
             until=until,
@@ -200,11 +207,11 @@ class Explainer:
         if job.status not in {Status.PENDING, Status.PAUSED}:
             return found
         for step in islice(upcoming(job, now=until, calendars=self._calendars), AHEAD):
-            if isinstance(step, Planned) or (step is not None and step.reason in {"skipped", "calendar"}):
-                found.append(step)
             if isinstance(step, Planned):
-                break
-        return found
+                return [*found[:LEFT_OUT], step]
+            if step is not None and step.reason in {"skipped", "calendar"}:
+                found.append(step)
+        return found[:LEFT_OUT]
 
     # A run.
 

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from services.api.explaining.codes import Code
     from shared.eventlog.envelope import Recorded
 
+IN_LINE = 300  # characters; the whole of it stands in the event
+
 
 class Finding(NamedTuple):
     """One thing that was found.
@@ -94,7 +96,13 @@ def sentence_of(parts: Iterable[str]) -> str:
 
 def quoted(reason: str) -> str:
     """A reason that somebody gave, as the end of a phrase; nothing if there was none."""
-    return f' "{reason}"' if reason else ""
+    return f' "{in_line(reason)}"' if reason else ""
+
+
+def in_line(text: str) -> str:
+    """What somebody or something wrote, as a part of a sentence: on one line, and no longer than that bears."""
+    line = " ".join(text.split())
+    return line if len(line) <= IN_LINE else f"{line[: IN_LINE - 1]}…"
 
 
 def counted(count: int, noun: str) -> str:

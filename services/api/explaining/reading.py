@@ -25,8 +25,10 @@ if TYPE_CHECKING:
 LOOKED_AT = 20_000  # events of a partition or of a job's story that are looked through for one: some 30 ms
 RUN_EVENTS = 1_000  # of one run: more than 200 attempts
 TIMERS = 20  # events of timers, and openings of the log, looked at after something was due
+WISHES = 100  # to skip an occurrence, looked at for that of one
 SIGNS = 2_000  # events of executors looked at in all partitions together, some 20 µs each
 SIGNS_MIN = 50  # of them, in each partition
+AMONG = 10  # so many events for each of them, whoever's they are
 SHOWN = 20  # of them, shown
 
 
@@ -94,6 +96,11 @@ class Reading:
         """The last of each of a job's own events that tell where it stands."""
         return await self.last_of_each(f"job/{job_id}", OWN, upto)
 
+    async def wishes(self, job_id: str, upto: int) -> dict[datetime, Recorded]:
+        """The latest wishes to skip an occurrence of a job, by the time of that."""
+        found = await self.before(f"job/{job_id}", "OccurrenceExcluded", upto=upto, limit=WISHES)
+        return {each.change().event.scheduled_for: each for each in reversed(found)}  # type: ignore[attr-defined]
+
     async def decisions(self, job_id: str, above: int, limit: int) -> list[Recorded]:
         """What the schedule of a job decided from a pos on."""
         return await self._asked("decisions", job_id, above, limit, LOOKED_AT)
@@ -131,7 +138,7 @@ class Reading:
         """What executors did for a queue between two times, but for a run."""
         looked_at = max(SIGNS_MIN, SIGNS // self.partitions)
         row = await self.connection.fetchrow(
-            _text("queue"), queue, since, until, run_id, looked_at, self.tenant, SHOWN
+            _text("queue"), queue, since, until, run_id, looked_at, self.tenant, SHOWN, AMONG * looked_at
         )
         assert row is not None  # noqa: S101 - it has counts
         places = zip(row["partitions"] or (), row["places"] or (), strict=True)

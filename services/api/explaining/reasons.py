@@ -39,10 +39,11 @@ def paused(recorded: Recorded, words: Words) -> Finding:
     return Finding(code, said, event.paused_at, (recorded,), details)
 
 
-def deleted(recorded: Recorded | None, at: datetime, words: Words) -> Finding:
-    """By whom the job was deleted."""
-    if recorded is None:
-        return Finding(Code.DELETED, "the job had been deleted", at)
+def deleted(recorded: Recorded | None, job: Job, words: Words) -> Finding:
+    """When the job was deleted, and by whom, if the event that tells is still there."""
+    if recorded is None:  # retention has dropped it; the job was touched last by its erasure, if by any
+        when = f"{'at' if job.erased is None else 'before'} {words.brief(job.updated_at)}"
+        return Finding(Code.DELETED, f"the job was deleted {when}", job.updated_at)
     said = f"deleted by {recorded.actor} at {words.brief(at_of(recorded))}"
     return Finding(Code.DELETED, said, at_of(recorded), (recorded,), {"by": recorded.actor})
 
@@ -108,12 +109,14 @@ def unreadable(error: ValueError, events: tuple[Recorded, ...], at: datetime) ->
     return Finding(Code.UNREADABLE_SCHEDULE, said, at, events, {"error": str(error)})
 
 
-def left_out(each: Dropped, own: Mapping[str, Recorded], words: Words) -> Finding:
-    """A time that lies ahead, and at which the job is not going to run."""
+def left_out(
+    each: Dropped, own: Mapping[str, Recorded], wishes: Mapping[datetime, Recorded], words: Words
+) -> Finding:
+    """A time that lies ahead, and at which the job is not going to run; `wishes`: to skip one, by its time."""
     told = {"scheduled_for": each.at, "by": each.by, "reason": each.reason}
     match each.reason:
         case "skipped":
-            excluded = own.get("OccurrenceExcluded")
+            excluded = wishes.get(each.at)
             said = f"{words.whole(each.at)} is to be skipped, as {each.by} wants"
             return Finding(Code.SKIPPED_BY_HAND, said, each.at, () if excluded is None else (excluded,), told)
         case "calendar":

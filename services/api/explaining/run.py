@@ -140,10 +140,11 @@ class _Teller:
         """Where a run stands that hasn't ended; what a hold or a planned retry means was told with its event."""
         until = self._beside.until
         if run.status is runs.Status.RUNNING:
-            started = [each for each in events if each.type == "RunStarted"][-1:]
-            said = f"attempt {run.attempt} runs since then, on worker {run.worker}"
+            started = [each for each in events if each.type == "RunStarted"][-1]
+            so_long = lasting((until - at_of(started)).total_seconds())
+            said = f"attempt {run.attempt} has been at work for {so_long}, on worker {run.worker}"
             yield Finding(
-                Code.RUNNING, said, until, tuple(started), {"attempt": run.attempt, "worker": run.worker}
+                Code.RUNNING, said, until, (started,), {"attempt": run.attempt, "worker": run.worker}
             )
         if run.offered and (found := waits(events)) and found[-1].left is None:
             yield from self._stands(run, found[-1])

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 OWN = (  # types of a job's own events of which the last one tells something
     "JobCreated", "JobUpdated", "JobPaused", "JobResumed", "JobDeleted", "JobCompleted", "ScheduleReplanned",
-    "OccurrenceExcluded", "PersonalDataErased",
+    "PersonalDataErased",
 )  # fmt: skip
 ACTIVE_SHOWN = 5
 
@@ -38,6 +38,7 @@ class Standing(NamedTuple):
         active_runs: how many of them there are.
         last_end: the last event of the run that ended last.
         backfill: the request of the one that is under way.
+        wishes: to skip an occurrence, by the time of that.
         ahead: what is to come up to the next run, as far as was looked.
         silence: from when its next occurrence was due.
         until: as of when this is so.
@@ -50,6 +51,7 @@ class Standing(NamedTuple):
     active_runs: int
     last_end: Recorded | None
     backfill: Recorded | None
+    wishes: Mapping[datetime, Recorded]
     ahead: Sequence[Planned | Dropped]
     silence: Silence | None
     until: datetime
@@ -63,7 +65,13 @@ def told(standing: Standing, words: Words) -> list[Finding]:
 
 def decisive(findings: Sequence[Finding], job: Job) -> list[str]:
     """The sentences that say most."""
-    wanted: tuple[Code, ...] = (Code.NEXT, Code.NO_SCHEDULE, Code.CREATED)
+    wanted: tuple[Code, ...] = (
+        Code.NEXT,
+        Code.CALENDAR,
+        Code.SKIPPED_BY_HAND,
+        Code.NO_SCHEDULE,
+        Code.CREATED,
+    )
     match job.status:
         case Status.DELETED:
             wanted = (Code.DELETED,)
@@ -90,7 +98,7 @@ def _past(standing: Standing, words: Words) -> Iterator[Finding]:
     yield from _of_runs(standing, words)
     match job.status:
         case Status.DELETED:
-            yield reasons.deleted(own.get("JobDeleted"), job.updated_at, words)
+            yield reasons.deleted(own.get("JobDeleted"), job, words)
         case Status.COMPLETED:
             yield reasons.completed(job, own.get("JobCompleted"), standing.until, words)
         case Status.PAUSED if (recorded := own.get("JobPaused")) is not None:
@@ -128,7 +136,7 @@ def _present(standing: Standing, words: Words) -> Iterator[Finding]:
         if isinstance(each, Planned):
             yield _next(each, standing, words)
         else:
-            yield reasons.left_out(each, standing.own, words)
+            yield reasons.left_out(each, standing.own, standing.wishes, words)
 
 
 def _edit(recorded: Recorded, code: Code, verb: str, words: Words) -> Finding:

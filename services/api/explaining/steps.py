@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from services.api.explaining.codes import Code
-from services.api.explaining.finding import Finding, at_of, lasting, of_event, quoted
+from services.api.explaining.finding import Finding, at_of, in_line, lasting, of_event, quoted
 from shared.domain.events import (
     Failure,
     RunCancelled,
@@ -109,7 +109,7 @@ def _failed_for_now(recorded: Recorded, event: RunRetryPlanned, words: Words) ->
 def said_of(error: Failure) -> str:
     """What went wrong; of a message that is sealed, or was until its job was erased, the class alone."""
     is_told = error.message and not _SEALED.search(error.message)
-    return f"{error.class_}: {error.message}" if is_told else error.class_
+    return f"{error.class_}: {in_line(error.message)}" if is_told else error.class_
 
 
 def _queued_again(recorded: Recorded, event: RunQueued, run: Run, when: str) -> Finding:

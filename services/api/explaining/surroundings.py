@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 ENDS = tuple(event.__name__ for event in OUTCOMES)
 ANY = (1 << 63) - 1  # no pos lies beyond
-WISHES = 100  # to skip an occurrence, looked at for that of one
 
 
 class Surroundings:
@@ -102,8 +101,7 @@ class Surroundings:
             case "deleted":
                 resumed = _first(await read.after(subject, "JobDeleted", above=pos))
             case "excluded":
-                wishes = await read.before(subject, "OccurrenceExcluded", upto=pos, limit=WISHES)
-                excluded = next((each for each in wishes if each.change().event.scheduled_for == at), None)  # type: ignore[attr-defined]
+                excluded = (await read.wishes(job_id, pos)).get(at)
             case "calendar":
                 named = await self._calendar(event.by or "")
             case "overlap":

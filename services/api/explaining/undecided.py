@@ -8,6 +8,7 @@ from services.api.explaining import absence, reasons, silence
 from shared.domain.job import Job, Status
 from shared.domain.preview import Planned, TooFar, upcoming
 from shared.domain.schedule import TICK
+from shared.recovery.looking_back import Gone
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,12 +40,11 @@ class Undecided:
         """Why nothing was decided for a time that has gone by; `job` as it was just before, None: it wasn't there."""
         read, subject = self._read, f"job/{job_id}"
         if job is None:
-            made = await read.after(subject, "JobCreated")
-            return [absence.not_created(made[0] if made else None, asked, words)]
+            return [await self._not_created(job_id, words)]
         then = await read.pos_before(asked.at)
         own = await read.own(job_id, then)
         if job.status is Status.DELETED:
-            return [reasons.deleted(own.get("JobDeleted"), asked.at, words)]
+            return [reasons.deleted(own.get("JobDeleted"), job, words)]
         if job.spec.schedule.kind == "none":
             return [reasons.no_schedule(next(iter(reasons.made(own)), None), asked.at)]
         if (at := absence.occurrence_at(job, asked)) is not None:
@@ -64,6 +64,12 @@ class Undecided:
         edited = absence.edited(edits, asked, words)
         none = absence.none_then(job, asked, words, events)
         return [none] if edited is None else [edited, none]
+
+    async def _not_created(self, job_id: str, words: Words) -> Finding:
+        made = await self._read.after(f"job/{job_id}", "JobCreated")
+        if not made:
+            raise Gone
+        return absence.not_created(made[0], words)
 
     async def _waiting(self, now: Job, at: datetime, words: Words) -> list[Finding]:
         """An occurrence whose time has come, and which nobody has decided."""
@@ -87,13 +93,16 @@ class Undecided:
         """
         now = await self._read.job_state(job_id, self._read.tail)
         own = await self._read.own(job_id, self._read.tail)
-        if now is None or now.status is Status.DELETED:
-            return [reasons.deleted(own.get("JobDeleted"), asked.at, words)]
+        if now is None:
+            raise Gone
+        if now.status is Status.DELETED:
+            return [reasons.deleted(own.get("JobDeleted"), now, words)]
         if now.spec.schedule.kind == "none":
             return [reasons.no_schedule(next(iter(reasons.made(own)), None), asked.at)]
         if now.status is Status.COMPLETED:
             return [reasons.completed(now, own.get("JobCompleted"), asked.at, words)]
-        return await self._moved(job_id, asked, words) or self._ahead(now, asked, words, own)
+        wishes = await self._read.wishes(job_id, self._read.tail)
+        return await self._moved(job_id, asked, words) or self._ahead(now, asked, words, own, wishes)
 
     async def _moved(self, job_id: str, asked: Asked, words: Words) -> list[Finding]:
         """What was announced for then, and isn't any more as other zone tables came."""
@@ -103,7 +112,14 @@ class Undecided:
         moved = [each for each in found if asked.means(each.change().event.was_for)]  # type: ignore[attr-defined]
         return [reasons.replanned(each, words) for each in moved[:1]]
 
-    def _ahead(self, now: Job, asked: Asked, words: Words, own: Mapping[str, Recorded]) -> list[Finding]:
+    def _ahead(
+        self,
+        now: Job,
+        asked: Asked,
+        words: Words,
+        own: Mapping[str, Recorded],
+        wishes: Mapping[datetime, Recorded],
+    ) -> list[Finding]:
         if (paused := own.get("JobPaused")) is not None and now.status is Status.PAUSED:
             found = [reasons.paused(paused, words)]
         else:
@@ -118,7 +134,7 @@ class Undecided:
                 break
             if isinstance(step, Planned):
                 return [*found, reasons.to_come(step, now, reasons.made(own), words)]
-            return [*found, reasons.left_out(step, own, words)]
+            return [*found, reasons.left_out(step, own, wishes, words)]
         if window := list(absence.outside_window(now, asked, words, reasons.made(own))):
             return [*found, *window]
         return [*found, absence.none_then(now, asked, words, reasons.made(own))]

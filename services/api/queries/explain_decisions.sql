@@ -1,4 +1,5 @@
 -- What the schedule of job $1 has decided above pos $2, in order: at most $3, among the first $4 events of its story.
+-- What a run is given to do stands behind `trigger`, and may say anything.
 select partition, epoch, pos, id, type, v, subject, job, advances, at, actor, cause, corr, trace, data
 from (
     select *
@@ -7,6 +8,8 @@ from (
     order by pos
     limit $4
 ) as story
-where type = 'OccurrencesSkipped' or (type = 'RunRequested' and position('"trigger":"schedule"' in data) > 0)
+where
+    type = 'OccurrencesSkipped'
+    or (type = 'RunRequested' and position('"trigger":"schedule"' in split_part(left(data, 400), '"spec":', 1)) > 0)
 order by pos
 limit $3

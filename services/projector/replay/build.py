@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from contextlib import asynccontextmanager
 from importlib import metadata, resources
@@ -165,7 +164,6 @@ async def wait_for_orphans(connection: Connection) -> None:
     for each in await parts(connection):
         await connection.execute("select pg_advisory_lock($1, $2)", PARTITION_LOCK, each.partition)
         await connection.execute("select pg_advisory_unlock($1, $2)", PARTITION_LOCK, each.partition)
-    await asyncio.sleep(0)
 
 
 async def make_triggers(connection: Connection, plan: blueprint.Blueprint) -> None:

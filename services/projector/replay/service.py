@@ -196,8 +196,17 @@ class Replay:
             return await comparing.compare(live, writer)
 
     async def _swap(self, writer: asyncpg.pool.PoolConnectionProxy, plan: Blueprint) -> float:
-        """Try until the locks are had, and follow meanwhile; return how long others had to wait."""
+        """Try until the locks are had, and follow meanwhile; return how long others had to wait.
+
+        Raises:
+            Unreplayable: they weren't.
+        """
         self._told("swapping", 0, 0)
+        if not await swapping.drop_old(writer):  # not in the swap: all would wait for who reads those
+            raise Unreplayable(
+                "The ledgers that an earlier replay has kept, ledger_before, are being read. All that was built is "
+                "kept: start again when that has ended."
+            )
         give_up_at = time.monotonic() + SWAP_TRIES_S
         while True:
             while await self._follow(writer) > LEVEL:

@@ -170,10 +170,9 @@ GUARDS = (
     Guard(
         name="tenant-before-412",
         protects="nobody learns the revision of another tenant's job",
-        file="services/api/jobs.py",
-        text="""        await self._write.refuse_foreign(held)
-        if not isinstance(held.state, Job) or""",
-        instead="        if not isinstance(held.state, Job) or",
+        file="services/api/held.py",
+        text="    await write.refuse_foreign(held)",
+        instead="",
         tests=integration("test_api_auth", "test_what_is_another_tenants_is_not_there"),
     ),
     Guard(

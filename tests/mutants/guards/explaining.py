@@ -48,4 +48,22 @@ GUARDS = (
         instead="    is_told = error.message",
         tests=unit("test_explaining", "test_a_message_that_is_sealed_is_not_told"),
     ),
+    Guard(
+        name="explain-forgotten-runs",
+        protects="of runs that retention has deleted it is not said that nobody was at work",
+        file="services/api/queries/explain_queue.sql",
+        text="    or exists(select from known where run is null) as is_capped",
+        instead="    or false as is_capped",
+        tests=integration(
+            "test_explain_runs", "test_of_runs_that_retention_has_deleted_it_is_not_said_that_there_were_none"
+        ),
+    ),
+    Guard(
+        name="explain-bounded-wait",
+        protects="what happened beside a waiting run is read up to a bound",
+        file="services/api/queries/explain_queue.sql",
+        text="least(spans.upto, spans.since + $8)",
+        instead="greatest(spans.upto, least(0, $8))",
+        tests=integration("test_explain_runs", "test_of_what_happened_meanwhile_only_the_beginning_is_read"),
+    ),
 )

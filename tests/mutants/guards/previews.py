@@ -4,22 +4,6 @@ from .guard import Guard, integration, unit
 
 GUARDS = (
     Guard(
-        name="next-tenant",
-        protects="nobody is told when another tenant's job is to run",
-        file="services/api/previews.py",
-        text="        await self._write.refuse_foreign(held)",
-        instead="        pass",
-        tests=integration("test_api_previews", "test_another_tenants_job_is_not_there"),
-    ),
-    Guard(
-        name="simulate-tenant",
-        protects="nobody is told what another tenant's job would have done",
-        file="services/api/simulations.py",
-        text="        await self._write.refuse_foreign(held)",
-        instead="        pass",
-        tests=integration("test_api_simulate", "test_only_who_may_see_a_job_may_ask"),
-    ),
-    Guard(
         name="simulate-lateness",
         protects="an outage of the timer stays one in a simulation",
         file="shared/domain/happened.py",
@@ -30,13 +14,10 @@ GUARDS = (
     Guard(
         name="simulate-ends",
         protects="a run that goes as it went ends when it did",
-        file="shared/domain/simulation.py",
+        file="shared/domain/underway.py",
         text="            return  # it ends when the real one did",
         instead="            pass",
-        tests=unit(
-            "test_simulation_properties",
-            "test_the_specification_that_there_was_decides_what_was_decided",
-        ),
+        tests=unit("test_simulation", "test_a_run_that_somebody_cancelled_was_active_until_then"),
     ),
     Guard(
         name="forecast-tenant",

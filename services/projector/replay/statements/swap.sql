@@ -2,7 +2,6 @@
 -- Called by services/projector/replay/swapping.py, in a transaction in which everything is locked.
 select book.make_months('ledger_next.runs', now());
 
-drop schema if exists ledger_before cascade;
 alter schema ledger rename to ledger_before;
 alter schema ledger_next rename to ledger;
 
