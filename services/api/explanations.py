@@ -10,8 +10,8 @@ from services.api.archived import Fate
 from services.api.explain_contract import shown
 from services.api.explaining.absence import asked_of
 from services.api.explaining.explainer import Explainer
-from services.api.explaining.reading import Reading
-from services.api.explaining.undecided import COUNTED
+from services.api.explaining.reading import LOOKED_AT, Reading
+from services.api.explaining.undecided import COUNTED, Buried
 from services.api.moments import gone, is_places, moment_of, of_the_past
 from services.api.previews import bounded, seen_now
 from services.api.principal import wall
@@ -96,6 +96,9 @@ class Explanations:
             except TooFar:
                 far = f"lies more than {COUNTED:,} occurrences ahead that max_runs counts: ask for a nearer time"
                 raise invalid(Fault(pointer=f"?{AT}", detail=far)) from None
+            except Buried:
+                buried = f"was decided, but more than {LOOKED_AT:,} events of the job later: look for it in its events"
+                raise invalid(Fault(pointer=f"?{AT}", detail=buried)) from None
 
     async def _standing(self, job_id: str, text: str | None) -> Explanation | None:
         """As it is now, or was after the event at a position."""

@@ -229,7 +229,7 @@ class PartitionProjector:
     def _may_join(self, batch: Batch) -> bool:
         folded = batch.folded
         # A group has no part for these: they are rare, and it is written all the time.
-        is_special = folded.unreadable or folded.keys or folded.erased
+        is_special = folded.unreadable or folded.keys or folded.calendars or folded.erased
         return len(batch.events) < SMALL and not is_special and self._apart == 0
 
     async def _commit_alone(self, batch: Batch) -> list[Refusal]:

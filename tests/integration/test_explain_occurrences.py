@@ -5,6 +5,7 @@ from urllib.parse import quote
 
 import pytest
 
+from services.api.explaining import reading
 from services.api.explaining.codes import Code
 from services.api.explaining.explainer import LEFT_OUT
 from shared.domain import ids, zones
@@ -269,6 +270,26 @@ async def test_it_fell_due_in_a_pause(era):
     assert {Code.DECIDED_LATE, Code.NO_TIMER, Code.CAUGHT_UP}.isdisjoint(told.codes), (
         "the pause is the reason"
     )
+
+
+async def test_what_was_decided_much_later_is_not_said_to_be_no_occurrence(era, monkeypatch):
+    job = await era.creates(cron_expression="*/10 * * * *")
+    await era.asks("POST", f"jobs/{job['id']}/pause")
+    await era.be("2026-03-28T23:15:00")
+    for priority in (3, 4):
+        await era.asks("PATCH", f"jobs/{job['id']}", priority=priority)
+    await era.asks("POST", f"jobs/{job['id']}/resume")
+    (await era.explains(job, "2026-03-28T23:10:00Z")).says(
+        Code.PAUSE_SKIPPED,
+        await era.event(job, "OccurrencesSkipped"),
+        await era.event(job, "JobResumed"),
+        reason="paused",
+    )
+    monkeypatch.setattr(reading, "LOOKED_AT", 1)
+    refused = await era.explains(job, "2026-03-28T23:10:00Z", status=422)
+    assert "events of the job later" in refused["errors"][0]["detail"]
+    told = await era.explains(job, "2026-03-28T23:11:00Z")
+    assert told.codes == [Code.NO_OCCURRENCE]
 
 
 async def test_it_was_paused_by_nobody(era):

@@ -105,6 +105,10 @@ class Reading:
         """What the schedule of a job decided from a pos on."""
         return await self._asked("decisions", job_id, above, limit, LOOKED_AT)
 
+    async def is_long(self, job_id: str, above: int) -> bool:
+        """Whether more follows on a pos in the story of a job than `decisions` looks through."""
+        return bool(await self.connection.fetchval(_text("is_long"), job_id, above, LOOKED_AT))
+
     async def requests(self, job_id: str, above: int, upto: int, limit: int) -> list[Recorded]:
         """The runs of a job that were asked for between two positions."""
         return await self._asked("requests", job_id, above, upto, limit)

@@ -24,6 +24,10 @@ EDITS = 10  # of the schedule, looked at for an occurrence that one of them took
 COUNTED = 2_000  # occurrences ahead that max_runs counts, some 50 µs each
 
 
+class Buried(Exception):  # noqa: N818 - an answer to a client, like a refusal
+    """What was decided about an occurrence stands behind more of the job's events than are looked through."""
+
+
 class Undecided:
     """Says why.
 
@@ -37,8 +41,12 @@ class Undecided:
         self._calendars = calendars
 
     async def gone_by(self, job_id: str, job: Job | None, asked: Asked, words: Words) -> list[Finding]:
-        """Why nothing was decided for a time that has gone by; `job` as it was just before, None: it wasn't there."""
-        read, subject = self._read, f"job/{job_id}"
+        """Why nothing was decided for a time that has gone by; `job` as it was just before, None: it wasn't there.
+
+        Raises:
+            Buried: something may have been.
+        """
+        read = self._read
         if job is None:
             return [await self._not_created(job_id, words)]
         then = await read.pos_before(asked.at)
@@ -55,12 +63,20 @@ class Undecided:
             return moved
         if job.status is Status.COMPLETED:
             return [reasons.completed(job, own.get("JobCompleted"), asked.at, words)]
+        if at is not None and await read.is_long(job_id, await read.pos_before(asked.at - absence.SECOND)):
+            raise Buried
+        return await self._none_then(job, asked, then, own, words)
+
+    async def _none_then(
+        self, job: Job, asked: Asked, then: int, own: Mapping[str, Recorded], words: Words
+    ) -> list[Finding]:
+        """Why the schedule had no occurrence there."""
         events = reasons.made(own)
         if (dropped := absence.dropped_at(job, asked)) is not None:
             return [reasons.not_an_occurrence(dropped, words, events)]
         if window := list(absence.outside_window(job, asked, words, events)):
             return window
-        edits = await read.before(subject, "JobCreated", "JobUpdated", upto=then, limit=EDITS)
+        edits = await self._read.before(f"job/{job.id}", "JobCreated", "JobUpdated", upto=then, limit=EDITS)
         edited = absence.edited(edits, asked, words)
         none = absence.none_then(job, asked, words, events)
         return [none] if edited is None else [edited, none]
