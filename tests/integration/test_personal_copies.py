@@ -91,7 +91,7 @@ async def test_what_an_old_job_said_is_shown_and_said_again(stage):
     executor = PersonalKeys(stage.redis, stage.pool, prefix=stage.prefix)
     opened = (await seal_of(run, executor)).opened(run.spec.job_data)
     assert opened["recipient"] == person("old")
-    over = {"job_data": {"bcc": [person("over")]}}
+    over = {"job_data": {"bcc": [person("over")]}, "overlap_policy": "allow"}
     await stage.ask("POST", f"jobs/{job_id}/trigger", json=over, status=201)
     patch = {"job_data": {"subject": "another"}}
     got = (await stage.ask("PATCH", f"jobs/{job_id}", json=patch, status=200)).json
