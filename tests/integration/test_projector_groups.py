@@ -8,7 +8,8 @@ import pytest
 
 from services.projector import committer as committing
 from services.projector import partition as partitions
-from shared.domain.commands import StartRun, SucceedRun
+from shared.domain import calendar
+from shared.domain.commands import CalendarContent, ChangeCalendar, StartRun, SucceedRun
 from shared.eventlog.envelope import Context
 from shared.readmodel import archive, chain
 from shared.testing import TESTER, wait_until
@@ -16,6 +17,7 @@ from tests.integration.archive_kit import all_of, an_office
 from tests.integration.trace_kit import logged
 
 BOTH = (0, 1)
+SUNDAYS = CalendarContent(description="", dates=(), weekdays=("sun",), timezone=None)
 NEVER_S = 60.0  # longer than any test
 
 
@@ -127,6 +129,16 @@ async def test_a_group_writes_what_each_batch_would_by_itself(office, groups, al
     assert alone == [0, 1]
     assert await rows_of(office) == together
     assert len(together["ledger.runs"]) == 4
+
+
+async def test_a_batch_with_what_groups_have_no_part_for_goes_by_itself_at_once(office, groups):
+    projector = await a_settled_projector(office)
+    made = ChangeCalendar(name="off", tenant="t", by="ann", content=SUNDAYS)
+    await office.decider.decide("calendar:t:off", made, TESTER)
+    groups.clear()
+    await all_of(projector, calendar.partition_of("t:off", 2))
+    assert groups == []
+    assert await office.pool.fetchval("select count(*) from ledger.calendars") == 1
 
 
 async def test_a_partition_that_was_overtaken_does_not_hold_up_the_others(office, groups):

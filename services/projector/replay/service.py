@@ -220,4 +220,5 @@ class Replay:
                     "kept: start again when that has ended."
                 )
             await self._build_on(writer)  # what the swap had taken is taken back
+            await swapping.call_off_vacuum(writer)
             await asyncio.sleep(SWAP_AGAIN_S)

@@ -12,6 +12,7 @@ in a circle. Statements that others have prepared are planned anew, as the names
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 CHECKPOINTS_S = 2.0  # a large batch of a projector takes as long
 TABLES_S = 0.1  # whoever comes meanwhile waits as long; shorter than what the projector's groups wait
+VACUUM_S = 5.0  # of several tables each waits for a deadlock_timeout, which is a second
 _REFUSED = (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError)
 
 
@@ -61,12 +63,28 @@ async def swap(
     return time.monotonic() - began_at
 
 
+async def call_off_vacuum(connection: asyncpg.pool.PoolConnectionProxy) -> None:
+    """Have autovacuum leave the live tables.
+
+    It gives way to whoever has waited for a deadlock_timeout, ten times as long as all may be made to wait: this lock
+    keeps out neither readers nor writers.
+    """
+    with contextlib.suppress(*_REFUSED):
+        async with connection.transaction():
+            await connection.execute(f"set local lock_timeout = {int(VACUUM_S * 1000)}")
+            await connection.execute(f"lock table {await _tables(connection)} in share update exclusive mode")
+
+
+async def _tables(connection: asyncpg.pool.PoolConnectionProxy) -> str:
+    rows = await connection.fetch(statement("tables"), LIVE)
+    return ", ".join(["book.events", *(f"{LIVE}.{row['name']}" for row in rows)])
+
+
 async def _lock(connection: asyncpg.pool.PoolConnectionProxy) -> None:
     await connection.execute(f"set local lock_timeout = {int(CHECKPOINTS_S * 1000)}")
     await connection.fetch("select from book.checkpoints order by partition for update")
     await connection.execute(f"set local lock_timeout = {int(TABLES_S * 1000)}")
-    tables = [f"{LIVE}.{row['name']}" for row in await connection.fetch(statement("tables"), LIVE)]
-    await connection.execute(f"lock table book.events, {', '.join(tables)} in access exclusive mode")
+    await connection.execute(f"lock table {await _tables(connection)} in access exclusive mode")
     await connection.execute("set local lock_timeout = 0")
 
 
