@@ -50,7 +50,11 @@ def verify(*, as_json: bool, partition: int | None) -> None:
     of the `daybook up` that runs over the data directory. Nothing is changed.
 
     The status is 0 if all holds, 1 if something doesn't, 2 if it can't be read.
-    """
+
+    \b
+    daybook audit verify
+    daybook audit verify --partition 0 --json
+    """  # noqa: D301 - click's mark
     try:
         told = settings.load()
     except settings.BadSettings as error:

@@ -23,7 +23,7 @@ _ACCEPTED = 202
 @click.option("-y", "--yes", is_flag=True, help="Don't ask.")
 @talks
 def erase(session: Session, *, job_id: str, reason: str, yes: bool) -> None:
-    r"""Erase the personal data of a job, for ever.
+    """Erase the personal data of a job, for ever.
 
     The key that opens it is destroyed, so that nothing of it can be read again: in events, archive, executions, cold
     copies. The job is deleted with it; what has happened, and when, stays readable. SECURITY.md says what an erasure
@@ -32,7 +32,7 @@ def erase(session: Session, *, job_id: str, reason: str, yes: bool) -> None:
     \b
     What somebody has asked for:
       daybook erase --job ID --reason "Art. 17 GDPR, ticket 4711"
-    """
+    """  # noqa: D301 - click's mark
     if not yes:
         click.confirm(
             f"Destroy the personal data of {job_id}, and delete the job? Nobody can take it back",

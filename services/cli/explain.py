@@ -30,7 +30,7 @@ PLACES = 3  # of events, at the end of a line
 )
 @talks
 def explain(session: Session, *, job: str | None, run: str | None, at: str | None) -> None:
-    r"""Say why the job with the id JOB ran at a time, or did not; without --at, why it is as it is now.
+    """Say why the job with the id JOB ran at a time, or did not; without --at, why it is as it is now.
 
     It is told from the archived events alone; the positions at the end of a line are theirs.
 
@@ -39,7 +39,7 @@ def explain(session: Session, *, job: str | None, run: str | None, at: str | Non
       daybook explain 01a20ad0-3484-8003-875b-32a60b7402cd --at 2026-11-27T03:00:00+01:00
     What has become of this execution?
       daybook explain --run 01a20af1-9b80-8003-b1d4-0d6f2c9a7e15
-    """
+    """  # noqa: D301 - click's mark
     if (job is None) == (run is None):
         raise click.UsageError("Say the id of a job, or --run and that of an execution.")
     if run is not None and at is not None:

@@ -69,12 +69,12 @@ jobs.add_command(backfill)
 @as_of_option
 @talks
 def list_jobs(session: Session, *, limit: int, everything: bool, **asked: str | None) -> None:
-    r"""Show jobs, newest first.
+    """Show jobs, newest first.
 
     \b
     What there was last night, deleted jobs too:
       daybook jobs list --all --as-of 2026-11-27T03:00:00+01:00
-    """
+    """  # noqa: D301 - click's mark
     items = session.client.items("/jobs", limit=None if everything else limit, **asked)
     listed(items, session.output, COLUMNS)
 
@@ -84,12 +84,12 @@ def list_jobs(session: Session, *, limit: int, everything: bool, **asked: str | 
 @as_of_option
 @talks
 def get(session: Session, *, job_id: str, as_of: str | None) -> None:
-    r"""Show the job ID.
+    """Show the job ID.
 
     \b
     As it was before somebody changed it:
       daybook jobs get ID --as-of 2026-11-27T03:00:00+01:00
-    """
+    """  # noqa: D301 - click's mark
     single(session.client.get(path_of("jobs", job_id), as_of=as_of).json(), session.output)
 
 

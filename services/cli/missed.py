@@ -29,14 +29,14 @@ COLUMNS = (
 @click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="At most so many.")
 @talks
 def missed(session: Session, *, limit: int) -> None:
-    r"""Show what should have been decided and was not, what has been missing longest first.
+    """Show what should have been decided and was not, what has been missing longest first.
 
     There is nothing, as long as a timer is alive: see the runbook if there is.
 
     \b
     What the night has cost:
       daybook missed --limit 1000
-    """
+    """  # noqa: D301 - click's mark
     listed(_items(session.client, limit), session.output, COLUMNS)
 
 

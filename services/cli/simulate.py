@@ -46,7 +46,7 @@ def simulate(
     as_json: bool,
     **asked: Any,
 ) -> None:
-    r"""Show what JOB would have run, and would run, if it were changed as `jobs edit` does. Nothing is changed.
+    """Show what JOB would have run, and would run, if it were changed as `jobs edit` does. Nothing is changed.
 
     The past goes by what really happened: pauses, triggers, how long runs took, a timer that was late. A star marks
     what is estimated from how long the job's runs usually take.
@@ -54,7 +54,7 @@ def simulate(
     \b
     Before a job of every hour runs every ten minutes, and its runs wait for each other:
       daybook simulate ID --set 'cron_expression=*/10 * * * *' --set overlap_policy=queue_one
-    """
+    """  # noqa: D301 - click's mark
     patch = one_object_in(name_of_file) if name_of_file else {}
     patch = _over(patch, assigned(pairs))
     told = session.client.ask(path_of("jobs", job_id, "/simulate"), patch, **asked).json()

@@ -7,8 +7,8 @@ GUARDS = (
         name="erasure-by-itself",
         protects="a batch with an erasure isn't written in a group, which destroys no key",
         file="services/projector/partition.py",
-        text="folded.unreadable or folded.keys or folded.erased",
-        instead="folded.unreadable or folded.keys",
+        text="folded.calendars or folded.erased",
+        instead="folded.calendars",
         tests=integration(
             "test_erasures", "test_when_it_answers_200_the_key_is_nowhere_and_the_job_is_deleted"
         ),

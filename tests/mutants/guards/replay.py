@@ -15,8 +15,8 @@ GUARDS = (
         name="replay-held-still",
         protects="who has a snapshot of before a swap doesn't find ledgers without rows",
         file="services/projector/replay/swapping.py",
-        text="lock table book.events, {', '.join(tables)}",
-        instead="lock table {', '.join(tables)}",
+        text='", ".join(["book.events", *(f"{LIVE}.{row[\'name\']}" for row in rows)])',
+        instead='", ".join(f"{LIVE}.{row[\'name\']}" for row in rows)',
         tests=integration("test_replay", "test_whoever_holds_the_archive_still_is_waited_for"),
     ),
     Guard(
