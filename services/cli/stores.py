@@ -42,7 +42,7 @@ class Stores:
         keys = Keys(self.fixed.prefix, partition)
         async with self.pool.acquire() as connection:
             await destroy_kept(connection, keys)
-            await level(connection, self.redis, keys, is_lost=True)
+            await level(connection, self.redis, keys)
 
     async def open_log(self, partition: int, *, lease_s: float, chance: Callable[[], int]) -> Opening:
         """Compare a partition's log with the archive and open it, as a service does at its start."""

@@ -22,6 +22,7 @@ from shared.eventlog.position import Position
 from shared.eventlog.reader import Hole
 from shared.faults import Fatal
 from shared.personal.levelling import level
+from shared.personal.sweeping import Sweep
 from shared.readmodel import archive
 from shared.recovery.comparing import hole as hole_between
 
@@ -100,6 +101,7 @@ class PartitionProjector:
         self._ahead: asyncio.Task[list[Recorded]] | None = None
         self._memory = Memory()
         self._tail = Tail()
+        self._sweep = Sweep(pool, redis, keys)
         self.checkpoint: Checkpoint | None = None
         self.reached: Checkpoint | None = None  # outlives `checkpoint` in an outage: the lag is not 0 then
         self._holes = 0
@@ -144,6 +146,8 @@ class PartitionProjector:
     async def _round(self, block_ms: int | None) -> int:
         if self.checkpoint is None:
             self.checkpoint = self.reached = await self._begin()
+            self._sweep.begin()
+        await self._sweep.step()
         events = await self._read(self.checkpoint, block_ms)
         if not events:
             await self._watch()

@@ -4,6 +4,7 @@
     marks     which parts of a job's data its type marks as personal
     keys      the keys: their home is Postgres, a copy stands in Redis
     levelling what one of the two has lost, it gets back from the other
+    sweeping  copies leave Redis when the states of their jobs have
 
 A value is sealed at the API's door and opened in its answers, and just before a handler is called. Everywhere between,
 in events, snapshots, archive, ledgers and cold copies, it stands as `{"$personal": "<text>"}`. So nothing that was

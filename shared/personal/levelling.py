@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from shared.personal.keys import Held, copy, destroy_rows, held_in, of_copy, partitions_of, statement
 from shared.personal.sealing import ERASED
+from shared.personal.sweeping import known
 from shared.readmodel.database import changed
 
 if TYPE_CHECKING:
@@ -22,24 +23,22 @@ if TYPE_CHECKING:
 PAGE = 1_000
 
 
-async def level(connection: Connection, redis: Redis, keys: Keys, *, is_lost: bool = False) -> None:
+async def level(connection: Connection, redis: Redis, keys: Keys) -> None:
     """Make the keys of a partition and their copies level.
 
     A server that was restarted may have forgotten that a copy was taken away, whatever else it knows: those go first.
+    Both are gone through, a page at a time, but no key is read that nobody has lost.
 
     Args:
         connection: in no transaction.
-        redis: a client for commands.
+        redis: a client for commands, which knows the states of the partition's jobs.
         keys: of the partition.
-        is_lost: one of the two has lost something; else they are looked through only if they aren't equally many.
     """
     erased = [row["job"] for row in await connection.fetch(statement("erased"), keys.partition)]
     for first in range(0, len(erased), PAGE):
         await redis.hdel(keys.personal, *erased[first : first + PAGE])
-    kept = await connection.fetchval(statement("count"), keys.partition)
-    if is_lost or kept != await redis.hlen(keys.personal):
-        await to_postgres(connection, redis, keys)
-        await to_redis(connection, redis, keys)
+    await to_postgres(connection, redis, keys)
+    await to_redis(connection, redis, keys)
 
 
 async def destroy_kept(connection: Connection, keys: Keys) -> None:
@@ -52,18 +51,34 @@ async def destroy_kept(connection: Connection, keys: Keys) -> None:
 
 
 async def to_redis(connection: Connection, redis: Redis, keys: Keys) -> int:
-    """Make the copies of a partition again, and take away those of erased jobs; return how many keys there are."""
-    there, after = 0, ""
+    """Make those copies of a partition again that are lost, and take away those of erased jobs; return how many.
+
+    Only of jobs whose state Redis knows: of all others `sweeping` has taken them away.
+    """
+    made, after = 0, ""
     while True:
-        async with connection.transaction():
-            page = held_in(await connection.fetch(statement("page"), keys.partition, after, PAGE))
-            await copy(redis, keys.personal, page)
-            if erased := [job for job, held in page.items() if held.key == ERASED]:
-                await redis.hdel(keys.personal, *erased)
-        there += len(page) - len(erased)
+        page = await connection.fetch(statement("page"), keys.partition, after, PAGE)
+        if erased := [row["job"] for row in page if row["is_erased"]]:
+            await redis.hdel(keys.personal, *erased)
+        made += await _copied(connection, redis, keys, [row["job"] for row in page if not row["is_erased"]])
         if len(page) < PAGE:
-            return there
-        after = max(page)
+            return made
+        after = page[-1]["job"]
+
+
+async def _copied(connection: Connection, redis: Redis, keys: Keys, jobs: list[str]) -> int:
+    """How many of these jobs had lost their copy."""
+    if not jobs:
+        return 0
+    copies = await redis.hmget(keys.personal, jobs)
+    without = [job for job, copied in zip(jobs, copies, strict=True) if copied is None]
+    lost = await known(redis, keys, without)
+    if not lost:
+        return 0
+    async with connection.transaction():
+        found = held_in(await connection.fetch(statement("held"), sorted(lost)))
+        await copy(redis, keys.personal, found)
+    return sum(held.key != ERASED for held in found.values())
 
 
 async def to_postgres(connection: Connection, redis: Redis, keys: Keys) -> int:
@@ -75,8 +90,14 @@ async def to_postgres(connection: Connection, redis: Redis, keys: Keys) -> int:
     async for job, copied in redis.hscan_iter(keys.personal, count=PAGE):
         page[job.decode()] = of_copy(copied)
         if len(page) >= PAGE:
-            taken, page = taken + await take_in(connection, page), {}
-    return taken + await take_in(connection, page)
+            taken, page = taken + await _taken_in(connection, page), {}
+    return taken + await _taken_in(connection, page)
+
+
+async def _taken_in(connection: Connection, copies: Mapping[str, Held]) -> int:
+    """As `take_in`, which asks the archive about each: so only about those that have no row."""
+    rows = await connection.fetch(statement("lacking"), list(copies)) if copies else []
+    return await take_in(connection, {row["job"]: copies[row["job"]] for row in rows})
 
 
 async def take_in(connection: Connection, copies: Mapping[str, Held]) -> int:

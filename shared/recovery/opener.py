@@ -149,8 +149,8 @@ class _Opener:
         epoch = _next_epoch(state, before)
         now = await archive.raise_fence(connection, keys.partition, epoch)
         found = await compare(connection, redis, keys, state, now)
-        await level(connection, redis, keys, is_lost=not isinstance(found, Level))
         if isinstance(found, Level):
+            await level(connection, redis, keys)
             runs = await opening.running(redis, keys)
             if await self._open_as(state, epoch, runs) != "OPENED":
                 return None
@@ -174,6 +174,7 @@ class _Opener:
         )
         self._log.warning("healing the log", log_at=str(found.tail), archived=str(found.archived))
         rebuilt = await rebuild()
+        await level(self._connection, self._redis, self._keys)  # by the states that are there again
         healed = Healed(
             token=token,
             previous=(archived.epoch, archived.pos, archived.id),

@@ -53,6 +53,13 @@ def copies(stage, partition):
     return stage.redis.hgetall(Keys(stage.prefix, partition).personal)
 
 
+async def with_states(stage, *jobs):
+    """Those jobs are known to Redis."""
+    for job in jobs:
+        name = Keys(stage.prefix, ids.partition_of(job)).aggregate(f"job:{job}")
+        await stage.redis.hset(name, "version", "1-1")
+
+
 async def test_a_key_is_made_once_and_stands_in_both_stores(stage, keys):
     made = await keys.make([A, B], tenant="acme")
     assert {32} == {len(key) for key in made.values()}
@@ -167,6 +174,7 @@ async def test_a_destroyed_key_is_nowhere_and_none_is_made_again(stage, keys):
 async def test_whoever_makes_a_key_while_it_is_destroyed_leaves_no_copy(stage, keys):
     """An erasure lets go of the row when the copy is gone: who copies waits, and finds no key."""
     await keys.make([A], tenant="acme")
+    await with_states(stage, A)
     async with stage.pool.acquire() as connection:
         transaction = connection.transaction()
         await transaction.start()
@@ -206,6 +214,7 @@ async def test_an_erasure_waits_for_who_copies(stage, keys, monkeypatch):
 async def test_redis_gets_its_copies_back_and_keeps_none_of_an_erased_job(stage, keys):
     many = [job_in(0, number) for number in range(PAGE + 5)]
     made = await keys.make(many, tenant="acme")
+    await with_states(stage, *many)
     await destroyed(stage, keys, many[0], many[1])
     name = Keys(stage.prefix, 0).personal
     await stage.redis.delete(name)
@@ -253,9 +262,9 @@ async def to_postgres(stage):
         return await levelling.to_postgres(connection, stage.redis, Keys(stage.prefix, 0))
 
 
-async def level(stage, **told):
+async def level(stage):
     async with stage.pool.acquire() as connection:
-        await levelling.level(connection, stage.redis, Keys(stage.prefix, 0), **told)
+        await levelling.level(connection, stage.redis, Keys(stage.prefix, 0))
 
 
 async def test_levelling_takes_away_what_a_restarted_server_had_forgotten_to(stage, keys):
@@ -270,19 +279,40 @@ async def test_levelling_takes_away_what_a_restarted_server_had_forgotten_to(sta
 @pytest.mark.parametrize("lost", ["copies", "rows", "some of both"])
 async def test_levelling_brings_back_what_either_has_lost(stage, keys, lost):
     made = await keys.make([A, C], tenant="acme")
+    await with_states(stage, A, C)
     if lost != "rows":
         await stage.redis.hdel(Keys(stage.prefix, 0).personal, A)
     if lost != "copies":
         await stage.pool.execute("delete from book.personal_keys where job = $1", C)
-    await level(stage, is_lost=lost == "some of both")
+    await level(stage)
     assert {job.encode(): key + b"acme" for job, key in made.items()} == await copies(stage, 0)
     assert made == {row["job"]: row["key"] for row in await stage.pool.fetch("table book.personal_keys")}
 
 
+async def test_levelling_brings_back_copies_of_those_jobs_only_that_redis_knows(stage, keys):
+    """Also where dead and living share a page, and of many pages most are dead."""
+    many = [job_in(0, number) for number in range(2 * PAGE + 5)]
+    made = await keys.make(many, tenant="acme")
+    living = many[3], many[-1]
+    await with_states(stage, *living)
+    await stage.redis.delete(Keys(stage.prefix, 0).personal)
+    await level(stage)
+    assert {job.encode(): made[job] + b"acme" for job in living} == await copies(stage, 0)
+    await level(stage)
+    assert len(await copies(stage, 0)) == len(living)
+    assert made == await keys.of(many)
+
+
 async def test_levelling_reads_no_keys_where_nothing_is_lost(stage, keys, monkeypatch):
     await keys.make([A, C], tenant="acme")
-    monkeypatch.delattr(levelling, "to_redis")
-    monkeypatch.delattr(levelling, "to_postgres")
+    await with_states(stage, A)
+    asked = []
+    monkeypatch.setattr(
+        levelling, "statement", lambda name: asked.append(name) or personal_keys.statement(name)
+    )
     await level(stage)
-    with pytest.raises(NameError):
-        await level(stage, is_lost=True)
+    assert asked == ["erased", "lacking", "page"]
+    await stage.redis.hdel(Keys(stage.prefix, 0).personal, A, C)
+    await level(stage)
+    assert asked[3:] == ["erased", "page", "held"]
+    assert {A.encode()} == (await copies(stage, 0)).keys()

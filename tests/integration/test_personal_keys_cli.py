@@ -83,11 +83,11 @@ async def test_a_cold_copy_and_the_file_restore_all_but_what_was_erased(stage, e
     assert "2 keys brought back, 1 were there or are of erased jobs" in said.stdout
     there, both = await keys_in(stage, empty, [*kept, gone])
     assert keys | {gone: ERASED} == there == both
+    await daybook("recover", **stores(stage, empty))  # copies come with the states of their jobs
     copies = [
         await stage.redis.hgetall(Keys(stage.prefix, each).personal) for each in range(stage.partitions)
     ]
     assert {each.encode() for each in kept} == {job for each in copies for job in each}
-    stage.start_projector()
 
 
 def json_key(key):

@@ -55,11 +55,19 @@ GUARDS = (
         name="keys-level-at-opening",
         protects="a Redis that was emptied has the copies of keys again when its log is open",
         file="shared/recovery/opener.py",
-        text="await level(connection, redis, keys, is_lost=not isinstance(found, Level))",
+        text="await level(self._connection, self._redis, self._keys)",
         instead="pass",
         tests=integration(
             "test_api_personal_keys", "test_a_redis_that_was_emptied_gets_its_copies_back_with_its_log"
         ),
+    ),
+    Guard(
+        name="copies-never-the-last",
+        protects="a copy of a key is taken away only where Postgres has the key",
+        file="shared/personal/sweeping.py",
+        text='rows = await self._pool.fetch(statement("resting"), left)',
+        instead='rows = [{"job": job} for job in left]',
+        tests=integration("test_personal_copies", "test_a_copy_that_postgres_lacks_stays"),
     ),
     Guard(
         name="marks-under-every-name",
