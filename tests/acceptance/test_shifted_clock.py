@@ -8,7 +8,9 @@ import pytest
 from tests.acceptance.shifted_clock import Clock, shifted_system
 from tests.acceptance.system import eventually
 
-SOON = timedelta(seconds=1)  # before what is to come: it is waited for, not found
+SOON = timedelta(
+    seconds=3
+)  # before what is to come: it is waited for, not found, though a timer looks up late
 DONE_S = 20.0
 
 
