@@ -130,10 +130,14 @@ def lasting(tmp_path_factory):
 def quiet(lasting):
     """One system for the tests that leave it at work, if with other processes."""
     lasting.wait_until(
-        lambda: set(lasting.endpoints().services) == SERVICES and None not in lasting.server_pids(),
-        "all of it",
+        lambda: is_there(lasting.endpoints().services) and None not in lasting.server_pids(), "all of it"
     )
     return lasting
+
+
+def is_there(services):
+    """Whether the processes that are told of are those at work: one that was killed is told of for a moment."""
+    return set(services) == SERVICES and not any(is_gone(each.pid) for each in services.values())
 
 
 def is_gone(pid):
