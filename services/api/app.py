@@ -113,7 +113,7 @@ class _Route(QuartRule):
 
 
 def _no_url(_: Any, **values: Any) -> tuple[str, str]:
-    raise NotImplementedError(f"URLs aren't made of routes: {values}")
+    raise RuntimeError(f"Paths are written as they are, not made of routes: {values}")
 
 
 class _Segment(BaseConverter):
